@@ -1,0 +1,99 @@
+//! Owns the composition: builds every part of a host from a [`Config`], starts
+//! it and ends it. What embeds the library starts here.
+
+use std::sync::Arc;
+
+use crate::{
+    command::Command,
+    config::Config,
+    dispatcher::{DispatchError, Dispatcher, Options},
+    outcome::Report,
+    plugin::Runtime,
+    reload::{self, Reload, Reloader},
+    shutdown::Shutdown,
+    snapshot::{Snapshot, Snapshots},
+};
+
+/// A running host. Dropping it leaves running handlers to the tokio runtime;
+/// [`App::stop`] ends them in an orderly way.
+pub struct App {
+    config: Config,
+    snapshots: Arc<Snapshots>,
+    reloader: Arc<Reloader>,
+    dispatcher: Dispatcher,
+    shutdown: Shutdown,
+}
+
+impl App {
+    /// Loads `plugins/` and `rules/`. Broken files are no error: they are
+    /// [problems](Snapshot::problems) of the snapshot.
+    ///
+    /// # Errors
+    /// When this machine cannot run WebAssembly.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let shutdown = Shutdown::default();
+        let snapshots = Arc::new(Snapshots::default());
+        let runtime = Runtime::new(&config.host)?;
+        let reloader = Reloader::new(config.clone(), runtime, Arc::clone(&snapshots));
+        reloader.reload().await;
+        Ok(Self {
+            dispatcher: Dispatcher::new(Arc::clone(&snapshots), shutdown.clone(), &config.host),
+            reloader: Arc::new(reloader),
+            snapshots,
+            shutdown,
+            config,
+        })
+    }
+
+    /// Takes up changed files from now on, until the app stops. `on_reload`
+    /// hears of each reload that changed something.
+    pub fn watch(&self, on_reload: impl Fn(&Reload) + Send + Sync + 'static) {
+        let reloader = Arc::clone(&self.reloader);
+        let stop = self.shutdown.draining.clone();
+        self.shutdown
+            .tasks
+            .spawn(reload::watch(reloader, stop, on_reload));
+    }
+
+    /// Runs one command; see [`Dispatcher::dispatch`].
+    ///
+    /// # Errors
+    /// [`DispatchError`].
+    pub async fn dispatch(
+        &self,
+        command: Command,
+        options: Options,
+    ) -> Result<Report, DispatchError> {
+        self.dispatcher.dispatch(command, options).await
+    }
+
+    /// The dispatcher, to be shared.
+    #[must_use]
+    pub fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
+    }
+
+    /// What commands run on now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.current()
+    }
+
+    /// The settings that it was started with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How it ends.
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Takes up nothing new, waits for what runs up to the configured grace
+    /// period, cancels the rest. Says whether all ended by themselves.
+    pub async fn stop(&self) -> bool {
+        self.shutdown.drain(self.config.host.shutdown_grace()).await
+    }
+}

@@ -1,0 +1,198 @@
+//! Owns the command line: the flags that all subcommands share, the way from
+//! them to a [`Config`], and the exit codes. One file a subcommand.
+
+mod build;
+mod list;
+mod print;
+mod run;
+mod serve;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anstream::{ColorChoice, eprintln};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+
+/// How a run ended, as the shell sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Exit {
+    /// All handlers succeeded.
+    Succeeded = 0,
+    /// Some handler did not succeed, or some file is broken.
+    Failed = 1,
+    /// Bad usage, a bad setting or a bad command: nothing ran.
+    Usage = 2,
+    /// No handler matched.
+    NoMatch = 3,
+}
+
+const SETTINGS_FILE: &str = "pointsman.toml";
+
+/// Routes JSON commands to sandboxed WebAssembly handlers
+#[derive(Debug, Parser)]
+#[command(
+    name = "pointsman",
+    version,
+    after_help = "\
+Examples:
+  pointsman build                                build all handlers below plugins/
+  pointsman run '{\"requestType\":\"CreatePolicy\"}'   run one command and show what happens
+  pointsman serve                                take commands on http://127.0.0.1:3000
+  pointsman list                                 show handlers, their rules and what is broken
+
+Settings come, in rising order, from pointsman.toml, POINTSMAN_* variables and flags.
+
+Exit codes: 0 all succeeded, 1 some handler did not, 2 bad usage or bad command,
+3 no handler matched."
+)]
+struct Cli {
+    /// The settings file [default: pointsman.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder with the components [default: plugins]
+    #[arg(long, global = true, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// The folder with the rule files [default: rules]
+    #[arg(long, global = true, value_name = "DIR")]
+    rules: Option<PathBuf>,
+    /// Any other setting, such as limits.timeout_ms=500
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// When to colour what is printed
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    color: Color,
+    /// What the host logs: a level, or filters as in RUST_LOG
+    #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Run one command and show what its handlers do
+    Run(run::Args),
+    /// Take commands over HTTP, and changed files while running
+    Serve(serve::Args),
+    /// Build handlers from source and install them
+    Build(build::Args),
+    /// Show handlers, their rules and what is broken
+    List(list::Args),
+    /// Print the completion script of a shell
+    #[command(
+        after_help = "Example:\n  pointsman completions bash > /etc/bash_completion.d/pointsman"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Bad usage exits with 2 in here, as clap does.
+    let cli = Cli::parse();
+    match cli.color {
+        Color::Auto => {}
+        Color::Always => ColorChoice::Always.write_global(),
+        Color::Never => ColorChoice::Never.write_global(),
+    }
+    let exit = cli.run().unwrap_or_else(|error| {
+        print::error(&error);
+        Exit::Usage
+    });
+    ExitCode::from(exit as u8)
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<Exit> {
+        if let Cmd::Completions { shell } = self.command {
+            clap_complete::generate(
+                shell,
+                &mut Self::command(),
+                "pointsman",
+                &mut std::io::stdout(),
+            );
+            return Ok(Exit::Succeeded);
+        }
+        let mut config = self.config()?;
+        if let Cmd::Serve(args) = &self.command {
+            args.apply(&mut config);
+        }
+        let default_log = if matches!(self.command, Cmd::Serve(_)) {
+            "info"
+        } else {
+            "warn"
+        };
+        let filter = EnvFilter::try_new(self.log.as_deref().unwrap_or(default_log))?;
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_target(false)
+            .with_writer(std::io::stderr)
+            .with_ansi(anstream::stderr().current_choice() != ColorChoice::Never)
+            .init();
+        if let Cmd::Build(args) = self.command {
+            return build::run(&args, &config.plugins);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        let exit = runtime.block_on(async {
+            match self.command {
+                Cmd::Run(args) => run::run(args, config).await,
+                Cmd::Serve(_) => serve::run(config).await,
+                Cmd::List(args) => list::run(&args, config).await,
+                Cmd::Build(_) | Cmd::Completions { .. } => unreachable!("answered above"),
+            }
+        });
+        // A guest that computes is left at its next tick; nothing is waited for twice.
+        runtime.shutdown_background();
+        exit
+    }
+
+    fn config(&self) -> anyhow::Result<Config> {
+        let file = self.config.as_deref().or_else(|| {
+            let default = Path::new(SETTINGS_FILE);
+            default.is_file().then_some(default)
+        });
+        let mut flags = Vec::new();
+        for (key, folder) in [("plugins", &self.plugins), ("rules", &self.rules)] {
+            if let Some(folder) = folder {
+                flags.push((key, folder.display().to_string()));
+            }
+        }
+        for set in &self.set {
+            let Some((key, value)) = set.split_once('=') else {
+                anyhow::bail!("`--set {set}` has no value: write `--set limits.timeout_ms=500`");
+            };
+            flags.push((key, value.to_owned()));
+        }
+        Ok(Config::load(file, std::env::vars(), &flags)?)
+    }
+}
+
+/// Says on standard error what is to be mended.
+fn warn_of(problems: &[crate::snapshot::Problem]) {
+    for problem in problems {
+        eprintln!("{} {problem}", print::severity(problem.severity));
+    }
+}

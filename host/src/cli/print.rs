@@ -1,0 +1,94 @@
+//! Owns how things look on a terminal: colours, columns and durations.
+
+use std::{fmt, time::Duration};
+
+use anstream::eprintln;
+use anstyle::{AnsiColor, Style};
+
+use crate::{
+    outcome::{Level, Status},
+    snapshot::{FileState, Severity},
+};
+
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const GREEN: Style = AnsiColor::Green.on_default();
+const CYAN: Style = AnsiColor::Cyan.on_default();
+pub(super) const DIM: Style = Style::new().dimmed();
+pub(super) const BOLD: Style = Style::new().bold();
+pub(super) const PLAIN: Style = Style::new();
+
+/// A text in a style.
+pub(super) struct Styled<T>(pub(super) Style, pub(super) T);
+
+impl<T: fmt::Display> fmt::Display for Styled<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Padding counts the text, not the escapes around it.
+        write!(f, "{}", self.0.render())?;
+        self.1.fmt(f)?;
+        write!(f, "{}", self.0.render_reset())
+    }
+}
+
+pub(super) fn error(error: &anyhow::Error) {
+    eprintln!("{} {error:#}", Styled(RED, "error:"));
+}
+
+pub(super) fn severity(severity: Severity) -> Styled<&'static str> {
+    match severity {
+        Severity::Error => Styled(RED, "error:"),
+        Severity::Warning => Styled(YELLOW, "warning:"),
+    }
+}
+
+pub(super) fn status(status: Status) -> Styled<String> {
+    match status {
+        Status::Succeeded => Styled(GREEN, "✓ succeeded".into()),
+        status => Styled(RED, format!("✗ {}", status.as_str())),
+    }
+}
+
+pub(super) fn state(state: FileState) -> Styled<&'static str> {
+    let style = match state {
+        FileState::Loaded => GREEN,
+        FileState::Stale => YELLOW,
+        FileState::Failed => RED,
+    };
+    Styled(style, state.as_str())
+}
+
+pub(super) fn handler<T: fmt::Display>(name: T) -> Styled<T> {
+    Styled(CYAN, name)
+}
+
+pub(super) fn level(level: Level) -> Style {
+    match level {
+        Level::Error => RED,
+        Level::Warn => YELLOW,
+        Level::Info => PLAIN,
+        Level::Debug | Level::Trace => DIM,
+    }
+}
+
+/// Three digits that matter: `1.002 s`, `12.3 ms`, `45 µs`.
+pub(super) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds >= 1.0 {
+        format!("{seconds:.3} s")
+    } else if seconds >= 1e-3 {
+        format!("{:.1} ms", seconds * 1e3)
+    } else {
+        format!("{:.0} µs", seconds * 1e6)
+    }
+}
+
+/// `71.2 KiB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let kib = bytes as f64 / 1024.0;
+    if kib >= 1024.0 {
+        format!("{:.1} MiB", kib / 1024.0)
+    } else {
+        format!("{kib:.1} KiB")
+    }
+}

@@ -1,0 +1,174 @@
+//! `pointsman run`: one command, its handlers' lines as they come, its report.
+
+use std::{
+    fs,
+    io::{self, Read},
+    sync::Arc,
+};
+
+use anstream::{eprintln, println};
+use anyhow::Context;
+
+use super::{Exit, build, print, warn_of};
+use crate::{
+    app::App,
+    command::Command,
+    config::Config,
+    dispatcher::{DispatchError, Event, Observer, Options},
+    outcome::{Report, ReportStatus},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pointsman run '{\"requestType\":\"CreatePolicy\",\"productType\":\"HighRisk\"}'
+  pointsman run @command.json --json
+  echo '{\"requestType\":\"CreatePolicy\"}' | pointsman run -
+
+Exit codes: 0 all handlers succeeded, 1 some handler did not, 2 bad usage or bad
+command, 3 no handler matched.")]
+pub(super) struct Args {
+    /// The command: JSON text, `-` for standard input, `@FILE` for a file
+    command: String,
+    /// Print the report as one JSON document and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Build the sources below the plugins folder first
+    #[arg(long)]
+    build: bool,
+    /// Cancel the other handlers as soon as one does not succeed
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
+    let command = Command::parse(read(&args.command, config.host.command_max_bytes)?)?;
+    if args.build {
+        let plugins = config.plugins.clone();
+        let built = tokio::task::spawn_blocking(move || build::all(&plugins)).await??;
+        if built != Exit::Succeeded {
+            return Ok(built);
+        }
+    }
+    let app = App::start(config).await?;
+    warn_of(&app.snapshot().problems);
+    let options = Options {
+        fail_fast: args.fail_fast,
+        cancel_on_drop: true,
+        observer: (!args.json).then(|| observer(&app)),
+    };
+    let dispatch = app.dispatch(command, options);
+    let report = tokio::select! {
+        report = dispatch => report,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted: the handlers were cancelled"),
+    };
+    let report = match report {
+        Ok(report) => report,
+        Err(error @ DispatchError::NoMatchingHandler { .. }) => {
+            print::error(&error.into());
+            return Ok(Exit::NoMatch);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{}", summary(&report));
+    }
+    Ok(match report.status {
+        ReportStatus::Succeeded => Exit::Succeeded,
+        ReportStatus::Partial | ReportStatus::Failed => Exit::Failed,
+    })
+}
+
+/// The command's text, of at most one byte more than the limit.
+fn read(command: &str, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
+    let limit = max_bytes as u64 + 1;
+    let mut text = Vec::new();
+    match command.strip_prefix('@') {
+        Some(path) => {
+            let file = fs::File::open(path).with_context(|| format!("{path}: cannot be read"))?;
+            file.take(limit)
+                .read_to_end(&mut text)
+                .with_context(|| format!("{path}: cannot be read"))?;
+        }
+        None if command == "-" => {
+            io::stdin()
+                .lock()
+                .take(limit)
+                .read_to_end(&mut text)
+                .context("standard input cannot be read")?;
+        }
+        None => text = command.into(),
+    }
+    if text.len() > max_bytes {
+        anyhow::bail!(
+            "the command has more than {max_bytes} bytes: `host.command_max_bytes` sets the limit"
+        );
+    }
+    Ok(text)
+}
+
+fn observer(app: &App) -> Observer {
+    let names = app.snapshot();
+    let width = names
+        .plugins
+        .keys()
+        .map(|name| name.as_str().len())
+        .max()
+        .unwrap_or(0);
+    Arc::new(move |event| match event {
+        Event::Started(_) => {}
+        Event::Log(handler, line) => println!(
+            "{:width$}  {}  {}",
+            print::handler(handler),
+            print::Styled(
+                print::DIM,
+                format_args!("{:>8.3} s", line.after.as_secs_f64())
+            ),
+            print::Styled(print::level(line.level), &line.message),
+        ),
+        Event::Finished(report) => {
+            let name = print::handler(&report.handler);
+            let status = print::status(report.outcome.status());
+            let took = print::duration(report.duration);
+            match &report.outcome.result {
+                Ok(Some(output)) => println!("{name:width$}  {status} in {took}  {output}"),
+                Ok(None) => println!("{name:width$}  {status} in {took}"),
+                Err(failure) => {
+                    println!("{name:width$}  {status} after {took}: {}", failure.message);
+                    for frame in &failure.backtrace {
+                        eprintln!("{:width$}    at {frame}", "");
+                    }
+                }
+            }
+            if report.outcome.logs.dropped > 0 {
+                println!(
+                    "{name:width$}  {} log lines dropped: `limits.log_lines_max` and `limits.log_max_bytes` set the limits",
+                    report.outcome.logs.dropped
+                );
+            }
+        }
+    })
+}
+
+fn summary(report: &Report) -> String {
+    let all = report.handlers.len();
+    let succeeded = report
+        .handlers
+        .iter()
+        .filter(|handler| handler.outcome.result.is_ok())
+        .count();
+    let sum = report.handlers.iter().map(|handler| handler.duration).sum();
+    format!(
+        "{}",
+        print::Styled(
+            print::BOLD,
+            format_args!(
+                "{succeeded} of {all} handlers succeeded in {} ({} one after another)",
+                print::duration(report.duration),
+                print::duration(sum)
+            )
+        )
+    )
+}

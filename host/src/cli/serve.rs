@@ -1,0 +1,154 @@
+//! `pointsman serve`: commands over HTTP until a signal, then a graceful end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use super::Exit;
+use crate::{
+    app::App,
+    config::Config,
+    http,
+    reload::Reload,
+    snapshot::{Problem, Severity},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  pointsman serve &
+  curl -X POST http://localhost:3000/commands/execute -H 'Content-Type: application/json' \\
+       -d '{\"requestType\": \"CreatePolicy\", \"productType\": \"HighRisk\"}'
+
+SIGTERM and Ctrl-C let commands in flight finish; a second one quits at once.")]
+pub(super) struct Args {
+    /// The address to listen on [default: 127.0.0.1:3000]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Cancel a command's handlers when its client hangs up
+    #[arg(long)]
+    cancel_on_disconnect: bool,
+}
+
+impl Args {
+    pub(super) fn apply(&self, config: &mut Config) {
+        if let Some(listen) = self.listen {
+            config.http.listen = listen;
+        }
+        config.http.cancel_on_disconnect |= self.cancel_on_disconnect;
+    }
+}
+
+/// After the last command has ended, an open connection may take that long to
+/// read its answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
+    let address = config.http.listen;
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; choose another address with `--listen`")
+    })?;
+    let app = Arc::new(App::start(config).await?);
+    let snapshot = app.snapshot();
+    log_problems(&snapshot.problems);
+    tracing::info!(
+        generation = snapshot.generation,
+        plugins = snapshot.plugins.len(),
+        rules = snapshot.rules.len(),
+        "listening on http://{}",
+        listener.local_addr()?
+    );
+    app.watch(log_reload);
+
+    let mut server = tokio::spawn(http::serve(Arc::clone(&app), listener));
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        served = &mut server => {
+            served??;
+            return Ok(Exit::Succeeded);
+        }
+        () = signals.next() => {}
+    }
+    tracing::info!("stopping: commands in flight may finish, a second signal quits at once");
+    let drain = async {
+        let in_time = app.stop().await;
+        if !in_time {
+            tracing::warn!("the grace period is over: commands in flight were cancelled");
+        }
+        // A client that never reads its answer does not hold up the end.
+        if let Ok(served) = tokio::time::timeout(LINGER, &mut server).await {
+            served??;
+        }
+        anyhow::Ok(in_time)
+    };
+    tokio::select! {
+        in_time = drain => {
+            let in_time = in_time?;
+            tracing::info!("stopped");
+            Ok(if in_time { Exit::Succeeded } else { Exit::Failed })
+        }
+        () = signals.next() => {
+            tracing::warn!("quitting with commands in flight");
+            Ok(Exit::Failed)
+        }
+    }
+}
+
+fn log_reload(reload: &Reload) {
+    tracing::info!(
+        generation = reload.generation,
+        ms = reload.duration.as_secs_f64() * 1e3,
+        "reloaded {}",
+        reload.changed.join(" ")
+    );
+    log_problems(&reload.problems);
+}
+
+fn log_problems(problems: &[Problem]) {
+    for problem in problems {
+        match problem.severity {
+            Severity::Error => tracing::error!("{problem}"),
+            Severity::Warning => tracing::warn!("{problem}"),
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

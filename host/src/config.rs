@@ -1,0 +1,508 @@
+//! Owns [`Config`]: every setting and limit of the host with its default.
+//! A setting comes, in rising order, from the defaults here, `pointsman.toml`,
+//! `POINTSMAN_*` environment variables and flags. The defaults, as a TOML
+//! table, also say which keys exist and what type each has.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::name::nearest;
+
+/// The settings of a host. `Config::default()` is a good start for embedding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The folder with `*.wasm` components and their `*.toml` settings.
+    pub plugins: PathBuf,
+    /// The folder with `*.json` and `*.toml` rule files.
+    pub rules: PathBuf,
+    /// What all handlers together may use.
+    pub host: HostLimits,
+    /// What one handler may use, unless `plugins/<name>.toml` says otherwise.
+    pub limits: HandlerLimits,
+    /// How changed files are noticed.
+    pub reload: ReloadConfig,
+    /// The HTTP server.
+    pub http: HttpConfig,
+}
+
+/// What all handlers together may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostLimits {
+    /// Handler instances alive at once.
+    pub instances_max: u32,
+    /// Commands that may wait for free instances; the next one is refused as busy.
+    pub waiting_max: u32,
+    /// Bytes of one command's JSON text.
+    pub command_max_bytes: usize,
+    /// Bytes of one `.wasm` file.
+    pub plugin_max_bytes: u64,
+    /// Components compiled at once; 0 means one a core.
+    pub compile_jobs_max: usize,
+    /// Keeps compiled code between runs in the user's cache folder.
+    pub compile_cache: bool,
+    /// How long a shutdown waits for commands in flight, in milliseconds.
+    pub shutdown_grace_ms: u64,
+}
+
+/// What one call of a handler may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandlerLimits {
+    /// All linear memories and tables of the instance together, in bytes.
+    pub memory_max_bytes: usize,
+    /// From start to answer, waits included, in milliseconds.
+    pub timeout_ms: u64,
+    /// While it really runs, in milliseconds. Sleeping is free.
+    pub cpu_max_ms: u64,
+    /// Bytes of the answer.
+    pub output_max_bytes: usize,
+    /// Log lines kept; the rest is counted and dropped.
+    pub log_lines_max: usize,
+    /// Bytes of the log lines kept; the rest is counted and dropped.
+    pub log_max_bytes: usize,
+    /// Calls of this handler at once; the next one ends as busy.
+    pub instances_max: usize,
+    /// Host resources held at once: streams, files, requests.
+    pub resources_max: usize,
+}
+
+/// How changed files are noticed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadConfig {
+    /// A change is taken up once nothing changed for that long, in milliseconds.
+    pub quiet_ms: u64,
+    /// The folders are looked at that often even when the system reports
+    /// nothing, in milliseconds.
+    pub poll_ms: u64,
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// The address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Cancels a command's handlers when its client hangs up. Without it they finish.
+    pub cancel_on_disconnect: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            plugins: "plugins".into(),
+            rules: "rules".into(),
+            host: HostLimits {
+                // 1,000 commands with two or three handlers each, asleep at once, and room to spare.
+                instances_max: 4_096,
+                waiting_max: 1_024,
+                // Kafka's and SQS's order of magnitude for one message.
+                command_max_bytes: 1 << 20,
+                // Python's interpreter as a component has 40 MiB.
+                plugin_max_bytes: 128 << 20,
+                compile_jobs_max: 0,
+                compile_cache: true,
+                // Kubernetes kills 30 s after SIGTERM.
+                shutdown_grace_ms: 25_000,
+            },
+            limits: HandlerLimits::default(),
+            reload: ReloadConfig {
+                // Longer than the pause between two writes of one `cp`.
+                quiet_ms: 100,
+                poll_ms: 2_000,
+            },
+            http: HttpConfig {
+                listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
+                cancel_on_disconnect: false,
+            },
+        }
+    }
+}
+
+impl Default for HandlerLimits {
+    fn default() -> Self {
+        Self {
+            memory_max_bytes: 64 << 20,
+            timeout_ms: 30_000,
+            cpu_max_ms: 5_000,
+            output_max_bytes: 1 << 20,
+            log_lines_max: 1_000,
+            log_max_bytes: 256 << 10,
+            instances_max: 2_048,
+            resources_max: 1_024,
+        }
+    }
+}
+
+impl HandlerLimits {
+    /// The wall-clock limit.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// The CPU limit.
+    #[must_use]
+    pub fn cpu_max(&self) -> Duration {
+        Duration::from_millis(self.cpu_max_ms)
+    }
+}
+
+impl HostLimits {
+    /// How long a shutdown waits for commands in flight.
+    #[must_use]
+    pub fn shutdown_grace(&self) -> Duration {
+        Duration::from_millis(self.shutdown_grace_ms)
+    }
+}
+
+/// Why a setting is not usable. Says where it stands.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{origin}: {message}")]
+    Syntax {
+        /// The file, with line and column.
+        origin: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: unknown key `{key}`\n  hint: {hint}")]
+    UnknownKey {
+        /// Where it stands.
+        origin: String,
+        /// The key, dotted.
+        key: String,
+        /// The nearest known key, or the known ones.
+        hint: String,
+    },
+    /// A value of another type or out of its range.
+    #[error("{origin}: `{key}` is {found}, expected {expected}")]
+    WrongValue {
+        /// Where it stands.
+        origin: String,
+        /// The key, dotted.
+        key: String,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+}
+
+/// The prefix of environment variables that set a key: `POINTSMAN_HTTP_LISTEN` sets `http.listen`.
+pub const ENV_PREFIX: &str = "POINTSMAN_";
+
+impl Config {
+    /// The settings from a file, if there is one, under the environment and
+    /// under `flags` (dotted keys with their values as text).
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the key and where it stands.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(&str, String)],
+    ) -> Result<Self, ConfigError> {
+        let known = table_of(&Self::default());
+        let mut merged = known.clone();
+        if let Some(path) = file {
+            let origin = path.display().to_string();
+            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+                path: path.into(),
+                source,
+            })?;
+            merge(&mut merged, parse(&origin, &text)?, &origin, "")?;
+        }
+        let leaves = leaves(&known);
+        let mut environment: Vec<_> = environment
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(ENV_PREFIX))
+            .collect();
+        environment.sort();
+        for (name, text) in environment {
+            let Some(key) = leaves.iter().find(|key| env_name(key) == name) else {
+                let names: Vec<_> = leaves.iter().map(|key| env_name(key)).collect();
+                let names = names.iter().map(String::as_str);
+                return Err(ConfigError::UnknownKey {
+                    origin: "environment".into(),
+                    hint: hint(&name, names),
+                    key: name,
+                });
+            };
+            set(&mut merged, key, &text, &format!("environment {name}"))?;
+        }
+        for (key, text) in flags {
+            if !leaves.iter().any(|leaf| leaf == key) {
+                return Err(ConfigError::UnknownKey {
+                    origin: "command line".into(),
+                    key: (*key).into(),
+                    hint: hint(key, leaves.iter().map(String::as_str)),
+                });
+            }
+            set(&mut merged, key, text, "command line")?;
+        }
+        let config: Self = typed(merged, "settings")?;
+        config.check()
+    }
+
+    /// Refuses values that cannot work.
+    fn check(self) -> Result<Self, ConfigError> {
+        let positive = [
+            ("host.instances_max", u64::from(self.host.instances_max)),
+            ("host.command_max_bytes", self.host.command_max_bytes as u64),
+            ("host.plugin_max_bytes", self.host.plugin_max_bytes),
+            ("reload.poll_ms", self.reload.poll_ms),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return Err(ConfigError::WrongValue {
+                    origin: "settings".into(),
+                    key: key.into(),
+                    found: "0".into(),
+                    expected: "at least 1".into(),
+                });
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Reads a TOML document.
+///
+/// # Errors
+/// [`ConfigError::Syntax`], with line and column.
+pub(crate) fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = &text[..error.span().map_or(0, |span| span.start)];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        ConfigError::Syntax {
+            origin: format!("{origin}:{line}:{column}"),
+            message: error.message().to_owned(),
+        }
+    })
+}
+
+/// Lays `from` over `onto`, which holds every known key.
+///
+/// # Errors
+/// [`ConfigError`], with the key, which stands below `prefix`.
+pub(crate) fn merge(
+    onto: &mut Table,
+    from: Table,
+    origin: &str,
+    prefix: &str,
+) -> Result<(), ConfigError> {
+    for (name, value) in from {
+        let key = format!("{prefix}{name}");
+        let Some(slot) = onto.get_mut(&name) else {
+            return Err(ConfigError::UnknownKey {
+                origin: origin.into(),
+                hint: hint(&name, onto.keys().map(String::as_str)),
+                key,
+            });
+        };
+        match (slot, value) {
+            (Value::Table(onto), Value::Table(from)) => {
+                merge(onto, from, origin, &format!("{key}."))?;
+            }
+            (slot, value) if slot.same_type(&value) => *slot = value,
+            (slot, value) => {
+                return Err(ConfigError::WrongValue {
+                    origin: origin.into(),
+                    key,
+                    found: describe(&value),
+                    expected: format!("{} such as {slot}", slot.type_str()),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets one dotted key from text, read as the type that the key has.
+fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), ConfigError> {
+    let mut parts = key.split('.');
+    let mut slot = parts.next().and_then(|part| table.get_mut(part));
+    for part in parts {
+        slot = slot.and_then(|slot| slot.get_mut(part));
+    }
+    let slot = slot.expect("flags and environment name only known keys");
+    let value = match slot {
+        Value::Integer(_) => text.parse().ok().map(Value::Integer),
+        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        _ => Some(Value::String(text.into())),
+    };
+    *slot = value.ok_or_else(|| ConfigError::WrongValue {
+        origin: origin.into(),
+        key: key.into(),
+        found: format!("`{text}`"),
+        expected: format!("{} such as {slot}", slot.type_str()),
+    })?;
+    Ok(())
+}
+
+/// Reads a merged table as `T`.
+///
+/// # Errors
+/// [`ConfigError::WrongValue`] where a value is out of its range.
+pub(crate) fn typed<T: for<'de> Deserialize<'de>>(
+    table: Table,
+    origin: &str,
+) -> Result<T, ConfigError> {
+    // One key at a time, so that the error can name the key.
+    T::deserialize(Value::Table(table)).map_err(|error| ConfigError::Syntax {
+        origin: origin.into(),
+        message: error.to_string().trim_end().replace('\n', " "),
+    })
+}
+
+/// The TOML table that a value is.
+pub(crate) fn table_of(value: &impl Serialize) -> Table {
+    Table::try_from(value).expect("settings are a table")
+}
+
+fn leaves(table: &Table) -> Vec<String> {
+    let mut leaves = Vec::new();
+    for (name, value) in table {
+        match value {
+            Value::Table(inner) => {
+                let inner = self::leaves(inner).into_iter();
+                leaves.extend(inner.map(|leaf| format!("{name}.{leaf}")));
+            }
+            _ => leaves.push(name.clone()),
+        }
+    }
+    leaves
+}
+
+fn env_name(key: &str) -> String {
+    format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
+}
+
+fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<_> = known.collect();
+    match nearest(name, known.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => {
+            let known: Vec<_> = known.iter().map(|key| format!("`{key}`")).collect();
+            format!("known here: {}", known.join(", "))
+        }
+    }
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Table(_) => "a table".into(),
+        Value::Array(_) => "an array".into(),
+        value => format!("{} {value}", value.type_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn load(file: &str, env: &[(&str, &str)], flags: &[(&str, String)]) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pointsman.toml");
+        std::fs::write(&path, file).unwrap();
+        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::load(Some(&path), env, flags).map_err(|error| {
+            let folder = format!("{}/", folder.path().display());
+            error.to_string().replace(&folder, "")
+        })
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
+        let file = "rules = \"r\"\n[http]\nlisten = \"127.0.0.1:1\"\n[limits]\ntimeout_ms = 7";
+        let env = [
+            ("POINTSMAN_HTTP_LISTEN", "127.0.0.1:2"),
+            ("POINTSMAN_LIMITS_TIMEOUT_MS", "8"),
+            ("HOME", "/"),
+        ];
+        let config = load(file, &env, &[("http.listen", "127.0.0.1:3".into())]).unwrap();
+        assert_eq!(config.rules, Path::new("r"));
+        assert_eq!(config.plugins, Path::new("plugins"));
+        assert_eq!(config.limits.timeout_ms, 8);
+        assert_eq!(config.http.listen.port(), 3);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_with_its_place() {
+        let check = |file: &str, env: &[(&str, &str)], wanted: Expect| {
+            wanted.assert_eq(&load(file, env, &[]).unwrap_err());
+        };
+        check(
+            "[limits]\ntimeout = 7",
+            &[],
+            expect![[r#"
+            pointsman.toml: unknown key `limits.timeout`
+              hint: did you mean `timeout_ms`?"#]],
+        );
+        check(
+            "zzz = 7",
+            &[],
+            expect![[r#"
+            pointsman.toml: unknown key `zzz`
+              hint: known here: `plugins`, `rules`, `host`, `limits`, `reload`, `http`"#]],
+        );
+        check(
+            "[limits]\ntimeout_ms = \"7\"",
+            &[],
+            expect![[
+                r#"pointsman.toml: `limits.timeout_ms` is string "7", expected integer such as 30000"#
+            ]],
+        );
+        check(
+            "a = = 1",
+            &[],
+            expect!["pointsman.toml:1:5: extra `=`, expected nothing"],
+        );
+        check(
+            "[limits]\ntimeout_ms = -7",
+            &[],
+            expect!["settings: invalid value: integer `-7`, expected u64 in `limits.timeout_ms`"],
+        );
+        check(
+            "[host]\ninstances_max = 0",
+            &[],
+            expect!["settings: `host.instances_max` is 0, expected at least 1"],
+        );
+        check(
+            "",
+            &[("POINTSMAN_HTTP_LISTN", "x")],
+            expect![[r#"
+            environment: unknown key `POINTSMAN_HTTP_LISTN`
+              hint: did you mean `POINTSMAN_HTTP_LISTEN`?"#]],
+        );
+        check(
+            "",
+            &[("POINTSMAN_LIMITS_TIMEOUT_MS", "x")],
+            expect![
+                "environment POINTSMAN_LIMITS_TIMEOUT_MS: `limits.timeout_ms` is `x`, expected integer such as 30000"
+            ],
+        );
+    }
+}

@@ -1,0 +1,345 @@
+//! Owns the way from a [`Command`] to its [`Report`]: one snapshot, one task
+//! and one fresh instance for each matched handler, all at once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    command::Command,
+    config::HostLimits,
+    name::{HandlerName, nearest},
+    outcome::{Failure, HandlerReport, LogLine, Outcome, Report, Status},
+    plugin::{Call, OnLine, Plugin},
+    rules::{EventError, Match},
+    shutdown::Shutdown,
+    snapshot::{Snapshot, Snapshots},
+};
+
+/// Dispatches commands. Clones share everything.
+#[derive(Clone)]
+pub struct Dispatcher {
+    snapshots: Arc<Snapshots>,
+    shutdown: Shutdown,
+    // One permit an instance.
+    instances: Arc<Semaphore>,
+    instances_max: u32,
+    waiting: Arc<AtomicUsize>,
+    waiting_max: usize,
+}
+
+/// How one command is to be dispatched.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Cancels the other handlers as soon as one does not succeed.
+    pub fail_fast: bool,
+    /// Cancels all handlers when the future of the dispatch is dropped.
+    /// Without it they finish, unheard.
+    pub cancel_on_drop: bool,
+    /// Sees what happens, as it happens. Called from several tasks: it must not block.
+    pub observer: Option<Observer>,
+}
+
+/// Sees the events of one command.
+pub type Observer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
+
+/// Something that happened to one handler.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Its task began.
+    Started(&'a HandlerName),
+    /// It wrote a line.
+    Log(&'a HandlerName, &'a LogLine),
+    /// It ended.
+    Finished(&'a HandlerReport),
+}
+
+/// Why a command was not dispatched: no handler has seen it.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// No rule matched.
+    #[error("no matching handler found{}", hint.as_ref().map_or_else(String::new, |hint| format!("\n  hint: {hint}")))]
+    NoMatchingHandler {
+        /// The rule that came nearest, and what it wanted.
+        hint: Option<String>,
+    },
+    /// As many commands as allowed are waiting.
+    #[error(
+        "{waiting} commands are waiting for a free instance already: try again, or raise `host.waiting_max` or `host.instances_max`"
+    )]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
+    /// The host is shutting down.
+    #[error("the host is shutting down")]
+    Draining,
+    /// The attributes cannot be routed by.
+    #[error("the command cannot be routed: {0}")]
+    Attributes(#[from] EventError),
+}
+
+impl DispatchError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoMatchingHandler { .. } => "no-matching-handler",
+            Self::Busy { .. } => "busy",
+            Self::Draining => "draining",
+            Self::Attributes(_) => "invalid-json",
+        }
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher over `snapshots` that counts its tasks in `shutdown`.
+    #[must_use]
+    pub fn new(snapshots: Arc<Snapshots>, shutdown: Shutdown, limits: &HostLimits) -> Self {
+        Self {
+            snapshots,
+            shutdown,
+            instances: Arc::new(Semaphore::new(limits.instances_max as usize)),
+            instances_max: limits.instances_max,
+            waiting: Arc::default(),
+            waiting_max: limits.waiting_max as usize,
+        }
+    }
+
+    /// Routes one command and runs every matched handler, each in its own task
+    /// and its own sandbox. What a handler does is an [`Outcome`] in the report
+    /// and harms no other handler.
+    ///
+    /// # Errors
+    /// [`DispatchError`]; then no handler ran.
+    pub async fn dispatch(
+        &self,
+        command: Command,
+        options: Options,
+    ) -> Result<Report, DispatchError> {
+        if self.shutdown.draining.is_cancelled() {
+            return Err(DispatchError::Draining);
+        }
+        let started_at = Timestamp::now();
+        let started = Instant::now();
+        // One load per command: a reload in mid-dispatch must not mix two generations.
+        let snapshot = self.snapshots.current();
+        let matches = snapshot.rules.route(command.attributes())?;
+        if matches.is_empty() {
+            let miss = snapshot.rules.nearest_miss(command.attributes());
+            return Err(DispatchError::NoMatchingHandler {
+                hint: hint(&snapshot, miss.map(|miss| miss.to_string())),
+            });
+        }
+        let permits = self.admit(matches.len()).await?;
+        let run = Run {
+            command: Arc::new(command),
+            started,
+            cancel: self.shutdown.killing.child_token(),
+            observer: options.observer,
+        };
+        let _cancel_on_drop = options
+            .cancel_on_drop
+            .then(|| run.cancel.clone().drop_guard());
+        let command_id = run.command.id;
+        let handlers = run
+            .all(
+                &self.shutdown,
+                &snapshot,
+                matches,
+                options.fail_fast,
+                permits,
+            )
+            .await;
+        Ok(Report {
+            command_id,
+            status: Report::status_of(&handlers),
+            generation: snapshot.generation,
+            started_at,
+            duration: started.elapsed(),
+            handlers,
+        })
+    }
+
+    /// Waits for as many free instances as the command needs, in line.
+    async fn admit(&self, instances: usize) -> Result<OwnedSemaphorePermit, DispatchError> {
+        // A command with more handlers than there are instances takes them all.
+        let wanted = u32::try_from(instances)
+            .unwrap_or(u32::MAX)
+            .min(self.instances_max);
+        if let Ok(permits) = Arc::clone(&self.instances).try_acquire_many_owned(wanted) {
+            return Ok(permits);
+        }
+        let _place = Place::take(&self.waiting, self.waiting_max)?;
+        tokio::select! {
+            () = self.shutdown.draining.cancelled() => Err(DispatchError::Draining),
+            permits = Arc::clone(&self.instances).acquire_many_owned(wanted) => {
+                Ok(permits.expect("never closed"))
+            }
+        }
+    }
+}
+
+/// A place in the bounded line of waiting commands.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, max: usize) -> Result<Self, DispatchError> {
+        let before = waiting.fetch_add(1, Relaxed);
+        let place = Self(waiting);
+        if before >= max {
+            return Err(DispatchError::Busy { waiting: before });
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One command on its way.
+struct Run {
+    command: Arc<Command>,
+    started: Instant,
+    cancel: CancellationToken,
+    observer: Option<Observer>,
+}
+
+impl Run {
+    async fn all(
+        &self,
+        shutdown: &Shutdown,
+        snapshot: &Snapshot,
+        matches: Vec<Match>,
+        fail_fast: bool,
+        permits: OwnedSemaphorePermit,
+    ) -> Vec<HandlerReport> {
+        let permits = Arc::new(permits);
+        let mut running = Vec::with_capacity(matches.len());
+        for matched in matches {
+            let plugin = snapshot.plugins.get(&matched.handler).cloned();
+            let one = One {
+                plugin: plugin.ok_or_else(|| not_loaded(&matched.handler, snapshot)),
+                matched,
+                command: Arc::clone(&self.command),
+                started: self.started,
+                cancel: self.cancel.clone(),
+                observer: self.observer.clone(),
+            };
+            let permits = Arc::clone(&permits);
+            let cancel_all = fail_fast.then(|| self.cancel.clone());
+            // Tracked, not joined: dropping this future must not abort them.
+            running.push(shutdown.tasks.spawn(async move {
+                let report = one.run().await;
+                drop(permits);
+                if let Some(cancel_all) =
+                    cancel_all.filter(|_| report.outcome.status() != Status::Succeeded)
+                {
+                    cancel_all.cancel();
+                }
+                report
+            }));
+        }
+        let mut reports = Vec::with_capacity(running.len());
+        for task in running {
+            match task.await {
+                Ok(report) => reports.push(report),
+                // A panic of the host's own code: not the other handlers' fault.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        }
+        reports
+    }
+}
+
+/// One handler's share of a command.
+struct One {
+    matched: Match,
+    plugin: Result<Arc<Plugin>, Failure>,
+    command: Arc<Command>,
+    started: Instant,
+    cancel: CancellationToken,
+    observer: Option<Observer>,
+}
+
+impl One {
+    async fn run(self) -> HandlerReport {
+        let began = self.started.elapsed();
+        let Match { handler, rules } = self.matched;
+        if let Some(observer) = &self.observer {
+            observer(Event::Started(&handler));
+        }
+        let outcome = match &self.plugin {
+            Ok(plugin) => {
+                let call = Call {
+                    attempt: 1,
+                    delivery_id: format!("{}/{handler}", self.command.id),
+                    started: self.started,
+                    on_line: on_line(self.observer.as_ref(), &handler),
+                    cancel: self.cancel,
+                };
+                plugin.call(&self.command, call).await
+            }
+            Err(missing) => Outcome::not_run(missing.clone()),
+        };
+        let plugin = self.plugin.ok();
+        let report = HandlerReport {
+            version: plugin.as_ref().and_then(|plugin| plugin.version.clone()),
+            digest: plugin.as_ref().map(|plugin| plugin.digest.clone()),
+            rules: rules.iter().map(|rule| rule.as_str().into()).collect(),
+            handler,
+            outcome,
+            started_after: began,
+            duration: self.started.elapsed().saturating_sub(began),
+        };
+        if let Some(observer) = &self.observer {
+            observer(Event::Finished(&report));
+        }
+        report
+    }
+}
+
+fn on_line(observer: Option<&Observer>, handler: &HandlerName) -> Option<OnLine> {
+    let (observer, handler) = (Arc::clone(observer?), handler.clone());
+    Some(Arc::new(move |line| observer(Event::Log(&handler, line))))
+}
+
+/// A rule may name a handler that is not there, or not there yet.
+fn not_loaded(handler: &HandlerName, snapshot: &Snapshot) -> Failure {
+    let failed = snapshot.plugin_files.iter().find(|file| {
+        file.path
+            .file_stem()
+            .is_some_and(|stem| stem == handler.as_str())
+    });
+    let reason = match failed.and_then(|file| file.error.as_ref()) {
+        Some(error) => error.to_string(),
+        None => {
+            let names = snapshot.plugins.keys().map(HandlerName::as_str);
+            let near = nearest(handler.as_str(), names)
+                .map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+            format!("{near}there is no `{handler}.wasm` in the plugins folder")
+        }
+    };
+    Failure::new(
+        Status::Unavailable,
+        format!("handler `{handler}` is not loaded: {reason}"),
+    )
+}
+
+fn hint(snapshot: &Snapshot, nearest: Option<String>) -> Option<String> {
+    if snapshot.rules.is_empty() {
+        return Some("no rules are loaded: write one in the rules folder".into());
+    }
+    nearest.map(|miss| format!("the nearest is {miss}"))
+}

@@ -1,0 +1,163 @@
+//! Owns the HTTP surface: routes, wire shapes and the server's life. Errors are
+//! RFC 9457 problem documents (`http/problem.rs`).
+//!
+//! A report is `200` where at least one handler succeeded and `502` where none
+//! did; its `status` says `succeeded`, `partial` or `failed`.
+
+mod problem;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    app::App,
+    command::Command,
+    dispatcher::{Event, Observer, Options},
+    outcome::{Report, ReportStatus},
+};
+use problem::Problem;
+
+/// The longest `traceparent` that is taken: version 00 has 55 characters, later ones may have more.
+const TRACEPARENT_MAX_BYTES: usize = 256;
+
+/// The routes over one app.
+pub fn router(app: Arc<App>) -> Router {
+    let body_limit = app.config().host.command_max_bytes;
+    Router::new()
+        .route("/commands/execute", post(execute))
+        .route("/plugins", get(plugins))
+        .route("/rules", get(rules))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(body_limit))
+        .layer(CatchPanicLayer::custom(|_| {
+            Problem::internal().into_response()
+        }))
+        .with_state(app)
+}
+
+/// Serves until the app drains; connections at work are answered first.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<()> {
+    let draining = app.shutdown().draining.clone();
+    axum::serve(listener, router(app))
+        .with_graceful_shutdown(draining.cancelled_owned())
+        .await
+}
+
+async fn execute(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = body.map_err(|rejection| {
+        Problem::unreadable_body(rejection.status(), app.config().host.command_max_bytes)
+    })?;
+    require_json(&headers)?;
+    let mut command = Command::parse(&body)?;
+    command.traceparent = headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| value.len() <= TRACEPARENT_MAX_BYTES)
+        .map(Into::into);
+    let options = Options {
+        cancel_on_drop: app.config().http.cancel_on_disconnect,
+        observer: log_observer(),
+        ..Options::default()
+    };
+    let report = app.dispatch(command, options).await?;
+    tracing::info!(
+        command = %report.command_id,
+        status = report.status.as_str(),
+        handlers = report.handlers.len(),
+        ms = report.duration.as_secs_f64() * 1e3,
+        "command"
+    );
+    Ok((status_of(&report), Json(report)).into_response())
+}
+
+fn status_of(report: &Report) -> StatusCode {
+    match report.status {
+        ReportStatus::Succeeded | ReportStatus::Partial => StatusCode::OK,
+        ReportStatus::Failed => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// What handlers write goes to the host's log at `debug`, since the report
+/// carries it; how they end when they fail goes there at `warn`.
+fn log_observer() -> Option<Observer> {
+    if !tracing::enabled!(tracing::Level::WARN) {
+        return None;
+    }
+    Some(Arc::new(|event| match event {
+        Event::Started(_) => {}
+        Event::Log(handler, line) => {
+            tracing::debug!(%handler, level = line.level.as_str(), "{}", line.message);
+        }
+        Event::Finished(report) => {
+            if let Err(failure) = &report.outcome.result {
+                tracing::warn!(handler = %report.handler, status = failure.code.as_str(), "{}", failure.message);
+            }
+        }
+    }))
+}
+
+/// `application/json` and everything `+json`, with any parameters.
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let found = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = found
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    if essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+    {
+        return Ok(());
+    }
+    Err(Problem::unsupported_media_type(found))
+}
+
+async fn plugins(State(app): State<Arc<App>>) -> impl IntoResponse {
+    Json(app.snapshot().plugins_view())
+}
+
+async fn rules(State(app): State<Arc<App>>) -> impl IntoResponse {
+    Json(app.snapshot().rules_view()).into_response()
+}
+
+/// Alive: the process answers.
+async fn healthz() -> impl IntoResponse {
+    Json(json!({ "status": "ok" }))
+}
+
+/// Ready: files are loaded and commands are taken.
+async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    if app.shutdown().draining.is_cancelled() {
+        return Err(crate::dispatcher::DispatchError::Draining.into());
+    }
+    let snapshot = app.snapshot();
+    let body = json!({
+        "status": "ready",
+        "generation": snapshot.generation,
+        "plugins": snapshot.plugins.len(),
+        "rules": snapshot.rules.len(),
+    });
+    Ok(Json(body).into_response())
+}

@@ -1,0 +1,126 @@
+//! Owns the errors that a client sees: `application/problem+json` with a stable
+//! `code`, a `detail` for people and, where there is one, a `hint`.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{command::CommandError, dispatcher::DispatchError};
+
+/// How long a client should wait before it sends a refused command again, in seconds.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// An RFC 9457 problem document.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    // `about:blank` is the RFC's word for: the status says the kind, `code` the rest.
+    r#type: &'static str,
+    title: &'static str,
+    #[serde(serialize_with = "number")]
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl ToString) -> Self {
+        // The text of an error may carry its hint on a second line.
+        let detail = detail.to_string();
+        let (detail, hint) = match detail.split_once("\n  hint: ") {
+            Some((detail, hint)) => (detail.to_owned(), Some(hint.to_owned())),
+            None => (detail, None),
+        };
+        Self {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("error"),
+            status,
+            code,
+            detail,
+            hint,
+        }
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no-such-path",
+            "there is nothing at this path\n  hint: POST /commands/execute, GET /plugins, /rules, /healthz, /readyz",
+        )
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "this path takes another method\n  hint: commands are sent with POST, all else is read with GET",
+        )
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the host failed on this request; its log says more",
+        )
+    }
+
+    pub(super) fn unreadable_body(status: StatusCode, limit: usize) -> Self {
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            let detail = format!(
+                "the command has more than {limit} bytes\n  hint: `host.command_max_bytes` in pointsman.toml sets the limit"
+            );
+            return Self::new(status, "command-too-large", detail);
+        }
+        Self::new(status, "unreadable-body", "the body was cut short")
+    }
+
+    pub(super) fn unsupported_media_type(found: Option<&str>) -> Self {
+        let found = found.map_or_else(|| "no content type".into(), |found| format!("`{found}`"));
+        let detail = format!("the body has {found}\n  hint: send `Content-Type: application/json`");
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            detail,
+        )
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.code(), error)
+    }
+}
+
+impl From<DispatchError> for Problem {
+    fn from(error: DispatchError) -> Self {
+        let status = match error {
+            DispatchError::NoMatchingHandler { .. } => StatusCode::NOT_FOUND,
+            DispatchError::Busy { .. } | DispatchError::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            DispatchError::Attributes(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.code(), error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        let problem = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, problem);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        response
+    }
+}
+
+fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}

@@ -1,0 +1,48 @@
+//! Pointsman routes JSON commands to sandboxed WebAssembly handlers.
+//!
+//! The path of a command, top to bottom; arrows may skip floors, never point up:
+//!
+//! | floor | module | owns |
+//! |---|---|---|
+//! | surfaces | [`cli`] | the command line: one file a subcommand |
+//! | | [`app`] | the composition: start, watch, stop |
+//! | | [`http`] | routes, wire shapes, problem documents |
+//! | service | [`dispatcher`] | command + snapshot → one task a match → report |
+//! | | [`reload`] | changed files → the next snapshot |
+//! | core | [`snapshot`] | plugins + rules of one generation, swapped whole |
+//! | | [`rules`] | rule files → rule set; which handlers a command goes to, and why |
+//! | | [`plugin`] | component → plugin; one call in a sandbox → outcome |
+//! | leaves | [`command`] | one valid JSON object |
+//! | | [`outcome`] | what a handler's call and a command came to |
+//! | | [`config`] | every setting and limit |
+//! | | [`name`] | handler names, nearest names |
+//! | | [`shutdown`] | tasks, and how they end |
+//! | beside | [`build`] | source folder → component |
+//!
+//! To embed it without the command line and HTTP:
+//!
+//! ```no_run
+//! use pointsman::{app::App, command::Command, config::Config, dispatcher::Options};
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let app = App::start(Config::default()).await?;
+//! let command = Command::parse(r#"{"requestType":"CreatePolicy"}"#)?;
+//! let report = app.dispatch(command, Options::default()).await?;
+//! println!("{}", serde_json::to_string(&report)?);
+//! # Ok(()) }
+//! ```
+
+pub mod app;
+pub mod build;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod dispatcher;
+pub mod http;
+pub mod name;
+pub mod outcome;
+pub mod plugin;
+pub mod reload;
+pub mod rules;
+pub mod shutdown;
+pub mod snapshot;

@@ -1,0 +1,55 @@
+//! Owns [`Plugin`]: one component, checked against the contract, compiled and
+//! ready to be called. The only part of the house that knows wasmtime.
+//!
+//! `loader` makes a plugin from a file, `instance` calls it, `limits`, `logs`
+//! and `state` are what a call carries, `bindings` is the contract and `engine`
+//! what all plugins share.
+
+mod bindings;
+mod engine;
+mod instance;
+mod limits;
+mod loader;
+mod logs;
+mod settings;
+mod state;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+pub use engine::Runtime;
+pub use instance::Call;
+pub use loader::{LoadError, load};
+pub use logs::OnLine;
+pub use settings::HandlerSettings;
+
+use crate::name::HandlerName;
+
+/// One loaded component. Immutable; a changed file makes another one.
+pub struct Plugin {
+    /// The handler that it provides: the stem of its file.
+    pub name: HandlerName,
+    /// The version that the component carries.
+    pub version: Option<Arc<str>>,
+    /// The description that the component carries.
+    pub description: Option<Arc<str>>,
+    /// The SHA-256 of the file in lower-case hex.
+    pub digest: Arc<str>,
+    /// Bytes of the file.
+    pub size_bytes: u64,
+    /// What the operator says of it.
+    pub settings: Arc<HandlerSettings>,
+    pre: bindings::HandlerPre<state::State>,
+    // As many permits as `settings.limits.instances_max`.
+    instances: Semaphore,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.name)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}

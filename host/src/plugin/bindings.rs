@@ -1,0 +1,96 @@
+//! Owns the host's side of the contract in `wit/`: the generated types and what
+//! each import does.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use wasmtime::component::{HasSelf, Linker};
+
+use super::state::State;
+use crate::outcome::Level;
+
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "handler",
+        imports: {
+            "pointsman:handler/clock.sleep": async,
+            "pointsman:handler/random": trappable,
+        },
+        exports: { default: async },
+    });
+}
+
+use generated::{
+    Handler,
+    pointsman::handler::{clock, config, log, random, types},
+};
+pub(super) use generated::{
+    HandlerPre, exports::pointsman::handler::command_handler::Failure,
+    pointsman::handler::types::Command,
+};
+
+/// The interface that a handler exports.
+pub(super) const EXPORT: &str = "pointsman:handler/command-handler@0.1.0";
+/// The function in it.
+pub(super) const EXPORT_FUNCTION: &str = "handle";
+/// The package of the contract, without its version.
+pub(super) const PACKAGE: &str = "pointsman:handler";
+/// The contract's version that this host serves.
+pub(super) const VERSION: &str = "0.1.0";
+
+/// Bytes that `random.bytes` gives at once: the limit of the Web's `getRandomValues`.
+const RANDOM_BYTES_MAX: u32 = 65_536;
+
+/// Links what a handler may import: the contract, and WASI 0.2 with whatever
+/// the handler was granted.
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    Handler::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    wasmtime_wasi::p2::add_to_linker_async(linker)
+}
+
+impl types::Host for State {}
+
+impl log::Host for State {
+    fn log(&mut self, level: log::Level, message: String) {
+        let level = match level {
+            log::Level::Trace => Level::Trace,
+            log::Level::Debug => Level::Debug,
+            log::Level::Info => Level::Info,
+            log::Level::Warn => Level::Warn,
+            log::Level::Error => Level::Error,
+        };
+        self.shared.logs.write(level, &message);
+    }
+}
+
+impl clock::Host for State {
+    fn now(&mut self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn sleep(&mut self, duration_ms: u64) {
+        tokio::time::sleep(Duration::from_millis(duration_ms)).await;
+    }
+}
+
+impl random::Host for State {
+    fn number(&mut self) -> wasmtime::Result<u64> {
+        Ok(getrandom::u64()?)
+    }
+
+    fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
+        if count > RANDOM_BYTES_MAX {
+            wasmtime::bail!("`random.bytes` gives at most {RANDOM_BYTES_MAX} at once, not {count}");
+        }
+        let mut bytes = vec![0; count as usize];
+        getrandom::fill(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl config::Host for State {
+    fn get(&mut self, key: String) -> Option<String> {
+        self.settings.config.get(&key).cloned()
+    }
+}

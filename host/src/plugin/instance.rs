@@ -1,0 +1,233 @@
+//! Owns one call: a fresh store, an instance in it, the handler's limits around
+//! both, and the [`Outcome`] that every possible end becomes.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
+
+use super::{
+    Plugin, bindings,
+    limits::{CpuMeter, MemoryUse},
+    logs::{LogSink, OnLine},
+    state::{Shared, State},
+};
+use crate::{
+    command::Command,
+    outcome::{Failure, Outcome, Spent, Status},
+};
+
+/// What the host says to a handler, besides the command.
+pub struct Call {
+    /// Which try this is: 1 on the first.
+    pub attempt: u32,
+    /// Stable across retries.
+    pub delivery_id: String,
+    /// When the command began: log lines count from there.
+    pub started: Instant,
+    /// Sees each log line as it is written.
+    pub on_line: Option<OnLine>,
+    /// Ends the call as cancelled.
+    pub cancel: CancellationToken,
+}
+
+/// Ends a call in the epoch callback.
+#[derive(Debug, thiserror::Error)]
+#[error("the CPU limit is used up")]
+struct CpuExceeded;
+
+/// What the guest itself said, or how running it failed.
+type Answer = wasmtime::Result<Result<Option<String>, bindings::Failure>>;
+
+impl Plugin {
+    /// Handles one command in a fresh instance. Dropping the future frees the
+    /// instance, at the latest when the guest reaches its next tick.
+    pub async fn call(&self, command: &Command, call: Call) -> Outcome {
+        let Ok(_permit) = self.instances.try_acquire() else {
+            return Outcome::not_run(self.failure(
+                Status::Busy,
+                format!(
+                    "all {} instances are at work",
+                    self.settings.limits.instances_max
+                ),
+                Some("limits.instances_max"),
+            ));
+        };
+        let limits = &self.settings.limits;
+        let began = Instant::now();
+        let shared = Arc::new(Shared {
+            logs: LogSink::new(call.started, limits, call.on_line),
+            cpu: CpuMeter::new(began, limits.cpu_max()),
+            memory: MemoryUse::default(),
+        });
+        let command = bindings::Command {
+            id: command.id.to_string(),
+            attributes: command.attributes().to_owned(),
+            attempt: call.attempt,
+            delivery_id: call.delivery_id,
+            traceparent: command.traceparent.as_deref().map(str::to_owned),
+        };
+        let running = shared.cpu.measure(self.run(&shared, &command));
+        let running = call.cancel.run_until_cancelled(running);
+        let result = match tokio::time::timeout(limits.timeout(), running).await {
+            Ok(None) => Err(self.failure(Status::Cancelled, "cancelled".into(), None)),
+            Ok(Some(Ok(Ok(answer)))) => self.output(answer),
+            Ok(Some(Ok(Err(failure)))) => Err(said(failure)),
+            Ok(Some(Err(error))) => Err(self.failed(&error, &shared)),
+            Err(_) => Err(self.failure(
+                Status::TimedOut,
+                format!("no answer after {:?}", limits.timeout()),
+                Some("limits.timeout_ms"),
+            )),
+        };
+        Outcome {
+            result,
+            logs: shared.logs.take(),
+            spent: Spent {
+                wall: began.elapsed(),
+                cpu: shared.cpu.spent(),
+                memory_peak_bytes: shared.memory.peak_bytes(),
+            },
+        }
+    }
+
+    async fn run(&self, shared: &Arc<Shared>, command: &bindings::Command) -> Answer {
+        let state = State::new(Arc::clone(shared), Arc::clone(&self.settings));
+        let mut store = Store::new(self.pre.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            if store.data().shared.cpu.exceeded() {
+                return Err(CpuExceeded.into());
+            }
+            Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(tokio::task::yield_now()),
+            ))
+        });
+        let instance = self.pre.instantiate_async(&mut store).await?;
+        instance
+            .pointsman_handler_command_handler()
+            .call_handle(&mut store, command)
+            .await
+    }
+
+    fn output(&self, answer: Option<String>) -> Result<Option<Box<RawValue>>, Failure> {
+        let Some(answer) = answer else {
+            return Ok(None);
+        };
+        let limit = self.settings.limits.output_max_bytes;
+        if answer.len() > limit {
+            return Err(self.failure(
+                Status::OutputTooLarge,
+                format!("the answer has {} bytes, more than {limit}", answer.len()),
+                Some("limits.output_max_bytes"),
+            ));
+        }
+        match RawValue::from_string(answer) {
+            Ok(output) => Ok(Some(output)),
+            Err(error) => Err(self.failure(
+                Status::InvalidOutput,
+                format!("the answer is no JSON text: {error}"),
+                None,
+            )),
+        }
+    }
+
+    /// What it means that running the guest ended without its own word.
+    fn failed(&self, error: &wasmtime::Error, shared: &Shared) -> Failure {
+        let limits = &self.settings.limits;
+        if error.is::<CpuExceeded>() {
+            return self.failure(
+                Status::CpuExceeded,
+                format!("computed for more than {:?}", limits.cpu_max()),
+                Some("limits.cpu_max_ms"),
+            );
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            return self.failure(
+                Status::Busy,
+                "the host has no free instance".into(),
+                Some("host.instances_max"),
+            );
+        }
+        let mut failure = if shared.memory.refused() {
+            self.failure(
+                Status::OutOfMemory,
+                format!(
+                    "wanted more than {} bytes of memory",
+                    limits.memory_max_bytes
+                ),
+                Some("limits.memory_max_bytes"),
+            )
+        } else {
+            let reason = match error.downcast_ref::<Trap>() {
+                Some(Trap::StackOverflow) => "the call stack is exhausted".to_owned(),
+                Some(Trap::UnreachableCodeReached) => panic_text(&shared.logs)
+                    .unwrap_or_else(|| "reached an `unreachable` instruction".into()),
+                Some(trap) => trap.to_string(),
+                None => format!("{:#}", error.root_cause()),
+            };
+            self.failure(Status::Trapped, reason, None)
+        };
+        if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+            failure.backtrace = frames(backtrace);
+        }
+        failure
+    }
+
+    /// A failure that names the handler and, for a limit, the key that sets it.
+    fn failure(&self, code: Status, reason: String, key: Option<&str>) -> Failure {
+        let name = &self.name;
+        let message = match key {
+            Some(key) if key.starts_with("host.") => {
+                format!("`{name}`: {reason}; `{key}` in pointsman.toml sets the limit")
+            }
+            Some(key) => {
+                format!("`{name}`: {reason}; `{key}` in plugins/{name}.toml sets the limit")
+            }
+            None => format!("`{name}`: {reason}"),
+        };
+        Failure::new(code, message)
+    }
+}
+
+/// The handler's own word.
+fn said(failure: bindings::Failure) -> Failure {
+    match failure {
+        bindings::Failure::Rejected(message) => Failure::new(Status::Rejected, message),
+        bindings::Failure::Unavailable(retry) => Failure {
+            retry_after: retry.retry_after_ms.map(Duration::from_millis),
+            ..Failure::new(Status::Unavailable, retry.message)
+        },
+    }
+}
+
+/// The text of a panic, which Rust guests write before they trap.
+fn panic_text(logs: &LogSink) -> Option<String> {
+    const MARK: &str = "panicked at ";
+    logs.with_lines(|lines| {
+        let from = lines.iter().rposition(|line| line.message.contains(MARK))?;
+        let text = lines[from..]
+            .iter()
+            .map(|line| line.message.trim())
+            .take_while(|text| !text.starts_with("note: "));
+        Some(text.collect::<Vec<_>>().join(" "))
+    })
+}
+
+/// One line a frame, innermost first, with function names where the component has them.
+fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let frame = |frame: &wasmtime::FrameInfo| {
+        let module = frame.module().name().unwrap_or("<module>");
+        match frame.func_name() {
+            Some(name) => format!("{module}!{:#}", rustc_demangle::demangle(name)),
+            None => format!("{module}!<function {}>", frame.func_index()),
+        }
+    };
+    backtrace.frames().iter().map(frame).collect()
+}

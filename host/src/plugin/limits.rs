@@ -1,0 +1,178 @@
+//! Owns the measures of one call while it runs: CPU time and memory, each
+//! against the handler's limit.
+
+use std::{
+    pin::Pin,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use wasmtime::ResourceLimiter;
+
+/// Bytes that one table element takes on the host.
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
+
+/// Modules, memories and tables in one component instance: what a component of
+/// componentize-py needs, several times over.
+const PARTS_MAX: usize = 256;
+
+/// The CPU time of one call: the time that its future spends being polled,
+/// since guest code runs nowhere else. Waiting costs nothing, however short
+/// and frequent the waits are.
+pub(super) struct CpuMeter {
+    base: Instant,
+    limit: Duration,
+    // Nanoseconds; one thread at a time polls the call, so relaxed is enough.
+    spent: AtomicU64,
+    poll_began: AtomicU64,
+}
+
+impl CpuMeter {
+    pub(super) fn new(base: Instant, limit: Duration) -> Self {
+        Self {
+            base,
+            limit,
+            spent: AtomicU64::new(0),
+            poll_began: AtomicU64::new(0),
+        }
+    }
+
+    /// The CPU time of all polls that ended.
+    pub(super) fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent.load(Relaxed))
+    }
+
+    /// Whether the call, which is being polled now, is past its limit.
+    pub(super) fn exceeded(&self) -> bool {
+        let running = self.now() - self.poll_began.load(Relaxed);
+        self.spent() + Duration::from_nanos(running) > self.limit
+    }
+
+    /// Counts the time of each poll of `future`.
+    pub(super) fn measure<F: Future>(&self, future: F) -> Measured<'_, F> {
+        Measured {
+            meter: self,
+            future: Box::pin(future),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A future whose polls are counted.
+pub(super) struct Measured<'a, F> {
+    meter: &'a CpuMeter,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Measured<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let began = self.meter.now();
+        self.meter.poll_began.store(began, Relaxed);
+        let result = self.future.as_mut().poll(context);
+        self.meter
+            .spent
+            .fetch_add(self.meter.now() - began, Relaxed);
+        result
+    }
+}
+
+/// What is left of one call's memory when its store is gone.
+#[derive(Default)]
+pub(super) struct MemoryUse {
+    peak: AtomicU64,
+    refused: AtomicBool,
+}
+
+impl MemoryUse {
+    /// All memories and tables together at their largest, in bytes.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.peak.load(Relaxed)
+    }
+
+    /// Whether a growth was refused.
+    pub(super) fn refused(&self) -> bool {
+        self.refused.load(Relaxed)
+    }
+}
+
+/// Adds up all linear memories and tables of one instance.
+pub(super) struct MemoryLimiter {
+    used: usize,
+    limit: usize,
+    memory_use: std::sync::Arc<super::state::Shared>,
+}
+
+impl MemoryLimiter {
+    pub(super) fn new(limit: usize, shared: std::sync::Arc<super::state::Shared>) -> Self {
+        Self {
+            used: 0,
+            limit,
+            memory_use: shared,
+        }
+    }
+
+    fn grow(&mut self, bytes: usize) -> bool {
+        let memory_use = &self.memory_use.memory;
+        let used = self.used.saturating_add(bytes);
+        if used > self.limit {
+            memory_use.refused.store(true, Relaxed);
+            return false;
+        }
+        self.used = used;
+        memory_use.peak.fetch_max(used as u64, Relaxed);
+        true
+    }
+
+    fn failed(&self) {
+        self.memory_use.memory.refused.store(true, Relaxed);
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current)))
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed();
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let elements = desired.saturating_sub(current);
+        Ok(self.grow(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed();
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        PARTS_MAX
+    }
+
+    fn tables(&self) -> usize {
+        PARTS_MAX
+    }
+
+    fn memories(&self) -> usize {
+        PARTS_MAX
+    }
+}

@@ -1,0 +1,87 @@
+//! Owns groups: which of the rules that match really fire. `fallback` yields
+//! to any other rule of the group; `select: first` leaves one.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    RuleError,
+    rule::{Rule, Select},
+};
+
+/// Why a rule that matches does not fire: the rule that took its place.
+pub(crate) type Winner<'r> = &'r Rule;
+
+/// Decides the groups among `matching`, which are sorted by file and line:
+/// each rule comes back with the winner it yields to, if any.
+///
+/// `select_of` knows what a group selects.
+pub(crate) fn decide<'r>(
+    matching: &[&'r Rule],
+    select_of: impl Fn(&str) -> Select,
+) -> Vec<(&'r Rule, Option<Winner<'r>>)> {
+    matching
+        .iter()
+        .map(|&rule| (rule, winner_over(rule, matching, &select_of)))
+        .collect()
+}
+
+/// Where a rule stands in its group: lower comes first. Equal ranks go by file and line.
+pub(crate) fn rank(rule: &Rule) -> (bool, bool, Option<i64>) {
+    (rule.fallback, rule.priority.is_none(), rule.priority)
+}
+
+fn winner_over<'r>(
+    rule: &'r Rule,
+    matching: &[&'r Rule],
+    select_of: &impl Fn(&str) -> Select,
+) -> Option<Winner<'r>> {
+    let group = rule.group.as_deref()?;
+    let first = matching
+        .iter()
+        .copied()
+        .filter(|other| other.group.as_deref() == Some(group))
+        .min_by_key(|other| rank(other))?;
+    let yields = match select_of(group) {
+        Select::First => !std::ptr::eq(first, rule),
+        Select::All => rule.fallback && !first.fallback,
+    };
+    yields.then_some(first)
+}
+
+/// What each group selects, as its rules say.
+pub(crate) type Selects = FxHashMap<Arc<str>, Select>;
+
+/// Collects what the groups of `rules` select.
+///
+/// # Errors
+/// [`RuleError`] at the first rule that contradicts an earlier one of its group.
+pub(crate) fn selects<'r>(rules: impl Iterator<Item = &'r Rule>) -> Result<Selects, RuleError> {
+    let mut said: FxHashMap<&Arc<str>, (&Rule, Select)> = FxHashMap::default();
+    for rule in rules {
+        let (Some(group), Some(select)) = (&rule.group, rule.select) else {
+            continue;
+        };
+        let (earlier, theirs) = *said.entry(group).or_insert((rule, select));
+        if theirs != select {
+            let message = format!(
+                "rule `{}` and {} say different things about `select` of group `{group}`",
+                rule.name,
+                earlier.reference()
+            );
+            let hint = "it is enough if one rule of the group says it".to_owned();
+            return Err(RuleError::new(
+                &rule.file,
+                (rule.line, rule.column),
+                "group-select",
+                message,
+                Some(hint),
+            ));
+        }
+    }
+    Ok(said
+        .into_iter()
+        .map(|(group, (_, select))| (Arc::clone(group), select))
+        .collect())
+}

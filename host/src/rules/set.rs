@@ -1,0 +1,332 @@
+//! Owns [`RuleSet`]: all rules of all files, ready to route. Immutable; a
+//! reload builds the next one from the last and swaps it whole.
+
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use super::{
+    RuleError, RuleFile,
+    conjunct::View,
+    error::EventError,
+    event::{Event, FieldTrie, PathId},
+    group::{self, Selects},
+    guard::Attributes,
+    index::Index,
+    rule::{Rule, RuleName, Select},
+};
+use crate::name::HandlerName;
+
+/// A handler that a command reaches, and every rule that chose it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Match {
+    /// The handler.
+    pub handler: HandlerName,
+    /// The rules that name it and fired, in the order of file and line.
+    pub rules: Vec<RuleName>,
+}
+
+/// The rules of all files, indexed.
+///
+/// Files that were indexed together stay together in a segment. A reload keeps
+/// the segments that are mostly unchanged and puts what is new into a small
+/// one beside them, so that its cost goes with the change, not with the whole.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    /// The paths that rules use; a kept segment's numbers stay valid.
+    pub(crate) trie: FieldTrie,
+    slots: Vec<Slot>,
+    selects: Selects,
+    count: usize,
+}
+
+/// A segment and which of its files still count.
+#[derive(Debug)]
+struct Slot {
+    segment: Arc<Segment>,
+    /// By file of the segment.
+    live: Box<[bool]>,
+}
+
+/// Files that were indexed together.
+#[derive(Debug)]
+struct Segment {
+    files: Vec<IndexedFile>,
+    /// Where each rule name stands: file and rule.
+    names: FxHashMap<RuleName, (u32, u32)>,
+    index: Index,
+}
+
+/// A file, and its path numbers in terms of the rule set's.
+#[derive(Debug)]
+pub(crate) struct IndexedFile {
+    pub(crate) file: Arc<RuleFile>,
+    pub(crate) paths: Box<[PathId]>,
+}
+
+impl IndexedFile {
+    pub(crate) fn view<'v, 'e>(&'v self, event: &'v Event<'e>) -> View<'v, 'e> {
+        View {
+            event,
+            paths: &self.paths,
+            dialect: self.file.dialect(),
+        }
+    }
+}
+
+impl RuleSet {
+    /// Indexes the rules of `files`.
+    ///
+    /// # Errors
+    /// [`RuleError`] where two files use one rule name, or the rules of one
+    /// group contradict each other.
+    pub fn build(files: impl IntoIterator<Item = Arc<RuleFile>>) -> Result<Self, RuleError> {
+        Self::build_from(&Self::default(), files)
+    }
+
+    /// Like [`Self::build`], and reuses from `previous` what has not changed: a
+    /// file is the same if it is the same `Arc`.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_from(
+        previous: &Self,
+        files: impl IntoIterator<Item = Arc<RuleFile>>,
+    ) -> Result<Self, RuleError> {
+        let mut fresh: Vec<Arc<RuleFile>> = files.into_iter().collect();
+        fresh.sort_by(|a, b| a.path().cmp(b.path()));
+        let slots = keep(previous, &mut fresh);
+        let mut set = Self {
+            slots,
+            ..Self::default()
+        };
+        if !set.slots.is_empty() {
+            set.trie = previous.trie.clone();
+        }
+        if !fresh.is_empty() {
+            let segment = set.segment(fresh)?;
+            set.slots.push(Slot {
+                live: vec![true; segment.files.len()].into(),
+                segment: Arc::new(segment),
+            });
+        }
+        set.selects = group::selects(set.rules())?;
+        set.count = set
+            .slots
+            .iter()
+            .flat_map(Slot::files)
+            .map(|indexed| indexed.file.rules().len())
+            .sum();
+        Ok(set)
+    }
+
+    /// Indexes `files` beside the segments that are there.
+    fn segment(&mut self, files: Vec<Arc<RuleFile>>) -> Result<Segment, RuleError> {
+        let mut names = FxHashMap::default();
+        names.reserve(files.iter().map(|file| file.rules().len()).sum());
+        for (number, file) in files.iter().enumerate() {
+            for (index, rule) in file.rules().iter().enumerate() {
+                let kept = self.slots.iter().find_map(|slot| slot.rule(&rule.name));
+                let fresh = names.insert(rule.name.clone(), (number as u32, index as u32));
+                let fresh = fresh.map(|(number, index): (u32, u32)| {
+                    &files[number as usize].rules()[index as usize]
+                });
+                if let Some(other) = fresh.or(kept) {
+                    let message = format!(
+                        "the rule name `{}` is already used in {}:{}",
+                        rule.name, other.file, other.line
+                    );
+                    let hint = "rule names are unique over all files".to_owned();
+                    return Err(RuleError::new(
+                        &rule.file,
+                        (rule.line, rule.column),
+                        "name-twice",
+                        message,
+                        Some(hint),
+                    ));
+                }
+            }
+        }
+        let indexed = |file: Arc<RuleFile>| IndexedFile {
+            paths: file
+                .trie
+                .names()
+                .map(|path| self.trie.insert(path))
+                .collect(),
+            file,
+        };
+        let files: Vec<IndexedFile> = files.into_iter().map(indexed).collect();
+        let index = Index::build(&files);
+        Ok(Segment {
+            files,
+            names,
+            index,
+        })
+    }
+
+    /// The handlers that the command with these attributes, JSON text, reaches:
+    /// one entry a handler, sorted by name.
+    ///
+    /// # Errors
+    /// [`EventError`] if the text is not one JSON object.
+    pub fn route(&self, attributes: &str) -> Result<Vec<Match>, EventError> {
+        let event = Event::read(attributes, &self.trie)?;
+        let mut guards = Attributes::new(attributes);
+        let mut matching = self.matching(&event);
+        matching.retain(|rule| {
+            rule.guard
+                .as_ref()
+                .is_none_or(|guard| guard.check(&mut guards).is_ok())
+        });
+        if matching.iter().any(|rule| rule.group.is_some()) {
+            let decided = group::decide(&matching, |group| self.select_of(group));
+            matching = decided
+                .into_iter()
+                .filter(|(_, winner)| winner.is_none())
+                .map(|(rule, _)| rule)
+                .collect();
+        }
+        Ok(collect(&matching))
+    }
+
+    /// The rules whose `match` holds, in the order of file and line.
+    pub(crate) fn matching(&self, event: &Event<'_>) -> SmallVec<[&Rule; 8]> {
+        let mut matching = SmallVec::new();
+        for slot in &self.slots {
+            slot.segment
+                .index
+                .matching(&slot.segment.files, &slot.live, event, &mut matching);
+        }
+        if matching.len() > 1 {
+            matching.sort_by_key(|rule: &&Rule| (&*rule.file, rule.line, rule.column));
+        }
+        matching
+    }
+
+    pub(crate) fn select_of(&self, group: &str) -> Select {
+        self.selects.get(group).copied().unwrap_or_default()
+    }
+
+    /// The files with their path numbers, in the order of their names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &IndexedFile> {
+        let mut files: Vec<_> = self.slots.iter().flat_map(Slot::files).collect();
+        files.sort_by_key(|indexed| indexed.file.path());
+        files.into_iter()
+    }
+
+    /// All rules, in the order of file and line.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.files().flat_map(|indexed| indexed.file.rules())
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is no rule.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Slot {
+    /// The files that still count.
+    fn files(&self) -> impl Iterator<Item = &IndexedFile> {
+        self.segment
+            .files
+            .iter()
+            .zip(&self.live)
+            .filter(|(_, live)| **live)
+            .map(|(file, _)| file)
+    }
+
+    /// The rule of this name, if its file still counts.
+    fn rule(&self, name: &RuleName) -> Option<&Rule> {
+        let &(file, rule) = self.segment.names.get(name)?;
+        self.live[file as usize]
+            .then(|| &self.segment.files[file as usize].file.rules()[rule as usize])
+    }
+}
+
+/// The segments of `previous` that are worth keeping for the files `fresh`,
+/// which loses the files they hold.
+fn keep(previous: &RuleSet, fresh: &mut Vec<Arc<RuleFile>>) -> Vec<Slot> {
+    let size = |file: &RuleFile| file.rules().len() + 1;
+    let wanted: FxHashSet<*const RuleFile> = fresh.iter().map(Arc::as_ptr).collect();
+    let mut kept: Vec<(usize, Slot)> = Vec::new();
+    for slot in &previous.slots {
+        let files = &slot.segment.files;
+        let live: Box<[bool]> = files
+            .iter()
+            .map(|indexed| wanted.contains(&Arc::as_ptr(&indexed.file)))
+            .collect();
+        let total: usize = files.iter().map(|indexed| size(&indexed.file)).sum();
+        let alive: usize = files
+            .iter()
+            .zip(&live)
+            .filter(|(_, live)| **live)
+            .map(|(indexed, _)| size(&indexed.file))
+            .sum();
+        // A segment that is largely dead costs look-ups for nothing.
+        if alive * 4 >= total * 3 {
+            kept.push((
+                alive,
+                Slot {
+                    segment: Arc::clone(&slot.segment),
+                    live,
+                },
+            ));
+        }
+    }
+    kept.sort_by_key(|(alive, _)| std::cmp::Reverse(*alive));
+    // Each segment costs every command a look-up: the new one swallows those
+    // that are not much larger, so that there are never more than a few.
+    loop {
+        let held: FxHashSet<*const RuleFile> = kept
+            .iter()
+            .flat_map(|(_, slot)| slot.files())
+            .map(|indexed| Arc::as_ptr(&indexed.file))
+            .collect();
+        let fresh_size: usize = fresh
+            .iter()
+            .filter(|file| !held.contains(&Arc::as_ptr(file)))
+            .map(|file| size(file))
+            .sum();
+        match kept.last() {
+            Some((alive, _)) if fresh_size > 0 && *alive < fresh_size * 8 => drop(kept.pop()),
+            _ => {
+                fresh.retain(|file| !held.contains(&Arc::as_ptr(file)));
+                return kept.into_iter().map(|(_, slot)| slot).collect();
+            }
+        }
+    }
+}
+
+/// Turns the rules that fire, in the order of file and line, into one entry a handler.
+pub(crate) fn collect(fired: &[&Rule]) -> Vec<Match> {
+    let mut pairs: SmallVec<[(&HandlerName, &RuleName); 8]> = fired
+        .iter()
+        .flat_map(|rule| {
+            rule.handlers
+                .iter()
+                .map(move |handler| (handler, &rule.name))
+        })
+        .collect();
+    pairs.sort_by_key(|(handler, _)| *handler);
+    let mut matches: Vec<Match> = Vec::with_capacity(pairs.len());
+    for (handler, rule) in pairs {
+        match matches.last_mut() {
+            Some(last) if last.handler == *handler => last.rules.push(rule.clone()),
+            _ => matches.push(Match {
+                handler: handler.clone(),
+                rules: vec![rule.clone()],
+            }),
+        }
+    }
+    matches
+}

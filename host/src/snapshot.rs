@@ -1,0 +1,162 @@
+//! Owns [`Snapshot`]: the plugins and the rules of one generation, immutable
+//! and swapped whole. Never reads files: `reload` builds, this only swaps.
+
+mod view;
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+pub use view::{ErrorView, PluginView, PluginsView, RuleFileView, RulesView};
+
+use crate::{
+    name::HandlerName,
+    plugin::{LoadError, Plugin},
+    rules::{RuleError, RuleFile, RuleSet},
+};
+
+/// What commands run on: one generation of plugins and rules.
+#[derive(Default)]
+pub struct Snapshot {
+    /// Counts from 1; 0 is the empty snapshot before the first load.
+    pub generation: u64,
+    /// The loaded plugins.
+    pub plugins: BTreeMap<HandlerName, Arc<Plugin>>,
+    /// The rules, compiled together.
+    pub rules: RuleSet,
+    /// Every plugin file, the broken ones too, by path.
+    pub plugin_files: Vec<PluginFile>,
+    /// Every rule file, the broken ones too, by path.
+    pub rule_files: Vec<RuleFileState>,
+    /// What is wrong with the files or between them.
+    pub problems: Vec<Problem>,
+}
+
+/// What is known of one file without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When it was written.
+    pub modified: Option<SystemTime>,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Device and inode, where the system has them: a rename into place changes them.
+    pub inode: (u64, u64),
+}
+
+/// One `.wasm` file.
+#[derive(Clone)]
+pub struct PluginFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The file and its settings as they were read.
+    pub stamps: (Stamp, Option<Stamp>),
+    /// The last good plugin from it.
+    pub plugin: Option<Arc<Plugin>>,
+    /// Why the file as it is now was not taken.
+    pub error: Option<LoadError>,
+}
+
+/// One rule file.
+#[derive(Clone)]
+pub struct RuleFileState {
+    /// The file.
+    pub path: PathBuf,
+    /// The file as it was read.
+    pub stamp: Stamp,
+    /// The last good rules from it.
+    pub file: Option<Arc<RuleFile>>,
+    /// Why the file as it is now was not taken.
+    pub error: Option<RuleError>,
+}
+
+/// Whether a file is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileState {
+    /// As it is now.
+    Loaded,
+    /// As it was before: what it is now is broken.
+    Stale,
+    /// Not at all.
+    Failed,
+}
+
+impl FileState {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::Stale => "stale",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn of(in_use: bool, broken: bool) -> Self {
+        match (in_use, broken) {
+            (true, false) => Self::Loaded,
+            (true, true) => Self::Stale,
+            (false, _) => Self::Failed,
+        }
+    }
+}
+
+impl PluginFile {
+    /// Whether it is in use.
+    #[must_use]
+    pub fn state(&self) -> FileState {
+        FileState::of(self.plugin.is_some(), self.error.is_some())
+    }
+}
+
+impl RuleFileState {
+    /// Whether it is in use.
+    #[must_use]
+    pub fn state(&self) -> FileState {
+        FileState::of(self.file.is_some(), self.error.is_some())
+    }
+}
+
+/// Something to mend, in the words of the house: `thing: reason`, then `  hint: fix`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The text, of one or more lines.
+    pub message: String,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// A file is not in use, or not as it is now.
+    Error,
+    /// All is in use, and something is likely not meant so.
+    Warning,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The current snapshot. Reading it takes no lock.
+#[derive(Default)]
+pub struct Snapshots(ArcSwap<Snapshot>);
+
+impl Snapshots {
+    /// The snapshot that a command beginning now runs on, to its end.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Makes `snapshot` the one that commands begin on from now on.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.0.store(snapshot);
+    }
+}

@@ -1,0 +1,144 @@
+//! Owns how a snapshot looks from outside: the JSON of `list --json`, of
+//! `GET /plugins` and of `GET /rules`, one shape for all.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::Serialize;
+
+use super::{FileState, Problem, Snapshot};
+use crate::{name::HandlerName, rules::Rule};
+
+/// All plugin files.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginsView {
+    /// The generation.
+    pub generation: u64,
+    /// One entry a file, by path.
+    pub plugins: Vec<PluginView>,
+    /// What is to be mended.
+    pub problems: Vec<Problem>,
+}
+
+/// One plugin file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginView {
+    /// The handler that it provides, if its name is one.
+    pub handler: Option<HandlerName>,
+    /// The file.
+    pub file: String,
+    /// Whether it is in use.
+    pub state: FileState,
+    /// The version in the component.
+    pub version: Option<Arc<str>>,
+    /// The description in the component.
+    pub description: Option<Arc<str>>,
+    /// The SHA-256 of the file in use, in lower-case hex.
+    pub digest: Option<Arc<str>>,
+    /// Bytes of the file in use.
+    pub size_bytes: Option<u64>,
+    /// The names of the rules that send commands to it.
+    pub rules: Vec<String>,
+    /// Why the file as it is now is not in use, and how to mend it.
+    pub error: Option<ErrorView>,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorView {
+    /// What is wrong.
+    pub reason: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// All rule files.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RulesView<'a> {
+    /// The generation.
+    pub generation: u64,
+    /// One entry a file, by path.
+    pub files: Vec<RuleFileView<'a>>,
+}
+
+/// One rule file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleFileView<'a> {
+    /// The file.
+    pub file: String,
+    /// Whether it is in use.
+    pub state: FileState,
+    /// The rules in use.
+    pub rules: &'a [Rule],
+    /// Why the file as it is now is not in use, and how to mend it.
+    pub error: Option<ErrorView>,
+}
+
+impl Snapshot {
+    /// The plugin files as they look from outside.
+    #[must_use]
+    pub fn plugins_view(&self) -> PluginsView {
+        let mut rules: BTreeMap<&HandlerName, Vec<String>> = BTreeMap::new();
+        for rule in self.rules.rules() {
+            for handler in rule.handlers() {
+                rules
+                    .entry(handler)
+                    .or_default()
+                    .push(rule.name().to_string());
+            }
+        }
+        let plugins = self.plugin_files.iter().map(|file| {
+            let plugin = file.plugin.as_ref();
+            let stem = file.path.file_stem().and_then(|stem| stem.to_str());
+            let handler = stem.and_then(|stem| HandlerName::parse(stem).ok());
+            PluginView {
+                file: file.path.display().to_string(),
+                state: file.state(),
+                version: plugin.and_then(|plugin| plugin.version.clone()),
+                description: plugin.and_then(|plugin| plugin.description.clone()),
+                digest: plugin.map(|plugin| plugin.digest.clone()),
+                size_bytes: plugin.map(|plugin| plugin.size_bytes),
+                rules: handler
+                    .as_ref()
+                    .and_then(|handler| rules.remove(handler))
+                    .unwrap_or_default(),
+                handler,
+                error: file.error.as_ref().map(|error| ErrorView {
+                    reason: error.reason.clone(),
+                    hint: Some(error.hint.clone()),
+                }),
+            }
+        });
+        PluginsView {
+            generation: self.generation,
+            plugins: plugins.collect(),
+            problems: self.problems.clone(),
+        }
+    }
+
+    /// The rule files as they look from outside.
+    #[must_use]
+    pub fn rules_view(&self) -> RulesView<'_> {
+        let files = self.rule_files.iter().map(|state| RuleFileView {
+            file: state.path.display().to_string(),
+            state: state.state(),
+            rules: state
+                .file
+                .as_ref()
+                .map(|file| file.rules())
+                .unwrap_or_default(),
+            error: state.error.as_ref().map(|error| ErrorView {
+                reason: format!("{}:{}: {}", error.line(), error.column(), error.message()),
+                hint: error.hint().map(str::to_owned),
+            }),
+        });
+        RulesView {
+            generation: self.generation,
+            files: files.collect(),
+        }
+    }
+}

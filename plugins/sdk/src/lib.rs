@@ -1,0 +1,280 @@
+//! Write a Pointsman handler in Rust: implement [`Handler`] for a type, name it
+//! in [`export!`], build it with `pointsman build`.
+//!
+//! ```
+//! use pointsman_sdk::{Command, Failure, Handler, export, info};
+//! use serde_json::{Value, json};
+//!
+//! struct Greet;
+//!
+//! impl Handler for Greet {
+//!     fn handle(command: Command) -> Result<Option<Value>, Failure> {
+//!         let name: String = command.field("name")?;
+//!         info!("greeting {name}");
+//!         Ok(Some(json!({ "greeting": format!("hello {name}") })))
+//!     }
+//! }
+//!
+//! export!(Greet);
+//! ```
+//!
+//! Using it is a choice, not a duty: any component that fits the contract in
+//! `wit/` is a handler. A panic is no [`Failure`]: the host reports it as
+//! `trapped`, with its text.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+pub use serde_json::{self, Value, json};
+
+#[doc(hidden)]
+#[expect(
+    missing_docs,
+    clippy::same_length_and_capacity,
+    reason = "generated from the documented contract"
+)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "handler",
+        pub_export_macro: true,
+        export_macro_name: "export_component",
+        default_bindings_module: "pointsman_sdk::bindings",
+    });
+}
+
+use bindings::pointsman::handler::{clock, config, log, random, types};
+pub use log::Level;
+
+/// What a handler does with a command.
+pub trait Handler {
+    /// Handles one command. The value becomes `output` in the report.
+    ///
+    /// # Errors
+    /// [`Failure::Rejected`] where it never will succeed,
+    /// [`Failure::Unavailable`] where a later try may.
+    fn handle(command: Command) -> Result<Option<Value>, Failure>;
+}
+
+/// One command on its way to this handler.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The command's id, a UUID, the same for every handler of the command.
+    pub id: String,
+    /// The command as it was sent: the text of one JSON object.
+    pub attributes: String,
+    /// Which try this is: 1 on the first.
+    pub attempt: u32,
+    /// Stable across retries: the idempotency key of side effects.
+    pub delivery_id: String,
+    /// The caller's W3C trace context, where it sent one.
+    pub traceparent: Option<String>,
+}
+
+impl Command {
+    /// The attributes as a `T`.
+    ///
+    /// # Errors
+    /// [`Failure::Rejected`] where they have another shape.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_str(&self.attributes)
+            .map_err(|error| Failure::rejected(format!("the command has another shape: {error}")))
+    }
+
+    /// One top-level attribute as a `T`.
+    ///
+    /// # Errors
+    /// [`Failure::Rejected`] where it is missing or of another type.
+    pub fn field<T: DeserializeOwned>(&self, name: &str) -> Result<T, Failure> {
+        self.optional_field(name)?
+            .ok_or_else(|| Failure::rejected(format!("the command has no `{name}`")))
+    }
+
+    /// One top-level attribute as a `T`, or none where it is missing.
+    ///
+    /// # Errors
+    /// [`Failure::Rejected`] where it is of another type.
+    pub fn optional_field<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
+        let mut attributes: serde_json::Map<String, Value> = self.parse()?;
+        let Some(value) = attributes.remove(name) else {
+            return Ok(None);
+        };
+        serde_json::from_value(value)
+            .map(Some)
+            .map_err(|error| Failure::rejected(format!("`{name}` of the command: {error}")))
+    }
+}
+
+/// Why a handler did not do what the command asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It never will: the command is wrong for this handler. Not retried.
+    Rejected(String),
+    /// It cannot now, and may later.
+    Unavailable {
+        /// The reason, for people.
+        message: String,
+        /// The least time before the next try, to the millisecond. Without it,
+        /// the host's backoff decides.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Failure {
+    /// A permanent failure, with its reason.
+    pub fn rejected(message: impl Into<String>) -> Self {
+        Self::Rejected(message.into())
+    }
+
+    /// A passing failure, with its reason.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable {
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// A passing failure that asks not to be tried again before `retry_after`.
+    pub fn retry_after(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self::Unavailable {
+            message: message.into(),
+            retry_after: Some(retry_after),
+        }
+    }
+}
+
+/// Waits. It costs no CPU time, and counts towards the handler's timeout.
+pub fn sleep(duration: Duration) {
+    clock::sleep(millis(duration));
+}
+
+/// Waits as a slow system would: `duration` times the handler's configuration
+/// key `delay-scale`, which is 1 where it is not set. For examples and tests.
+///
+/// # Errors
+/// [`Failure::Rejected`] where `delay-scale` is no number of 0 or more.
+pub fn simulate_io(duration: Duration) -> Result<(), Failure> {
+    let scale = config("delay-scale").map_or(Ok(1.0), |scale| scale.parse::<f64>());
+    match scale {
+        Ok(scale) if (0.0..=1e6).contains(&scale) => {
+            sleep(duration.mul_f64(scale));
+            Ok(())
+        }
+        _ => Err(Failure::rejected(
+            "the configuration's `delay-scale` is no number from 0 to 1000000",
+        )),
+    }
+}
+
+/// The wall clock: milliseconds since 1970-01-01T00:00:00Z.
+#[must_use]
+pub fn now_ms() -> u64 {
+    clock::now()
+}
+
+/// A random number, each as likely as any other.
+#[must_use]
+pub fn random_number() -> u64 {
+    random::number()
+}
+
+/// `count` random bytes, at most 65,536 at once, good enough for a key.
+#[must_use]
+pub fn random_bytes(count: u32) -> Vec<u8> {
+    random::bytes(count)
+}
+
+/// The value of `key` in this handler's configuration, if it has one.
+#[must_use]
+pub fn config(key: &str) -> Option<String> {
+    config::get(key)
+}
+
+/// Writes one log line; [`info!`](crate::info) and its siblings format it.
+pub fn log(level: Level, message: &str) {
+    log::log(level, message);
+}
+
+/// Logs fine detail, for the handler's author. Takes what `format!` takes.
+#[macro_export]
+macro_rules! trace {
+    ($($message:tt)*) => { $crate::log($crate::Level::Trace, &::std::format!($($message)*)) };
+}
+
+/// Logs what helps to find a fault. Takes what `format!` takes.
+#[macro_export]
+macro_rules! debug {
+    ($($message:tt)*) => { $crate::log($crate::Level::Debug, &::std::format!($($message)*)) };
+}
+
+/// Logs what happened. Takes what `format!` takes.
+#[macro_export]
+macro_rules! info {
+    ($($message:tt)*) => { $crate::log($crate::Level::Info, &::std::format!($($message)*)) };
+}
+
+/// Logs that something is off, and the work went on. Takes what `format!` takes.
+#[macro_export]
+macro_rules! warn {
+    ($($message:tt)*) => { $crate::log($crate::Level::Warn, &::std::format!($($message)*)) };
+}
+
+/// Logs that something failed. Takes what `format!` takes.
+#[macro_export]
+macro_rules! error {
+    ($($message:tt)*) => { $crate::log($crate::Level::Error, &::std::format!($($message)*)) };
+}
+
+/// Makes a [`Handler`] the one that this component exports.
+#[macro_export]
+macro_rules! export {
+    ($handler:ty) => {
+        const _: () = {
+            struct Component;
+
+            impl $crate::bindings::exports::pointsman::handler::command_handler::Guest
+                for Component
+            {
+                fn handle(
+                    command: $crate::bindings::pointsman::handler::types::Command,
+                ) -> ::std::result::Result<
+                    ::std::option::Option<::std::string::String>,
+                    $crate::bindings::pointsman::handler::types::Failure,
+                > {
+                    $crate::run::<$handler>(command)
+                }
+            }
+
+            $crate::bindings::export_component!(Component with_types_in $crate::bindings);
+        };
+    };
+}
+
+/// Calls a handler with the contract's shapes; [`export!`] is its only caller.
+#[doc(hidden)]
+pub fn run<H: Handler>(command: types::Command) -> Result<Option<String>, types::Failure> {
+    // Without WASI there is no standard error: a panic's text reaches the host as a log line.
+    std::panic::set_hook(Box::new(|panic| log(Level::Error, &panic.to_string())));
+    let command = Command {
+        id: command.id,
+        attributes: command.attributes,
+        attempt: command.attempt,
+        delivery_id: command.delivery_id,
+        traceparent: command.traceparent,
+    };
+    match H::handle(command) {
+        Ok(answer) => Ok(answer.map(|answer| answer.to_string())),
+        Err(Failure::Rejected(message)) => Err(types::Failure::Rejected(message)),
+        Err(Failure::Unavailable {
+            message,
+            retry_after,
+        }) => Err(types::Failure::Unavailable(types::RetryInfo {
+            message,
+            retry_after_ms: retry_after.map(millis),
+        })),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
