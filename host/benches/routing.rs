@@ -1,5 +1,5 @@
 //! How many commands a second one core routes, by number and kind of rules:
-//! `cargo bench --bench routing [MIX…]`.
+//! `cargo bench --bench routing -- [MIX…]`.
 //!
 //! Commands have about 355 bytes and match 1.2 rules on average. The baseline of
 //! every mix is the same mix with one rule. A rate that falls below a twentieth
@@ -17,8 +17,10 @@ use pointsman::rules::{RuleFile, RuleSet};
 const SIZES: [usize; 4] = [1, 100, 10_000, 100_000];
 /// Rules in one file.
 const FILE: usize = 10_000;
-/// How long one rate is measured.
-const WINDOW: Duration = Duration::from_millis(400);
+/// A rate is the best of some short windows: other work on the machine only
+/// ever slows one down.
+const WINDOW: Duration = Duration::from_millis(60);
+const WINDOWS: usize = 8;
 /// How many different commands there are, whatever the number of rules: one
 /// alone would stay in the nearest cache and flatter the baseline.
 const COMMANDS: usize = 5_000;
@@ -242,7 +244,10 @@ fn main() {
             let commands: Vec<String> = (0..COMMANDS)
                 .map(|number| command(mix, number * 7_919 % keys, number))
                 .collect();
-            let (rate, fired) = rate(&rules, &commands);
+            let measured = (0..WINDOWS).map(|_| rate(&rules, &commands));
+            let (rate, fired) = measured
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .unwrap_or_default();
             let baseline = *baseline.get_or_insert(rate);
             let ratio = rate / baseline;
             let mark = if ratio < 0.05 { "  SCAN" } else { "" };
@@ -254,5 +259,37 @@ fn main() {
                 grown.unwrap_or(f64::NAN),
             );
         }
+    }
+    if chosen.is_empty() || chosen.iter().any(|name| name == "reload") {
+        reload();
+    }
+}
+
+/// 1,000 files of 100 rules, of which one changes.
+fn reload() {
+    let parse = |number: usize, mix: &Mix| {
+        let text = text(mix, number * 100..number * 100 + 100);
+        Arc::new(
+            RuleFile::parse(&format!("rules/{number}.json"), text.as_bytes())
+                .unwrap_or_else(|error| panic!("{error}")),
+        )
+    };
+    let mut files: Vec<_> = (0..1_000).map(|number| parse(number, &MIXES[0])).collect();
+    let start = Instant::now();
+    let mut rules = RuleSet::build(files.clone()).unwrap_or_else(|error| panic!("{error}"));
+    println!(
+        "index of 1,000 files of 100 rules: {:.1} ms",
+        start.elapsed().as_secs_f64() * 1e3
+    );
+    for number in [7, 300, 999] {
+        let start = Instant::now();
+        files[number] = parse(number, &MIXES[4]);
+        rules =
+            RuleSet::build_from(&rules, files.clone()).unwrap_or_else(|error| panic!("{error}"));
+        println!(
+            "one of them changed: {:.1} ms, {} rules",
+            start.elapsed().as_secs_f64() * 1e3,
+            rules.len()
+        );
     }
 }

@@ -24,6 +24,10 @@ use crate::{
     snapshot::{Snapshot, Snapshots},
 };
 
+/// Looking for the nearest rule reads them all: with more, whoever sends
+/// commands that match nothing could keep the host busy with it.
+const NEAREST_RULES_MAX: usize = 1_000;
+
 /// Dispatches commands. Clones share everything.
 #[derive(Clone)]
 pub struct Dispatcher {
@@ -134,9 +138,8 @@ impl Dispatcher {
         let snapshot = self.snapshots.current();
         let matches = snapshot.rules.route(command.attributes())?;
         if matches.is_empty() {
-            let miss = snapshot.rules.nearest_miss(command.attributes());
             return Err(DispatchError::NoMatchingHandler {
-                hint: hint(&snapshot, miss.map(|miss| miss.to_string())),
+                hint: hint(&snapshot, &command),
             });
         }
         let permits = self.admit(matches.len()).await?;
@@ -337,9 +340,13 @@ fn not_loaded(handler: &HandlerName, snapshot: &Snapshot) -> Failure {
     )
 }
 
-fn hint(snapshot: &Snapshot, nearest: Option<String>) -> Option<String> {
+fn hint(snapshot: &Snapshot, command: &Command) -> Option<String> {
     if snapshot.rules.is_empty() {
         return Some("no rules are loaded: write one in the rules folder".into());
     }
-    nearest.map(|miss| format!("the nearest is {miss}"))
+    if snapshot.rules.len() > NEAREST_RULES_MAX {
+        return None;
+    }
+    let miss = snapshot.rules.nearest_miss(command.attributes())?;
+    Some(format!("the nearest is {miss}"))
 }

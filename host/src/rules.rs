@@ -1,11 +1,11 @@
 //! Routing: rule files in, a [`RuleSet`] out, and for each command the handlers
 //! that its rules choose. Pure: no I/O, no async.
 //!
-//! The way of a rule: [`file`] reads JSON or TOML → [`pattern`] reads each
-//! `match` into [`conjunct`]s of [`matcher`]s → [`index`] finds the candidates
-//! for a command → [`conjunct`] decides them → [`guard`] and [`group`] have the
-//! last word. The way of a command: [`event`] keeps the fields that rules use.
-//! [`explain`] and [`lint`] answer people's questions about both.
+//! The way of a rule: `file` reads JSON or TOML → `pattern` reads each
+//! `match` into `conjunct`s of `matcher`s → `index` finds the candidates
+//! for a command → `conjunct` decides them → `guard` and `group` have the
+//! last word. The way of a command: `event` keeps the fields that rules use.
+//! `explain` and `lint` answer people's questions about both.
 
 use serde::{Deserialize, Serialize};
 

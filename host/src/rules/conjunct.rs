@@ -32,7 +32,7 @@ pub(crate) struct Clause {
 /// [`MAX_CLAUSES`].
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Conjunct {
-    pub(crate) clauses: Box<[Clause]>,
+    pub(crate) clauses: SmallVec<[Clause; 2]>,
 }
 
 /// A command as the rules of one file see it: the file numbers paths for

@@ -129,9 +129,10 @@ impl RuleFile {
             test.run(&file, &rules)?;
         }
         drop(rules);
-        // The rule set was the only other owner.
-        Arc::into_inner(file)
-            .ok_or_else(|| unreachable!("the rule set of the tests has been dropped"))
+        match Arc::into_inner(file) {
+            Some(file) => Ok(file),
+            None => unreachable!("the rule set was the only other owner"),
+        }
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn read(
     match &node.value {
         NodeValue::String(text) if text == "*" && dialect == Dialect::Pointsman => {
             Ok(smallvec![Conjunct {
-                clauses: Box::new([])
+                clauses: smallvec![]
             }])
         }
         NodeValue::Object(members) => {

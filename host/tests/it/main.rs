@@ -1,1 +1,10 @@
+//! The host from outside: as a library, over HTTP and on the command line.
 
+mod architecture;
+mod cli;
+mod contract;
+mod dispatch;
+mod host;
+mod http;
+mod reload;
+mod rules;

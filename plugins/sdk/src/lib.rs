@@ -27,21 +27,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 pub use serde_json::{self, Value, json};
 
+// Generated from `wit/` by the host's tests: `UPDATE_EXPECT=1 cargo test contract`.
 #[doc(hidden)]
-#[expect(
-    missing_docs,
-    clippy::same_length_and_capacity,
-    reason = "generated from the documented contract"
-)]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../../wit",
-        world: "handler",
-        pub_export_macro: true,
-        export_macro_name: "export_component",
-        default_bindings_module: "pointsman_sdk::bindings",
-    });
-}
+#[rustfmt::skip]
+#[allow(warnings, reason = "generated")]
+#[allow(clippy::all, clippy::allow_attributes_without_reason, unsafe_code, reason = "generated")]
+pub mod bindings;
 
 use bindings::pointsman::handler::{clock, config, log, random, types};
 pub use log::Level;

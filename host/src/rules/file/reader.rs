@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::{MAX_RULES, MAX_TESTS, RuleFile, RuleTest};
 use crate::{
@@ -37,16 +38,10 @@ const RULE_KEYS: [&str; 9] = [
 ];
 const TEST_KEYS: [&str; 3] = ["command", "description", "handlers"];
 
-/// Offsets of the first byte of each line.
-fn line_starts(text: &str) -> Vec<usize> {
-    std::iter::once(0)
-        .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1))
-        .collect()
-}
-
 pub(super) struct Reader<'r, 't> {
     source: &'r Source<'t>,
-    lines: Vec<usize>,
+    /// Byte offset, line and column of the last rule or test.
+    last_position: (usize, u32, u32),
     path: Arc<str>,
     is_json: bool,
     /// Each name is kept once, however many rules use it.
@@ -57,10 +52,9 @@ type Read<T> = Result<T, RuleError>;
 
 impl<'r, 't> Reader<'r, 't> {
     pub(super) fn new(source: &'r Source<'t>, is_json: bool) -> Self {
-        let lines = line_starts(source.text);
         Self {
             source,
-            lines,
+            last_position: (0, 1, 1),
             path: source.path.into(),
             is_json,
             handlers: FxHashMap::default(),
@@ -191,7 +185,7 @@ impl<'r, 't> Reader<'r, 't> {
         let guard = match find(members, "guard") {
             None => None,
             Some(node) => {
-                let parsed = Guard::parse(self.text(node, "`guard`")?);
+                let parsed = Guard::parse(self.text(node, "`guard`")?).map(Box::new);
                 Some(parsed.map_err(|reason| {
                     self.source
                         .error(node.at, "invalid-guard", format!("bad guard: {reason}"))
@@ -249,9 +243,9 @@ impl<'r, 't> Reader<'r, 't> {
         })
     }
 
-    fn handlers(&mut self, node: &Node<'_>) -> Read<Box<[HandlerName]>> {
+    fn handlers(&mut self, node: &Node<'_>) -> Read<SmallVec<[HandlerName; 1]>> {
         let items = self.items(node, "`handlers`", MAX_HANDLERS)?;
-        let mut handlers: Vec<HandlerName> = Vec::with_capacity(items.len());
+        let mut handlers = SmallVec::with_capacity(items.len());
         for item in items {
             let text = self.text(item, "a handler")?;
             let name = match self.handlers.get(text) {
@@ -274,7 +268,7 @@ impl<'r, 't> Reader<'r, 't> {
             }
             handlers.push(name);
         }
-        Ok(handlers.into())
+        Ok(handlers)
     }
 
     /// The members of an object that has no key but `allowed`, each once.
@@ -357,13 +351,23 @@ impl<'r, 't> Reader<'r, 't> {
         text.into()
     }
 
-    fn position(&self, at: usize) -> (u32, u32) {
-        let line = self.lines.partition_point(|&start| start <= at);
-        let start = self.lines[line - 1];
-        (
-            line as u32,
-            self.source.text[start..at].chars().count() as u32 + 1,
-        )
+    /// Line and column of a byte offset. Most offsets come in ascending order,
+    /// and counting goes on from the last one: a file may be a single long line.
+    fn position(&mut self, at: usize) -> (u32, u32) {
+        if at < self.last_position.0 {
+            self.last_position = (0, 1, 1);
+        }
+        let (from, mut line, mut column) = self.last_position;
+        let between = &self.source.text[from..at];
+        match memchr::memrchr(b'\n', between.as_bytes()) {
+            Some(newline) => {
+                line += memchr::memchr_iter(b'\n', between.as_bytes()).count() as u32;
+                column = between[newline + 1..].chars().count() as u32 + 1;
+            }
+            None => column += between.chars().count() as u32,
+        }
+        self.last_position = (at, line, column);
+        (line, column)
     }
 }
 

@@ -112,7 +112,7 @@ impl FieldIndex {
         seen: &mut SeenKeys,
         candidates: &mut SmallVec<[ConjunctId; 32]>,
     ) {
-        
+        candidates.extend_from_slice(&self.present);
         let path = field.path;
         match &field.value {
             Scalar::String(text) => self.look_up_text(path, text, seen, candidates),

@@ -24,8 +24,8 @@ struct Invalid {
     event_ruler: String,
 }
 
-const CASES: &str = include_str!("../cases/eventbridge-cases.jsonl");
-const INVALID: &str = include_str!("../cases/invalid-patterns.jsonl");
+const CASES: &str = include_str!("../../cases/eventbridge-cases.jsonl");
+const INVALID: &str = include_str!("../../cases/invalid-patterns.jsonl");
 
 fn answer(case: &Case<'_>, dialect: Dialect) -> Result<bool, String> {
     let pattern = Pattern::parse_with(case.pattern.get(), dialect)

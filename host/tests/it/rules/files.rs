@@ -420,3 +420,30 @@ fn lint_finds_what_is_probably_not_meant() {
         "#]],
     );
 }
+
+#[test]
+fn lines_and_columns_are_right_in_any_order() {
+    let text = r#"{"tests": [{"command": {}, "handlers": ["h", "i"]}],
+"rules": [{"name": "é", "match": "*", "handlers": ["h"]}, {"name": "b", "match": "*", "handlers": ["i"]},
+  {"name": "c", "match": "*", "handlers": ["i"]}]}"#;
+    let rules = set(text);
+    let lines: Vec<u32> = rules.rules().map(|rule| rule.line()).collect();
+    assert_eq!(lines, [2, 2, 3]);
+    check_error(
+        "rules/a.json",
+        &text.replace("\"h\", \"i\"", "\"h\""),
+        expect![[r#"
+            rules/a.json:1:12: test failed: the rules choose `h`, `i`, the test wants `h`
+              code: test-failed
+        "#]],
+    );
+    check_error(
+        "rules/a.json",
+        &text.replace("\"c\"", "\"b\""),
+        expect![[r#"
+        rules/a.json:3:3: the rule name `b` is used twice in this file
+          hint: the other one is in line 2
+          code: name-twice
+    "#]],
+    );
+}

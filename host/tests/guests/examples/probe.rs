@@ -1,0 +1,91 @@
+//! Does what the command's `do` says, well or badly: one guest for every way
+//! in which a call can end.
+
+use std::{hint::black_box, time::Duration};
+
+use pointsman_sdk::{
+    Command, Failure, Handler, Level, Value, config, export, info, json, log, now_ms, random_bytes,
+    random_number, sleep,
+};
+
+struct Probe;
+
+impl Handler for Probe {
+    fn handle(command: Command) -> Result<Option<Value>, Failure> {
+        let what: String = command.field("do")?;
+        let amount: u64 = command.optional_field("amount")?.unwrap_or(0);
+        match what.as_str() {
+            "echo" => Ok(Some(json!({
+                "id": command.id,
+                "attributes": command.attributes,
+                "attempt": command.attempt,
+                "deliveryId": command.delivery_id,
+                "traceparent": command.traceparent,
+            }))),
+            "nothing" => Ok(None),
+            "reject" => Err(Failure::rejected("not today")),
+            "unavailable" => Err(Failure::retry_after(
+                "come back",
+                Duration::from_millis(1_500),
+            )),
+            "config" => Ok(Some(json!(config("key")))),
+            "log" => {
+                info!("first\nsecond");
+                log(Level::Warn, "third");
+                Ok(None)
+            }
+            "random" => Ok(Some(json!([random_number(), random_bytes(16)]))),
+            "too-many-random-bytes" => Ok(Some(json!(random_bytes(65_537).len()))),
+            "sleep" => {
+                sleep(Duration::from_millis(amount));
+                Ok(Some(json!({ "now": now_ms() })))
+            }
+            "naps" => {
+                (0..amount).for_each(|_| sleep(Duration::from_millis(1)));
+                Ok(None)
+            }
+            "compute" => Ok(Some(json!(compute(amount)))),
+            "loop" => loop {
+                black_box(());
+            },
+            "panic" => panic!("the probe was told to"),
+            "trap" => std::process::abort(),
+            "recurse" => Ok(Some(json!(recurse(amount)))),
+            "divide" => Ok(Some(json!(black_box(1_u64) / black_box(amount)))),
+            "memory" => {
+                let mut kept = Vec::new();
+                loop {
+                    kept.push(black_box(vec![1_u8; 1 << 20]));
+                }
+            }
+            "log-flood" => {
+                (0..amount).for_each(|line| info!("line {line} of a flood"));
+                Ok(None)
+            }
+            "output-flood" => Ok(Some(json!(
+                "x".repeat(usize::try_from(amount).unwrap_or(0))
+            ))),
+            other => Err(Failure::rejected(format!(
+                "`do` is {other}, which I cannot"
+            ))),
+        }
+    }
+}
+
+/// Rounds of a mixing function, each of which needs the one before.
+fn compute(rounds: u64) -> u64 {
+    (0..rounds).fold(1, |mixed: u64, round| {
+        black_box(
+            (mixed ^ round)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(31),
+        )
+    })
+}
+
+#[expect(unconditional_recursion, reason = "to run out of stack")]
+fn recurse(depth: u64) -> u64 {
+    black_box(recurse(black_box(depth + 1))) + 1
+}
+
+export!(Probe);

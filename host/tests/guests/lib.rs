@@ -1,0 +1,1 @@
+//! Holds nothing: the guests are the examples.

@@ -1,0 +1,140 @@
+//! The house stays as drawn: no arrow points up, and each library has its room.
+
+use std::{fs, path::Path};
+
+/// The floors, top first; what stands on a line may use what stands below it.
+const FLOORS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["http"],
+    &["app"],
+    &["dispatcher", "reload"],
+    &["snapshot"],
+    &["rules", "plugin"],
+    &["build"],
+    &["command", "outcome", "config", "shutdown"],
+    &["name"],
+];
+
+/// A library, and the only rooms that name it.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("wasmtime", &["plugin"]),
+    ("wasmtime_wasi", &["plugin"]),
+    ("axum", &["http"]),
+    ("clap", &["cli"]),
+    ("notify", &["reload"]),
+];
+
+/// Every source file with the room it belongs to.
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, room: Option<&str>, sources: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            let room = room.unwrap_or(stem);
+            if path.is_dir() {
+                walk(&path, Some(room), sources);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                sources.push((room.to_owned(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let mut sources = Vec::new();
+    walk(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        None,
+        &mut sources,
+    );
+    sources.retain(|(room, _)| room != "lib");
+    sources
+}
+
+fn floor(room: &str) -> usize {
+    let floor = FLOORS.iter().position(|rooms| rooms.contains(&room));
+    floor.unwrap_or_else(|| panic!("`{room}` stands on no floor: draw it in here and in lib.rs"))
+}
+
+/// The rooms that a file names as `crate::room`, in `use` lines and elsewhere.
+fn uses(text: &str) -> Vec<String> {
+    let mut used = Vec::new();
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    for (at, mark) in code
+        .match_indices("crate::")
+        .chain(code.match_indices("pointsman::"))
+    {
+        let rest = &code[at + mark.len()..];
+        // `use crate::{a::B, c::{D, E}}`: the rooms stand at the first level.
+        let Some(group) = rest.strip_prefix('{') else {
+            used.push(
+                rest.chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect(),
+            );
+            continue;
+        };
+        let mut depth = 0;
+        let mut word = String::new();
+        for c in group.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                word.push(c);
+            }
+        }
+        used.extend(word.split(',').filter_map(|item| {
+            let room = item.trim().split("::").next()?;
+            (!room.is_empty()).then(|| room.trim_end_matches('}').to_owned())
+        }));
+    }
+    used
+}
+
+#[test]
+fn no_arrow_points_up_and_neighbours_do_not_know_each_other() {
+    let mut arrows = 0;
+    for (room, text) in sources() {
+        for used in uses(&text).into_iter().filter(|used| *used != room) {
+            arrows += 1;
+            assert!(
+                floor(&room) < floor(&used) || leaf_to_leaf(&room, &used),
+                "`{room}` uses `{used}`"
+            );
+        }
+    }
+    assert!(arrows > 30, "the arrows are not seen any more: {arrows}");
+}
+
+/// The leaves' shapes are made of each other: a report holds a command's id.
+fn leaf_to_leaf(room: &str, used: &str) -> bool {
+    let leaves = ["command", "outcome", "config", "shutdown"];
+    leaves.contains(&room) && leaves.contains(&used)
+}
+
+#[test]
+fn each_library_has_its_room() {
+    for (library, rooms) in ROOMS {
+        let named = |text: &str| {
+            text.lines().any(|line| {
+                let line = line.trim_start();
+                line.starts_with(&format!("use {library}::"))
+                    || line.contains(&format!(" {library}::")) && !line.starts_with("//")
+            })
+        };
+        let users: Vec<_> = sources()
+            .into_iter()
+            .filter(|(_, text)| named(text))
+            .map(|(room, _)| room)
+            .collect();
+        assert!(!users.is_empty(), "nothing names `{library}` any more");
+        for user in users {
+            assert!(rooms.contains(&user.as_str()), "`{user}` names `{library}`");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The program as a user runs it: output, exit code, signals.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, Output, Stdio},
+};
+
+use expect_test::{Expect, expect};
+use serde_json::Value;
+
+use crate::host::Folders;
+
+fn pointsman(folders: &Folders, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    command
+        .current_dir(folders.path())
+        .args(args)
+        .env_remove("RUST_LOG")
+        .env("NO_COLOR", "1");
+    command
+}
+
+fn output(folders: &Folders, args: &[&str]) -> Output {
+    pointsman(folders, args).output().unwrap()
+}
+
+/// Standard output, standard error and the exit code, with times and digests left out.
+fn check(folders: &Folders, args: &[&str], wanted: Expect) {
+    let output = output(folders, args);
+    let text = format!(
+        "{}{}exit {}\n",
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+        output.status.code().unwrap()
+    );
+    let mut shown = String::new();
+    for line in text.lines() {
+        let words: Vec<_> = line.split(' ').map(filter).collect();
+        shown.push_str(&words.join(" "));
+        shown.push('\n');
+    }
+    wanted.assert_eq(&shown);
+}
+
+/// A number with a point is a time or a size; twelve hex digits are a digest.
+fn filter(word: &str) -> String {
+    let number = word.strip_prefix('(').unwrap_or(word);
+    let is_time = number.contains('.') && number.parse::<f64>().is_ok();
+    let is_digest = word.len() == 12 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    match (is_time, is_digest) {
+        (true, _) => word.replace(number, "…"),
+        (_, true) => "DIGEST".into(),
+        _ => word.into(),
+    }
+}
+
+const HIGH_RISK: &str = r#"{"requestType":"CreatePolicy","productType":"HighRisk"}"#;
+
+#[test]
+fn run_shows_the_lines_and_the_outcomes_as_they_come() {
+    let folders = Folders::shipped();
+    let shown = String::from_utf8(output(&folders, &["run", HIGH_RISK]).stdout).unwrap();
+    let at = |text: &str| {
+        shown
+            .find(text)
+            .unwrap_or_else(|| panic!("no `{text}` in {shown}"))
+    };
+    assert!(at("Creating default policy...") < at("Default policy created"));
+    assert!(at("Default policy created") < at("default-create-policy  ✓ succeeded in"));
+    assert!(
+        at("default-create-policy  ✓ succeeded in") < at("Underwriter notified"),
+        "the shorter one ends first"
+    );
+    assert!(at("notify-underwriter     ✓ succeeded in") < at("2 of 2 handlers succeeded in"));
+    assert!(shown.ends_with("one after another)\n"));
+}
+
+#[test]
+fn run_json_prints_the_report_and_nothing_else() {
+    let folders = Folders::shipped();
+    let output = output(&folders, &["run", "--json", HIGH_RISK]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["status"], "succeeded");
+    assert_eq!(
+        (output.status.code(), output.stderr.as_slice()),
+        (Some(0), b"".as_slice())
+    );
+}
+
+#[test]
+fn run_reads_standard_input_and_files() {
+    let folders = Folders::shipped();
+    std::fs::write(folders.path().join("command.json"), HIGH_RISK).unwrap();
+    assert_eq!(
+        output(&folders, &["run", "--json", "@command.json"])
+            .status
+            .code(),
+        Some(0)
+    );
+    let mut run = pointsman(&folders, &["run", "--json", "-"]);
+    let mut run = run
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    run.stdin
+        .take()
+        .unwrap()
+        .write_all(HIGH_RISK.as_bytes())
+        .unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn every_way_to_fail_has_its_exit_code() {
+    let folders = Folders::probes(&["probe"]);
+    check(
+        &folders,
+        &["run", r#"{"to":"probe","do":"reject"}"#],
+        expect![""],
+    );
+    check(
+        &folders,
+        &["run", r#"{"to":"prob","do":"reject"}"#],
+        expect![""],
+    );
+    check(&folders, &["run", "[]"], expect![""]);
+    check(&folders, &["run", "@missing.json"], expect![""]);
+    check(
+        &folders,
+        &["run", "{}", "--set", "limits.timout_ms=1"],
+        expect![""],
+    );
+    check(&folders, &["list"], expect![""]);
+    assert_eq!(output(&folders, &["run"]).status.code(), Some(2));
+}
+
+#[test]
+fn list_shows_what_is_broken_and_how_to_mend_it() {
+    let folders = Folders::probes(&["probe"]);
+    folders.plugin("broken", "nonsense");
+    folders.plugin("unused", crate::host::guest("probe"));
+    check(&folders, &["list"], expect![""]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let folders = Folders::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = output(&folders, &["serve", "--listen", &address]);
+    let shown = String::from_utf8(output.stderr)
+        .unwrap()
+        .replace(&address, "ADDRESS");
+    expect![[r#"
+        error: cannot listen on ADDRESS; choose another address with `--listen`: Address already in use (os error 98)
+    "#]]
+    .assert_eq(&shown);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_lets_commands_in_flight_finish() {
+    let folders = Folders::probes(&["probe"]);
+    let mut serve = pointsman(&folders, &["serve", "--listen", "127.0.0.1:0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(serve.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let listening = log.find(|line| line.contains("listening on")).unwrap();
+    let url = listening
+        .split("http://")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .to_owned();
+    let client = std::thread::spawn(move || {
+        let mut stream = std::net::TcpStream::connect(url).unwrap();
+        let body = r#"{"to":"probe","do":"sleep","amount":700}"#;
+        write!(
+            stream,
+            "POST /commands/execute HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        std::io::read_to_string(stream).unwrap()
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let killed = Command::new("kill")
+        .args(["-TERM", &serve.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let answer = client.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert_eq!(serve.wait().unwrap().code(), Some(0));
+}

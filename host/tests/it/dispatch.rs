@@ -1,0 +1,432 @@
+//! Commands through the library: routing, running at once, every way to end.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use expect_test::{Expect, expect};
+use pointsman::{
+    command::Command,
+    dispatcher::{DispatchError, Event, Options},
+    outcome::{ReportStatus, Status},
+};
+use serde_json::{Value, json};
+
+use crate::host::{Folders, dispatch, guest, only, statuses};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_high_risk_policy_goes_to_the_underwriter_and_to_the_default_handler_at_once() {
+    let app = Folders::shipped().start().await;
+    let report = dispatch(
+        &app,
+        r#"{"requestType":"CreatePolicy","productType":"HighRisk"}"#,
+    )
+    .await;
+    assert_eq!(
+        statuses(&report),
+        [
+            "default-create-policy succeeded",
+            "notify-underwriter succeeded"
+        ]
+    );
+    assert_eq!(report.status, ReportStatus::Succeeded);
+    let [default, notify] = &report.handlers[..] else {
+        unreachable!()
+    };
+    assert!(default.started_after.abs_diff(notify.started_after) < Duration::from_millis(50));
+    assert!(report.duration < default.duration + notify.duration);
+    let lines: Vec<_> = notify
+        .outcome
+        .logs
+        .lines
+        .iter()
+        .map(|line| line.message.as_str())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "Notifying underwriter for HighRisk policy...",
+            "Underwriter notified"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_from_the_web_goes_to_its_own_handler_in_place_of_the_default_one() {
+    let app = Folders::shipped().start().await;
+    let report = dispatch(
+        &app,
+        r#"{"requestType":"CreatePolicy","productType":"HighRisk","source":"web"}"#,
+    )
+    .await;
+    assert_eq!(
+        statuses(&report),
+        ["create-policy succeeded", "notify-underwriter succeeded"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_has_the_documented_shape() {
+    let app = Folders::shipped().start().await;
+    let report = dispatch(
+        &app,
+        r#"{"requestType":"CreatePolicy","productType":"Low"}"#,
+    )
+    .await;
+    let mut json = serde_json::to_value(&report).unwrap();
+    let handler = &mut json["handlers"][0];
+    for key in ["digest", "durationMs", "startedAfterMs", "spent"] {
+        assert!(!handler[key].take().is_null(), "{key}");
+    }
+    for line in handler["logs"].as_array_mut().unwrap() {
+        assert!(line["afterMs"].take().is_number());
+    }
+    for key in ["commandId", "startedAt", "durationMs"] {
+        assert!(!json[key].take().is_null(), "{key}");
+    }
+    let wanted = json!({
+        "commandId": null, "status": "succeeded", "generation": 1, "startedAt": null, "durationMs": null,
+        "handlers": [{
+            "handler": "default-create-policy", "version": "0.1.0", "digest": null,
+            "rules": ["any-policy"], "status": "succeeded",
+            "output": { "policy": "default", "productType": "Low" },
+            "logs": [
+                { "afterMs": null, "level": "info", "message": "Creating default policy..." },
+                { "afterMs": null, "level": "info", "message": "Default policy created" },
+            ],
+            "startedAfterMs": null, "durationMs": null, "spent": null,
+        }],
+    });
+    assert_eq!(json, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_match_names_the_nearest_rule() {
+    let app = Folders::shipped().start().await;
+    let command =
+        Command::parse(r#"{"requestType":"CreatPolicy","productType":"HighRisk"}"#).unwrap();
+    let error = app.dispatch(command, Options::default()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, DispatchError::NoMatchingHandler { .. }));
+    assert!(
+        text.starts_with("no matching handler found\n  hint: the nearest is rule `high-risk`"),
+        "{text}"
+    );
+    assert!(
+        text.contains("CreatPolicy") && text.contains("CreatePolicy"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_gets_the_command_as_it_was_sent() {
+    let folders = Folders::probes(&["probe"]);
+    let app = folders.start().await;
+    let text = r#"{ "to":"probe", "do":"echo", "n": 9007199254740993.10 }"#;
+    let mut command = Command::parse(text).unwrap();
+    command.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
+    let id = command.id.to_string();
+    let report = app.dispatch(command, Options::default()).await.unwrap();
+    let output = report.handlers[0]
+        .outcome
+        .result
+        .as_ref()
+        .unwrap()
+        .as_ref()
+        .unwrap();
+    let output: Value = serde_json::from_str(output.get()).unwrap();
+    let wanted = json!({
+        "id": id, "attributes": text, "attempt": 1, "deliveryId": format!("{id}/probe"),
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    });
+    assert_eq!(output, wanted);
+}
+
+async fn check_failure(command: &str, settings: &str, wanted: Expect) {
+    let folders = Folders::probes(&["probe"]);
+    folders.settings("probe", settings);
+    let app = folders.start().await;
+    let report = only(&app, command).await;
+    let failure = report.outcome.result.unwrap_err();
+    wanted.assert_eq(&format!("{}: {}", failure.code.as_str(), failure.message));
+    // The host is as it was: the next call is fine.
+    let next = only(&app, r#"{"to":"probe","do":"nothing"}"#).await;
+    assert_eq!(next.outcome.status(), Status::Succeeded);
+}
+
+macro_rules! ends {
+    ($($name:ident: $command:literal, $settings:literal, $wanted:expr;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            check_failure($command, $settings, $wanted).await;
+        }
+    )*};
+}
+
+ends! {
+    a_rejection_keeps_its_reason: r#"{"to":"probe","do":"reject"}"#, "", expect!["rejected: not today"];
+    a_panic_keeps_its_text: r#"{"to":"probe","do":"panic"}"#, "",
+        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:57:24: the probe was told to"];
+    a_trap_is_an_outcome: r#"{"to":"probe","do":"trap"}"#, "",
+        expect!["trapped: `probe`: reached an `unreachable` instruction"];
+    endless_recursion_ends: r#"{"to":"probe","do":"recurse"}"#, "",
+        expect!["trapped: `probe`: the call stack is exhausted"];
+    an_endless_loop_ends_at_the_cpu_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ncpu_max_ms = 50",
+        expect!["cpu-exceeded: `probe`: computed for more than 50ms; `limits.cpu_max_ms` in plugins/probe.toml sets the limit"];
+    an_endless_loop_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ntimeout_ms = 50",
+        expect!["timed-out: `probe`: no answer after 50ms; `limits.timeout_ms` in plugins/probe.toml sets the limit"];
+    a_long_sleep_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"sleep","amount":3600000}"#, "[limits]\ntimeout_ms = 50",
+        expect!["timed-out: `probe`: no answer after 50ms; `limits.timeout_ms` in plugins/probe.toml sets the limit"];
+    a_memory_bomb_ends_at_the_memory_limit: r#"{"to":"probe","do":"memory"}"#, "[limits]\nmemory_max_bytes = 8388608",
+        expect!["out-of-memory: `probe`: wanted more than 8388608 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit"];
+    an_output_flood_is_refused: r#"{"to":"probe","do":"output-flood","amount":2000}"#, "[limits]\noutput_max_bytes = 1000",
+        expect!["output-too-large: `probe`: the answer has 2002 bytes, more than 1000; `limits.output_max_bytes` in plugins/probe.toml sets the limit"];
+    more_random_bytes_than_allowed_trap: r#"{"to":"probe","do":"too-many-random-bytes"}"#, "",
+        expect!["trapped: `probe`: `random.bytes` gives at most 65536 at once, not 65537"];
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unavailable_keeps_its_retry_time() {
+    let folders = Folders::probes(&["probe"]);
+    let report = only(
+        &folders.start().await,
+        r#"{"to":"probe","do":"unavailable"}"#,
+    )
+    .await;
+    let failure = report.outcome.result.unwrap_err();
+    assert_eq!(
+        (failure.code, failure.message.as_str()),
+        (Status::Unavailable, "come back")
+    );
+    assert_eq!(failure.retry_after, Some(Duration::from_millis(1_500)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_carries_a_backtrace_with_function_names() {
+    let folders = Folders::probes(&["probe"]);
+    let report = only(&folders.start().await, r#"{"to":"probe","do":"trap"}"#).await;
+    let backtrace = report.outcome.result.unwrap_err().backtrace.join("\n");
+    assert!(backtrace.contains("pointsman_sdk::run"), "{backtrace}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_flood_is_cut_and_counted() {
+    let folders = Folders::probes(&["probe"]);
+    folders.settings("probe", "[limits]\nlog_lines_max = 10");
+    let report = only(
+        &folders.start().await,
+        r#"{"to":"probe","do":"log-flood","amount":1000}"#,
+    )
+    .await;
+    assert_eq!(report.outcome.logs.lines.len(), 10);
+    assert_eq!(report.outcome.logs.dropped, 990);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sleeping_costs_no_cpu_time() {
+    let folders = Folders::probes(&["probe"]);
+    folders.settings("probe", "[limits]\ncpu_max_ms = 100");
+    // 200 naps see 200 ticks of the clock, and use next to nothing.
+    let report = only(
+        &folders.start().await,
+        r#"{"to":"probe","do":"naps","amount":200}"#,
+    )
+    .await;
+    assert_eq!(report.outcome.status(), Status::Succeeded);
+    assert!(report.outcome.spent.cpu < report.outcome.spent.wall);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_fails_leaves_the_others_running() {
+    let folders = Folders::probes(&["good"]);
+    folders.plugin("bad", guest("probe"));
+    folders.rules(
+        "all.json",
+        r#"{"rules":[{"name":"all","match":"*","handlers":["good","bad","missing"]}]}"#,
+    );
+    folders.settings("bad", "[limits]\noutput_max_bytes = 1");
+    let app = folders.start().await;
+    let report = dispatch(&app, r#"{"to":"good","do":"echo"}"#).await;
+    assert_eq!(
+        statuses(&report),
+        [
+            "bad output-too-large",
+            "good succeeded",
+            "missing unavailable"
+        ]
+    );
+    assert_eq!(report.status, ReportStatus::Partial);
+    assert_eq!(
+        report.handlers[1]
+            .rules
+            .iter()
+            .map(|rule| &**rule)
+            .collect::<Vec<_>>(),
+        ["all", "good"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fail_fast_cancels_the_others() {
+    let folders = Folders::probes(&["sleeper"]);
+    folders.rules(
+        "bad.json",
+        r#"{"rules":[{"name":"all","match":"*","handlers":["missing"]}]}"#,
+    );
+    let app = folders.start().await;
+    let command = Command::parse(r#"{"to":"sleeper","do":"sleep","amount":20000}"#).unwrap();
+    let options = Options {
+        fail_fast: true,
+        ..Options::default()
+    };
+    let report = app.dispatch(command, options).await.unwrap();
+    assert_eq!(
+        statuses(&report),
+        ["missing unavailable", "sleeper cancelled"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_computing_handlers_than_cores_do_not_keep_a_sleeping_one_waiting() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let folders = Folders::probes(&names);
+    folders.plugin("sleeper", guest("probe"));
+    folders.rules(
+        "sleeper.json",
+        r#"{"rules":[{"name":"s","match":{"to":["sleeper"]},"handlers":["sleeper"]}]}"#,
+    );
+    let app = Arc::new(folders.start().await);
+    let mut spinning = tokio::task::JoinSet::new();
+    for name in names {
+        let app = Arc::clone(&app);
+        spinning.spawn(async move {
+            dispatch(&app, &format!(r#"{{"to":"{name}","do":"loop"}}"#)).await
+        });
+    }
+    let report = only(&app, r#"{"to":"sleeper","do":"sleep","amount":10}"#).await;
+    assert_eq!(report.outcome.status(), Status::Succeeded);
+    // It came back while the others were still at it.
+    assert!(spinning.try_join_next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_computing_handlers_take_less_together_than_one_after_another() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        eprintln!("skipped: one core cannot show it");
+        return;
+    }
+    let folders = Folders::probes(&["a", "b"]);
+    folders.rules(
+        "both.json",
+        r#"{"rules":[{"name":"both","match":{"to":["both"]},"handlers":["a","b"]}]}"#,
+    );
+    let app = folders.start().await;
+    let compute = |to: &str| format!(r#"{{"to":"{to}","do":"compute","amount":100000000}}"#);
+    // Other tests run beside this one: it is enough that it shows once.
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        let alone = dispatch(&app, &compute("a")).await.duration
+            + dispatch(&app, &compute("b")).await.duration;
+        let together = dispatch(&app, &compute("both")).await.duration;
+        if together < alone {
+            return;
+        }
+        seen.push((together, alone));
+    }
+    panic!("never less than one after another: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_lines_are_seen_while_the_handler_still_runs() {
+    let folders = Folders::probes(&["probe"]);
+    let app = folders.start().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let observer = {
+        let seen = Arc::clone(&seen);
+        Arc::new(move |event: Event<'_>| {
+            seen.lock().unwrap().push(match event {
+                Event::Started(handler) => format!("started {handler}"),
+                Event::Log(handler, line) => {
+                    format!("{handler}: {} {}", line.level.as_str(), line.message)
+                }
+                Event::Finished(report) => format!("finished {}", report.handler),
+            });
+        })
+    };
+    let command = Command::parse(r#"{"to":"probe","do":"log"}"#).unwrap();
+    let options = Options {
+        observer: Some(observer),
+        ..Options::default()
+    };
+    app.dispatch(command, options).await.unwrap();
+    let wanted = [
+        "started probe",
+        "probe: info first",
+        "probe: info second",
+        "probe: warn third",
+        "finished probe",
+    ];
+    assert_eq!(*seen.lock().unwrap(), wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_handler_is_busy_and_a_full_host_waits() {
+    let folders = Folders::probes(&["probe"]);
+    folders.settings("probe", "[limits]\ninstances_max = 1");
+    let app = Arc::new(folders.start().await);
+    let first = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { only(&app, r#"{"to":"probe","do":"sleep","amount":300}"#).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let second = only(&app, r#"{"to":"probe","do":"nothing"}"#).await;
+    assert_eq!(second.outcome.status(), Status::Busy);
+    assert_eq!(first.await.unwrap().outcome.status(), Status::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_the_waiting_line_a_command_is_refused() {
+    let folders = Folders::probes(&["probe"]);
+    let mut config = folders.config();
+    config.host.instances_max = 1;
+    config.host.waiting_max = 1;
+    let app = Arc::new(pointsman::app::App::start(config).await.unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let app = Arc::clone(&app);
+        tasks.spawn(async move {
+            let command = Command::parse(r#"{"to":"probe","do":"sleep","amount":200}"#).unwrap();
+            app.dispatch(command, Options::default())
+                .await
+                .map_err(|error| error.code())
+        });
+    }
+    let results = tasks.join_all().await;
+    let refused = results
+        .iter()
+        .filter(|result| matches!(result, Err("busy")))
+        .count();
+    assert_eq!(refused, 8, "one runs, one waits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_host_takes_nothing_new_and_lets_what_runs_finish() {
+    let folders = Folders::probes(&["probe"]);
+    let app = Arc::new(folders.start().await);
+    let running = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { only(&app, r#"{"to":"probe","do":"sleep","amount":300}"#).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let stopping = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { app.stop().await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let command = Command::parse(r#"{"to":"probe","do":"nothing"}"#).unwrap();
+    let refused = app.dispatch(command, Options::default()).await.unwrap_err();
+    assert_eq!(refused.code(), "draining");
+    assert!(stopping.await.unwrap());
+    assert_eq!(running.await.unwrap().outcome.status(), Status::Succeeded);
+}

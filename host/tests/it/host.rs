@@ -1,0 +1,239 @@
+//! The set-up of the other tests: guests built once, and a host over folders
+//! of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use pointsman::{
+    app::App,
+    command,
+    config::Config,
+    dispatcher::Options,
+    outcome::{HandlerReport, Report},
+};
+use tempfile::TempDir;
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .into()
+}
+
+/// The component that `examples/<name>.rs` of the test guests makes. All are
+/// built once a run, into the target folder.
+pub(crate) fn guest(name: &str) -> Vec<u8> {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        // The probe is the package's; the shipped handlers come along.
+        let say = |line: &str| eprintln!("{line}");
+        for shipped in [
+            "create-policy",
+            "default-create-policy",
+            "notify-underwriter",
+        ] {
+            let built = pointsman::build::build(&root().join("plugins").join(shipped), &say);
+            let built = built.unwrap_or_else(|error| panic!("{error}"));
+            pointsman::build::install(&built, &built_folder()).unwrap();
+        }
+        let status = Command::new(env!("CARGO"))
+            .current_dir(root())
+            .args(["build", "--quiet", "--package", "test-guests", "--examples"])
+            .args(["--target", "wasm32-unknown-unknown", "--profile", "plugin"])
+            .env(
+                "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+                "wasm-component-ld",
+            )
+            .env("CARGO_TARGET_DIR", target_folder())
+            .status();
+        assert!(status.unwrap().success(), "the test guests do not build");
+        target_folder().join("wasm32-unknown-unknown/plugin/examples")
+    });
+    let shipped = built_folder().join(format!("{name}.wasm"));
+    let example = folder.join(format!("{}.wasm", name.replace('-', "_")));
+    fs::read(&example)
+        .or_else(|_| fs::read(&shipped))
+        .unwrap_or_else(|error| panic!("{}: {error}", example.display()))
+}
+
+/// The target folder that this test binary lies in.
+fn target_folder() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(3).unwrap().into()
+}
+
+fn built_folder() -> PathBuf {
+    target_folder().join("test-plugins")
+}
+
+/// Folders for plugins and rules, gone with the value.
+pub(crate) struct Folders {
+    folder: TempDir,
+}
+
+impl Folders {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("plugins")).unwrap();
+        fs::create_dir(folder.path().join("rules")).unwrap();
+        Self { folder }
+    }
+
+    /// The three shipped handlers, a hundred times as fast, with the shipped rules.
+    pub(crate) fn shipped() -> Self {
+        let folders = Self::new();
+        for name in [
+            "create-policy",
+            "default-create-policy",
+            "notify-underwriter",
+        ] {
+            folders.plugin(name, guest(name));
+            folders.settings(name, "[config]\ndelay-scale = 0.01");
+        }
+        folders.rules(
+            "policy.json",
+            &fs::read_to_string(root().join("rules/policy.json")).unwrap(),
+        );
+        folders
+    }
+
+    /// The probe under each of these names, each reached by `{"to":"<name>"}`.
+    pub(crate) fn probes(names: &[&str]) -> Self {
+        let folders = Self::new();
+        for name in names {
+            folders.plugin(name, guest("probe"));
+        }
+        let rules: Vec<_> = names
+            .iter()
+            .map(|name| {
+                format!(r#"{{"name":"{name}","match":{{"to":["{name}"]}},"handlers":["{name}"]}}"#)
+            })
+            .collect();
+        folders.rules(
+            "probes.json",
+            &format!(r#"{{"rules":[{}]}}"#, rules.join(",")),
+        );
+        folders
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.path().join("plugins")
+    }
+
+    pub(crate) fn plugin(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        replace(&self.plugins().join(format!("{name}.wasm")), bytes);
+    }
+
+    pub(crate) fn settings(&self, name: &str, toml: &str) {
+        replace(&self.plugins().join(format!("{name}.toml")), toml);
+    }
+
+    pub(crate) fn rules(&self, file: &str, text: &str) {
+        replace(&self.path().join("rules").join(file), text);
+    }
+
+    pub(crate) fn remove(&self, file: &str) {
+        fs::remove_file(self.path().join(file)).unwrap();
+    }
+
+    pub(crate) fn remove_dirs(&self) {
+        fs::remove_dir_all(self.path().join("plugins")).unwrap();
+        fs::remove_dir_all(self.path().join("rules")).unwrap();
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        let mut config = Config {
+            plugins: self.plugins(),
+            rules: self.path().join("rules"),
+            ..Config::default()
+        };
+        config.http.listen.set_port(0);
+        config.reload.quiet_ms = 20;
+        config.reload.poll_ms = 100;
+        config.host.instances_max = 256;
+        config
+    }
+
+    pub(crate) async fn start(&self) -> App {
+        App::start(self.config()).await.unwrap()
+    }
+
+    /// A text without the path of these folders.
+    pub(crate) fn without_path(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.path().display()), "")
+    }
+
+    /// The problems that a host over these folders has, one after another.
+    pub(crate) async fn problems(&self) -> String {
+        let app = self.start().await;
+        let snapshot = app.snapshot();
+        let problems: Vec<_> = snapshot.problems.iter().map(ToString::to_string).collect();
+        self.without_path(&problems.join("\n"))
+    }
+}
+
+/// Puts a file in place as an installer does: whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: impl AsRef<[u8]>) {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let temporary = path.with_file_name(format!(".{name}.tmp"));
+    fs::write(&temporary, bytes).unwrap();
+    fs::rename(&temporary, path).unwrap();
+}
+
+/// The report of one command.
+pub(crate) async fn dispatch(app: &App, command: &str) -> Report {
+    let command = command::Command::parse(command).unwrap();
+    app.dispatch(command, Options::default()).await.unwrap()
+}
+
+/// What the one handler of a command did.
+pub(crate) async fn only(app: &App, command: &str) -> HandlerReport {
+    let mut report = dispatch(app, command).await;
+    assert_eq!(report.handlers.len(), 1);
+    report.handlers.remove(0)
+}
+
+/// The names of a report's handlers with how each ended.
+pub(crate) fn statuses(report: &Report) -> Vec<String> {
+    let status = |handler: &HandlerReport| {
+        format!("{} {}", handler.handler, handler.outcome.status().as_str())
+    };
+    report.handlers.iter().map(status).collect()
+}
+
+/// Waits until `holds`, or fails after half a minute.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// An app that takes up changes, and where it answers over HTTP.
+pub(crate) async fn serve(folders: &Folders) -> (Arc<App>, String) {
+    serve_with(folders.config()).await
+}
+
+pub(crate) async fn serve_with(config: Config) -> (Arc<App>, String) {
+    let listener = tokio::net::TcpListener::bind(config.http.listen)
+        .await
+        .unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = Arc::new(App::start(config).await.unwrap());
+    app.watch(|_| {});
+    tokio::spawn(pointsman::http::serve(Arc::clone(&app), listener));
+    (app, url)
+}

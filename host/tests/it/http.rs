@@ -1,0 +1,207 @@
+//! The host over HTTP.
+
+use expect_test::{Expect, expect};
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+use crate::host::{Folders, serve, serve_with};
+
+async fn post(url: &str, body: impl Into<reqwest::Body>) -> (StatusCode, Value) {
+    let request = Client::new().post(format!("{url}/commands/execute"));
+    let response = request
+        .header("Content-Type", "application/json")
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    (response.status(), response.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_of_the_original_is_answered_with_a_report() {
+    let (_app, url) = serve(&Folders::shipped()).await;
+    let (status, report) = post(
+        &url,
+        r#"{"requestType": "CreatePolicy", "productType": "HighRisk"}"#,
+    )
+    .await;
+    assert_eq!(
+        (status, &report["status"]),
+        (StatusCode::OK, &"succeeded".into())
+    );
+    assert_eq!(report["handlers"][1]["output"]["notified"], "underwriter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_failures_are_200_partial_and_nothing_but_failures_502() {
+    let folders = Folders::probes(&["probe"]);
+    folders.rules(
+        "missing.json",
+        r#"{"rules":[{"name":"m","match":{"with":["missing"]},"handlers":["missing"]}]}"#,
+    );
+    let (_app, url) = serve(&folders).await;
+    let (status, report) = post(&url, r#"{"to":"probe","do":"nothing","with":"missing"}"#).await;
+    assert_eq!(
+        (status, report["status"].as_str()),
+        (StatusCode::OK, Some("partial"))
+    );
+    let (status, report) = post(&url, r#"{"to":"probe","do":"reject"}"#).await;
+    assert_eq!(
+        (status, report["status"].as_str()),
+        (StatusCode::BAD_GATEWAY, Some("failed"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_request_is_a_problem_document() {
+    let (_app, url) = serve(&Folders::shipped()).await;
+    let check = async |request: reqwest::RequestBuilder, wanted: Expect| {
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["status"], status.as_u16());
+        let text = format!(
+            "{status} {}: {}",
+            problem["code"].as_str().unwrap(),
+            problem["detail"].as_str().unwrap()
+        );
+        wanted.assert_eq(&match problem["hint"].as_str() {
+            Some(hint) => format!("{text}\nhint: {hint}"),
+            None => text,
+        });
+    };
+    let execute = |body: Vec<u8>| {
+        let request = Client::new().post(format!("{url}/commands/execute"));
+        request
+            .header("Content-Type", "application/json; charset=utf-8")
+            .body(body)
+    };
+    check(execute(b"hello".into()), expect!["400 Bad Request invalid-json: the command is not JSON: expected value at line 1 column 1"]).await;
+    check(execute(b"[]".into()), expect![[r#"400 Bad Request not-an-object: the command is an array: send one JSON object, such as {"requestType":"CreatePolicy"}"#]]).await;
+    check(execute(br#"{"a":1,"a":2}"#.into()), expect!["400 Bad Request duplicate-key: the command has a duplicate key `a` at line 1 column 10: keep one of the two"]).await;
+    check(
+        execute(vec![b' '; 10 << 20]),
+        expect![[r#"
+        413 Payload Too Large command-too-large: the command has more than 1048576 bytes
+        hint: `host.command_max_bytes` in pointsman.toml sets the limit"#]],
+    )
+    .await;
+    check(
+        Client::new()
+            .post(format!("{url}/commands/execute"))
+            .body("{}"),
+        expect![[r#"
+        415 Unsupported Media Type unsupported-media-type: the body has no content type
+        hint: send `Content-Type: application/json`"#]],
+    )
+    .await;
+    check(
+        execute(br#"{"requestType":"Nothing"}"#.into()),
+        expect![[r#""#]],
+    )
+    .await;
+    check(
+        Client::new().get(format!("{url}/nothing")),
+        expect![[r#"
+        404 Not Found no-such-path: there is nothing at this path
+        hint: POST /commands/execute, GET /plugins, /rules, /healthz, /readyz"#]],
+    )
+    .await;
+    check(
+        Client::new().get(format!("{url}/commands/execute")),
+        expect![[r#"
+        405 Method Not Allowed method-not-allowed: this path takes another method
+        hint: commands are sent with POST, all else is read with GET"#]],
+    )
+    .await;
+    assert_eq!(
+        post(&url, r#"{"requestType":"CreatePolicy"}"#).await.0,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_and_rules_are_shown() {
+    let folders = Folders::shipped();
+    folders.plugin("broken", "nonsense");
+    let (_app, url) = serve(&folders).await;
+    let plugins: Value = reqwest::get(format!("{url}/plugins"))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let states: Vec<_> = plugins["plugins"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|plugin| {
+            format!(
+                "{} {} {}",
+                plugin["handler"], plugin["state"], plugin["rules"]
+            )
+        })
+        .collect();
+    expect![[r#"
+        "broken" "failed" []
+        "create-policy" "loaded" ["web-policy"]
+        "default-create-policy" "loaded" ["any-policy"]
+        "notify-underwriter" "loaded" ["high-risk"]"#]]
+    .assert_eq(&states.join("\n"));
+    assert_eq!(
+        plugins["plugins"][0]["error"]["reason"],
+        "is no WebAssembly"
+    );
+    let rules: Value = reqwest::get(format!("{url}/rules"))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(rules["files"][0]["rules"][0]["name"], "high-risk");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_ready_until_it_drains_and_healthy_throughout() {
+    let folders = Folders::shipped();
+    let (app, url) = serve(&folders).await;
+    let get = async |client: &Client, path: &str| {
+        client
+            .get(format!("{url}{path}"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+    };
+    let client = Client::new();
+    assert_eq!(get(&client, "/healthz").await, StatusCode::OK);
+    assert_eq!(get(&client, "/readyz").await, StatusCode::OK);
+    assert!(app.stop().await);
+    assert!(
+        client.get(format!("{url}/readyz")).send().await.is_err(),
+        "no longer listening"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_commands_at_once_are_all_answered() {
+    let folders = Folders::probes(&["probe"]);
+    let mut config = folders.config();
+    config.host.instances_max = 1_000;
+    let (_app, url) = serve_with(config).await;
+    let client = Client::new();
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..1_000 {
+        let request = client
+            .post(format!("{url}/commands/execute"))
+            .header("Content-Type", "application/json")
+            .body(r#"{"to":"probe","do":"sleep","amount":500}"#);
+        requests.spawn(async move { request.send().await.unwrap().status() });
+    }
+    let statuses = requests.join_all().await;
+    assert!(statuses.iter().all(|status| *status == StatusCode::OK));
+}

@@ -1,0 +1,274 @@
+//! Files that come, change, break and go while the host runs.
+
+use expect_test::{Expect, expect};
+use pointsman::{dispatcher::Options, outcome::Status, snapshot::FileState};
+
+use crate::host::{Folders, dispatch, guest, only, serve, statuses, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_and_a_rule_take_effect_without_a_restart() {
+    let folders = Folders::new();
+    let (app, _) = serve(&folders).await;
+    folders.plugin("probe", guest("probe"));
+    until("the plugin is loaded", || {
+        app.snapshot().plugins.contains_key("probe")
+    })
+    .await;
+    let problems = app.snapshot().problems.clone();
+    let told = problems.iter().any(|problem| {
+        problem
+            .message
+            .contains("no rule sends commands to `probe`")
+            && problem.message.contains("rules/probe.json")
+    });
+    assert!(told, "{problems:?}");
+
+    folders.rules(
+        "probe.json",
+        r#"{"rules":[{"name":"p","match":{"do":["nothing"]},"handlers":["probe"]}]}"#,
+    );
+    until("the rule is loaded", || app.snapshot().rules.len() == 1).await;
+    assert!(app.snapshot().problems.is_empty());
+    assert_eq!(
+        only(&app, r#"{"do":"nothing"}"#).await.outcome.status(),
+        Status::Succeeded
+    );
+
+    folders.remove("plugins/probe.wasm");
+    until("the plugin is gone", || app.snapshot().plugins.is_empty()).await;
+    assert_eq!(
+        only(&app, r#"{"do":"nothing"}"#).await.outcome.status(),
+        Status::Unavailable
+    );
+    folders.remove("rules/probe.json");
+    until("the rule is gone", || app.snapshot().rules.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_in_flight_ends_on_the_snapshot_that_it_began_with() {
+    let folders = Folders::probes(&["probe"]);
+    let (app, _) = serve(&folders).await;
+    let before = app.snapshot().plugins["probe"].digest.clone();
+    let command =
+        pointsman::command::Command::parse(r#"{"to":"probe","do":"sleep","amount":1500}"#).unwrap();
+    let running = app.dispatch(command, Options::default());
+    let replaced = async {
+        tokio::task::yield_now().await;
+        folders.plugin("probe", guest("create-policy"));
+        until("the plugin is replaced", || {
+            app.snapshot().plugins["probe"].digest != before
+        })
+        .await;
+    };
+    let (report, ()) = tokio::join!(running, replaced);
+    let report = report.unwrap();
+    assert_eq!(
+        (report.generation, report.handlers[0].digest.as_ref()),
+        (1, Some(&before))
+    );
+    assert_eq!(statuses(&report), ["probe succeeded"]);
+    assert_eq!(app.snapshot().generation, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_file_keeps_the_last_good_one_and_shows() {
+    let folders = Folders::probes(&["probe"]);
+    let (app, _) = serve(&folders).await;
+    folders.plugin("probe", &guest("probe")[..1_000]);
+    folders.rules("probes.json", "{\"rules\":[\n  {]}");
+    until("both show as broken", || {
+        let snapshot = app.snapshot();
+        snapshot.plugin_files[0].state() == FileState::Stale
+            && snapshot.rule_files[0].state() == FileState::Stale
+    })
+    .await;
+    let problems: Vec<_> = app
+        .snapshot()
+        .problems
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let problems = folders.without_path(&problems.join("\n"));
+    assert!(
+        problems.contains("plugins/probe.wasm: no valid component"),
+        "{problems}"
+    );
+    assert!(problems.contains("rules/probes.json:2:4: "), "{problems}");
+    assert_eq!(
+        only(&app, r#"{"to":"probe","do":"nothing"}"#)
+            .await
+            .outcome
+            .status(),
+        Status::Succeeded
+    );
+    folders.plugin("probe", guest("probe"));
+    until("it is mended", || {
+        app.snapshot().plugin_files[0].state() == FileState::Loaded
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_a_handler_take_effect_without_a_restart() {
+    let folders = Folders::probes(&["probe"]);
+    let (app, _) = serve(&folders).await;
+    folders.settings("probe", "[config]\nkey = \"value\"");
+    until("the settings are in", || {
+        !app.snapshot().plugins["probe"].settings.config.is_empty()
+    })
+    .await;
+    let report = dispatch(&app, r#"{"to":"probe","do":"config"}"#).await;
+    let output = report.handlers[0]
+        .outcome
+        .result
+        .as_ref()
+        .unwrap()
+        .as_ref()
+        .unwrap();
+    assert_eq!(output.get(), "\"value\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_deleted_and_made_anew_is_taken_up() {
+    let folders = Folders::probes(&["probe"]);
+    let (app, _) = serve(&folders).await;
+    std::fs::remove_dir_all(folders.plugins()).unwrap();
+    until("it is missed", || {
+        app.snapshot()
+            .problems
+            .iter()
+            .any(|problem| problem.message.contains("cannot be read"))
+    })
+    .await;
+    assert_eq!(
+        only(&app, r#"{"to":"probe","do":"nothing"}"#)
+            .await
+            .outcome
+            .status(),
+        Status::Succeeded
+    );
+    std::fs::create_dir(folders.plugins()).unwrap();
+    folders.plugin("other", guest("probe"));
+    until("it is taken up", || {
+        app.snapshot().plugins.contains_key("other")
+    })
+    .await;
+    assert!(!app.snapshot().plugins.contains_key("probe"));
+}
+
+async fn check_plugin(name: &str, bytes: impl AsRef<[u8]>, wanted: Expect) {
+    let folders = Folders::new();
+    folders.plugin(name, bytes);
+    wanted.assert_eq(&folders.problems().await);
+}
+
+fn component(wat: &str) -> Vec<u8> {
+    wat::parse_str(wat).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
+    check_plugin("empty", "", expect![""]).await;
+    check_plugin("text", "hello, world", expect![""]).await;
+    check_plugin("short", b"\0asm", expect![""]).await;
+    check_plugin("module", component("(module)"), expect![""]).await;
+    check_plugin("nothing", component("(component)"), expect![""]).await;
+    check_plugin("BadName", component("(component)"), expect![""]).await;
+    let interface = "pointsman:handler/command-handler";
+    check_plugin(
+        "hollow",
+        component(&format!(
+            r#"(component (instance $e) (export "{interface}@0.1.0" (instance $e)))"#
+        )),
+        expect![""],
+    )
+    .await;
+    check_plugin(
+        "older",
+        component(&format!(
+            r#"(component (instance $e) (export "{interface}@0.0.9" (instance $e)))"#
+        )),
+        expect![""],
+    )
+    .await;
+    check_plugin(
+        "takes-number",
+        component(&format!(
+            r#"(component
+        (core module $m (func (export "handle") (param i32 i32) (result i32) local.get 0))
+        (core instance $i (instantiate $m))
+        (func $f (param "n" u32) (param "m" u32) (result u32) (canon lift (core func $i "handle")))
+        (instance $e (export "handle" (func $f)))
+        (export "{interface}@0.1.0" (instance $e)))"#
+        )),
+        expect![""],
+    )
+    .await;
+    check_plugin(
+        "importer",
+        component(
+            r#"(component (import "acme:mail/send@1.0.0" (instance (export "send" (func)))))"#,
+        ),
+        expect![""],
+    )
+    .await;
+    check_plugin(
+        "future",
+        component(r#"(component (import "pointsman:handler/log@0.9.0" (instance)))"#),
+        expect![""],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_file_that_is_wrong_says_where_and_what_to_do() {
+    let check = async |text: &str, wanted: Expect| {
+        let folders = Folders::new();
+        folders.plugin("audit", guest("probe"));
+        folders.rules("orders.json", text);
+        wanted.assert_eq(&folders.problems().await);
+    };
+    check("{\"rules\":[\n{\"name\":\"a\",}]}", expect![""]).await;
+    check(
+        "{\"rules\":[\n{\"name\":\"a\",\"match\":\"*\",\"handlers\":[\"audti\",\"audit\"]}]}",
+        expect![""],
+    )
+    .await;
+    check(
+        "{\"rules\":[\n{\"name\":\"a\",\"mach\":\"*\",\"handlers\":[\"audit\"]}]}",
+        expect![""],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_folders_are_named() {
+    let folders = Folders::new();
+    folders.remove_dirs();
+    expect![""].assert_eq(&folders.problems().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_rule_files_with_one_rule_name_keep_the_one_that_was_there() {
+    let folders = Folders::probes(&["probe"]);
+    let (app, _) = serve(&folders).await;
+    // By name it comes first, so the older file is the one that collides.
+    folders.rules(
+        "a.json",
+        r#"{"rules":[{"name":"probe","match":"*","handlers":["probe"]}]}"#,
+    );
+    until("the newcomer is refused", || {
+        app.snapshot()
+            .rule_files
+            .first()
+            .is_some_and(|file| file.state() == FileState::Failed)
+    })
+    .await;
+    assert_eq!(
+        only(&app, r#"{"to":"probe","do":"nothing"}"#)
+            .await
+            .outcome
+            .status(),
+        Status::Succeeded
+    );
+}
