@@ -465,8 +465,8 @@ mod tests {
             "zzz = 7",
             &[],
             expect![[r#"
-            pointsman.toml: unknown key `zzz`
-              hint: known here: `plugins`, `rules`, `host`, `limits`, `reload`, `http`"#]],
+                pointsman.toml: unknown key `zzz`
+                  hint: known here: `host`, `http`, `limits`, `plugins`, `reload`, `rules`"#]],
         );
         check(
             "[limits]\ntimeout_ms = \"7\"",

@@ -61,10 +61,7 @@ fn uses(text: &str) -> Vec<String> {
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect();
-    for (at, mark) in code
-        .match_indices("crate::")
-        .chain(code.match_indices("pointsman::"))
-    {
+    for (at, mark) in code.match_indices("crate::") {
         let rest = &code[at + mark.len()..];
         // `use crate::{a::B, c::{D, E}}`: the rooms stand at the first level.
         let Some(group) = rest.strip_prefix('{') else {

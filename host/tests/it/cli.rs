@@ -35,19 +35,23 @@ fn check(folders: &Folders, args: &[&str], wanted: Expect) {
     );
     let mut shown = String::new();
     for line in text.lines() {
-        let words: Vec<_> = line.split(' ').map(filter).collect();
-        shown.push_str(&words.join(" "));
-        shown.push('\n');
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let words: Vec<_> = line.split_whitespace().map(filter).collect();
+        shown.push_str(&format!("{indent}{}\n", words.join(" ")));
+    }
+    // The units of a time depend on the time.
+    for unit in ["µs", "ms", "s"] {
+        shown = shown.replace(&format!("… {unit}"), "TIME");
     }
     wanted.assert_eq(&shown);
 }
 
-/// A number with a point is a time or a size; twelve hex digits are a digest.
+/// A number of a time or a size, or twelve hex digits of a digest.
 fn filter(word: &str) -> String {
-    let number = word.strip_prefix('(').unwrap_or(word);
-    let is_time = number.contains('.') && number.parse::<f64>().is_ok();
+    let number = word.trim_start_matches('(');
+    let is_number = number.parse::<f64>().is_ok() && (number.contains('.') || number.len() > 1);
     let is_digest = word.len() == 12 && word.bytes().all(|b| b.is_ascii_hexdigit());
-    match (is_time, is_digest) {
+    match (is_number, is_digest) {
         (true, _) => word.replace(number, "…"),
         (_, true) => "DIGEST".into(),
         _ => word.into(),
@@ -117,21 +121,55 @@ fn every_way_to_fail_has_its_exit_code() {
     check(
         &folders,
         &["run", r#"{"to":"probe","do":"reject"}"#],
-        expect![""],
+        expect![[r#"
+            probe ✗ rejected after TIME: not today
+            0 of 1 handlers succeeded in TIME (TIME one after another)
+            exit 1
+        "#]],
     );
     check(
         &folders,
         &["run", r#"{"to":"prob","do":"reject"}"#],
-        expect![""],
+        expect![[r#"
+            error: no matching handler found
+              hint: the nearest is rule `probe` (rules/probes.json:1): `to` is "prob", wanted "probe"
+            exit 3
+        "#]],
     );
-    check(&folders, &["run", "[]"], expect![""]);
-    check(&folders, &["run", "@missing.json"], expect![""]);
+    check(
+        &folders,
+        &["run", "[]"],
+        expect![[r#"
+        error: the command is an array: send one JSON object, such as {"requestType":"CreatePolicy"}
+        exit 2
+    "#]],
+    );
+    check(
+        &folders,
+        &["run", "@missing.json"],
+        expect![[r#"
+        error: missing.json: cannot be read: No such file or directory (os error 2)
+        exit 2
+    "#]],
+    );
     check(
         &folders,
         &["run", "{}", "--set", "limits.timout_ms=1"],
-        expect![""],
+        expect![[r#"
+            error: command line: unknown key `limits.timout_ms`
+              hint: did you mean `limits.timeout_ms`?
+            exit 2
+        "#]],
     );
-    check(&folders, &["list"], expect![""]);
+    check(
+        &folders,
+        &["list"],
+        expect![[r#"
+        HANDLER VERSION DIGEST SIZE STATE RULES
+        probe - DIGEST … KiB loaded probe
+        exit 0
+    "#]],
+    );
     assert_eq!(output(&folders, &["run"]).status.code(), Some(2));
 }
 
@@ -140,7 +178,21 @@ fn list_shows_what_is_broken_and_how_to_mend_it() {
     let folders = Folders::probes(&["probe"]);
     folders.plugin("broken", "nonsense");
     folders.plugin("unused", crate::host::guest("probe"));
-    check(&folders, &["list"], expect![""]);
+    check(
+        &folders,
+        &["list"],
+        expect![[r#"
+        HANDLER VERSION DIGEST SIZE STATE RULES
+        broken - - - failed -
+        probe - DIGEST … KiB loaded probe
+        unused - DIGEST … KiB loaded -
+        error: plugins/broken.wasm: is no WebAssembly
+          hint: only built components belong beside the `.wasm` ending; build the source with `pointsman build`
+        warning: plugins/unused.wasm: no rule sends commands to `unused`
+          hint: write rules/unused.json, such as {"rules":[{"name":"unused","match":{"requestType":["…"]},"handlers":["unused"]}]}
+        exit 1
+    "#]],
+    );
 }
 
 #[test]

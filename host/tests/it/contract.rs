@@ -21,13 +21,15 @@ fn the_bindings_of_the_sdk_are_those_of_the_contract() {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("handler.wit", &wit()).unwrap();
     let world = resolve.select_world(&[package], Some("handler")).unwrap();
-    let mut opts = wit_bindgen_rust::Opts::default();
-    opts.format = true;
-    opts.generate_all = true;
-    opts.runtime_path = Some("wit_bindgen::rt".into());
-    opts.pub_export_macro = true;
-    opts.export_macro_name = Some("export_component".into());
-    opts.default_bindings_module = Some("pointsman_sdk::bindings".into());
+    let opts = wit_bindgen_rust::Opts {
+        format: true,
+        generate_all: true,
+        runtime_path: Some("wit_bindgen::rt".into()),
+        pub_export_macro: true,
+        export_macro_name: Some("export_component".into()),
+        default_bindings_module: Some("pointsman_sdk::bindings".into()),
+        ..wit_bindgen_rust::Opts::default()
+    };
     let mut files = Files::default();
     opts.build()
         .generate(&mut resolve, world, &mut files)

@@ -168,19 +168,48 @@ fn component(wat: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
-    check_plugin("empty", "", expect![""]).await;
-    check_plugin("text", "hello, world", expect![""]).await;
-    check_plugin("short", b"\0asm", expect![""]).await;
-    check_plugin("module", component("(module)"), expect![""]).await;
-    check_plugin("nothing", component("(component)"), expect![""]).await;
-    check_plugin("BadName", component("(component)"), expect![""]).await;
+    check_plugin(
+        "empty",
+        "",
+        expect![[r#"
+        plugins/empty.wasm: is empty
+          hint: copy or build it again"#]],
+    )
+    .await;
+    check_plugin("text", "hello, world", expect![[r#"
+        plugins/text.wasm: is no WebAssembly
+          hint: only built components belong beside the `.wasm` ending; build the source with `pointsman build`"#]]).await;
+    check_plugin(
+        "short",
+        b"\0asm",
+        expect![[r#"
+        plugins/short.wasm: is cut short
+          hint: copy or build it again"#]],
+    )
+    .await;
+    check_plugin(
+        "module",
+        component("(module)"),
+        expect![[r#"
+        plugins/module.wasm: is a core WebAssembly module, not a component
+          hint: build it with `pointsman build`, or with `wasm-component-ld` as the linker"#]],
+    )
+    .await;
+    check_plugin("nothing", component("(component)"), expect![[r#"
+        plugins/nothing.wasm: missing export `pointsman:handler/command-handler@0.1.0`; it exports nothing
+          hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]]).await;
+    check_plugin("BadName", component("(component)"), expect![[r#"
+        plugins/BadName.wasm: `BadName` is no handler name: use lower-case words joined by `-`, such as `create-policy`, of at most 64 bytes
+          hint: rename the file"#]]).await;
     let interface = "pointsman:handler/command-handler";
     check_plugin(
         "hollow",
         component(&format!(
             r#"(component (instance $e) (export "{interface}@0.1.0" (instance $e)))"#
         )),
-        expect![""],
+        expect![[r#"
+            plugins/hollow.wasm: missing export `handle` in `pointsman:handler/command-handler@0.1.0`
+              hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]],
     )
     .await;
     check_plugin(
@@ -188,7 +217,9 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
         component(&format!(
             r#"(component (instance $e) (export "{interface}@0.0.9" (instance $e)))"#
         )),
-        expect![""],
+        expect![[r#"
+            plugins/older.wasm: exports `pointsman:handler/command-handler@0.0.9`, and this host serves `pointsman:handler/command-handler@0.1.0`
+              hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]],
     )
     .await;
     check_plugin(
@@ -201,7 +232,9 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
         (instance $e (export "handle" (func $f)))
         (export "{interface}@0.1.0" (instance $e)))"#
         )),
-        expect![""],
+        expect![[r#"
+            plugins/takes-number.wasm: export `handle` takes 2 parameters and gives 1 results; expected `handle: func(command: command) -> result<option<string>, failure>`
+              hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]],
     )
     .await;
     check_plugin(
@@ -209,13 +242,17 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
         component(
             r#"(component (import "acme:mail/send@1.0.0" (instance (export "send" (func)))))"#,
         ),
-        expect![""],
+        expect![[r#"
+            plugins/importer.wasm: imports `acme:mail/send@1.0.0`, which the host does not provide
+              hint: a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2"#]],
     )
     .await;
     check_plugin(
         "future",
         component(r#"(component (import "pointsman:handler/log@0.9.0" (instance)))"#),
-        expect![""],
+        expect![[r#"
+            plugins/future.wasm: imports `pointsman:handler/log@0.9.0`, which the host does not provide
+              hint: it was built against version 0.9.0 of the contract, this host serves 0.1.0: build it against the WIT that `pointsman` ships"#]],
     )
     .await;
 }
@@ -228,15 +265,24 @@ async fn a_rule_file_that_is_wrong_says_where_and_what_to_do() {
         folders.rules("orders.json", text);
         wanted.assert_eq(&folders.problems().await);
     };
-    check("{\"rules\":[\n{\"name\":\"a\",}]}", expect![""]).await;
+    check("{\"rules\":[\n{\"name\":\"a\",}]}", expect![[r#"
+        rules/orders.json:2:13: found `}`, expected a key in quotes
+        plugins/audit.wasm: no rule sends commands to `audit`
+          hint: write rules/audit.json, such as {"rules":[{"name":"audit","match":{"requestType":["…"]},"handlers":["audit"]}]}"#]]).await;
     check(
         "{\"rules\":[\n{\"name\":\"a\",\"match\":\"*\",\"handlers\":[\"audti\",\"audit\"]}]}",
-        expect![""],
+        expect![[r#"
+            rules/orders.json:2: rule `a` names the unknown handler `audti`
+              hint: did you mean `audit`? loaded handlers: `audit`"#]],
     )
     .await;
     check(
         "{\"rules\":[\n{\"name\":\"a\",\"mach\":\"*\",\"handlers\":[\"audit\"]}]}",
-        expect![""],
+        expect![[r#"
+            rules/orders.json:2:13: unknown key `mach` in a rule
+              hint: did you mean `match`? allowed here: `description`, `fallback`, `group`, `guard`, `handlers`, `match`, `name`, `priority`, `select`
+            plugins/audit.wasm: no rule sends commands to `audit`
+              hint: write rules/audit.json, such as {"rules":[{"name":"audit","match":{"requestType":["…"]},"handlers":["audit"]}]}"#]],
     )
     .await;
 }
@@ -245,7 +291,11 @@ async fn a_rule_file_that_is_wrong_says_where_and_what_to_do() {
 async fn missing_folders_are_named() {
     let folders = Folders::new();
     folders.remove_dirs();
-    expect![""].assert_eq(&folders.problems().await);
+    expect![[r#"
+        plugins: the folder cannot be read: No such file or directory (os error 2)
+          hint: create it, or name another with `--plugins`; `pointsman build` makes it from the sources
+        rules: the folder cannot be read: No such file or directory (os error 2)
+          hint: create it, or name another with `--rules`; without rules no command reaches a handler"#]].assert_eq(&folders.problems().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
