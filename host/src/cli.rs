@@ -2,17 +2,23 @@
 //! them to a [`Config`], and the exit codes. One file a subcommand.
 
 mod build;
+mod check;
+mod explain;
 mod list;
 mod print;
+mod rules;
 mod run;
 mod serve;
 
 use std::{
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anstream::{ColorChoice, eprintln};
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
@@ -96,6 +102,12 @@ enum Cmd {
     Build(build::Args),
     /// Show handlers, their rules and what is broken
     List(list::Args),
+    /// Test and lint the rules against the loaded handlers
+    Check(check::Args),
+    /// Show why each rule did or did not fire for a command
+    Explain(explain::Args),
+    /// Compare two versions of the rules
+    Rules(rules::Args),
     /// Print the completion script of a shell
     #[command(
         after_help = "Example:\n  pointsman completions bash > /etc/bash_completion.d/pointsman"
@@ -150,8 +162,10 @@ impl Cli {
             .with_writer(std::io::stderr)
             .with_ansi(anstream::stderr().current_choice() != ColorChoice::Never)
             .init();
-        if let Cmd::Build(args) = self.command {
-            return build::run(&args, &config.plugins);
+        match &self.command {
+            Cmd::Build(args) => return build::run(args, &config.plugins),
+            Cmd::Rules(args) => return rules::run(args),
+            _ => {}
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -161,7 +175,11 @@ impl Cli {
                 Cmd::Run(args) => run::run(args, config).await,
                 Cmd::Serve(_) => serve::run(config).await,
                 Cmd::List(args) => list::run(&args, config).await,
-                Cmd::Build(_) | Cmd::Completions { .. } => unreachable!("answered above"),
+                Cmd::Check(args) => check::run(&args, config).await,
+                Cmd::Explain(args) => explain::run(&args, config).await,
+                Cmd::Build(_) | Cmd::Rules(_) | Cmd::Completions { .. } => {
+                    unreachable!("answered above")
+                }
             }
         });
         // A guest that computes is left at its next tick; nothing is waited for twice.
@@ -195,4 +213,32 @@ fn warn_of(problems: &[crate::snapshot::Problem]) {
     for problem in problems {
         eprintln!("{} {problem}", print::severity(problem.severity));
     }
+}
+
+/// The command's text, of at most one byte more than the limit.
+fn read(command: &str, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
+    let limit = max_bytes as u64 + 1;
+    let mut text = Vec::new();
+    match command.strip_prefix('@') {
+        Some(path) => {
+            let file = fs::File::open(path).with_context(|| format!("{path}: cannot be read"))?;
+            file.take(limit)
+                .read_to_end(&mut text)
+                .with_context(|| format!("{path}: cannot be read"))?;
+        }
+        None if command == "-" => {
+            io::stdin()
+                .lock()
+                .take(limit)
+                .read_to_end(&mut text)
+                .context("standard input cannot be read")?;
+        }
+        None => text = command.into(),
+    }
+    if text.len() > max_bytes {
+        anyhow::bail!(
+            "the command has more than {max_bytes} bytes: `host.command_max_bytes` sets the limit"
+        );
+    }
+    Ok(text)
 }

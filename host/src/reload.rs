@@ -25,6 +25,9 @@ use crate::{
     snapshot::{PluginFile, Problem, RuleFileState, Severity, Snapshot, Snapshots, Stamp},
 };
 
+/// The endings of rule files.
+pub(crate) const RULE_ENDINGS: [&str; 2] = ["json", "toml"];
+
 /// Builds snapshots from the two folders of a [`Config`].
 pub struct Reloader {
     config: Config,
@@ -240,7 +243,7 @@ impl Reloader {
 
     fn rule_files(&self, previous: &Snapshot, problems: &mut Vec<Problem>) -> Vec<RuleFileState> {
         let folder = &self.config.rules;
-        let paths = match files(folder, &["json", "toml"]) {
+        let paths = match files(folder, &RULE_ENDINGS) {
             Ok(paths) => paths,
             Err(error) => {
                 problems.push(missing_folder(
@@ -427,7 +430,7 @@ fn problem(severity: Severity, message: impl ToString) -> Problem {
 
 /// The files of a folder with one of the given endings, by name. Hidden ones
 /// are left out: installers write them before they rename.
-fn files(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn files(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

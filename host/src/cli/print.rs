@@ -57,6 +57,18 @@ pub(super) fn state(state: FileState) -> Styled<&'static str> {
     Styled(style, state.as_str())
 }
 
+pub(super) fn good<T: fmt::Display>(text: T) -> Styled<T> {
+    Styled(GREEN, text)
+}
+
+pub(super) fn soso<T: fmt::Display>(text: T) -> Styled<T> {
+    Styled(YELLOW, text)
+}
+
+pub(super) fn bad<T: fmt::Display>(text: T) -> Styled<T> {
+    Styled(RED, text)
+}
+
 pub(super) fn handler<T: fmt::Display>(name: T) -> Styled<T> {
     Styled(CYAN, name)
 }

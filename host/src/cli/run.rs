@@ -1,13 +1,8 @@
 //! `pointsman run`: one command, its handlers' lines as they come, its report.
 
-use std::{
-    fs,
-    io::{self, Read},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use anstream::{eprintln, println};
-use anyhow::Context;
 
 use super::{Exit, build, print, warn_of};
 use crate::{
@@ -42,7 +37,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
-    let command = Command::parse(read(&args.command, config.host.command_max_bytes)?)?;
+    let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
     if args.build {
         let plugins = config.plugins.clone();
         let built = tokio::task::spawn_blocking(move || build::all(&plugins)).await??;
@@ -79,34 +74,6 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         ReportStatus::Succeeded => Exit::Succeeded,
         ReportStatus::Partial | ReportStatus::Failed => Exit::Failed,
     })
-}
-
-/// The command's text, of at most one byte more than the limit.
-fn read(command: &str, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
-    let limit = max_bytes as u64 + 1;
-    let mut text = Vec::new();
-    match command.strip_prefix('@') {
-        Some(path) => {
-            let file = fs::File::open(path).with_context(|| format!("{path}: cannot be read"))?;
-            file.take(limit)
-                .read_to_end(&mut text)
-                .with_context(|| format!("{path}: cannot be read"))?;
-        }
-        None if command == "-" => {
-            io::stdin()
-                .lock()
-                .take(limit)
-                .read_to_end(&mut text)
-                .context("standard input cannot be read")?;
-        }
-        None => text = command.into(),
-    }
-    if text.len() > max_bytes {
-        anyhow::bail!(
-            "the command has more than {max_bytes} bytes: `host.command_max_bytes` sets the limit"
-        );
-    }
-    Ok(text)
 }
 
 fn observer(app: &App) -> Observer {

@@ -49,7 +49,7 @@ impl Problem {
         Self::new(
             StatusCode::NOT_FOUND,
             "no-such-path",
-            "there is nothing at this path\n  hint: POST /commands/execute, GET /plugins, /rules, /healthz, /readyz",
+            "there is nothing at this path\n  hint: POST /commands/execute, POST /rules/explain, GET /plugins, /rules, /healthz, /readyz",
         )
     }
 

@@ -14,7 +14,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Reload, Reloader, Stamp, files, stamp};
+use super::{RULE_ENDINGS, Reload, Reloader, Stamp, files, stamp};
 
 /// A folder that is written to without a pause is taken up all the same after
 /// that many quiet periods.
@@ -90,7 +90,7 @@ fn is_fresh(stamp: &Stamp, quiet: Duration) -> bool {
 fn fingerprint(reloader: &Reloader) -> Fingerprint {
     let config = &reloader.config;
     let plugins = files(&config.plugins, &["wasm", "toml"]);
-    let rules = files(&config.rules, &["json", "toml"]);
+    let rules = files(&config.rules, &RULE_ENDINGS);
     let paths = plugins.into_iter().chain(rules).flatten();
     paths
         .filter_map(|path| stamp(&path).ok().map(|stamp| (path, stamp)))

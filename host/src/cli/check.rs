@@ -1,0 +1,82 @@
+//! `pointsman check`: the rules against the loaded handlers, before a host does it.
+
+use anstream::println;
+use serde_json::json;
+
+use super::{Exit, print};
+use crate::{app::App, config::Config, rules, snapshot};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Loads all plugins and rules, runs the tests in the rule files, and looks for
+rules that name no loaded handler, that can never match or that another one
+shadows, and for fields that no test uses.
+
+Exit codes: 0 nothing is wrong, 1 something is (with --strict a warning too).")]
+pub(super) struct Args {
+    /// Let warnings count as errors
+    #[arg(long)]
+    strict: bool,
+    /// Print it as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
+    let app = App::start(config).await?;
+    let snapshot = app.snapshot();
+    let handlers: Vec<_> = snapshot.plugins.keys().cloned().collect();
+    let findings = snapshot.rules.lint(&handlers);
+    // The snapshot says by itself, as a problem, what the lint says of unknown handlers.
+    let problems: Vec<_> = snapshot
+        .problems
+        .iter()
+        .filter(|problem| {
+            !findings
+                .iter()
+                .any(|finding| finding.to_string() == problem.message)
+        })
+        .collect();
+    let errors = problems
+        .iter()
+        .filter(|problem| problem.severity == snapshot::Severity::Error)
+        .count()
+        + findings
+            .iter()
+            .filter(|finding| finding.severity == rules::Severity::Error)
+            .count();
+    let warnings = problems.len() + findings.len() - errors;
+    if args.json {
+        let document = json!({ "errors": errors, "warnings": warnings, "problems": problems, "findings": findings });
+        println!("{}", serde_json::to_string_pretty(&document)?);
+    } else {
+        for problem in problems {
+            println!("{} {problem}", print::severity(problem.severity));
+        }
+        for finding in &findings {
+            let severity = match finding.severity {
+                rules::Severity::Error => snapshot::Severity::Error,
+                rules::Severity::Warning => snapshot::Severity::Warning,
+            };
+            println!("{} {finding}", print::severity(severity));
+        }
+        println!(
+            "{}",
+            print::Styled(
+                print::BOLD,
+                format_args!(
+                    "checked {} rules in {} files against {} handlers: {errors} errors, {warnings} warnings",
+                    snapshot.rules.len(),
+                    snapshot.rule_files.len(),
+                    handlers.len()
+                )
+            )
+        );
+    }
+    let failed = errors > 0 || (args.strict && warnings > 0);
+    Ok(if failed {
+        Exit::Failed
+    } else {
+        Exit::Succeeded
+    })
+}

@@ -1,0 +1,104 @@
+//! `pointsman explain`: why each rule did or did not fire for a command.
+
+use anstream::println;
+
+use super::{Exit, print, warn_of};
+use crate::{
+    app::App,
+    command::Command,
+    config::Config,
+    rules::{ClauseReport, Explanation},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  pointsman explain '{\"requestType\":\"CreatePolicy\",\"productType\":\"HighRisk\"}'
+
+Exit codes: 0 some handler is chosen, 2 bad command, 3 no handler matched.")]
+pub(super) struct Args {
+    /// The command: JSON text, `-` for standard input, `@FILE` for a file
+    command: String,
+    /// Print it as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
+    let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
+    let app = App::start(config).await?;
+    let snapshot = app.snapshot();
+    let explanation = snapshot.rules.explain(command.attributes())?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&explanation)?);
+    } else {
+        warn_of(&snapshot.problems);
+        show(&explanation);
+    }
+    Ok(match explanation.matches.is_empty() {
+        true => Exit::NoMatch,
+        false => Exit::Succeeded,
+    })
+}
+
+fn show(explanation: &Explanation) {
+    match explanation.matches.as_slice() {
+        [] => println!("{}", print::Styled(print::BOLD, "goes to no handler")),
+        matches => {
+            let handlers: Vec<_> = matches
+                .iter()
+                .map(|matched| format!("`{}`", matched.handler))
+                .collect();
+            println!(
+                "{}",
+                print::Styled(print::BOLD, format_args!("goes to {}", handlers.join(", ")))
+            );
+        }
+    }
+    for fired in &explanation.fired {
+        let handlers: Vec<_> = fired.handlers.iter().map(ToString::to_string).collect();
+        let place = place(&fired.file, fired.line);
+        println!(
+            "{} {}  {place}  → {}",
+            print::good("✓ fired"),
+            fired.rule,
+            handlers.join(", ")
+        );
+        fired.clauses.iter().for_each(clause);
+    }
+    for overruled in &explanation.overruled {
+        let why = if overruled.fallback {
+            "a fallback, and"
+        } else {
+            "outranked:"
+        };
+        println!(
+            "{} {}  {}  {why} `{}` fired in group `{}`",
+            print::soso("~ overruled"),
+            overruled.rule,
+            place(&overruled.file, overruled.line),
+            overruled.by,
+            overruled.group
+        );
+    }
+    for miss in &explanation.misses {
+        println!(
+            "{} {}  {}",
+            print::bad("✗ missed"),
+            miss.rule,
+            place(&miss.file, miss.line)
+        );
+        miss.failed.iter().for_each(clause);
+        if let Some(reason) = &miss.reason {
+            println!("    {reason}");
+        }
+    }
+}
+
+fn clause(clause: &ClauseReport) {
+    println!("    {clause}");
+}
+
+fn place(file: &str, line: u32) -> print::Styled<String> {
+    print::Styled(print::DIM, format!("{file}:{line}"))
+}

@@ -1,0 +1,119 @@
+//! `pointsman rules`: two versions of the rules, held against real commands.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anstream::println;
+use anyhow::Context;
+use serde_json::json;
+
+use super::{Exit, print};
+use crate::{
+    command::Command,
+    reload,
+    rules::{RuleFile, RuleSet},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Cmd {
+    /// Show which commands would go elsewhere
+    Diff(Diff),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  git worktree add /tmp/old main
+  pointsman rules diff /tmp/old/rules rules --commands commands.jsonl
+
+Exit codes: 0 all go where they went, 1 some go elsewhere, 2 bad rules or commands.")]
+struct Diff {
+    /// A rule file, or a folder of them
+    old: PathBuf,
+    /// A rule file, or a folder of them
+    new: PathBuf,
+    /// The commands, one JSON object a line
+    #[arg(long, value_name = "FILE.jsonl")]
+    commands: PathBuf,
+    /// Print one JSON document a command that goes elsewhere
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let Cmd::Diff(diff) = &args.command;
+    let (old, new) = (load(&diff.old)?, load(&diff.new)?);
+    let path = diff.commands.display();
+    let commands =
+        fs::File::open(&diff.commands).with_context(|| format!("{path}: cannot be read"))?;
+    let (mut all, mut moved) = (0_u64, 0_u64);
+    for (index, line) in BufReader::new(commands).lines().enumerate() {
+        let at = || format!("{path}:{}", index + 1);
+        let line = line.with_context(at)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let command = Command::parse(&line).with_context(at)?;
+        let route = |rules: &RuleSet| -> anyhow::Result<BTreeSet<String>> {
+            let matches = rules.route(command.attributes()).with_context(at)?;
+            Ok(matches
+                .into_iter()
+                .map(|matched| matched.handler.to_string())
+                .collect())
+        };
+        let (before, after) = (route(&old)?, route(&new)?);
+        all += 1;
+        if before == after {
+            continue;
+        }
+        moved += 1;
+        if diff.json {
+            println!(
+                "{}",
+                json!({ "line": index + 1, "old": before, "new": after })
+            );
+            continue;
+        }
+        println!("{} {}", print::Styled(print::BOLD, at()), line.trim());
+        before
+            .difference(&after)
+            .for_each(|handler| println!("  {}", print::bad(format!("- {handler}"))));
+        after
+            .difference(&before)
+            .for_each(|handler| println!("  {}", print::good(format!("+ {handler}"))));
+    }
+    if !diff.json {
+        println!("{moved} of {all} commands go elsewhere");
+    }
+    Ok(if moved > 0 {
+        Exit::Failed
+    } else {
+        Exit::Succeeded
+    })
+}
+
+fn load(path: &Path) -> anyhow::Result<RuleSet> {
+    let paths = match path.is_dir() {
+        true => reload::files(path, &reload::RULE_ENDINGS)
+            .with_context(|| path.display().to_string())?,
+        false => vec![path.to_owned()],
+    };
+    let mut files = Vec::new();
+    for path in paths {
+        let display = path.display().to_string();
+        let bytes = fs::read(&path).with_context(|| format!("{display}: cannot be read"))?;
+        files.push(Arc::new(RuleFile::parse(&display, &bytes)?));
+    }
+    Ok(RuleSet::build(files)?)
+}
