@@ -9,6 +9,7 @@ use crate::{
     dispatcher::{DispatchError, Dispatcher, Options},
     outcome::Report,
     plugin::Runtime,
+    queue::{Queue, QueueError},
     reload::{self, Reload, Reloader},
     shutdown::Shutdown,
     snapshot::{Snapshot, Snapshots},
@@ -22,6 +23,7 @@ pub struct App {
     reloader: Arc<Reloader>,
     dispatcher: Dispatcher,
     shutdown: Shutdown,
+    queue: Option<Queue>,
 }
 
 impl App {
@@ -42,6 +44,7 @@ impl App {
             snapshots,
             shutdown,
             config,
+            queue: None,
         })
     }
 
@@ -53,6 +56,22 @@ impl App {
         self.shutdown
             .tasks
             .spawn(reload::watch(reloader, stop, on_reload));
+    }
+
+    /// Opens the durable queue that the settings name, if any. Until
+    /// [`Queue::work`] it only takes commands.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn open_queue(&mut self) -> Result<Option<&Queue>, QueueError> {
+        self.queue = Queue::open(&self.config.queue, self.dispatcher.clone()).await?;
+        Ok(self.queue.as_ref())
+    }
+
+    /// The durable queue, where it was opened.
+    #[must_use]
+    pub fn queue(&self) -> Option<&Queue> {
+        self.queue.as_ref()
     }
 
     /// Runs one command; see [`Dispatcher::dispatch`].
@@ -92,8 +111,18 @@ impl App {
     }
 
     /// Takes up nothing new, waits for what runs up to the configured grace
-    /// period, cancels the rest. Says whether all ended by themselves.
+    /// period, cancels the rest; deliveries of the queue that were cancelled go
+    /// back into it. Says whether all ended by themselves.
     pub async fn stop(&self) -> bool {
-        self.shutdown.drain(self.config.host.shutdown_grace()).await
+        let grace = self.config.host.shutdown_grace();
+        let Some(queue) = &self.queue else {
+            return self.shutdown.drain(grace).await;
+        };
+        self.shutdown.draining.cancel();
+        let (drained, in_time) = tokio::join!(queue.drain(grace), self.shutdown.drain(grace));
+        if let Err(error) = queue.store().close().await {
+            tracing::error!(code = error.code(), error = ?error, "could not close the queue");
+        }
+        in_time && drained.interrupted == 0
     }
 }

@@ -3,9 +3,11 @@
 
 mod build;
 mod check;
+mod enqueue;
 mod explain;
 mod list;
 mod print;
+mod queue;
 mod rules;
 mod run;
 mod serve;
@@ -23,7 +25,11 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Config;
+use crate::{
+    app::App,
+    config::Config,
+    queue::{Queue, QueueError},
+};
 
 /// How a run ended, as the shell sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +102,10 @@ enum Color {
 enum Cmd {
     /// Run one command and show what its handlers do
     Run(run::Args),
+    /// Keep one command in the queue, for a host that serves
+    Enqueue(enqueue::Args),
+    /// Show the queue; retry or discard what lies in its dead letter
+    Queue(queue::Args),
     /// Take commands over HTTP, and changed files while running
     Serve(serve::Args),
     /// Build handlers from source and install them
@@ -173,6 +183,8 @@ impl Cli {
         let exit = runtime.block_on(async {
             match self.command {
                 Cmd::Run(args) => run::run(args, config).await,
+                Cmd::Enqueue(args) => enqueue::run(args, config).await,
+                Cmd::Queue(args) => queue::run(args, config).await,
                 Cmd::Serve(_) => serve::run(config).await,
                 Cmd::List(args) => list::run(&args, config).await,
                 Cmd::Check(args) => check::run(&args, config).await,
@@ -206,6 +218,21 @@ impl Cli {
         }
         Ok(Config::load(file, std::env::vars(), &flags)?)
     }
+}
+
+/// The durable queue of an app, where the settings have one.
+async fn open_queue(app: &mut App) -> anyhow::Result<Option<&Queue>> {
+    let url = format!("http://{}", app.config().http.listen);
+    match app.open_queue().await {
+        Err(error @ QueueError::Locked(_)) => anyhow::bail!(
+            "{error}\n  hint: where that is `pointsman serve`, ask it over HTTP, such as POST {url}/commands; `queue.folder` names another folder, `queue.engine=off` does without"
+        ),
+        opened => opened.context("the queue cannot be opened"),
+    }
+}
+
+fn no_queue() -> &'static str {
+    "there is no queue: `queue.engine` is `off`; set it to `sqlite` or `postgres`"
 }
 
 /// Says on standard error what is to be mended.

@@ -2,7 +2,7 @@
 //! moment it exists. Parses at the edge and keeps the text as it was sent,
 //! because routing and handlers read numbers as they were spelled.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// The id of a command: a UUID of version 7, so ids sort by the time of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct CommandId(Uuid);
+pub struct CommandId(pub(crate) Uuid);
 
 impl CommandId {
     /// A new id, later than all that this process gave before.
@@ -28,6 +28,22 @@ impl fmt::Display for CommandId {
         self.0.fmt(f)
     }
 }
+
+impl FromStr for CommandId {
+    type Err = NotACommandId;
+
+    fn from_str(text: &str) -> Result<Self, NotACommandId> {
+        match Uuid::parse_str(text) {
+            Ok(id) => Ok(Self(id)),
+            Err(_) => Err(NotACommandId(text.chars().take(64).collect())),
+        }
+    }
+}
+
+/// A text that is no id of a command.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no command id: one looks like `01980a5c-7d3e-7f40-8000-0123456789ab`")]
+pub struct NotACommandId(String);
 
 /// One command: its id, its attributes and where it came from.
 #[derive(Clone, Debug)]

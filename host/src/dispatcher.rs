@@ -104,6 +104,39 @@ impl DispatchError {
     }
 }
 
+/// Where a command goes.
+pub struct Routed {
+    /// What it was routed with.
+    pub snapshot: Arc<Snapshot>,
+    /// The handlers and the rules that chose them, by handler name.
+    pub matches: Vec<Match>,
+}
+
+impl Routed {
+    /// The same, of at least one handler.
+    ///
+    /// # Errors
+    /// [`DispatchError::NoMatchingHandler`], with the rule that came nearest.
+    pub fn or_hint(self, command: &Command) -> Result<Self, DispatchError> {
+        if self.matches.is_empty() {
+            return Err(DispatchError::NoMatchingHandler {
+                hint: hint(&self.snapshot, command),
+            });
+        }
+        Ok(self)
+    }
+}
+
+/// One try of one delivery.
+pub struct Attempt {
+    /// 1 on the first.
+    pub number: u32,
+    /// Stable across tries.
+    pub delivery_id: String,
+    /// Ends it as cancelled.
+    pub cancel: CancellationToken,
+}
+
 impl Dispatcher {
     /// A dispatcher over `snapshots` that counts its tasks in `shutdown`.
     #[must_use]
@@ -129,19 +162,9 @@ impl Dispatcher {
         command: Command,
         options: Options,
     ) -> Result<Report, DispatchError> {
-        if self.shutdown.draining.is_cancelled() {
-            return Err(DispatchError::Draining);
-        }
         let started_at = Timestamp::now();
         let started = Instant::now();
-        // One load per command: a reload in mid-dispatch must not mix two generations.
-        let snapshot = self.snapshots.current();
-        let matches = snapshot.rules.route(command.attributes())?;
-        if matches.is_empty() {
-            return Err(DispatchError::NoMatchingHandler {
-                hint: hint(&snapshot, &command),
-            });
-        }
+        let Routed { snapshot, matches } = self.route(&command)?.or_hint(&command)?;
         let permits = self.admit(matches.len()).await?;
         let run = Run {
             command: Arc::new(command),
@@ -170,6 +193,63 @@ impl Dispatcher {
             duration: started.elapsed(),
             handlers,
         })
+    }
+
+    /// The handlers that a command goes to now; none where no rule matched.
+    ///
+    /// # Errors
+    /// [`DispatchError::Draining`], [`DispatchError::Attributes`].
+    pub fn route(&self, command: &Command) -> Result<Routed, DispatchError> {
+        if self.shutdown.draining.is_cancelled() {
+            return Err(DispatchError::Draining);
+        }
+        // One load per command: a reload in mid-dispatch must not mix two generations.
+        let snapshot = self.snapshots.current();
+        let matches = snapshot.rules.route(command.attributes())?;
+        Ok(Routed { snapshot, matches })
+    }
+
+    /// Runs one handler on one command, without asking the rules, in the
+    /// caller's task: for whoever keeps commands and routed them before. Waits
+    /// in line for a free instance, also while the host drains; `cancel` ends
+    /// the wait and the call as cancelled.
+    pub async fn run_one(
+        &self,
+        command: &Command,
+        handler: &HandlerName,
+        attempt: Attempt,
+    ) -> Outcome {
+        let started = Instant::now();
+        let permit = attempt
+            .cancel
+            .run_until_cancelled(Arc::clone(&self.instances).acquire_owned());
+        let Some(permit) = permit.await else {
+            return Outcome::not_run(Failure::new(
+                Status::Cancelled,
+                format!("`{handler}`: cancelled while it waited for a free instance"),
+            ));
+        };
+        let _permit = permit.expect("never closed");
+        let snapshot = self.snapshots.current();
+        match plugin(&snapshot, handler) {
+            Ok(plugin) => {
+                let call = Call {
+                    attempt: attempt.number,
+                    delivery_id: attempt.delivery_id,
+                    started,
+                    on_line: None,
+                    cancel: attempt.cancel,
+                };
+                plugin.call(command, call).await
+            }
+            Err(missing) => Outcome::not_run(missing),
+        }
+    }
+
+    /// The handlers that are loaded now.
+    #[must_use]
+    pub fn handlers(&self) -> Vec<HandlerName> {
+        self.snapshots.current().plugins.keys().cloned().collect()
     }
 
     /// Waits for as many free instances as the command needs, in line.
@@ -231,9 +311,8 @@ impl Run {
         let permits = Arc::new(permits);
         let mut running = Vec::with_capacity(matches.len());
         for matched in matches {
-            let plugin = snapshot.plugins.get(&matched.handler).cloned();
             let one = One {
-                plugin: plugin.ok_or_else(|| not_loaded(&matched.handler, snapshot)),
+                plugin: plugin(snapshot, &matched.handler),
                 matched,
                 command: Arc::clone(&self.command),
                 started: self.started,
@@ -287,7 +366,7 @@ impl One {
             Ok(plugin) => {
                 let call = Call {
                     attempt: 1,
-                    delivery_id: format!("{}/{handler}", self.command.id),
+                    delivery_id: format!("{}.{handler}", self.command.id),
                     started: self.started,
                     on_line: on_line(self.observer.as_ref(), &handler),
                     cancel: self.cancel,
@@ -316,6 +395,11 @@ impl One {
 fn on_line(observer: Option<&Observer>, handler: &HandlerName) -> Option<OnLine> {
     let (observer, handler) = (Arc::clone(observer?), handler.clone());
     Some(Arc::new(move |line| observer(Event::Log(&handler, line))))
+}
+
+fn plugin(snapshot: &Snapshot, handler: &HandlerName) -> Result<Arc<Plugin>, Failure> {
+    let plugin = snapshot.plugins.get(handler).cloned();
+    plugin.ok_or_else(|| not_loaded(handler, snapshot))
 }
 
 /// A rule may name a handler that is not there, or not there yet.

@@ -5,6 +5,7 @@
 //! did; its `status` says `succeeded`, `partial` or `failed`.
 
 mod problem;
+mod queue;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub fn router(app: Arc<App>) -> Router {
     let body_limit = app.config().host.command_max_bytes;
     Router::new()
         .route("/commands/execute", post(execute))
+        .merge(queue::routes())
         .route("/rules/explain", post(explain))
         .route("/plugins", get(plugins))
         .route("/rules", get(rules))
@@ -67,11 +69,7 @@ async fn execute(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let mut command = command(&app, &headers, body)?;
-    command.traceparent = headers
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok())
-        .filter(|value| value.len() <= TRACEPARENT_MAX_BYTES)
-        .map(Into::into);
+    command.traceparent = traceparent(&headers);
     let options = Options {
         cancel_on_drop: app.config().http.cancel_on_disconnect,
         observer: log_observer(),
@@ -86,6 +84,14 @@ async fn execute(
         "command"
     );
     Ok((status_of(&report), Json(report)).into_response())
+}
+
+fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
+    headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| value.len() <= TRACEPARENT_MAX_BYTES)
+        .map(Into::into)
 }
 
 /// The command in a body.
@@ -171,14 +177,18 @@ async fn healthz() -> impl IntoResponse {
     Json(json!({ "status": "ok" }))
 }
 
-/// Ready: files are loaded and commands are taken.
+/// Ready: files are loaded, commands are taken, and those in the queue are worked on.
 async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     if app.shutdown().draining.is_cancelled() {
         return Err(DispatchError::Draining.into());
     }
+    if app.queue().is_some_and(|queue| !queue.healthy()) {
+        return Err(Problem::queue_stalled());
+    }
     let snapshot = app.snapshot();
     let body = json!({
         "status": "ready",
+        "queue": app.queue().is_some(),
         "generation": snapshot.generation,
         "plugins": snapshot.plugins.len(),
         "rules": snapshot.rules.len(),

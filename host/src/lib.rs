@@ -7,7 +7,8 @@
 //! | surfaces | [`cli`] | the command line: one file a subcommand |
 //! | | [`app`] | the composition: start, watch, stop |
 //! | | [`http`] | routes, wire shapes, problem documents |
-//! | service | [`dispatcher`] | command + snapshot → one task a match → report |
+//! | service | [`queue`] | accepted commands, durable until finished: store, worker |
+//! | | [`dispatcher`] | command + snapshot → one task a match → report |
 //! | | [`reload`] | changed files → the next snapshot |
 //! | core | [`snapshot`] | plugins + rules of one generation, swapped whole |
 //! | | [`rules`] | rule files → rule set; which handlers a command goes to, and why |
@@ -42,6 +43,7 @@ pub mod http;
 pub mod name;
 pub mod outcome;
 pub mod plugin;
+pub mod queue;
 pub mod reload;
 pub mod rules;
 pub mod shutdown;

@@ -49,7 +49,11 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; choose another address with `--listen`")
     })?;
-    let app = Arc::new(App::start(config).await?);
+    let mut app = App::start(config).await?;
+    if let Some(queue) = super::open_queue(&mut app).await? {
+        queue.work();
+    }
+    let app = Arc::new(app);
     let snapshot = app.snapshot();
     log_problems(&snapshot.problems);
     tracing::info!(

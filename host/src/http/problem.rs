@@ -8,7 +8,11 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{command::CommandError, dispatcher::DispatchError};
+use crate::{
+    command::CommandError,
+    dispatcher::DispatchError,
+    queue::{EnqueueError, QueueError},
+};
 
 /// How long a client should wait before it sends a refused command again, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -49,7 +53,7 @@ impl Problem {
         Self::new(
             StatusCode::NOT_FOUND,
             "no-such-path",
-            "there is nothing at this path\n  hint: POST /commands/execute, POST /rules/explain, GET /plugins, /rules, /healthz, /readyz",
+            "there is nothing at this path\n  hint: POST /commands/execute, POST /commands, GET /commands/{id}, GET /queue, POST /rules/explain, GET /plugins, /rules, /healthz, /readyz",
         )
     }
 
@@ -87,6 +91,60 @@ impl Problem {
             "unsupported-media-type",
             detail,
         )
+    }
+}
+
+impl Problem {
+    pub(super) fn queue_off() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "queue-off",
+            "this host keeps no commands\n  hint: POST /commands/execute runs one at once; `queue.engine` in pointsman.toml turns the queue on",
+        )
+    }
+
+    pub(super) fn queue_stalled() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "queue-stalled",
+            "the worker has not reached its store for some seconds; the log says why",
+        )
+    }
+
+    pub(super) fn parameter(name: &str, reason: impl ToString) -> Self {
+        let detail = format!("`{name}`: {}", reason.to_string());
+        Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", detail)
+    }
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        let status = match &error {
+            QueueError::Invalid { .. } => StatusCode::BAD_REQUEST,
+            QueueError::Conflict { .. } | QueueError::NotDead { .. } => StatusCode::CONFLICT,
+            QueueError::UnknownCommand(_) | QueueError::UnknownDelivery(_) => StatusCode::NOT_FOUND,
+            QueueError::LeaseLost(_) | QueueError::Config(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            QueueError::Full { .. }
+            | QueueError::Locked(_)
+            | QueueError::NewerSchema { .. }
+            | QueueError::NoRoom
+            | QueueError::Storage { .. }
+            | QueueError::Unavailable { .. }
+            | QueueError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        if status.is_server_error() {
+            tracing::error!(code = error.code(), error = ?error, "the queue refused a request");
+        }
+        Self::new(status, error.code(), error)
+    }
+}
+
+impl From<EnqueueError> for Problem {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Dispatch(error) => error.into(),
+            EnqueueError::Queue(error) => error.into(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["http"],
     &["app"],
+    &["queue"],
     &["dispatcher", "reload"],
     &["snapshot"],
     &["rules", "plugin"],
@@ -23,6 +24,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["cli"]),
     ("notify", &["reload"]),
+    ("rusqlite", &["queue"]),
+    ("tokio_postgres", &["queue"]),
+    ("deadpool_postgres", &["queue"]),
 ];
 
 /// Every source file with the room it belongs to.

@@ -137,7 +137,7 @@ async fn a_handler_gets_the_command_as_it_was_sent() {
         .unwrap();
     let output: Value = serde_json::from_str(output.get()).unwrap();
     let wanted = json!({
-        "id": id, "attributes": text, "attempt": 1, "deliveryId": format!("{id}/probe"),
+        "id": id, "attributes": text, "attempt": 1, "deliveryId": format!("{id}.probe"),
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     });
     assert_eq!(output, wanted);

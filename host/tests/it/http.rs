@@ -111,7 +111,7 @@ async fn what_is_wrong_with_a_request_is_a_problem_document() {
         Client::new().get(format!("{url}/nothing")),
         expect![[r#"
         404 Not Found no-such-path: there is nothing at this path
-        hint: POST /commands/execute, POST /rules/explain, GET /plugins, /rules, /healthz, /readyz"#]],
+        hint: POST /commands/execute, POST /commands, GET /commands/{id}, GET /queue, POST /rules/explain, GET /plugins, /rules, /healthz, /readyz"#]],
     )
     .await;
     check(

@@ -1,0 +1,86 @@
+//! `pointsman enqueue`: puts one command into the queue, without a host that serves.
+
+use anstream::println;
+use anyhow::Context;
+
+use super::{Exit, print, warn_of};
+use crate::{
+    app::App,
+    command::Command,
+    config::Config,
+    dispatcher::DispatchError,
+    queue::{EnqueueError, EnqueueOptions, Timestamp},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pointsman enqueue '{\"requestType\":\"CreatePolicy\"}'
+  pointsman enqueue @command.json --run-at 2030-01-01T00:00:00Z --idempotency-key order-17
+
+With `queue.engine = \"sqlite\"` one process works on the data folder: while
+`pointsman serve` does, send the command there, with POST /commands.
+
+Exit codes: 0 stored, 2 bad usage or bad command, or not stored, 3 no handler matched.")]
+pub(super) struct Args {
+    /// The command: JSON text, `-` for standard input, `@FILE` for a file
+    command: String,
+    /// Print what was stored as one JSON document
+    #[arg(long)]
+    json: bool,
+    /// The same key with the same command answers the first id
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Higher runs first
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    priority: i32,
+    /// Not before this time, such as 2030-01-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    run_at: Option<jiff::Timestamp>,
+    /// Commands with the same key run one after the other at each handler
+    #[arg(long, value_name = "KEY")]
+    ordering_key: Option<String>,
+}
+
+pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
+    let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
+    let mut app = App::start(config).await?;
+    warn_of(&app.snapshot().problems);
+    super::open_queue(&mut app).await?;
+    let queue = app.queue().with_context(super::no_queue)?;
+    let options = EnqueueOptions {
+        idempotency_key: args.idempotency_key,
+        priority: args.priority,
+        run_at: args
+            .run_at
+            .map(|time| Timestamp::from_millis(time.as_millisecond())),
+        ordering_key: args.ordering_key,
+    };
+    let accepted = match queue.enqueue(&command, options).await {
+        Err(EnqueueError::Dispatch(error @ DispatchError::NoMatchingHandler { .. })) => {
+            print::error(&error.into());
+            return Ok(Exit::NoMatch);
+        }
+        accepted => accepted?,
+    };
+    queue.store().close().await?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&accepted)?);
+        return Ok(Exit::Succeeded);
+    }
+    let word = if accepted.repeated {
+        "stored before"
+    } else {
+        "stored"
+    };
+    println!("{}  {}", accepted.id, print::good(word));
+    for delivery in &accepted.deliveries {
+        println!("  {}", print::handler(&delivery.handler));
+    }
+    Ok(Exit::Succeeded)
+}

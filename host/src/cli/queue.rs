@@ -1,0 +1,215 @@
+//! `pointsman queue`: what is kept, why it failed, and what becomes of it.
+
+use anstream::println;
+use anyhow::Context;
+
+use super::{Exit, print};
+use crate::{
+    app::App,
+    command::CommandId,
+    config::Config,
+    name::HandlerName,
+    queue::{
+        CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId, PAGE_MAX, Page, State,
+        Status, Store, Timestamp,
+    },
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pointsman queue list --state discarded
+  pointsman queue inspect 01980a5c-7d3e-7f40-8000-0123456789ab.create-policy
+  pointsman queue retry --handler create-policy
+  pointsman queue discard --all
+
+With `queue.engine = \"sqlite\"` one process works on the data folder: while
+`pointsman serve` does, ask it with GET /commands and GET /queue/dead.")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Cmd {
+    /// Show the commands, newest first
+    List(ListArgs),
+    /// Show a command, or a delivery with the error of every attempt
+    Inspect {
+        /// A command's id, or a delivery's: `<command id>.<handler>`
+        id: String,
+        /// Print it as one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put dead letters back in the queue
+    Retry(DeadArgs),
+    /// Give dead letters up
+    Discard(DeadArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// Only those with a delivery in this state
+    #[arg(long)]
+    state: Option<State>,
+    /// Only those with a delivery to this handler
+    #[arg(long, value_parser = HandlerName::parse)]
+    handler: Option<HandlerName>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    /// Print them as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct DeadArgs {
+    /// One delivery: `<command id>.<handler>`
+    delivery: Option<DeliveryId>,
+    /// Those to this handler
+    #[arg(long, value_parser = HandlerName::parse)]
+    handler: Option<HandlerName>,
+    /// Those whose last failure was this, such as `timed-out`
+    #[arg(long)]
+    status: Option<Status>,
+    /// All of them
+    #[arg(long, conflicts_with_all = ["delivery", "handler", "status"])]
+    all: bool,
+}
+
+impl From<DeadArgs> for DeadFilter {
+    fn from(args: DeadArgs) -> Self {
+        Self {
+            delivery: args.delivery,
+            handler: args.handler,
+            status: args.status,
+            ..Self::default()
+        }
+    }
+}
+
+pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
+    let mut app = App::start(config).await?;
+    super::open_queue(&mut app).await?;
+    let store = app.queue().with_context(super::no_queue)?.store();
+    match args.command {
+        Cmd::List(args) => list(store, args).await?,
+        Cmd::Inspect { id, json } => inspect(store, &id, json).await?,
+        Cmd::Retry(args) => {
+            let count = store.retry_dead(args.into()).await?;
+            println!("{count} put back in the queue");
+        }
+        Cmd::Discard(args) => {
+            let count = store.discard_dead(args.into()).await?;
+            println!("{count} given up");
+        }
+    }
+    store.close().await?;
+    Ok(Exit::Succeeded)
+}
+
+async fn list(store: &dyn Store, args: ListArgs) -> anyhow::Result<()> {
+    let filter = CommandFilter {
+        state: args.state,
+        handler: args.handler,
+        ..CommandFilter::default()
+    };
+    let mut commands: Vec<CommandView> = Vec::new();
+    while commands.len() < args.limit {
+        let limit = (args.limit - commands.len()).min(PAGE_MAX);
+        let after = commands.last().map(|last| last.id);
+        let page = store.list(filter.clone(), Page { after, limit }).await?;
+        let full = page.len() == limit;
+        commands.extend(page);
+        if !full {
+            break;
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&commands)?);
+    } else {
+        commands.iter().for_each(show);
+    }
+    Ok(())
+}
+
+async fn inspect(store: &dyn Store, id: &str, json: bool) -> anyhow::Result<()> {
+    if id.contains('.') {
+        let detail = store.inspect(id.parse()?).await?;
+        if json {
+            println!("{}", serde_json::to_string_pretty(&detail)?);
+        } else {
+            show_detail(&detail);
+        }
+        return Ok(());
+    }
+    let view = store.get(id.parse::<CommandId>()?).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&view)?);
+    } else {
+        show(&view);
+    }
+    Ok(())
+}
+
+fn show(view: &CommandView) {
+    println!(
+        "{}  {}  {}",
+        view.id,
+        time(view.created),
+        state(view.state())
+    );
+    for delivery in &view.deliveries {
+        println!(
+            "  {}  {}  attempt {}{}",
+            print::handler(&delivery.id.handler),
+            state(delivery.state),
+            delivery.attempt,
+            delivery
+                .output
+                .as_ref()
+                .map_or_else(String::new, |output| format!("  {output}")),
+        );
+    }
+}
+
+fn show_detail(detail: &DeliveryDetail) {
+    let delivery = &detail.delivery;
+    println!(
+        "{}  {}  attempt {}",
+        delivery.id,
+        state(delivery.state),
+        delivery.attempt
+    );
+    println!("{}", detail.attributes);
+    for failure in &detail.failures {
+        println!(
+            "attempt {}  {}  {}: {}",
+            failure.attempt,
+            time(failure.at),
+            print::bad(failure.error.status),
+            failure.error.message
+        );
+        for line in &failure.error.logs {
+            println!("    {:5}  {}", line.level, line.message);
+        }
+    }
+}
+
+fn state(state: State) -> print::Styled<State> {
+    match state {
+        State::Completed => print::good(state),
+        State::Discarded => print::bad(state),
+        _ => print::soso(state),
+    }
+}
+
+/// RFC 3339 in UTC; milliseconds since 1970 past the year 9999.
+fn time(time: Timestamp) -> String {
+    let millis = time.as_millis();
+    jiff::Timestamp::from_millisecond(millis)
+        .map_or_else(|_| millis.to_string(), |time| time.to_string())
+}

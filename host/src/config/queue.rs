@@ -1,0 +1,149 @@
+//! Owns the settings of the queue: `[queue]`, `[queue.retry]`, `[queue.retention]`.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// The durable queue of a serving host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueConfig {
+    /// Where commands are kept.
+    pub engine: QueueEngine,
+    /// SQLite: the data folder; made where it is missing.
+    pub folder: PathBuf,
+    /// SQLite: the largest database file, in bytes; 0 for as large as the disk.
+    pub size_max_bytes: u64,
+    /// PostgreSQL: `postgres://user:password@host:port/database?sslmode=require`.
+    pub url: String,
+    /// PostgreSQL: the schema that holds the tables; made where it is missing.
+    pub schema: String,
+    /// PostgreSQL: a PEM file with the authorities to trust; empty for the machine's own.
+    pub root_certificates: PathBuf,
+    /// PostgreSQL: connections at most, besides the one that listens.
+    pub connections: usize,
+    /// Unfinished deliveries taken at most; the next command is refused.
+    pub depth_max: u64,
+    /// Deliveries that run at once on this host.
+    pub concurrency: usize,
+    /// How long a host may be silent before another takes its deliveries, in milliseconds.
+    pub lease_ms: u64,
+    /// How often to look for work without news of any, in milliseconds.
+    pub poll_ms: u64,
+    /// How long an interrupted handler may take to end, in milliseconds.
+    pub interrupt_grace_ms: u64,
+    /// Takes commands that no rule matches, too: they are completed at once.
+    pub accept_unmatched: bool,
+    /// How long an idempotency key is remembered, in hours.
+    pub idempotency_hours: u64,
+    /// How failures are retried.
+    pub retry: QueueRetryConfig,
+    /// How long finished commands are kept.
+    pub retention: QueueRetentionConfig,
+}
+
+/// Where the queue keeps commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueEngine {
+    /// Nowhere: the host takes no commands to keep.
+    Off,
+    /// In a folder of this machine.
+    Sqlite,
+    /// On a server that several hosts share.
+    Postgres,
+}
+
+/// How failures are retried: with a random delay below a ceiling that doubles
+/// with each failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueRetryConfig {
+    /// The first ceiling, in milliseconds.
+    pub delay_base_ms: u64,
+    /// The last ceiling, in milliseconds.
+    pub delay_max_ms: u64,
+    /// The longest `retry-after` of a handler that is obeyed, in milliseconds.
+    pub retry_after_max_ms: u64,
+    /// Runs that end as unavailable, busy or cancelled before the dead letter takes the delivery.
+    pub transient_max: u32,
+    /// The same for traps.
+    pub trap_max: u32,
+    /// The same for timeouts and CPU limits.
+    pub timeout_max: u32,
+    /// The same for memory limits.
+    pub memory_max: u32,
+}
+
+/// How long finished commands are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueRetentionConfig {
+    /// Completed and cancelled ones, in hours.
+    pub age_hours: u64,
+    /// Those with a dead letter, in hours.
+    pub dead_age_hours: u64,
+    /// The size of the store, in bytes, from which the oldest finished ones go early.
+    pub bytes_max: u64,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            engine: QueueEngine::Sqlite,
+            folder: "data".into(),
+            size_max_bytes: 0,
+            url: String::new(),
+            schema: "pointsman".into(),
+            root_certificates: PathBuf::new(),
+            // Enough to keep one host's commits in flight; a server takes 100 by default.
+            connections: 16,
+            // At a kilobyte each a gigabyte of disk, and a day's work at ten a second.
+            depth_max: 1_000_000,
+            // A run waits for others more than it computes; each holds an instance's memory.
+            concurrency: 64,
+            lease_ms: 30_000,
+            poll_ms: 1_000,
+            interrupt_grace_ms: 5_000,
+            accept_unmatched: false,
+            idempotency_hours: 24,
+            retry: QueueRetryConfig {
+                delay_base_ms: 1_000,
+                // Twelve tries at most an hour apart outlast an outage of several hours.
+                delay_max_ms: 3_600_000,
+                retry_after_max_ms: 24 * 3_600_000,
+                transient_max: 12,
+                // A trap, a timeout and a lack of memory mostly come from the command
+                // itself: a few tries tell, and more only cost.
+                trap_max: 3,
+                timeout_max: 3,
+                memory_max: 2,
+            },
+            retention: QueueRetentionConfig {
+                age_hours: 72,
+                // A dead letter waits for people: they have holidays.
+                dead_age_hours: 720,
+                bytes_max: 4 << 30,
+            },
+        }
+    }
+}
+
+/// Hours as a [`Duration`]; the longest there is where they have no room in one.
+pub(crate) fn hours(hours: u64) -> Duration {
+    Duration::from_secs(hours.saturating_mul(3600))
+}
+
+impl QueueConfig {
+    /// Settings that must not be zero.
+    pub(super) fn positive(&self) -> [(&'static str, u64); 6] {
+        [
+            ("queue.concurrency", self.concurrency as u64),
+            ("queue.connections", self.connections as u64),
+            ("queue.depth_max", self.depth_max),
+            ("queue.lease_ms", self.lease_ms),
+            ("queue.poll_ms", self.poll_ms),
+            ("queue.idempotency_hours", self.idempotency_hours),
+        ]
+    }
+}

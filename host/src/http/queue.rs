@@ -1,0 +1,285 @@
+//! Owns the queue over HTTP: commands that are kept, and the dead letter.
+
+use std::{collections::HashMap, str::FromStr, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{
+        Path, Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{command, problem::Problem, traceparent};
+use crate::{
+    app::App,
+    command::CommandId,
+    name::HandlerName,
+    queue::{
+        CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId,
+        EnqueueOptions, Page, Queue, Timestamp, wait_for,
+    },
+};
+
+/// The longest `wait`: proxies cut silent connections at a minute.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Entries of a page where no `limit` is given.
+const PAGE: usize = 50;
+
+/// The routes of the queue.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/commands", post(enqueue).get(list))
+        .route("/commands/{id}", get(show).delete(cancel))
+        .route("/queue", get(depth))
+        .route("/queue/dead", get(dead))
+        .route("/queue/dead/retry", post(retry))
+        .route("/queue/dead/discard", post(discard))
+        .route("/queue/deliveries/{id}", get(inspect))
+}
+
+/// The queue of the app, or the problem that there is none.
+fn queue(app: &App) -> Result<&Queue, Problem> {
+    app.queue().ok_or_else(Problem::queue_off)
+}
+
+async fn enqueue(
+    State(app): State<Arc<App>>,
+    parameters: Parameters,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let queue = queue(&app)?;
+    let mut parameters = known(parameters, &["priority", "runAt", "orderingKey"])?;
+    let mut command = command(&app, &headers, body)?;
+    command.traceparent = traceparent(&headers);
+    let key = headers.get("idempotency-key").map(|value| value.to_str());
+    let options = EnqueueOptions {
+        idempotency_key: key
+            .transpose()
+            .map_err(|_| Problem::parameter("Idempotency-Key", "use visible ASCII characters"))?
+            .map(str::to_owned),
+        priority: parameters.take("priority")?.unwrap_or(0),
+        run_at: parameters.time("runAt")?,
+        ordering_key: parameters.take("orderingKey")?,
+    };
+    let accepted = queue.enqueue(&command, options).await?;
+    tracing::info!(
+        command = %accepted.id,
+        deliveries = accepted.deliveries.len(),
+        repeated = accepted.repeated,
+        "accepted"
+    );
+    let location = format!("/commands/{}", accepted.id);
+    let headers = [(header::LOCATION, location)];
+    Ok((StatusCode::ACCEPTED, headers, Json(accepted)).into_response())
+}
+
+async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    parameters: Parameters,
+) -> Result<Json<CommandView>, Problem> {
+    let queue = queue(&app)?;
+    let id: CommandId = parse("id", &id)?;
+    let mut parameters = known(parameters, &["wait"])?;
+    let wait = match parameters.take::<String>("wait")? {
+        Some(text) => duration(&text)?.min(WAIT_MAX),
+        None => Duration::ZERO,
+    };
+    let done = |view: &CommandView| view.deliveries.iter().all(|one| one.state.is_final());
+    // A client that waits does not hold up the end of the host.
+    let waited =
+        app.shutdown()
+            .draining
+            .run_until_cancelled(wait_for(queue.store(), id, wait, done));
+    let view = match waited.await {
+        Some(view) => view?,
+        None => queue.store().get(id).await?,
+    };
+    Ok(Json(view))
+}
+
+async fn list(
+    State(app): State<Arc<App>>,
+    parameters: Parameters,
+) -> Result<Json<CommandPage>, Problem> {
+    let queue = queue(&app)?;
+    let names = ["state", "handler", "from", "until", "after", "limit"];
+    let mut parameters = known(parameters, &names)?;
+    let filter = CommandFilter {
+        state: parameters.take("state")?,
+        handler: parameters.handler()?,
+        created_from: parameters.time("from")?,
+        created_until: parameters.time("until")?,
+    };
+    let page = parameters.page()?;
+    let commands = queue.store().list(filter, page).await?;
+    Ok(Json(CommandPage {
+        next: next(&commands, page.limit, |command| command.id.to_string()),
+        commands,
+    }))
+}
+
+/// A page of commands; `next` goes into `after` for the one behind it.
+#[derive(Serialize)]
+struct CommandPage {
+    commands: Vec<CommandView>,
+    next: Option<String>,
+}
+
+async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let id = parse("id", &id)?;
+    let cancellation = queue(&app)?.store().cancel(id).await?;
+    Ok(Json(cancellation).into_response())
+}
+
+async fn depth(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let queue = queue(&app)?;
+    let depth = queue.store().depth().await?;
+    let body = json!({
+        "depth": depth,
+        "running": queue.running(),
+        "healthy": queue.healthy(),
+    });
+    Ok(Json(body).into_response())
+}
+
+/// The same of dead letters.
+#[derive(Serialize)]
+struct DeadPage {
+    dead: Vec<DeadLetter>,
+    next: Option<String>,
+}
+
+async fn dead(
+    State(app): State<Arc<App>>,
+    parameters: Parameters,
+) -> Result<Json<DeadPage>, Problem> {
+    let queue = queue(&app)?;
+    let names = [
+        "delivery", "handler", "status", "from", "until", "after", "limit",
+    ];
+    let mut parameters = known(parameters, &names)?;
+    let filter = parameters.dead()?;
+    let page = parameters.page()?;
+    let dead = queue.store().dead(filter, page).await?;
+    let next = next(&dead, page.limit, |letter| letter.cursor().to_string());
+    Ok(Json(DeadPage { dead, next }))
+}
+
+async fn retry(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
+    let filter = chosen(parameters)?;
+    let retried = queue(&app)?.store().retry_dead(filter).await?;
+    Ok(Json(json!({ "retried": retried })).into_response())
+}
+
+async fn discard(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
+    let filter = chosen(parameters)?;
+    let discarded = queue(&app)?.store().discard_dead(filter).await?;
+    Ok(Json(json!({ "discarded": discarded })).into_response())
+}
+
+/// The dead letters that a change is for: all of them only where that is said.
+fn chosen(parameters: Parameters) -> Result<DeadFilter, Problem> {
+    let names = ["delivery", "handler", "status", "from", "until", "all"];
+    let mut parameters = known(parameters, &names)?;
+    let all = parameters.take::<bool>("all")?.unwrap_or(false);
+    if !all && parameters.0.is_empty() {
+        return Err(Problem::parameter(
+            "all",
+            "name `delivery`, `handler`, `status`, `from` or `until`, or say `all=true`",
+        ));
+    }
+    parameters.dead()
+}
+
+async fn inspect(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<DeliveryDetail>, Problem> {
+    let id: DeliveryId = parse("id", &id)?;
+    Ok(Json(queue(&app)?.store().inspect(id).await?))
+}
+
+type Parameters = Result<Query<HashMap<String, String>>, QueryRejection>;
+
+/// The parameters behind `?`.
+struct Known(HashMap<String, String>);
+
+/// Refuses a parameter that is none of `names`: misspelled, a filter would match too much.
+fn known(parameters: Parameters, names: &[&str]) -> Result<Known, Problem> {
+    let Query(parameters) =
+        parameters.map_err(|error| Problem::parameter("query", error.body_text()))?;
+    if let Some(other) = parameters.keys().find(|key| !names.contains(&key.as_str())) {
+        let reason = format!("is not known here: {}", names.join(", "));
+        return Err(Problem::parameter(other, reason));
+    }
+    Ok(Known(parameters))
+}
+
+impl Known {
+    fn take<T: FromStr<Err: ToString>>(&mut self, name: &str) -> Result<Option<T>, Problem> {
+        let text = self.0.remove(name);
+        text.map(|text| parse(name, &text)).transpose()
+    }
+
+    fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        let time = self.take::<jiff::Timestamp>(name)?;
+        Ok(time.map(|time| Timestamp::from_millis(time.as_millisecond())))
+    }
+
+    fn handler(&mut self) -> Result<Option<HandlerName>, Problem> {
+        let text = self.0.remove("handler");
+        text.map(|text| HandlerName::parse(&text))
+            .transpose()
+            .map_err(|error| Problem::parameter("handler", error))
+    }
+
+    fn dead(&mut self) -> Result<DeadFilter, Problem> {
+        Ok(DeadFilter {
+            delivery: self.take("delivery")?,
+            handler: self.handler()?,
+            status: self.take("status")?,
+            finished_from: self.time("from")?,
+            finished_until: self.time("until")?,
+        })
+    }
+
+    fn page<C: FromStr<Err: ToString>>(&mut self) -> Result<Page<C>, Problem> {
+        Ok(Page {
+            after: self.take("after")?,
+            limit: self
+                .take("limit")?
+                .unwrap_or(PAGE)
+                .clamp(1, crate::queue::PAGE_MAX),
+        })
+    }
+}
+
+fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Problem> {
+    text.parse()
+        .map_err(|error: T::Err| Problem::parameter(name, error.to_string()))
+}
+
+/// `10s` or `500ms`.
+fn duration(text: &str) -> Result<Duration, Problem> {
+    let number = |text: &str| text.parse::<u64>().ok();
+    let duration = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(text), _) => number(text).map(Duration::from_millis),
+        (None, Some(text)) => number(text).map(Duration::from_secs),
+        (None, None) => None,
+    };
+    duration.ok_or_else(|| Problem::parameter("wait", "write it as `10s` or `500ms`"))
+}
+
+/// Where the next page begins; none behind the last.
+fn next<T>(page: &[T], limit: usize, cursor: impl Fn(&T) -> String) -> Option<String> {
+    page.last().filter(|_| page.len() == limit).map(cursor)
+}

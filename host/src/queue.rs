@@ -1,0 +1,188 @@
+//! Owns accepted commands until they are finished: "202" means stored, and
+//! stored means every delivery runs at least once and ends completed, in the
+//! dead letter, or cancelled.
+//!
+//! [`Store`] is the one meaning of the queue; [`sqlite`] keeps it in a folder
+//! of this machine, [`postgres`] on a server that several hosts share, and
+//! `tests/it/queue_conformance.rs` holds both to it. [`worker`] takes deliveries
+//! from a store and runs them through whatever implements
+//! [`Runner`](worker::Runner). [`Queue`] is all of it over one host's handlers.
+
+mod clock;
+mod error;
+mod intake;
+mod model;
+mod policy;
+pub mod postgres;
+mod runner;
+mod signals;
+pub mod sqlite;
+mod view;
+mod wire;
+pub mod worker;
+
+use std::{fmt, pin::Pin, time::Duration};
+
+pub use crate::command::CommandId;
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use error::QueueError;
+pub use intake::{Accepted, EnqueueError, EnqueueOptions, Queue};
+pub use model::{
+    AttemptError, ClaimRequest, Claimed, Claims, DeliveryId, Enqueued, Failures, IDEMPOTENCY_KEPT,
+    KEY_MAX_BYTES, Lease, LogLine, NewCommand, NewDelivery, Renewal, Settlement, State,
+};
+pub use policy::{FailureClass, RetentionPolicy, RetryPolicy, RunResult, Status};
+pub use signals::Signals;
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, timeout_at},
+};
+pub use view::{
+    Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
+    DeliveryView, Depth, Failure, PAGE_MAX, Page, Swept,
+};
+
+/// The answer of a store, on its way.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, QueueError>> + Send + 'a>>;
+
+/// Unfinished deliveries a store takes unless told otherwise: at a kilobyte
+/// each it is a gigabyte of disk, and a day's work at ten a second.
+pub const DEPTH_MAX: u64 = 1_000_000;
+/// Lost hosts after which a delivery is taken to be the cause.
+pub const HOSTS_LOST_MAX: u32 = 3;
+/// How long a waiter trusts that no news is no change.
+const REREAD: Duration = Duration::from_secs(1);
+
+/// Where commands are kept. Every method that changes something answers after
+/// the change is durable; where it answers an error, nothing was changed (but
+/// see [`QueueError::Unavailable`]).
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Stores commands, all or none, in order.
+    ///
+    /// # Errors
+    /// [`QueueError::Conflict`], [`QueueError::Full`], [`QueueError::Invalid`], or the engine's.
+    fn enqueue(&self, commands: Vec<NewCommand>) -> Answer<'_, Vec<Enqueued>>;
+
+    /// Takes the most urgent deliveries: by priority, then in the order stored.
+    /// First ends the leases that ran out: such a delivery is available again,
+    /// and after [`HOSTS_LOST_MAX`] times in the dead letter.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn claim(&self, request: ClaimRequest) -> Answer<'_, Claims>;
+
+    /// Lengthens leases; answers in the order given.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Answer<'_, Vec<Renewal>>;
+
+    /// Ends the attempt. Where the command was cancelled meanwhile, anything
+    /// but [`Settlement::Complete`] makes it cancelled. Answers the new state.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`] where the attempt is no longer the caller's, or the engine's.
+    fn settle(&self, lease: Lease, settlement: Settlement) -> Answer<'_, State>;
+
+    /// Calls off what has not ended; a running delivery is asked to stop.
+    ///
+    /// # Errors
+    /// [`QueueError::UnknownCommand`], or the engine's.
+    fn cancel(&self, command: CommandId) -> Answer<'_, Cancellation>;
+
+    /// One command.
+    ///
+    /// # Errors
+    /// [`QueueError::UnknownCommand`], or the engine's.
+    fn get(&self, command: CommandId) -> Answer<'_, CommandView>;
+
+    /// Commands, newest first.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn list(&self, filter: CommandFilter, page: Page<CommandId>) -> Answer<'_, Vec<CommandView>>;
+
+    /// One delivery, with the error of every attempt.
+    ///
+    /// # Errors
+    /// [`QueueError::UnknownDelivery`], or the engine's.
+    fn inspect(&self, delivery: DeliveryId) -> Answer<'_, DeliveryDetail>;
+
+    /// The dead letter, newest command first.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn dead(&self, filter: DeadFilter, page: Page<DeadCursor>) -> Answer<'_, Vec<DeadLetter>>;
+
+    /// Puts dead letters back in the queue, behind what waits, with a fresh
+    /// budget of retries. Attempts go on counting. Answers how many.
+    ///
+    /// # Errors
+    /// Where the filter names one delivery: [`QueueError::UnknownDelivery`],
+    /// [`QueueError::NotDead`]. The engine's.
+    fn retry_dead(&self, filter: DeadFilter) -> Answer<'_, u64>;
+
+    /// Gives dead letters up: they become cancelled, and are kept as such for
+    /// their retention. Answers how many.
+    ///
+    /// # Errors
+    /// As [`Store::retry_dead`].
+    fn discard_dead(&self, filter: DeadFilter) -> Answer<'_, u64>;
+
+    /// Removes what the policy no longer keeps.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn sweep(&self, policy: RetentionPolicy) -> Answer<'_, Swept>;
+
+    /// How many deliveries there are, by handler and state.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn depth(&self) -> Answer<'_, Vec<Depth>>;
+
+    /// Whether the store answers and can write.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self) -> Answer<'_, ()>;
+
+    /// Ends what the store does in the background and gives up what it holds;
+    /// what was asked before is answered first. From then on all else is
+    /// [`QueueError::Closed`].
+    fn close(&self) -> Answer<'_, ()>;
+
+    /// Its news.
+    fn signals(&self) -> &Signals;
+}
+
+/// Waits until `done` holds for the command or `wait` is over, and answers the
+/// command as it is then.
+///
+/// # Errors
+/// As [`Store::get`].
+pub async fn wait_for(
+    store: &dyn Store,
+    command: CommandId,
+    wait: Duration,
+    done: impl Fn(&CommandView) -> bool + Send,
+) -> Result<CommandView, QueueError> {
+    let deadline = Instant::now() + wait;
+    // Listens before it reads: a change in between is heard.
+    let mut changes = store.signals().changes();
+    loop {
+        let view = store.get(command).await?;
+        if done(&view) || Instant::now() >= deadline {
+            return Ok(view);
+        }
+        let reread = deadline.min(Instant::now() + REREAD);
+        while let Ok(news) = timeout_at(reread, changes.recv()).await {
+            match news {
+                Ok(id) if id != command => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => break,
+                // The store is going; what was read last is what there is.
+                Err(RecvError::Closed) => return Ok(view),
+            }
+        }
+    }
+}

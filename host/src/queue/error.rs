@@ -1,0 +1,132 @@
+//! Owns [`QueueError`]: what can go wrong at the queue, each with a stable code.
+
+use std::{error::Error, path::PathBuf};
+
+use super::model::{DeliveryId, State};
+use crate::command::CommandId;
+
+/// Why the queue did not do what was asked. Where an enqueue answers an error,
+/// nothing of it was written, but for [`QueueError::Unavailable`]: there the
+/// connection broke and the answer is unknown, so repeat it with the same
+/// idempotency key.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Too many unfinished deliveries.
+    #[error("the queue is full: at most {max} unfinished deliveries are kept; try again later")]
+    Full {
+        /// The limit that was met.
+        max: u64,
+    },
+    /// The idempotency key came before with another body.
+    #[error(
+        "idempotency key `{key}` was used for command `{first}` with another body; use a new key for a new command"
+    )]
+    Conflict {
+        /// The key.
+        key: String,
+        /// The command that has it.
+        first: CommandId,
+    },
+    /// The command breaks a rule of the queue.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The part that is wrong.
+        field: &'static str,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+    /// The lease is no longer the caller's: it ran out and the delivery moved on.
+    #[error(
+        "the lease of delivery `{0}` is lost: it ran out, and the delivery was taken or ended by another"
+    )]
+    LeaseLost(DeliveryId),
+    /// No such command.
+    #[error("no command `{0}`: it never was, or its retention ended")]
+    UnknownCommand(CommandId),
+    /// No such delivery.
+    #[error("no delivery `{0}`: it never was, or its retention ended")]
+    UnknownDelivery(DeliveryId),
+    /// Only what lies in the dead letter can be retried or discarded there.
+    #[error("delivery `{id}` is {state}, not in the dead letter")]
+    NotDead {
+        /// The delivery.
+        id: DeliveryId,
+        /// Where it is.
+        state: State,
+    },
+    /// Another process works on the data folder.
+    #[error(
+        "`{}` is in use by another process: stop it, or give this one another data folder", .0.display()
+    )]
+    Locked(PathBuf),
+    /// A newer version of the program wrote the queue.
+    #[error(
+        "the queue's schema is version {found}, this program knows up to {known}: use the newer program"
+    )]
+    NewerSchema {
+        /// The version in the store.
+        found: i64,
+        /// The newest this program knows.
+        known: i64,
+    },
+    /// The disk, or the size set for the database, has no room.
+    #[error("no room left to store: free some space on the disk, or raise the queue's size")]
+    NoRoom,
+    /// The settings cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// The store failed.
+    #[error("the queue's store failed while it was to {doing}")]
+    Storage {
+        /// What was being done: a verb with its object.
+        doing: &'static str,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The database server cannot be reached, or the connection to it broke.
+    #[error("the queue's database cannot be reached to {doing}")]
+    Unavailable {
+        /// What was being done: a verb with its object.
+        doing: &'static str,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The queue was closed.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+impl QueueError {
+    /// The stable code for clients.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => "queue-full",
+            Self::Conflict { .. } => "idempotency-conflict",
+            Self::Invalid { .. } => "invalid-command",
+            Self::LeaseLost(_) => "lease-lost",
+            Self::UnknownCommand(_) => "unknown-command",
+            Self::UnknownDelivery(_) => "unknown-delivery",
+            Self::NotDead { .. } => "not-dead",
+            Self::Locked(_) => "queue-locked",
+            Self::NewerSchema { .. } => "queue-schema-newer",
+            Self::NoRoom => "queue-no-room",
+            Self::Config(_) => "queue-config",
+            Self::Storage { .. } => "queue-failed",
+            Self::Unavailable { .. } => "queue-unavailable",
+            Self::Closed => "queue-closed",
+        }
+    }
+
+    /// Whether the engine failed, so that the same call may succeed later. The
+    /// rest are answers: asking again gives the same.
+    #[must_use]
+    pub fn is_engine(&self) -> bool {
+        matches!(
+            self,
+            Self::NoRoom | Self::Storage { .. } | Self::Unavailable { .. }
+        )
+    }
+}

@@ -1,0 +1,259 @@
+//! Owns the queue of one host: opens the store that the settings name, routes
+//! commands into it, and has a worker take them out again.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    DeliveryId, NewCommand, NewDelivery, QueueError, RetentionPolicy, RetryPolicy, Store,
+    Timestamp,
+    postgres::{Postgres, PostgresConfig},
+    runner::HandlerRunner,
+    sqlite::{Sqlite, SqliteConfig},
+    worker::{Drained, Worker, WorkerConfig},
+};
+use crate::{
+    command::{Command, CommandId},
+    config::{QueueConfig, QueueEngine, hours},
+    dispatcher::{DispatchError, Dispatcher},
+};
+
+/// The queue of one host.
+pub struct Queue {
+    store: Arc<dyn Store>,
+    dispatcher: Dispatcher,
+    config: QueueConfig,
+    // None before the work began, and after the drain.
+    worker: Mutex<Option<Worker>>,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a caller asks of one command, besides its attributes.
+#[derive(Clone, Debug, Default)]
+pub struct EnqueueOptions {
+    /// The same key with the same attributes answers the first id.
+    pub idempotency_key: Option<String>,
+    /// Higher runs first, among the deliveries that wait.
+    pub priority: i32,
+    /// Not before this time.
+    pub run_at: Option<Timestamp>,
+    /// Deliveries of one handler with the same key run one after the other.
+    pub ordering_key: Option<String>,
+}
+
+/// A command that is stored.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Its id: that of an earlier command where the idempotency key was known.
+    pub id: CommandId,
+    /// Whether it was stored before.
+    pub repeated: bool,
+    /// By handler name.
+    pub deliveries: Vec<DeliveryId>,
+}
+
+/// Why a command was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// It goes nowhere.
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+    /// The queue refused it, or failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl Queue {
+    /// Opens the store; none where the settings say `off`. Nothing runs before
+    /// [`Queue::work`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn open(
+        config: &QueueConfig,
+        dispatcher: Dispatcher,
+    ) -> Result<Option<Self>, QueueError> {
+        let Some(store) = open_store(config).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            store,
+            dispatcher,
+            config: config.clone(),
+            worker: Mutex::default(),
+        }))
+    }
+
+    /// Starts to run deliveries, on the current runtime.
+    pub fn work(&self) {
+        let runner = HandlerRunner {
+            dispatcher: self.dispatcher.clone(),
+            retry: retry_policy(&self.config),
+        };
+        let config = worker_config(&self.config);
+        let worker = Worker::start(Arc::clone(&self.store), Arc::new(runner), config);
+        *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
+    }
+
+    /// Where the commands are.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Whether the worker claimed, or looked, within the last seconds.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        worker.as_ref().is_some_and(Worker::healthy)
+    }
+
+    /// How many deliveries run here now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        worker.as_ref().map_or(0, Worker::running)
+    }
+
+    /// Routes the command and stores it with all its deliveries. Answers after
+    /// the commit.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]; then nothing is stored (but see [`QueueError::Unavailable`]).
+    pub async fn enqueue(
+        &self,
+        command: &Command,
+        options: EnqueueOptions,
+    ) -> Result<Accepted, EnqueueError> {
+        let mut routed = self.dispatcher.route(command)?;
+        if !self.config.accept_unmatched {
+            routed = routed.or_hint(command)?;
+        }
+        let plugins = &routed.snapshot.plugins;
+        let deliveries = routed.matches.iter().map(|matched| NewDelivery {
+            handler: matched.handler.clone(),
+            digest: plugins
+                .get(&matched.handler)
+                .map_or_else(String::new, |plugin| plugin.digest.to_string()),
+            rules: matched.rules.iter().map(ToString::to_string).collect(),
+        });
+        let new = NewCommand {
+            id: command.id,
+            idempotency_key: options.idempotency_key,
+            idempotency_kept: hours(self.config.idempotency_hours),
+            rules_generation: routed.snapshot.generation,
+            traceparent: command.traceparent.as_deref().map(str::to_owned),
+            priority: options.priority,
+            run_at: options.run_at,
+            ordering_key: options.ordering_key,
+            ..NewCommand::new(command.attributes(), deliveries.collect())
+        };
+        let handlers: Vec<_> = new.deliveries.iter().map(|d| d.handler.clone()).collect();
+        let enqueued = self.store.enqueue(vec![new]).await?;
+        let stored = enqueued.first().ok_or(QueueError::Closed)?;
+        let deliveries = if stored.repeated {
+            // The rules may have changed since the first one was routed.
+            let first = self.store.get(stored.id).await?;
+            first.deliveries.into_iter().map(|d| d.id).collect()
+        } else {
+            let of = |handler| DeliveryId {
+                command: stored.id,
+                handler,
+            };
+            handlers.into_iter().map(of).collect()
+        };
+        Ok(Accepted {
+            id: stored.id,
+            repeated: stored.repeated,
+            deliveries,
+        })
+    }
+
+    /// Stops claiming, waits up to `grace` for what runs, gives the rest back.
+    /// The store stays open.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        let worker = self
+            .worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match worker {
+            Some(worker) => worker.drain(grace).await,
+            None => Drained::default(),
+        }
+    }
+}
+
+/// The store that the settings name; none for `off`.
+async fn open_store(config: &QueueConfig) -> Result<Option<Arc<dyn Store>>, QueueError> {
+    match config.engine {
+        QueueEngine::Off => Ok(None),
+        QueueEngine::Sqlite => {
+            let settings = SqliteConfig {
+                depth_max: config.depth_max,
+                size_max_bytes: (config.size_max_bytes > 0).then_some(config.size_max_bytes),
+                ..SqliteConfig::new(&config.folder)
+            };
+            let opened = tokio::task::spawn_blocking(|| Sqlite::open(settings)).await;
+            let opened = opened.map_err(|error| QueueError::Storage {
+                doing: "open",
+                source: error.into(),
+            })?;
+            Ok(Some(Arc::new(opened?)))
+        }
+        QueueEngine::Postgres => {
+            if config.url.is_empty() {
+                return Err(QueueError::Config(
+                    "`queue.engine` is `postgres`, and `queue.url` does not say where it is: set it to postgres://user:password@host:port/database".into(),
+                ));
+            }
+            let root = &config.root_certificates;
+            let settings = PostgresConfig {
+                schema: config.schema.clone(),
+                root_certificates: (!root.as_os_str().is_empty()).then(|| root.clone()),
+                connections: config.connections,
+                depth_max: config.depth_max,
+                ..PostgresConfig::new(&config.url)
+            };
+            Ok(Some(Arc::new(Postgres::open(settings).await?)))
+        }
+    }
+}
+
+fn retry_policy(config: &QueueConfig) -> RetryPolicy {
+    let retry = &config.retry;
+    RetryPolicy {
+        delay_base: Duration::from_millis(retry.delay_base_ms),
+        delay_max: Duration::from_millis(retry.delay_max_ms),
+        retry_after_max: Duration::from_millis(retry.retry_after_max_ms),
+        transient_max: retry.transient_max,
+        trap_max: retry.trap_max,
+        timeout_max: retry.timeout_max,
+        memory_max: retry.memory_max,
+    }
+}
+
+fn worker_config(config: &QueueConfig) -> WorkerConfig {
+    WorkerConfig {
+        concurrency: config.concurrency,
+        lease: Duration::from_millis(config.lease_ms),
+        poll: Duration::from_millis(config.poll_ms),
+        interrupt_grace: Duration::from_millis(config.interrupt_grace_ms),
+        retention: RetentionPolicy {
+            age_max: hours(config.retention.age_hours),
+            dead_age_max: hours(config.retention.dead_age_hours),
+            bytes_max: config.retention.bytes_max,
+        },
+        ..WorkerConfig::default()
+    }
+}

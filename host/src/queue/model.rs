@@ -1,0 +1,413 @@
+//! Owns the nouns of the queue: commands and deliveries as they go in, are
+//! claimed, settled and shown. Both engines speak these and nothing else.
+
+use std::{collections::HashMap, fmt, str::FromStr, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    QueueError,
+    clock::Timestamp,
+    policy::{FailureClass, Status},
+};
+use crate::{
+    command::{CommandId, NotACommandId},
+    name::HandlerName,
+};
+
+/// The id of a delivery: its command and handler, `<command id>.<handler>` as
+/// text. A command goes to a handler once, so the pair is unique, and it stays
+/// the same through all retries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId {
+    /// The command.
+    pub command: CommandId,
+    /// The handler it goes to.
+    pub handler: HandlerName,
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.command, self.handler)
+    }
+}
+
+impl FromStr for DeliveryId {
+    type Err = QueueError;
+
+    fn from_str(text: &str) -> Result<Self, QueueError> {
+        let invalid = |reason: String| QueueError::Invalid {
+            field: "delivery id",
+            reason,
+        };
+        let (command, handler) = text.split_once('.').ok_or_else(|| {
+            invalid("a delivery id has the form `<command id>.<handler>`".to_owned())
+        })?;
+        Ok(Self {
+            command: command
+                .parse()
+                .map_err(|error: NotACommandId| invalid(error.to_string()))?,
+            handler: HandlerName::parse(handler).map_err(|error| invalid(error.to_string()))?,
+        })
+    }
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Waits for a free worker.
+    Available,
+    /// A worker has it.
+    Running,
+    /// Failed, and waits for its next try.
+    Retryable,
+    /// Waits for its time.
+    Scheduled,
+    /// Done.
+    Completed,
+    /// In the dead letter.
+    Discarded,
+    /// Called off.
+    Cancelled,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Available,
+        Self::Running,
+        Self::Retryable,
+        Self::Scheduled,
+        Self::Completed,
+        Self::Discarded,
+        Self::Cancelled,
+    ];
+
+    /// The name, as stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Running => "running",
+            Self::Retryable => "retryable",
+            Self::Scheduled => "scheduled",
+            Self::Completed => "completed",
+            Self::Discarded => "discarded",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more happens by itself.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Discarded | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for State {
+    type Err = QueueError;
+
+    fn from_str(text: &str) -> Result<Self, QueueError> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| QueueError::Invalid {
+                field: "state",
+                reason: format!(
+                    "`{text}` is no state: use one of {}",
+                    Self::ALL.map(Self::as_str).join(", ")
+                ),
+            })
+    }
+}
+
+/// A command to store, with where it goes.
+#[derive(Clone, Debug)]
+pub struct NewCommand {
+    /// Its id.
+    pub id: CommandId,
+    /// The JSON text of its attributes.
+    pub attributes: String,
+    /// Where set, the same key with the same attributes answers the first id
+    /// for `idempotency_kept`.
+    pub idempotency_key: Option<String>,
+    /// How long the key is remembered.
+    pub idempotency_kept: Duration,
+    /// The generation of the rules that routed it.
+    pub rules_generation: u64,
+    /// The W3C trace context of the caller.
+    pub traceparent: Option<String>,
+    /// Higher runs first, among the deliveries that wait.
+    pub priority: i32,
+    /// Not before this time.
+    pub run_at: Option<Timestamp>,
+    /// Deliveries of one handler with the same key run one after the other, in
+    /// the order in which they were stored; one that is delayed or retried
+    /// holds up those behind it, one that ends in any way lets them go on.
+    pub ordering_key: Option<String>,
+    /// One a handler; none for a command that matched nothing.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// One handler that a command goes to.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    /// The handler.
+    pub handler: HandlerName,
+    /// The digest of its plugin when it was routed.
+    pub digest: String,
+    /// The names of the rules that chose it.
+    pub rules: Vec<String>,
+}
+
+/// How long an idempotency key is remembered unless told otherwise.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// The longest idempotency or ordering key, in bytes: it sits in an index.
+pub const KEY_MAX_BYTES: usize = 255;
+
+impl NewCommand {
+    /// A command with these attributes, and nothing special asked.
+    #[must_use]
+    pub fn new(attributes: impl Into<String>, deliveries: Vec<NewDelivery>) -> Self {
+        Self {
+            id: CommandId::generate(),
+            attributes: attributes.into(),
+            idempotency_key: None,
+            idempotency_kept: IDEMPOTENCY_KEPT,
+            rules_generation: 0,
+            traceparent: None,
+            priority: 0,
+            run_at: None,
+            ordering_key: None,
+            deliveries,
+        }
+    }
+
+    /// Checks what both engines rely on.
+    pub(super) fn validate(&self) -> Result<(), QueueError> {
+        for (field, key) in [
+            ("idempotency key", &self.idempotency_key),
+            ("ordering key", &self.ordering_key),
+        ] {
+            let Some(key) = key else { continue };
+            if key.is_empty() || key.len() > KEY_MAX_BYTES || key.contains(char::is_control) {
+                let reason = format!("use 1 to {KEY_MAX_BYTES} bytes without control characters");
+                return Err(QueueError::Invalid { field, reason });
+            }
+        }
+        if self.attributes.contains('\0') || self.traceparent.iter().any(|t| t.contains('\0')) {
+            let reason = "a NUL character cannot be stored".to_owned();
+            return Err(QueueError::Invalid {
+                field: "command",
+                reason,
+            });
+        }
+        let mut handlers: Vec<_> = self.deliveries.iter().map(|d| &d.handler).collect();
+        handlers.sort_unstable();
+        if let Some(pair) = handlers.windows(2).find(|pair| pair[0] == pair[1]) {
+            let reason = format!("handler `{}` is named twice", pair[0]);
+            return Err(QueueError::Invalid {
+                field: "deliveries",
+                reason,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What an enqueue answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The command: an earlier one where the idempotency key was known.
+    pub id: CommandId,
+    /// Whether it was stored before.
+    pub repeated: bool,
+}
+
+/// What a worker asks for.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    /// At most so many. Zero only does what falls due: expired leases, delays.
+    pub max: usize,
+    /// How long the lease lasts until it is renewed.
+    pub lease: Duration,
+    /// The handlers this host can run; none for all.
+    pub handlers: Option<Arc<[HandlerName]>>,
+    /// How many deliveries of a handler run at once over all hosts; a handler
+    /// that is not named has no limit.
+    pub limits: Arc<HashMap<HandlerName, usize>>,
+}
+
+/// What a claim answers.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// The deliveries, most urgent first: running, their attempt counted.
+    pub deliveries: Vec<Claimed>,
+    /// How long until the next delay or lease ends, where there is one.
+    pub next_due: Option<Duration>,
+}
+
+/// The right to settle one attempt of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Where the engine finds it.
+    pub(super) row: i64,
+    /// The fence: fresh for every claim.
+    pub(super) token: Uuid,
+}
+
+/// How often a delivery failed, by class, since it was last put in the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Transient failures.
+    pub transient: u32,
+    /// Traps.
+    pub trap: u32,
+    /// Timeouts.
+    pub timeout: u32,
+    /// Out of memory.
+    pub memory: u32,
+}
+
+impl Failures {
+    /// All together.
+    #[must_use]
+    pub fn total(self) -> u32 {
+        self.transient
+            .saturating_add(self.trap)
+            .saturating_add(self.timeout)
+            .saturating_add(self.memory)
+    }
+}
+
+/// A delivery to run.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The right to settle it.
+    pub lease: Lease,
+    /// 1 on the first run.
+    pub attempt: u32,
+    /// The earlier failures.
+    pub failures: Failures,
+    /// The digest of the handler's plugin when the command was routed.
+    pub digest: String,
+    /// The names of the rules that chose the handler.
+    pub rules: Vec<String>,
+    /// The JSON text of the command's attributes.
+    pub attributes: String,
+    /// The W3C trace context of the caller.
+    pub traceparent: Option<String>,
+    /// When the command was stored.
+    pub created: Timestamp,
+}
+
+/// A log line of a failed run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// The line.
+    pub message: String,
+}
+
+/// Why an attempt failed. Stored as JSON text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptError {
+    /// How the run ended.
+    pub status: Status,
+    /// The reason, for people.
+    pub message: String,
+    /// What the handler logged in that run.
+    pub logs: Vec<LogLine>,
+}
+
+/// What becomes of a claimed delivery.
+#[derive(Clone, Debug)]
+pub enum Settlement {
+    /// It is done.
+    Complete {
+        /// The handler's answer: JSON text.
+        output: Option<String>,
+    },
+    /// It is tried again.
+    Retry {
+        /// Why.
+        error: AttemptError,
+        /// How long to wait first.
+        delay: Duration,
+    },
+    /// It goes to the dead letter.
+    Discard {
+        /// Why.
+        error: AttemptError,
+    },
+    /// It goes back as if never claimed: the attempt is not charged.
+    Release,
+}
+
+/// The columns that a settlement changes, the same for both engines.
+pub(super) struct SettlementRow {
+    pub(super) state: State,
+    pub(super) output: Option<String>,
+    pub(super) delay: Duration,
+    pub(super) charged: bool,
+    pub(super) failures: Failures,
+    pub(super) error: Option<AttemptError>,
+}
+
+impl From<Settlement> for SettlementRow {
+    fn from(settlement: Settlement) -> Self {
+        let mut row = Self {
+            state: State::Completed,
+            output: None,
+            delay: Duration::ZERO,
+            charged: true,
+            failures: Failures::default(),
+            error: None,
+        };
+        match settlement {
+            // NUL ends a text in PostgreSQL; JSON text has no raw one to lose.
+            Settlement::Complete { output } => row.output = output.map(|o| o.replace('\0', "")),
+            Settlement::Retry { error, delay } => {
+                row.state = State::Retryable;
+                row.delay = delay;
+                match error.status.class() {
+                    Some(FailureClass::Trap) => row.failures.trap = 1,
+                    Some(FailureClass::Timeout) => row.failures.timeout = 1,
+                    Some(FailureClass::Memory) => row.failures.memory = 1,
+                    Some(FailureClass::Transient) | None => row.failures.transient = 1,
+                }
+                row.error = Some(error);
+            }
+            Settlement::Discard { error } => {
+                row.state = State::Discarded;
+                row.error = Some(error);
+            }
+            Settlement::Release => {
+                row.state = State::Available;
+                row.charged = false;
+            }
+        }
+        row
+    }
+}
+
+/// What a renewal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease goes on.
+    Renewed,
+    /// It goes on, and the command was cancelled: interrupt the run.
+    CancelRequested,
+    /// It is lost: stop, the delivery is another's.
+    Lost,
+}

@@ -1,0 +1,455 @@
+//! Owns the queue on a PostgreSQL server that several hosts share. They never
+//! talk to each other: `FOR UPDATE SKIP LOCKED` deals the deliveries out, and
+//! notifications only save the wait for the next look.
+//!
+//! The server's clock decides about leases, delays and retention, not the
+//! hosts': one clock for all, so that a host whose clock is wrong neither takes
+//! a live lease nor holds a delivery back.
+
+mod claim;
+mod dead;
+mod listen;
+mod pool;
+mod read;
+mod row;
+mod write;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use deadpool_postgres::{Object, Pool, Transaction};
+use tokio_postgres::error::SqlState;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use self::{
+    listen::{Listener, News},
+    pool::to,
+};
+use super::{
+    Answer, Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView,
+    DEPTH_MAX, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued,
+    Lease, NewCommand, Page, QueueError, Renewal, RetentionPolicy, Settlement, Signals, State,
+    Store, Swept, Timestamp, model::SettlementRow,
+};
+
+/// How often a transaction that met a deadlock is tried.
+const TRIES: usize = 4;
+
+/// Runs a transaction again where it met a deadlock: nothing of it was done.
+/// A macro, as no bound says that an async closure's future is `Send`.
+macro_rules! retried {
+    ($attempt:expr) => {{
+        let mut tries = 1;
+        loop {
+            match $attempt.await {
+                Err(error) if tries < TRIES && is_deadlock(&error) => tries += 1,
+                answer => break answer,
+            }
+        }
+    }};
+}
+
+/// How to reach a [`Postgres`] queue.
+#[derive(Clone, Debug)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database?sslmode=require`. With
+    /// `sslmode` other than `disable`, the server's certificate is verified.
+    pub url: String,
+    /// The schema that holds the tables; made where it is missing.
+    pub schema: String,
+    /// Authorities to trust instead of the machine's: a PEM file.
+    pub root_certificates: Option<PathBuf>,
+    /// Connections at most, besides the one that listens.
+    pub connections: usize,
+    /// Unfinished deliveries that are taken at most. Several hosts that are
+    /// asked at once may exceed it by what they take in that moment.
+    pub depth_max: u64,
+    /// For tests: tells the time instead of the server.
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+impl PostgresConfig {
+    /// The defaults, on this server.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            schema: "pointsman".to_owned(),
+            root_certificates: None,
+            // Enough to keep one host's commits in flight; a server takes 100 by default.
+            connections: 16,
+            depth_max: DEPTH_MAX,
+            clock: None,
+        }
+    }
+}
+
+/// A queue on a server.
+#[derive(Debug)]
+pub struct Postgres {
+    pool: Pool,
+    channel: String,
+    depth_max: u64,
+    clock: Option<Arc<dyn Clock>>,
+    signals: Arc<Signals>,
+    counted: Mutex<Counted>,
+    stop: CancellationToken,
+    // The listener; dropping the store only tells it to stop, closing awaits it.
+    tasks: TaskTracker,
+}
+
+/// The unfinished deliveries, as last counted and with what came since.
+#[derive(Debug, Default)]
+struct Counted {
+    depth: u64,
+    /// Not before this is it counted again: counting takes a tenth of the time.
+    next: Option<Instant>,
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Postgres {
+    /// Connects, and makes or migrates the tables.
+    ///
+    /// # Errors
+    /// [`QueueError::Config`], [`QueueError::NewerSchema`], [`QueueError::Unavailable`].
+    pub async fn open(config: PostgresConfig) -> Result<Self, QueueError> {
+        let parsed = pool::parse(&config)?;
+        let tls = pool::tls(&parsed, config.root_certificates.as_deref())?;
+        let pool = pool::pool(&config, parsed.clone(), tls.clone())?;
+        let mut client = pool.get().await.map_err(pool::no_connection)?;
+        pool::migrate(&mut client, &config.schema).await?;
+        let (signals, stop) = (Arc::new(Signals::default()), CancellationToken::new());
+        let channel = listen::channel(&config.schema);
+        let listener = Listener {
+            config: parsed,
+            tls,
+            channel: channel.clone(),
+            signals: Arc::clone(&signals),
+            stop: stop.clone(),
+        };
+        let tasks = TaskTracker::new();
+        tasks.spawn(listener.run());
+        tasks.close();
+        Ok(Self {
+            pool,
+            channel,
+            depth_max: config.depth_max,
+            clock: config.clock,
+            signals,
+            counted: Mutex::default(),
+            stop,
+            tasks,
+        })
+    }
+
+    async fn client(&self) -> Result<Object, QueueError> {
+        self.pool.get().await.map_err(pool::no_connection)
+    }
+
+    async fn now(&self, tx: &Transaction<'_>) -> Result<Timestamp, QueueError> {
+        if let Some(clock) = &self.clock {
+            return Ok(clock.now());
+        }
+        const DOING: &str = "ask the time";
+        let statement = tx
+            .prepare_cached("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8")
+            .await
+            .map_err(to(DOING))?;
+        let row = tx.query_one(&statement, &[]).await.map_err(to(DOING))?;
+        Ok(Timestamp::from_millis(row.get(0)))
+    }
+
+    /// Commits with `news` for all hosts; this one hears it at once.
+    async fn commit(&self, tx: Transaction<'_>, news: &[News]) -> Result<(), QueueError> {
+        listen::notify(&tx, &self.channel, news)
+            .await
+            .map_err(to("tell the other hosts"))?;
+        tx.commit().await.map_err(to("commit"))?;
+        news.iter().for_each(|news| news.tell(&self.signals));
+        Ok(())
+    }
+
+    /// Refuses where `added` more would be too many. Counts only when what is
+    /// known says so.
+    async fn admit(&self, tx: &Transaction<'_>, added: u64) -> Result<(), QueueError> {
+        let fits = |counted: &mut Counted| {
+            let fits = counted.next.is_some() && counted.depth + added <= self.depth_max;
+            counted.depth += if fits { added } else { 0 };
+            fits
+        };
+        {
+            let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            if fits(&mut counted) {
+                return Ok(());
+            }
+            if counted.next.is_some_and(|next| Instant::now() < next) {
+                return Err(QueueError::Full {
+                    max: self.depth_max,
+                });
+            }
+        }
+        let started = Instant::now();
+        let limit = i64::try_from(self.depth_max).unwrap_or(i64::MAX);
+        let row = tx
+            .query_one(
+                "SELECT count(*) FROM (SELECT 1 FROM delivery
+                     WHERE state IN ('available', 'running', 'scheduled', 'retryable') LIMIT $1) open",
+                &[&limit],
+            )
+            .await
+            .map_err(to("count the queue"))?;
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.depth = row.get::<_, i64>(0).cast_unsigned();
+        counted.next = Some(Instant::now() + started.elapsed() * 9);
+        if fits(&mut counted) {
+            Ok(())
+        } else {
+            Err(QueueError::Full {
+                max: self.depth_max,
+            })
+        }
+    }
+
+    async fn try_enqueue(&self, commands: &[NewCommand]) -> Result<Vec<Enqueued>, QueueError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await.map_err(to("begin"))?;
+        let now = self.now(&tx).await?;
+        let answers = write::recognise(&tx, now, commands).await?;
+        let both = commands.iter().zip(&answers);
+        let fresh: Vec<_> = both
+            .filter(|(_, answer)| !answer.repeated)
+            .map(|(command, _)| command)
+            .collect();
+        let added: usize = fresh.iter().map(|command| command.deliveries.len()).sum();
+        if added > 0 {
+            self.admit(&tx, added as u64).await?;
+        }
+        write::insert(&tx, now, &fresh)
+            .await
+            .map_err(to("store a command"))?;
+        let news: &[News] = if added > 0 { &[News::Work] } else { &[] };
+        self.commit(tx, news).await?;
+        Ok(answers)
+    }
+
+    async fn try_claim(&self, request: &ClaimRequest) -> Result<Claims, QueueError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await.map_err(to("begin"))?;
+        let now = self.now(&tx).await?;
+        let claims = claim::claim(&tx, now, request).await?;
+        self.commit(tx, &[]).await?;
+        for claimed in &claims.deliveries {
+            self.signals.send_change(claimed.lease.delivery.command);
+        }
+        Ok(claims)
+    }
+
+    async fn try_renew(
+        &self,
+        leases: &[Lease],
+        lease: Duration,
+    ) -> Result<Vec<Renewal>, QueueError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await.map_err(to("begin"))?;
+        let until = self.now(&tx).await?.after(lease);
+        let renewals = claim::renew(&tx, leases, until)
+            .await
+            .map_err(to("renew leases"))?;
+        self.commit(tx, &[]).await?;
+        Ok(renewals)
+    }
+
+    async fn try_settle(&self, lease: &Lease, row: &SettlementRow) -> Result<State, QueueError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await.map_err(to("begin"))?;
+        let now = self.now(&tx).await?;
+        let state = write::settle(&tx, now, lease, row)
+            .await
+            .map_err(to("settle a delivery"))?;
+        let Some(state) = state else {
+            return Err(QueueError::LeaseLost(lease.delivery.clone()));
+        };
+        let changed = News::Changed(lease.delivery.command);
+        let waits = matches!(state, State::Available | State::Retryable);
+        self.commit(tx, &[changed, News::Work][..1 + usize::from(waits)])
+            .await?;
+        Ok(state)
+    }
+
+    async fn try_cancel(&self, command: CommandId) -> Result<Cancellation, QueueError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await.map_err(to("begin"))?;
+        let now = self.now(&tx).await?;
+        let done = write::cancel(&tx, now, command)
+            .await
+            .map_err(to("cancel a command"))?;
+        let done = done.ok_or(QueueError::UnknownCommand(command))?;
+        self.commit(
+            tx,
+            &[News::Changed(command), News::Cancelled(command), News::Work],
+        )
+        .await?;
+        Ok(done)
+    }
+
+    async fn change_dead(&self, filter: &DeadFilter, retry: bool) -> Result<u64, QueueError> {
+        let (mut total, mut below) = (0, Some(i64::MAX));
+        while let Some(from) = below {
+            let (changed, next) = retried!(self.try_change_dead(filter, retry, from))?;
+            total += changed;
+            below = next;
+        }
+        Ok(total)
+    }
+
+    async fn try_change_dead(
+        &self,
+        filter: &DeadFilter,
+        retry: bool,
+        below: i64,
+    ) -> Result<(u64, Option<i64>), QueueError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await.map_err(to("begin"))?;
+        let now = self.now(&tx).await?;
+        let done = dead::step(&tx, now, filter, retry, below).await?;
+        self.commit(tx, &[News::Work]).await?;
+        Ok(done)
+    }
+
+    async fn sweep_all(&self, policy: &RetentionPolicy) -> Result<Swept, QueueError> {
+        const DOING: &str = "remove what is past its retention";
+        let mut swept = Swept::default();
+        let far = Timestamp::from_millis(i64::MIN);
+        // By age; then by size, first all but the dead letter, then that too.
+        for pass in 0..3 {
+            let mut next = Some((i64::MIN, Uuid::nil()));
+            while let Some(after) = next {
+                let mut client = self.client().await?;
+                let tx = client.transaction().await.map_err(to("begin"))?;
+                let now = self.now(&tx).await?;
+                if pass > 0 && !dead::too_large(&tx, policy).await.map_err(to(DOING))? {
+                    return Ok(swept);
+                }
+                if pass == 0 && after.0 == i64::MIN {
+                    swept.keys = dead::sweep_keys(&tx, now).await.map_err(to(DOING))?;
+                }
+                let (age, dead_age) = match pass {
+                    0 => (now.before(policy.age_max), now.before(policy.dead_age_max)),
+                    1 => (now, far),
+                    _ => (now, now),
+                };
+                let (removed, rest) = dead::sweep(&tx, age, dead_age, after)
+                    .await
+                    .map_err(to(DOING))?;
+                self.commit(tx, &[]).await?;
+                swept.commands += removed;
+                next = rest;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+fn is_deadlock(error: &QueueError) -> bool {
+    let QueueError::Storage { source, .. } = error else {
+        return false;
+    };
+    let code = source
+        .downcast_ref::<tokio_postgres::Error>()
+        .and_then(tokio_postgres::Error::code);
+    code == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+        || code == Some(&SqlState::T_R_SERIALIZATION_FAILURE)
+}
+
+impl Store for Postgres {
+    fn enqueue(&self, commands: Vec<NewCommand>) -> Answer<'_, Vec<Enqueued>> {
+        Box::pin(async move {
+            commands.iter().try_for_each(NewCommand::validate)?;
+            retried!(self.try_enqueue(&commands))
+        })
+    }
+
+    fn claim(&self, request: ClaimRequest) -> Answer<'_, Claims> {
+        Box::pin(async move { retried!(self.try_claim(&request)) })
+    }
+
+    fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Answer<'_, Vec<Renewal>> {
+        Box::pin(async move { retried!(self.try_renew(&leases, lease)) })
+    }
+
+    fn settle(&self, lease: Lease, settlement: Settlement) -> Answer<'_, State> {
+        let row = SettlementRow::from(settlement);
+        Box::pin(async move { retried!(self.try_settle(&lease, &row)) })
+    }
+
+    fn cancel(&self, command: CommandId) -> Answer<'_, Cancellation> {
+        Box::pin(async move { retried!(self.try_cancel(command)) })
+    }
+
+    fn get(&self, command: CommandId) -> Answer<'_, CommandView> {
+        Box::pin(async move {
+            let found = read::commands(&self.client().await?, &[command.0]).await?;
+            found
+                .into_iter()
+                .next()
+                .ok_or(QueueError::UnknownCommand(command))
+        })
+    }
+
+    fn list(&self, filter: CommandFilter, page: Page<CommandId>) -> Answer<'_, Vec<CommandView>> {
+        Box::pin(async move { read::list(&self.client().await?, &filter, page).await })
+    }
+
+    fn inspect(&self, delivery: DeliveryId) -> Answer<'_, DeliveryDetail> {
+        Box::pin(async move { read::inspect(&self.client().await?, &delivery).await })
+    }
+
+    fn dead(&self, filter: DeadFilter, page: Page<DeadCursor>) -> Answer<'_, Vec<DeadLetter>> {
+        Box::pin(async move { read::dead(&self.client().await?, &filter, page).await })
+    }
+
+    fn retry_dead(&self, filter: DeadFilter) -> Answer<'_, u64> {
+        Box::pin(async move { self.change_dead(&filter, true).await })
+    }
+
+    fn discard_dead(&self, filter: DeadFilter) -> Answer<'_, u64> {
+        Box::pin(async move { self.change_dead(&filter, false).await })
+    }
+
+    fn sweep(&self, policy: RetentionPolicy) -> Answer<'_, Swept> {
+        Box::pin(async move { self.sweep_all(&policy).await })
+    }
+
+    fn depth(&self) -> Answer<'_, Vec<Depth>> {
+        Box::pin(async move { read::depth(&self.client().await?).await })
+    }
+
+    fn check(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let client = self.client().await?;
+            client.batch_execute("SELECT 1").await.map_err(to("answer"))
+        })
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.stop.cancel();
+            self.pool.close();
+            self.tasks.wait().await;
+            Ok(())
+        })
+    }
+
+    fn signals(&self) -> &Signals {
+        &self.signals
+    }
+}

@@ -1,0 +1,265 @@
+//! Hands deliveries to the workers of all hosts: ends leases that ran out,
+//! wakes what is due, takes the most urgent past the locks of others, renews.
+
+use std::collections::HashMap;
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::{Error, Row};
+use uuid::Uuid;
+
+use super::{pool::to, row, write};
+use crate::queue::{
+    ClaimRequest, Claimed, Claims, CommandId, DeliveryId, Failures, HOSTS_LOST_MAX, Lease,
+    QueueError, Renewal, Timestamp, view,
+};
+
+/// As for SQLite: bounds what one claim does besides taking.
+const DUE_STEP: i64 = 1000;
+
+pub(super) async fn claim(
+    tx: &Transaction<'_>,
+    now: Timestamp,
+    request: &ClaimRequest,
+) -> Result<Claims, QueueError> {
+    end_leases(tx, now)
+        .await
+        .map_err(to("end the leases of lost hosts"))?;
+    let rows = async {
+        wake(tx, now).await?;
+        take(tx, now, request).await
+    }
+    .await
+    .map_err(to("claim deliveries"))?;
+    let mut claimed = rows
+        .iter()
+        .map(read_claimed)
+        .collect::<Result<Vec<_>, _>>()?;
+    claimed.sort_by_key(|(urgency, _)| *urgency);
+    let next_due = view::until(next_due(tx).await.map_err(to("claim deliveries"))?, now);
+    Ok(Claims {
+        deliveries: claimed.into_iter().map(|(_, claimed)| claimed).collect(),
+        next_due,
+    })
+}
+
+async fn end_leases(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Error> {
+    let statement = tx
+        .prepare_cached(
+            "WITH lost AS (
+                 SELECT seq, CASE WHEN cancel_requested THEN 'cancelled'
+                     WHEN hosts_lost + 1 >= $2 THEN 'discarded' ELSE 'available' END AS state
+                 FROM delivery WHERE state = 'running' AND lease_until_ms <= $1
+                 LIMIT $3 FOR UPDATE SKIP LOCKED)
+             UPDATE delivery d SET state = lost.state, hosts_lost = hosts_lost + 1,
+                 lease_until_ms = NULL, lease_token = NULL,
+                 finished_ms = CASE WHEN lost.state <> 'available' THEN $1 END
+             FROM lost WHERE d.seq = lost.seq
+             RETURNING d.seq, d.attempt, d.hosts_lost, d.state, d.handler, d.ordering_key",
+        )
+        .await?;
+    let lost = tx
+        .query(
+            &statement,
+            &[&now.as_millis(), &i64::from(HOSTS_LOST_MAX), &DUE_STEP],
+        )
+        .await?;
+    for found in &lost {
+        let (seq, attempt) = (found.get(0), found.get(1));
+        let error = view::host_lost(
+            row::count(attempt),
+            row::count(found.get(2)),
+            HOSTS_LOST_MAX,
+        );
+        write::add_failure(tx, now, seq, attempt, &error).await?;
+        if row::state(found, 3)?.is_final() {
+            write::ended(tx, seq, found.get(4), found.get(5)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn wake(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Error> {
+    let statement = tx
+        .prepare_cached(
+            "UPDATE delivery SET state = 'available' WHERE seq IN (
+                 SELECT seq FROM delivery WHERE state IN ('scheduled', 'retryable') AND run_at_ms <= $1
+                 ORDER BY run_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        )
+        .await?;
+    tx.execute(&statement, &[&now.as_millis(), &DUE_STEP])
+        .await
+        .map(drop)
+}
+
+async fn next_due(tx: &Transaction<'_>) -> Result<Option<i64>, Error> {
+    let statement = tx
+        .prepare_cached(
+            "SELECT least((SELECT min(run_at_ms) FROM delivery WHERE state IN ('scheduled', 'retryable')),
+                          (SELECT min(lease_until_ms) FROM delivery WHERE state = 'running'))",
+        )
+        .await?;
+    Ok(tx.query_one(&statement, &[]).await?.get(0))
+}
+
+async fn take(
+    tx: &Transaction<'_>,
+    now: Timestamp,
+    request: &ClaimRequest,
+) -> Result<Vec<Row>, Error> {
+    if request.max == 0 {
+        return Ok(Vec::new());
+    }
+    let max = i64::try_from(request.max).unwrap_or(i64::MAX);
+    let room = room(tx, request).await?;
+    let limited: Vec<&str> = room.keys().copied().collect();
+    let rooms: Vec<i64> = room.values().copied().collect();
+    let only: Option<Vec<&str>> = request
+        .handlers
+        .as_ref()
+        .map(|names| names.iter().map(|name| name.as_str()).collect());
+    // The front of each handler's queue, unlocked and longer than asked, as other
+    // hosts look at the same; then the most urgent of those that no other holds.
+    let statement = tx
+        .prepare_cached(
+            "WITH RECURSIVE waiting (handler) AS (
+                 (SELECT handler FROM delivery WHERE state = 'available' AND NOT blocked
+                  ORDER BY handler LIMIT 1)
+                 UNION ALL
+                 SELECT (SELECT d.handler FROM delivery d WHERE d.state = 'available' AND NOT d.blocked
+                         AND d.handler > w.handler ORDER BY d.handler LIMIT 1)
+                 FROM waiting w WHERE w.handler IS NOT NULL),
+             rooms AS (
+                 SELECT w.handler, coalesce(l.room, $1::int8 * 4) AS room
+                 FROM waiting w LEFT JOIN unnest($2::text[], $3::int8[]) AS l (handler, room)
+                     ON l.handler = w.handler
+                 WHERE w.handler IS NOT NULL AND ($4::text[] IS NULL OR w.handler = ANY ($4))),
+             heads AS MATERIALIZED (
+                 SELECT h.seq FROM rooms r CROSS JOIN LATERAL (
+                     SELECT seq, priority, position FROM delivery
+                     WHERE state = 'available' AND NOT blocked AND handler = r.handler
+                     ORDER BY priority DESC, position LIMIT r.room) h
+                 ORDER BY h.priority DESC, h.position LIMIT $1::int8 * 4),
+             picked AS MATERIALIZED (
+                 SELECT seq FROM delivery
+                 WHERE seq = ANY (ARRAY (SELECT seq FROM heads)) AND state = 'available' AND NOT blocked
+                 ORDER BY priority DESC, position LIMIT $1::int8 FOR UPDATE SKIP LOCKED)
+             UPDATE delivery d SET state = 'running', attempt = attempt + 1,
+                 lease_until_ms = $5, lease_token = $6
+             FROM command c
+             WHERE d.seq = ANY (ARRAY (SELECT seq FROM picked)) AND c.id = d.command_id
+             RETURNING d.seq, d.lease_token, d.command_id, d.handler, d.digest, d.rules, d.attempt,
+                 d.transient, d.trap, d.timeout, d.memory, c.attributes, c.traceparent, c.created_ms,
+                 d.priority, d.position",
+        )
+        .await?;
+    let until = now.after(request.lease).as_millis();
+    tx.query(
+        &statement,
+        &[&max, &limited, &rooms, &only, &until, &Uuid::now_v7()],
+    )
+    .await
+}
+
+/// How many more of each limited handler may run. Under a lock each, so that two
+/// hosts do not both take the last place.
+async fn room<'r>(
+    tx: &Transaction<'_>,
+    request: &'r ClaimRequest,
+) -> Result<HashMap<&'r str, i64>, Error> {
+    if request.limits.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut names: Vec<&str> = request.limits.keys().map(|name| name.as_str()).collect();
+    names.sort_unstable();
+    for name in names {
+        let statement = tx
+            .prepare_cached("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '/limit/' || $1::text, 0))")
+            .await?;
+        tx.query(&statement, &[&name]).await?;
+    }
+    let statement = tx
+        .prepare_cached(
+            "SELECT handler, count(*) FROM delivery WHERE state = 'running' GROUP BY handler",
+        )
+        .await?;
+    let running: HashMap<String, i64> = tx
+        .query(&statement, &[])
+        .await?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    let left = |(name, limit): (&'r crate::name::HandlerName, &usize)| {
+        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+        (
+            name.as_str(),
+            (limit - running.get(name.as_str()).copied().unwrap_or(0)).max(0),
+        )
+    };
+    Ok(request.limits.iter().map(left).collect())
+}
+
+/// A delivery with what it is ordered by: urgency, then place.
+fn read_claimed(found: &Row) -> Result<((i32, i64), Claimed), QueueError> {
+    let delivery = DeliveryId {
+        command: CommandId(found.get(2)),
+        handler: row::handler(found.get(3))?,
+    };
+    let claimed = Claimed {
+        lease: Lease {
+            delivery,
+            row: found.get(0),
+            token: found.get(1),
+        },
+        digest: found.get(4),
+        rules: row::rules(found.get(5))?,
+        attempt: row::count(found.get(6)),
+        failures: Failures {
+            transient: row::count(found.get(7)),
+            trap: row::count(found.get(8)),
+            timeout: row::count(found.get(9)),
+            memory: row::count(found.get(10)),
+        },
+        attributes: found.get(11),
+        traceparent: found.get(12),
+        created: Timestamp::from_millis(found.get(13)),
+    };
+    let priority: i32 = found.get(14);
+    Ok(((priority.saturating_neg(), found.get(15)), claimed))
+}
+
+pub(super) async fn renew(
+    tx: &Transaction<'_>,
+    leases: &[Lease],
+    until: Timestamp,
+) -> Result<Vec<Renewal>, Error> {
+    let rows: Vec<i64> = leases.iter().map(|lease| lease.row).collect();
+    let tokens: Vec<Uuid> = leases.iter().map(|lease| lease.token).collect();
+    let statement = tx
+        .prepare_cached(
+            "UPDATE delivery d SET lease_until_ms = $3
+             FROM unnest($1::int8[], $2::uuid[]) AS held (seq, token)
+             WHERE d.seq = held.seq AND d.lease_token = held.token AND d.state = 'running'
+             RETURNING d.seq, d.cancel_requested",
+        )
+        .await?;
+    let renewed: HashMap<i64, bool> = tx
+        .query(&statement, &[&rows, &tokens, &until.as_millis()])
+        .await?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    // A row may be asked for twice, under a stale token and the live one.
+    let live = |lease: &Lease| {
+        !leases
+            .iter()
+            .any(|other| other.row == lease.row && other.token > lease.token)
+    };
+    Ok(leases
+        .iter()
+        .map(|lease| match renewed.get(&lease.row) {
+            Some(false) if live(lease) => Renewal::Renewed,
+            Some(true) if live(lease) => Renewal::CancelRequested,
+            _ => Renewal::Lost,
+        })
+        .collect())
+}

@@ -1,0 +1,81 @@
+//! Makes the queue's types of PostgreSQL's columns. What is stored was checked
+//! when it went in: a text that no longer parses means that someone else wrote.
+
+use std::error::Error as StdError;
+
+use tokio_postgres::{
+    Error, Row,
+    types::{FromSql, Type},
+};
+
+use crate::{
+    name::HandlerName,
+    queue::{CommandId, DeliveryId, DeliveryView, Failure, QueueError, State, Timestamp},
+};
+
+/// The columns of [`delivery`], for a table named `d`.
+pub(super) const DELIVERY: &str = "d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt,
+    d.priority, d.run_at_ms, d.ordering_key, d.cancel_requested, d.output, d.finished_ms";
+
+/// The state in a column.
+pub(super) fn state(row: &Row, column: usize) -> Result<State, Error> {
+    row.try_get(column)
+}
+
+impl<'a> FromSql<'a> for State {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(<&str>::from_sql(ty, raw)?.parse::<Self>()?)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        <&str as FromSql>::accepts(ty)
+    }
+}
+
+pub(super) fn count(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+pub(super) fn handler(text: &str) -> Result<HandlerName, QueueError> {
+    HandlerName::parse(text).map_err(foreign)
+}
+
+pub(super) fn rules(text: &str) -> Result<Vec<String>, QueueError> {
+    serde_json::from_str(text).map_err(foreign)
+}
+
+pub(super) fn foreign(error: impl std::error::Error + Send + Sync + 'static) -> QueueError {
+    QueueError::Storage {
+        doing: "read a row that another program changed",
+        source: error.into(),
+    }
+}
+
+/// Reads the columns of [`DELIVERY`] at the front of a row.
+pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
+    Ok(DeliveryView {
+        id: DeliveryId {
+            command: CommandId(row.get(0)),
+            handler: handler(row.get(1))?,
+        },
+        digest: row.get(2),
+        rules: rules(row.get(3))?,
+        state: state(row, 4).map_err(foreign)?,
+        attempt: count(row.get(5)),
+        priority: row.get(6),
+        run_at: Timestamp::from_millis(row.get(7)),
+        ordering_key: row.get(8),
+        cancel_requested: row.get(9),
+        output: row.get(10),
+        finished: row.get::<_, Option<i64>>(11).map(Timestamp::from_millis),
+    })
+}
+
+/// Reads `attempt, at_ms, error` from `first` on.
+pub(super) fn failure(row: &Row, first: usize) -> Result<Failure, QueueError> {
+    Ok(Failure {
+        attempt: count(row.get(first)),
+        at: Timestamp::from_millis(row.get(first + 1)),
+        error: serde_json::from_str(row.get(first + 2)).map_err(foreign)?,
+    })
+}

@@ -1,0 +1,64 @@
+//! Makes the queue's types of SQLite's columns.
+
+use rusqlite::{Error, Row, types::Type};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::{
+    name::HandlerName,
+    queue::{CommandId, DeliveryId, DeliveryView, Failure, State, Timestamp},
+};
+
+/// The columns of [`delivery`], for a table named `d`.
+pub(super) const DELIVERY: &str = "d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt,
+    d.priority, d.run_at_ms, d.ordering_key, d.cancel_requested, d.output, d.finished_ms";
+
+pub(super) fn command_id(row: &Row<'_>, column: usize) -> rusqlite::Result<CommandId> {
+    Ok(CommandId(Uuid::from_bytes(row.get(column)?)))
+}
+
+pub(super) fn handler(row: &Row<'_>, column: usize) -> rusqlite::Result<HandlerName> {
+    parse(row, column, HandlerName::parse)
+}
+
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    parse(row, column, |text| serde_json::from_str(text))
+}
+
+fn parse<T, E: std::error::Error + Send + Sync + 'static>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    parse(text).map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, error.into()))
+}
+
+/// Reads the columns of [`DELIVERY`] at the front of a row.
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
+    Ok(DeliveryView {
+        id: DeliveryId {
+            command: command_id(row, 0)?,
+            handler: handler(row, 1)?,
+        },
+        digest: row.get(2)?,
+        rules: json(row, 3)?,
+        state: parse(row, 4, str::parse::<State>)?,
+        attempt: row.get(5)?,
+        priority: row.get(6)?,
+        run_at: Timestamp::from_millis(row.get(7)?),
+        ordering_key: row.get(8)?,
+        cancel_requested: row.get(9)?,
+        output: row.get(10)?,
+        finished: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
+    })
+}
+
+/// Reads `attempt, at_ms, error`.
+pub(super) fn failure(row: &Row<'_>) -> rusqlite::Result<Failure> {
+    Ok(Failure {
+        attempt: row.get(0)?,
+        at: Timestamp::from_millis(row.get(1)?),
+        error: json(row, 2)?,
+    })
+}

@@ -1,0 +1,246 @@
+//! Owns what the queue shows: commands and deliveries as they are read, the
+//! filters and pages of lists, and the figures for metrics.
+
+use std::time::Duration;
+
+use super::{
+    clock::Timestamp,
+    model::{AttemptError, DeliveryId, State},
+    policy::Status,
+};
+use crate::{command::CommandId, name::HandlerName};
+
+/// A command and all its deliveries.
+#[derive(Clone, Debug)]
+pub struct CommandView {
+    /// Its id.
+    pub id: CommandId,
+    /// The JSON text of its attributes.
+    pub attributes: String,
+    /// The idempotency key it came with.
+    pub idempotency_key: Option<String>,
+    /// The generation of the rules that routed it.
+    pub rules_generation: u64,
+    /// When it was stored.
+    pub created: Timestamp,
+    /// By handler name.
+    pub deliveries: Vec<DeliveryView>,
+}
+
+impl CommandView {
+    /// The command's state, derived from its deliveries: the first of running,
+    /// available, retryable, scheduled, discarded, cancelled that one of them
+    /// is in, else completed.
+    #[must_use]
+    pub fn state(&self) -> State {
+        [
+            State::Running,
+            State::Available,
+            State::Retryable,
+            State::Scheduled,
+            State::Discarded,
+            State::Cancelled,
+        ]
+        .into_iter()
+        .find(|state| {
+            self.deliveries
+                .iter()
+                .any(|delivery| delivery.state == *state)
+        })
+        .unwrap_or(State::Completed)
+    }
+}
+
+/// A delivery.
+#[derive(Clone, Debug)]
+pub struct DeliveryView {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The digest of the handler's plugin when the command was routed.
+    pub digest: String,
+    /// The names of the rules that chose the handler.
+    pub rules: Vec<String>,
+    /// Where it stands.
+    pub state: State,
+    /// How many runs were charged.
+    pub attempt: u32,
+    /// Higher runs first.
+    pub priority: i32,
+    /// The earliest time of its next run.
+    pub run_at: Timestamp,
+    /// What it runs in order with.
+    pub ordering_key: Option<String>,
+    /// Whether a cancellation waits for the run to end.
+    pub cancel_requested: bool,
+    /// The handler's answer: JSON text.
+    pub output: Option<String>,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+}
+
+/// One failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which attempt.
+    pub attempt: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Why.
+    pub error: AttemptError,
+}
+
+/// Everything about one delivery.
+#[derive(Clone, Debug)]
+pub struct DeliveryDetail {
+    /// The delivery.
+    pub delivery: DeliveryView,
+    /// The JSON text of the command's attributes.
+    pub attributes: String,
+    /// Every failed attempt, oldest first.
+    pub failures: Vec<Failure>,
+}
+
+/// Which commands to list. What is not set does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct CommandFilter {
+    /// With a delivery in this state.
+    pub state: Option<State>,
+    /// With a delivery to this handler.
+    pub handler: Option<HandlerName>,
+    /// Stored at or after this time.
+    pub created_from: Option<Timestamp>,
+    /// Stored before this time.
+    pub created_until: Option<Timestamp>,
+}
+
+/// Which deliveries of the dead letter are meant. What is not set does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct DeadFilter {
+    /// Only this one.
+    pub delivery: Option<DeliveryId>,
+    /// To this handler.
+    pub handler: Option<HandlerName>,
+    /// Whose last failure was this.
+    pub status: Option<Status>,
+    /// Which ended at or after this time.
+    pub finished_from: Option<Timestamp>,
+    /// Which ended before this time.
+    pub finished_until: Option<Timestamp>,
+}
+
+/// One delivery in the dead letter.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The delivery.
+    pub delivery: DeliveryView,
+    /// Its last failure.
+    pub last: Option<Failure>,
+    /// Where the next page begins after it.
+    pub(super) row: i64,
+}
+
+/// Where a page of commands begins, and how long it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<C> {
+    /// After this one; none for the first page.
+    pub after: Option<C>,
+    /// At most so many, 1 to [`PAGE_MAX`].
+    pub limit: usize,
+}
+
+/// The longest page: an answer must stay small enough to build in memory.
+pub const PAGE_MAX: usize = 500;
+
+impl<C> Page<C> {
+    /// The first page.
+    #[must_use]
+    pub fn first(limit: usize) -> Self {
+        Self { after: None, limit }
+    }
+
+    pub(super) fn rows(&self) -> i64 {
+        i64::try_from(self.limit.clamp(1, PAGE_MAX)).unwrap_or(1)
+    }
+}
+
+/// Where a page of the dead letter goes on: opaque.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadCursor(pub(super) i64);
+
+impl DeadLetter {
+    /// Where the page after this one begins.
+    #[must_use]
+    pub fn cursor(&self) -> DeadCursor {
+        DeadCursor(self.row)
+    }
+}
+
+impl std::fmt::Display for DeadCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::str::FromStr for DeadCursor {
+    type Err = super::QueueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| super::QueueError::Invalid {
+                field: "cursor",
+                reason: "use the one that the page before named".to_owned(),
+            })
+    }
+}
+
+/// How many deliveries of one handler are in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// The handler.
+    pub handler: HandlerName,
+    /// The state: any but completed and cancelled.
+    pub state: State,
+    /// How many.
+    pub count: u64,
+}
+
+/// What a cancellation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cancellation {
+    /// Deliveries that were called off at once.
+    pub cancelled: u64,
+    /// Deliveries that run and are being interrupted.
+    pub interrupting: u64,
+}
+
+/// What a sweep of the retention removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Finished commands.
+    pub commands: u64,
+    /// Idempotency keys.
+    pub keys: u64,
+}
+
+/// How many old commands one step of a sweep looks at: it keeps the writer
+/// from other work for a few milliseconds.
+pub(super) const SWEEP_STEP: i64 = 500;
+/// How many dead letters one step of a bulk retry or discard changes.
+pub(super) const DEAD_STEP: i64 = 500;
+
+/// What a lost host leaves in the failures of a delivery.
+pub(super) fn host_lost(attempt: u32, lost: u32, max: u32) -> AttemptError {
+    AttemptError {
+        status: Status::HostLost,
+        message: format!(
+            "the host was lost during attempt {attempt}: its lease ran out ({lost} of {max} before the dead letter takes it)"
+        ),
+        logs: Vec::new(),
+    }
+}
+
+/// The wait until `due`, from `now`.
+pub(super) fn until(due: Option<i64>, now: Timestamp) -> Option<Duration> {
+    due.map(|due| Timestamp::from_millis(due).since(now))
+}

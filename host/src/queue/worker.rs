@@ -1,0 +1,380 @@
+//! Owns the way from the store to the handlers: claims as much as there is room
+//! for, runs each delivery on a tracked task, renews the leases, settles. It
+//! never loses a delivery: whatever a run does, it ends in a settlement, and
+//! where none can be stored, the lease runs out and another attempt follows.
+
+mod run;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, Semaphore, broadcast::error::RecvError};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, error, info, warn};
+
+use self::run::{Run, Runs};
+use super::{
+    ClaimRequest, Claimed, CommandId, QueueError, Renewal, RetentionPolicy, RetryPolicy, RunResult,
+    Store,
+};
+use crate::name::HandlerName;
+
+/// Runs deliveries. What the rest of the host gives the queue.
+pub trait Runner: Send + Sync + 'static {
+    /// Runs one delivery to its end. When `cancel` fires, the run is to end
+    /// soon; what it then answers still counts. Dropping the future must
+    /// interrupt it. A panic counts as a trap.
+    fn run<'a>(
+        &'a self,
+        delivery: &'a Claimed,
+        cancel: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = RunResult> + Send + 'a>>;
+
+    /// The handlers that this host can run now; none for all. Deliveries to
+    /// others wait for a host that can.
+    fn handlers(&self) -> Option<Arc<[HandlerName]>> {
+        None
+    }
+
+    /// How a handler's failures are retried.
+    fn retry_policy(&self, handler: &HandlerName) -> RetryPolicy {
+        let _ = handler;
+        RetryPolicy::default()
+    }
+}
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Runs at once on this host.
+    pub concurrency: usize,
+    /// Runs at once of one handler, over all hosts; no limit where it is not named.
+    pub handler_concurrency: HashMap<HandlerName, usize>,
+    /// How long a lease lasts. It is renewed at a third, so two renewals may fail.
+    pub lease: Duration,
+    /// How long to wait for news before looking all the same.
+    pub poll: Duration,
+    /// How long an interrupted run may take to end before it is dropped.
+    pub interrupt_grace: Duration,
+    /// What is kept of finished commands.
+    pub retention: RetentionPolicy,
+    /// How often the retention is applied.
+    pub sweep_every: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            // A run waits for others more than it computes; each holds an instance's memory.
+            concurrency: 64,
+            handler_concurrency: HashMap::new(),
+            lease: Duration::from_secs(30),
+            poll: Duration::from_secs(1),
+            interrupt_grace: Duration::from_secs(5),
+            retention: RetentionPolicy::default(),
+            sweep_every: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A claim this recent, or twice the poll if that is longer, is healthy.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(5);
+/// Deliveries in one claim: it bounds how long a claim holds the store, and how
+/// much a host that dies had in hand without running it.
+const CLAIM_MAX: usize = 256;
+/// The longest wait between tries while the store fails.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// What a drain did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Runs that ended within the grace.
+    pub finished: usize,
+    /// Runs that were interrupted.
+    pub interrupted: usize,
+}
+
+/// A worker at work. [`Worker::drain`] ends it in order; dropping it only stops
+/// the claiming, and what runs goes on.
+pub struct Worker {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    loops: TaskTracker,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("running", &self.running())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What the loops and the runs of one worker share.
+struct Shared {
+    store: Arc<dyn Store>,
+    runner: Arc<dyn Runner>,
+    config: WorkerConfig,
+    limits: Arc<HashMap<HandlerName, usize>>,
+    free: Arc<Semaphore>,
+    runs: Runs,
+    tasks: TaskTracker,
+    freed: Notify,
+    draining: CancellationToken,
+    polled: Mutex<Instant>,
+}
+
+impl Worker {
+    /// Starts to work, on the current runtime.
+    #[must_use]
+    pub fn start(store: Arc<dyn Store>, runner: Arc<dyn Runner>, config: WorkerConfig) -> Self {
+        let shared = Arc::new(Shared {
+            store,
+            runner,
+            limits: Arc::new(config.handler_concurrency.clone()),
+            free: Arc::new(Semaphore::new(config.concurrency)),
+            config,
+            runs: Runs::default(),
+            tasks: TaskTracker::new(),
+            freed: Notify::new(),
+            draining: CancellationToken::new(),
+            polled: Mutex::new(Instant::now()),
+        });
+        let (stop, loops) = (CancellationToken::new(), TaskTracker::new());
+        // Renewals and cancellations go on while a drain waits for the runs.
+        loops.spawn(claim_loop(Arc::clone(&shared), stop.clone()));
+        loops.spawn(sweep_loop(Arc::clone(&shared), stop.clone()));
+        shared
+            .tasks
+            .spawn(renew_loop(Arc::clone(&shared), stop.clone()));
+        shared
+            .tasks
+            .spawn(cancel_loop(Arc::clone(&shared), stop.clone()));
+        Self {
+            shared,
+            stop,
+            loops,
+        }
+    }
+
+    /// How many deliveries run here now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.shared.runs.len()
+    }
+
+    /// Whether it claimed, or looked, within the last seconds.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        let polled = *self
+            .shared
+            .polled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        polled.elapsed() < HEALTHY_WITHIN.max(self.shared.config.poll * 2)
+    }
+
+    /// Stops claiming, waits up to `grace` for what runs, interrupts the rest
+    /// and gives it back without charging the attempt. Answers when all of that
+    /// is stored, or after twice [`WorkerConfig::interrupt_grace`] more: what is
+    /// left then comes back when its lease runs out.
+    pub async fn drain(self, grace: Duration) -> Drained {
+        self.stop.cancel();
+        self.loops.close();
+        self.loops.wait().await;
+        let shared = &self.shared;
+        let running = shared.runs.len();
+        shared.tasks.close();
+        if tokio::time::timeout(grace, shared.tasks.wait())
+            .await
+            .is_ok()
+        {
+            return Drained {
+                finished: running,
+                interrupted: 0,
+            };
+        }
+        let interrupted = shared.runs.len();
+        info!(
+            interrupted,
+            "the grace is over: interrupting what still runs"
+        );
+        shared.draining.cancel();
+        shared.runs.cancel_all();
+        let patience = shared.config.interrupt_grace * 2;
+        if tokio::time::timeout(patience, shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            warn!(
+                left = shared.runs.len(),
+                "could not give back all deliveries: their leases will run out"
+            );
+        }
+        Drained {
+            finished: running - interrupted.min(running),
+            interrupted,
+        }
+    }
+}
+
+async fn claim_loop(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut work = shared.store.signals().work();
+    let mut failures = 0_u32;
+    while !stop.is_cancelled() {
+        // Seen before the claim: news during it wakes the wait below.
+        work.mark_unchanged();
+        let (taken, wait) = match shared.claim().await {
+            Ok((taken, next_due)) => {
+                failures = 0;
+                (
+                    taken,
+                    next_due.map_or(shared.config.poll, |due| due.min(shared.config.poll)),
+                )
+            }
+            Err(error) => {
+                failures += 1;
+                error!(code = error.code(), error = ?error, "could not claim");
+                (0, pause(failures))
+            }
+        };
+        if taken > 0 && shared.free.available_permits() > 0 {
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = shared.freed.notified(), if failures == 0 => {}
+            Ok(()) = work.changed(), if failures == 0 && shared.free.available_permits() > 0 => {}
+            // A delivery that is due this instant may be blocked by a limit: never spin.
+            () = tokio::time::sleep(wait.max(Duration::from_millis(5))) => {}
+        }
+    }
+}
+
+/// The wait after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(50)
+        .saturating_mul(1 << failures.min(8))
+        .min(RETRY_MAX)
+}
+
+impl Shared {
+    /// Claims what there is room for and starts it.
+    async fn claim(self: &Arc<Self>) -> Result<(usize, Option<Duration>), QueueError> {
+        let request = ClaimRequest {
+            max: self.free.available_permits().min(CLAIM_MAX),
+            lease: self.config.lease,
+            handlers: self.runner.handlers(),
+            limits: Arc::clone(&self.limits),
+        };
+        let claims = self.store.claim(request).await?;
+        *self.polled.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let taken = claims.deliveries.len();
+        for claimed in claims.deliveries {
+            // Only this loop takes permits, and it claimed no more than were free.
+            let permit = Arc::clone(&self.free).try_acquire_owned().ok();
+            let run = Run::new(Arc::clone(self), claimed);
+            self.tasks.spawn(async move {
+                let shared = run.perform().await;
+                drop(permit);
+                shared.freed.notify_one();
+            });
+        }
+        Ok((taken, claims.next_due))
+    }
+}
+
+async fn renew_loop(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(shared.config.lease / 3);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    // Goes on during a drain, as long as something runs.
+    while !(stop.is_cancelled() && shared.runs.is_empty()) {
+        tokio::select! {
+            _ = ticks.tick() => shared.renew().await,
+            () = shared.runs.emptied(&stop) => {}
+        }
+    }
+}
+
+impl Shared {
+    async fn renew(&self) {
+        let leases = self.runs.leases();
+        if leases.is_empty() {
+            return;
+        }
+        match self.store.renew(leases.clone(), self.config.lease).await {
+            Ok(renewals) => {
+                for (lease, renewal) in leases.iter().zip(renewals) {
+                    match renewal {
+                        Renewal::Renewed => {}
+                        Renewal::CancelRequested => self.runs.cancel(lease),
+                        Renewal::Lost => {
+                            // A run that ended meanwhile is gone from `runs`: nothing to stop.
+                            if self.runs.cancel_lost(lease) {
+                                warn!(delivery = %lease.delivery, "lost the lease of a running delivery");
+                            }
+                        }
+                    }
+                }
+            }
+            Err(error) => error!(code = error.code(), error = ?error, "could not renew leases"),
+        }
+    }
+}
+
+async fn cancel_loop(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut cancellations = shared.store.signals().cancellations();
+    while !(stop.is_cancelled() && shared.runs.is_empty()) {
+        tokio::select! {
+            news = cancellations.recv() => match news {
+                Ok(command) => shared.cancelled(command),
+                // The next renewal names what was missed.
+                Err(RecvError::Lagged(_)) => debug!("missed cancellations"),
+                Err(RecvError::Closed) => break,
+            },
+            () = shared.runs.emptied(&stop) => {}
+        }
+    }
+}
+
+impl Shared {
+    fn cancelled(&self, command: CommandId) {
+        for lease in self.runs.leases() {
+            if lease.delivery.command == command {
+                self.runs.cancel(&lease);
+            }
+        }
+    }
+}
+
+async fn sweep_loop(shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(shared.config.sweep_every) => {}
+        }
+        let sweep = shared.store.sweep(shared.config.retention.clone());
+        let swept = tokio::select! {
+            () = stop.cancelled() => return,
+            swept = sweep => swept,
+        };
+        match swept {
+            Ok(swept) => debug!(commands = swept.commands, keys = swept.keys, "swept"),
+            Err(error) => {
+                error!(code = error.code(), error = ?error, "could not apply the retention")
+            }
+        }
+    }
+}

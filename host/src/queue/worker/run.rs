@@ -1,0 +1,218 @@
+//! Owns one delivery from its claim to its settlement, and the list of those
+//! that run.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::{Shared, pause};
+use crate::queue::{Claimed, Lease, QueueError, RunResult, Settlement, Status};
+
+/// The deliveries that run on this worker.
+#[derive(Default)]
+pub(super) struct Runs {
+    // By row: a delivery runs at most once here, as its lease is exclusive.
+    running: Mutex<HashMap<i64, (Lease, Stop)>>,
+    ended: Notify,
+}
+
+/// How to stop one run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stop {
+    /// Fires to interrupt it.
+    cancel: CancellationToken,
+    /// Fires when its lease is another's: nothing it gives may be stored.
+    lost: CancellationToken,
+}
+
+impl Runs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, (Lease, Stop)>> {
+        // Every change is one call of the map: a panic leaves it whole.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    pub(super) fn leases(&self) -> Vec<Lease> {
+        self.lock()
+            .values()
+            .map(|(lease, _)| lease.clone())
+            .collect()
+    }
+
+    pub(super) fn cancel(&self, lease: &Lease) {
+        if let Some((held, stop)) = self.lock().get(&lease.row)
+            && held == lease
+        {
+            stop.cancel.cancel();
+        }
+    }
+
+    /// As [`Runs::cancel`], and says whether it still ran.
+    pub(super) fn cancel_lost(&self, lease: &Lease) -> bool {
+        match self.lock().get(&lease.row) {
+            Some((held, stop)) if held == lease => {
+                stop.lost.cancel();
+                stop.cancel.cancel();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn cancel_all(&self) {
+        self.lock()
+            .values()
+            .for_each(|(_, stop)| stop.cancel.cancel());
+    }
+
+    /// Waits until `stop` fired and a run ended since.
+    pub(super) async fn emptied(&self, stop: &CancellationToken) {
+        let ended = self.ended.notified();
+        stop.cancelled().await;
+        if !self.is_empty() {
+            ended.await;
+        }
+    }
+
+    fn add(&self, lease: &Lease, stop: &Stop) {
+        self.lock().insert(lease.row, (lease.clone(), stop.clone()));
+    }
+
+    fn remove(&self, lease: &Lease) {
+        let mut running = self.lock();
+        // After a lost lease the row may be here again, under a newer one.
+        if running
+            .get(&lease.row)
+            .is_some_and(|(held, _)| held == lease)
+        {
+            running.remove(&lease.row);
+        }
+        drop(running);
+        self.ended.notify_waiters();
+    }
+}
+
+/// One run.
+pub(super) struct Run {
+    shared: Arc<Shared>,
+    claimed: Claimed,
+    stop: Stop,
+}
+
+impl Run {
+    /// Takes the delivery up: from here its lease is renewed.
+    pub(super) fn new(shared: Arc<Shared>, claimed: Claimed) -> Self {
+        let stop = Stop::default();
+        shared.runs.add(&claimed.lease, &stop);
+        Self {
+            shared,
+            claimed,
+            stop,
+        }
+    }
+
+    /// Runs it and stores what came of it.
+    pub(super) async fn perform(self) -> Arc<Shared> {
+        let result = self.run().await;
+        let settlement = self.settlement(result);
+        self.settle(settlement).await;
+        self.shared.runs.remove(&self.claimed.lease);
+        self.shared
+    }
+
+    /// What the runner gave; none where it had to be dropped.
+    async fn run(&self) -> Option<RunResult> {
+        let cancel = self.stop.cancel.clone();
+        // The call itself may panic, not only the future it makes.
+        let run = async { self.shared.runner.run(&self.claimed, cancel).await };
+        let mut run = pin!(run);
+        let caught = std::future::poll_fn(|context| {
+            match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
+                Ok(poll) => poll,
+                // The future is never polled again: nothing sees what the panic left.
+                Err(panic) => {
+                    let text = panic
+                        .downcast_ref::<&str>()
+                        .map(|text| (*text).to_owned())
+                        .or_else(|| panic.downcast_ref::<String>().cloned())
+                        .unwrap_or_default();
+                    error!(delivery = %self.claimed.lease.delivery, panic = %text, "the run panicked");
+                    Poll::Ready(RunResult::failed(
+                        Status::Trapped,
+                        format!("the run panicked: {text}"),
+                    ))
+                }
+            }
+        });
+        let overdue = async {
+            self.stop.cancel.cancelled().await;
+            tokio::time::sleep(self.shared.config.interrupt_grace).await;
+        };
+        tokio::select! {
+            result = caught => Some(result),
+            () = overdue => {
+                warn!(delivery = %self.claimed.lease.delivery, "the run did not end when interrupted: dropped");
+                None
+            }
+        }
+    }
+
+    fn settlement(&self, result: Option<RunResult>) -> Settlement {
+        let result = result.unwrap_or_else(|| {
+            RunResult::failed(
+                Status::Cancelled,
+                "the run did not end when it was interrupted",
+            )
+        });
+        // Interrupted by the drain, not by its command: not its fault. Where the
+        // command was cancelled too, the store makes it cancelled.
+        if result.status == Status::Cancelled && self.shared.draining.is_cancelled() {
+            return Settlement::Release;
+        }
+        let handler = &self.claimed.lease.delivery.handler;
+        self.shared
+            .runner
+            .retry_policy(handler)
+            .settle(self.claimed.failures, result)
+    }
+
+    /// Stores it, for as long as it takes: work that is done must not be done
+    /// again because the store was away for a while.
+    async fn settle(&self, settlement: Settlement) {
+        let lease = &self.claimed.lease;
+        let mut failures = 0;
+        while !self.stop.lost.is_cancelled() {
+            match self
+                .shared
+                .store
+                .settle(lease.clone(), settlement.clone())
+                .await
+            {
+                Ok(state) => return debug!(delivery = %lease.delivery, %state, "settled"),
+                Err(error @ (QueueError::LeaseLost(_) | QueueError::Closed)) => {
+                    return warn!(delivery = %lease.delivery, code = error.code(), "the result of a run is not stored: {error}");
+                }
+                Err(error) => {
+                    failures += 1;
+                    error!(delivery = %lease.delivery, code = error.code(), error = ?error, "could not settle; trying again");
+                    tokio::time::sleep(pause(failures)).await;
+                }
+            }
+        }
+    }
+}

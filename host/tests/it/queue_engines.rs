@@ -1,0 +1,291 @@
+//! Owns the set-up of the queue tests: a store of each engine with a clock
+//! that the test moves, a PostgreSQL of their own, commands and claims in short.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use pointsman::{
+    name::HandlerName,
+    queue::{
+        AttemptError, ClaimRequest, Claimed, ManualClock, NewCommand, NewDelivery, Settlement,
+        Status, Store, Timestamp,
+        postgres::{Postgres, PostgresConfig},
+        sqlite::{Sqlite, SqliteConfig},
+    },
+};
+
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+
+/// A store, its clock, and what must live as long as it.
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<ManualClock>,
+    _keep: Keep,
+}
+
+#[expect(dead_code, reason = "held only to be dropped")]
+enum Keep {
+    Folder(tempfile::TempDir),
+    Server(Arc<Server>),
+}
+
+pub(crate) fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)))
+}
+
+/// An SQLite store that takes so many unfinished deliveries.
+pub(crate) async fn sqlite(depth_max: u64) -> Option<Fixture> {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
+    let config = SqliteConfig {
+        depth_max,
+        clock: clock.clone(),
+        ..SqliteConfig::new(folder.path())
+    };
+    let store = Arc::new(Sqlite::open(config).unwrap());
+    Some(Fixture {
+        store,
+        clock,
+        _keep: Keep::Folder(folder),
+    })
+}
+
+/// The same on PostgreSQL; none, and a loud line, where it is not installed.
+pub(crate) async fn postgres(depth_max: u64) -> Option<Fixture> {
+    let (server, clock) = (server()?, clock());
+    let config = PostgresConfig {
+        depth_max,
+        clock: Some(clock.clone()),
+        ..server.config()
+    };
+    let store = Arc::new(Postgres::open(config).await.unwrap());
+    Some(Fixture {
+        store,
+        clock,
+        _keep: Keep::Server(server),
+    })
+}
+
+/// A PostgreSQL server of the tests' own, stopped and removed with its last user.
+pub(crate) struct Server {
+    bin: PathBuf,
+    folder: PathBuf,
+    port: u16,
+}
+
+/// The running server, or a new one.
+pub(crate) fn server() -> Option<Arc<Server>> {
+    static RUNNING: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    let mut running = RUNNING.lock().unwrap();
+    if let Some(server) = running.upgrade() {
+        return Some(server);
+    }
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let Some(bin) = versions.map(|version| version.path().join("bin")).max() else {
+        eprintln!(
+            "SKIPPED: PostgreSQL is not installed (`apt-get install postgresql`): its half of the queue's tests did not run"
+        );
+        return None;
+    };
+    let server = Arc::new(Server::create(bin));
+    *running = Arc::downgrade(&server);
+    Some(server)
+}
+
+impl Server {
+    fn create(bin: PathBuf) -> Self {
+        let made = as_postgres(Path::new("mktemp"), &["-d", "/tmp/pointsman-pg-XXXXXX"]);
+        let folder = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
+        let data = folder.join("data");
+        as_postgres(
+            &bin.join("initdb"),
+            &[
+                "-D",
+                data.to_str().unwrap(),
+                "-A",
+                "trust",
+                "-U",
+                "postgres",
+                "-E",
+                "UTF8",
+            ],
+        );
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let server = Self { bin, folder, port };
+        server.start();
+        server
+    }
+
+    pub(crate) fn start(&self) {
+        let options = format!(
+            "-c listen_addresses=127.0.0.1 -c port={} -k {}",
+            self.port,
+            self.folder.display()
+        );
+        self.control(&[
+            "start",
+            "-w",
+            "-l",
+            self.folder.join("log").to_str().unwrap(),
+            "-o",
+            &options,
+        ]);
+    }
+
+    /// Kills it: no connection is closed in order.
+    pub(crate) fn stop(&self) {
+        self.control(&["stop", "-m", "immediate"]);
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let data = self.folder.join("data");
+        let all: Vec<_> = ["-D", data.to_str().unwrap()]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
+        as_postgres(&self.bin.join("pg_ctl"), &all);
+    }
+
+    /// Settings for a schema of its own.
+    pub(crate) fn config(&self) -> PostgresConfig {
+        static SCHEMAS: AtomicU32 = AtomicU32::new(0);
+        let schema = format!("test_{}", SCHEMAS.fetch_add(1, Ordering::Relaxed));
+        PostgresConfig {
+            schema,
+            connections: 4,
+            ..PostgresConfig::new(format!(
+                "postgres://postgres@127.0.0.1:{}/postgres",
+                self.port
+            ))
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+        as_postgres(Path::new("rm"), &["-rf", self.folder.to_str().unwrap()]);
+    }
+}
+
+/// The server refuses to run as root.
+fn as_postgres(program: &Path, arguments: &[&str]) -> Output {
+    let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    let mut command = if root {
+        Command::new("runuser")
+    } else {
+        Command::new(program)
+    };
+    if root {
+        command.args(["-u", "postgres", "--"]).arg(program);
+    }
+    let output = command
+        .args(arguments)
+        .current_dir("/tmp")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        program.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+pub(crate) fn name(text: &str) -> HandlerName {
+    HandlerName::parse(text).unwrap()
+}
+
+/// A command to these handlers.
+pub(crate) fn command(handlers: &[&str]) -> NewCommand {
+    let delivery = |handler: &&str| NewDelivery {
+        handler: name(handler),
+        digest: "sha256:0".to_owned(),
+        rules: vec!["all".to_owned()],
+    };
+    NewCommand::new(
+        r#"{"requestType":"CreatePolicy"}"#,
+        handlers.iter().map(delivery).collect(),
+    )
+}
+
+pub(crate) fn request(max: usize) -> ClaimRequest {
+    ClaimRequest {
+        max,
+        lease: LEASE,
+        handlers: None,
+        limits: Arc::default(),
+    }
+}
+
+pub(crate) fn error(status: Status, message: &str) -> AttemptError {
+    AttemptError {
+        status,
+        message: message.to_owned(),
+        logs: Vec::new(),
+    }
+}
+
+pub(crate) fn done() -> Settlement {
+    Settlement::Complete {
+        output: Some("{}".to_owned()),
+    }
+}
+
+impl Fixture {
+    pub(crate) async fn add(&self, command: NewCommand) -> pointsman::queue::CommandId {
+        self.store.enqueue(vec![command]).await.unwrap()[0].id
+    }
+
+    pub(crate) async fn claim(&self, max: usize) -> Vec<Claimed> {
+        self.store.claim(request(max)).await.unwrap().deliveries
+    }
+
+    pub(crate) async fn claim_one(&self) -> Claimed {
+        let mut claims = self.claim(1).await;
+        assert_eq!(claims.len(), 1, "nothing to claim");
+        claims.remove(0)
+    }
+}
+
+/// Runs each case on a store of each engine.
+macro_rules! on_both_engines {
+    ($($case:ident $(($depth_max:literal))?),* $(,)?) => {
+        mod sqlite { $($crate::queue_engines::on_both_engines!(@one sqlite $case $($depth_max)?);)* }
+        mod postgres { $($crate::queue_engines::on_both_engines!(@one postgres $case $($depth_max)?);)* }
+    };
+    (@one $engine:ident $case:ident) => { $crate::queue_engines::on_both_engines!(@one $engine $case 1000000); };
+    (@one $engine:ident $case:ident $depth_max:literal) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            if let Some(fixture) = crate::queue_engines::$engine($depth_max).await {
+                super::$case(fixture).await;
+            }
+        }
+    };
+}
+
+pub(crate) use on_both_engines;
+
+pub(crate) async fn state(
+    fixture: &Fixture,
+    id: pointsman::queue::CommandId,
+) -> pointsman::queue::State {
+    fixture.store.get(id).await.unwrap().state()
+}

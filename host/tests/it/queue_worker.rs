@@ -1,0 +1,225 @@
+//! The worker, on SQLite: what it does with runs that fail, panic, hang, and
+//! when it is drained.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use pointsman::{
+    name::HandlerName,
+    queue::{
+        Claimed, DeadFilter, Page, RetryPolicy, RunResult, State, Status, Store,
+        sqlite::{Sqlite, SqliteConfig},
+        wait_for,
+        worker::{Runner, Worker, WorkerConfig},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::queue_engines::command;
+
+/// Does what the handler's name says, and counts.
+#[derive(Default)]
+struct Fake {
+    runs: Mutex<HashMap<(String, String), u32>>,
+}
+
+impl Fake {
+    fn most_runs(&self, handler: &str) -> (usize, u32) {
+        let runs = self.runs.lock().unwrap();
+        let of = runs.iter().filter(|((_, name), _)| name == handler);
+        (
+            of.clone().count(),
+            of.map(|(_, count)| *count).max().unwrap_or(0),
+        )
+    }
+}
+
+impl Runner for Fake {
+    fn run<'a>(
+        &'a self,
+        delivery: &'a Claimed,
+        cancel: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = RunResult> + Send + 'a>> {
+        Box::pin(async move {
+            let id = &delivery.lease.delivery;
+            let key = (id.command.to_string(), id.handler.to_string());
+            *self.runs.lock().unwrap().entry(key).or_default() += 1;
+            match id.handler.as_str() {
+                "fails" => RunResult::failed(Status::Unavailable, "not now"),
+                "panics" => panic!("on purpose"),
+                "waits" => {
+                    cancel.cancelled().await;
+                    RunResult::failed(Status::Cancelled, "interrupted")
+                }
+                "hangs" => std::future::pending().await,
+                _ => RunResult::succeeded(Some("1".to_owned())),
+            }
+        })
+    }
+
+    fn retry_policy(&self, _: &HandlerName) -> RetryPolicy {
+        RetryPolicy {
+            delay_base: Duration::from_millis(1),
+            transient_max: 3,
+            trap_max: 2,
+            ..RetryPolicy::default()
+        }
+    }
+}
+
+struct House {
+    store: Arc<Sqlite>,
+    runner: Arc<Fake>,
+    worker: Worker,
+    _folder: tempfile::TempDir,
+}
+
+fn house() -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Sqlite::open(SqliteConfig::new(folder.path())).unwrap());
+    let runner = Arc::new(Fake::default());
+    let config = WorkerConfig {
+        interrupt_grace: Duration::from_millis(100),
+        poll: Duration::from_millis(50),
+        ..WorkerConfig::default()
+    };
+    let worker = Worker::start(store.clone(), runner.clone(), config);
+    House {
+        store,
+        runner,
+        worker,
+        _folder: folder,
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_three_handlers_one_fails_and_the_others_run_exactly_once() {
+    let house = house();
+    let count = if cfg!(debug_assertions) {
+        1_000
+    } else {
+        10_000
+    };
+    let mut ids = Vec::new();
+    for _ in 0..count / 100 {
+        let batch = (0..100).map(|_| command(&["a", "b", "fails"])).collect();
+        ids.extend(house.store.enqueue(batch).await.unwrap());
+    }
+    for id in ids {
+        let view = wait_for(&*house.store, id.id, PATIENCE, |view| {
+            view.state().is_final()
+        })
+        .await
+        .unwrap();
+        let states: Vec<_> = view
+            .deliveries
+            .iter()
+            .map(|delivery| delivery.state)
+            .collect();
+        assert_eq!(
+            states,
+            [State::Completed, State::Completed, State::Discarded]
+        );
+    }
+    assert_eq!(house.runner.most_runs("a"), (count, 1));
+    assert_eq!(house.runner.most_runs("b"), (count, 1));
+    assert_eq!(house.runner.most_runs("fails"), (count, 3));
+    let dead = house
+        .store
+        .dead(DeadFilter::default(), Page::first(1))
+        .await
+        .unwrap();
+    let detail = house
+        .store
+        .inspect(dead[0].delivery.id.clone())
+        .await
+        .unwrap();
+    assert_eq!(detail.failures.len(), 3);
+    assert!(house.worker.healthy());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_counts_as_a_trap_and_loses_nothing() {
+    let house = house();
+    let id = house
+        .store
+        .enqueue(vec![command(&["panics"])])
+        .await
+        .unwrap()[0]
+        .id;
+    let view = wait_for(&*house.store, id, PATIENCE, |view| view.state().is_final())
+        .await
+        .unwrap();
+    assert_eq!(view.state(), State::Discarded);
+    let detail = house
+        .store
+        .inspect(view.deliveries[0].id.clone())
+        .await
+        .unwrap();
+    let told: Vec<_> = detail
+        .failures
+        .iter()
+        .map(|f| (f.error.status, f.error.message.as_str()))
+        .collect();
+    assert_eq!(told, [(Status::Trapped, "the run panicked: on purpose"); 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelling_interrupts_a_run() {
+    let house = house();
+    let id = house
+        .store
+        .enqueue(vec![command(&["waits", "hangs"])])
+        .await
+        .unwrap()[0]
+        .id;
+    wait_for(&*house.store, id, PATIENCE, |view| {
+        view.deliveries
+            .iter()
+            .all(|delivery| delivery.state == State::Running)
+    })
+    .await
+    .unwrap();
+    house.store.cancel(id).await.unwrap();
+    let view = wait_for(&*house.store, id, PATIENCE, |view| view.state().is_final())
+        .await
+        .unwrap();
+    assert!(
+        view.deliveries
+            .iter()
+            .all(|delivery| delivery.state == State::Cancelled)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_gives_back_what_runs_without_charging_it() {
+    let house = house();
+    let id = house
+        .store
+        .enqueue(vec![command(&["waits", "hangs"])])
+        .await
+        .unwrap()[0]
+        .id;
+    wait_for(&*house.store, id, PATIENCE, |view| {
+        view.deliveries
+            .iter()
+            .all(|delivery| delivery.state == State::Running)
+    })
+    .await
+    .unwrap();
+    let drained = house.worker.drain(Duration::from_millis(20)).await;
+    assert_eq!((drained.finished, drained.interrupted), (0, 2));
+    let view = house.store.get(id).await.unwrap();
+    let left: Vec<_> = view
+        .deliveries
+        .iter()
+        .map(|d| (d.state, d.attempt))
+        .collect();
+    assert_eq!(left, [(State::Available, 0); 2]);
+}
