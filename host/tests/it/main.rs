@@ -10,6 +10,7 @@ mod queue_conformance;
 mod queue_engines;
 mod queue_faults;
 mod queue_host;
+mod queue_kill;
 mod queue_lifecycle;
 mod queue_worker;
 mod reload;
