@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     name::HandlerName,
     plugin::{self, HandlerSettings, LoadError, Plugin, Runtime},
-    rules::{RuleError, RuleFile, RuleSet},
+    rules::{MAX_FILE_BYTES, RuleError, RuleFile, RuleSet},
     snapshot::{PluginFile, Problem, RuleFileState, Severity, Snapshot, Snapshots, Stamp},
 };
 
@@ -266,13 +266,7 @@ impl Reloader {
             }
             let last_good = known.and_then(|known| known.file.clone());
             let display = path.display().to_string();
-            let read = fs::read(&path)
-                .map_err(|cause| {
-                    let message = format!("cannot be read: {cause}");
-                    let hint = "make it readable for the host".to_owned();
-                    RuleError::new(&display, (1, 1), "unreadable", message, Some(hint))
-                })
-                .and_then(|bytes: Vec<u8>| RuleFile::parse(&display, &bytes));
+            let read = read_rules(&path, &display, stamp.len);
             let (file, error) = match read {
                 Ok(file) => (Some(Arc::new(file)), None),
                 Err(error) => (last_good, Some(error)),
@@ -314,6 +308,30 @@ impl Reloader {
             .filter(|finding| finding.code == "unknown-handler")
             .map(|finding| problem(Severity::Warning, finding));
         unruled.chain(unknown).collect()
+    }
+}
+
+fn read_rules(path: &Path, display: &str, len: u64) -> Result<RuleFile, RuleError> {
+    let error = |code, message, hint: &str| {
+        Err(RuleError::new(
+            display,
+            (1, 1),
+            code,
+            message,
+            Some(hint.into()),
+        ))
+    };
+    // Before it is in memory.
+    if len > MAX_FILE_BYTES as u64 {
+        let message = format!("a rule file has at most {MAX_FILE_BYTES} bytes, found {len}");
+        return error("too-large", message, "split it");
+    }
+    match fs::read(path) {
+        Ok(bytes) => RuleFile::parse(display, &bytes),
+        Err(cause) => {
+            let message = format!("cannot be read: {cause}");
+            error("unreadable", message, "make it readable for the host")
+        }
     }
 }
 
