@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod explain;
 mod list;
+mod new;
 mod print;
 mod rules;
 mod run;
@@ -98,6 +99,8 @@ enum Cmd {
     Run(run::Args),
     /// Take commands over HTTP, and changed files while running
     Serve(serve::Args),
+    /// Write the source folder of a new handler
+    New(new::Args),
     /// Build handlers from source and install them
     Build(build::Args),
     /// Show handlers, their rules and what is broken
@@ -108,6 +111,9 @@ enum Cmd {
     Explain(explain::Args),
     /// Compare two versions of the rules
     Rules(rules::Args),
+    /// Print the contract between host and handler
+    #[command(after_help = "Example:\n  pointsman wit > wit/handler.wit")]
+    Wit,
     /// Print the completion script of a shell
     #[command(
         after_help = "Example:\n  pointsman completions bash > /etc/bash_completion.d/pointsman"
@@ -164,7 +170,12 @@ impl Cli {
             .init();
         match &self.command {
             Cmd::Build(args) => return build::run(args, &config.plugins),
+            Cmd::New(args) => return new::run(args),
             Cmd::Rules(args) => return rules::run(args),
+            Cmd::Wit => {
+                print!("{}", crate::new::CONTRACT);
+                return Ok(Exit::Succeeded);
+            }
             _ => {}
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -177,7 +188,11 @@ impl Cli {
                 Cmd::List(args) => list::run(&args, config).await,
                 Cmd::Check(args) => check::run(&args, config).await,
                 Cmd::Explain(args) => explain::run(&args, config).await,
-                Cmd::Build(_) | Cmd::Rules(_) | Cmd::Completions { .. } => {
+                Cmd::New(_)
+                | Cmd::Build(_)
+                | Cmd::Rules(_)
+                | Cmd::Wit
+                | Cmd::Completions { .. } => {
                     unreachable!("answered above")
                 }
             }

@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["dispatcher", "reload"],
     &["snapshot"],
     &["rules", "plugin"],
+    &["new"],
     &["build"],
     &["command", "outcome", "config", "shutdown"],
     &["name"],

@@ -38,9 +38,11 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
             "default-create-policy",
             "notify-underwriter",
         ] {
-            let built = pointsman::build::build(&root().join("plugins").join(shipped), &say);
+            let source = root().join("plugins").join(shipped);
+            let built = pointsman::build::build(&source, &Default::default(), &say);
             let built = built.unwrap_or_else(|error| panic!("{error}"));
-            pointsman::build::install(&built, &built_folder()).unwrap();
+            pointsman::build::install(&built.component, &built_folder(), &built.about.name)
+                .unwrap();
         }
         let status = Command::new(env!("CARGO"))
             .current_dir(root())
