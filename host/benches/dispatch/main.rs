@@ -145,13 +145,14 @@ fn dispatch(probe: &[u8]) {
     let command = Command::parse(&text).expect("a command");
     let snapshot = app.snapshot();
     let plugin = &snapshot.plugins["probe-p0"];
+    let cancel = CancellationToken::new();
     let alone = async || {
         let call = Call {
             attempt: 1,
-            delivery_id: String::new(),
+            delivery_id: "",
             started: Instant::now(),
             on_line: None,
-            cancel: CancellationToken::new(),
+            cancel: &cancel,
         };
         assert!(plugin.call(&command, call).await.result.is_ok());
     };
