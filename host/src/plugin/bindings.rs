@@ -12,6 +12,8 @@ mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "handler",
+        // The command is lent to its handlers: each call copies it once, into the guest.
+        ownership: Borrowing { duplicate_if_necessary: false },
         imports: {
             "pointsman:handler/clock.sleep": async,
             "pointsman:handler/random": trappable,

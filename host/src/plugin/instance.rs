@@ -2,6 +2,7 @@
 //! both, and the [`Outcome`] that every possible end becomes.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,17 +23,17 @@ use crate::{
 };
 
 /// What the host says to a handler, besides the command.
-pub struct Call {
+pub struct Call<'a> {
     /// Which try this is: 1 on the first.
     pub attempt: u32,
     /// Stable across retries.
-    pub delivery_id: String,
+    pub delivery_id: &'a str,
     /// When the command began: log lines count from there.
     pub started: Instant,
     /// Sees each log line as it is written.
     pub on_line: Option<OnLine>,
     /// Ends the call as cancelled.
-    pub cancel: CancellationToken,
+    pub cancel: &'a CancellationToken,
 }
 
 /// Ends a call in the epoch callback.
@@ -46,7 +47,7 @@ type Answer = wasmtime::Result<Result<Option<String>, bindings::Failure>>;
 impl Plugin {
     /// Handles one command in a fresh instance. Dropping the future frees the
     /// instance, at the latest when the guest reaches its next tick.
-    pub async fn call(&self, command: &Command, call: Call) -> Outcome {
+    pub async fn call(&self, command: &Command, call: Call<'_>) -> Outcome {
         let Ok(_permit) = self.instances.try_acquire() else {
             return Outcome::not_run(self.failure(
                 Status::Busy,
@@ -64,14 +65,16 @@ impl Plugin {
             cpu: CpuMeter::new(began, limits.cpu_max()),
             memory: MemoryUse::default(),
         });
+        let id = command.id.text();
         let command = bindings::Command {
-            id: command.id.to_string(),
-            attributes: command.attributes().to_owned(),
+            id: &id,
+            attributes: command.attributes(),
             attempt: call.attempt,
             delivery_id: call.delivery_id,
-            traceparent: command.traceparent.as_deref().map(str::to_owned),
+            traceparent: command.traceparent.as_deref(),
         };
-        let running = shared.cpu.measure(self.run(&shared, &command));
+        let running = pin!(self.run(&shared, command));
+        let running = shared.cpu.measure(running);
         let running = call.cancel.run_until_cancelled(running);
         let result = match tokio::time::timeout(limits.timeout(), running).await {
             Ok(None) => Err(self.failure(Status::Cancelled, "cancelled".into(), None)),
@@ -95,7 +98,7 @@ impl Plugin {
         }
     }
 
-    async fn run(&self, shared: &Arc<Shared>, command: &bindings::Command) -> Answer {
+    async fn run(&self, shared: &Arc<Shared>, command: bindings::Command<'_>) -> Answer {
         let state = State::new(Arc::clone(shared), Arc::clone(&self.settings));
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
