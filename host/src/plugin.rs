@@ -2,11 +2,13 @@
 //! ready to be called. The only part of the house that knows wasmtime.
 //!
 //! `loader` makes a plugin from a file, `instance` calls it, `limits`, `logs`
-//! and `state` are what a call carries, `bindings` is the contract and `engine`
-//! what all plugins share.
+//! and `state` are what a call carries, `settings` is what the operator says of
+//! it and `grants` what that lets it do, `bindings` is the contract and
+//! `engine` what all plugins share.
 
 mod bindings;
 mod engine;
+mod grants;
 mod instance;
 mod limits;
 mod loader;
@@ -19,10 +21,11 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 pub use engine::Runtime;
+pub use grants::{Grants, HttpPattern, PatternError};
 pub use instance::Call;
 pub use loader::{LoadError, load};
 pub use logs::OnLine;
-pub use settings::HandlerSettings;
+pub use settings::{Folder, HandlerSettings, HttpGrant, SecretSource};
 
 use crate::name::HandlerName;
 
@@ -40,6 +43,8 @@ pub struct Plugin {
     pub size_bytes: u64,
     /// What the operator says of it.
     pub settings: Arc<HandlerSettings>,
+    /// What the settings granted it when it was loaded.
+    pub grants: Arc<Grants>,
     pre: bindings::HandlerPre<state::State>,
     // As many permits as `settings.limits.instances_max`.
     instances: Semaphore,

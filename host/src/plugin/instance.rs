@@ -12,7 +12,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBackt
 
 use super::{
     Plugin, bindings,
-    limits::{CpuMeter, MemoryUse},
+    grants::FolderGone,
     logs::{LogSink, OnLine},
     state::{Shared, State},
 };
@@ -59,11 +59,8 @@ impl Plugin {
         };
         let limits = &self.settings.limits;
         let began = Instant::now();
-        let shared = Arc::new(Shared {
-            logs: LogSink::new(call.started, limits, call.on_line),
-            cpu: CpuMeter::new(began, limits.cpu_max()),
-            memory: MemoryUse::default(),
-        });
+        let logs = LogSink::new(call.started, limits, call.on_line);
+        let shared = Arc::new(Shared::new(began, limits, logs));
         let command = bindings::Command {
             id: command.id.to_string(),
             attributes: command.attributes().to_owned(),
@@ -84,6 +81,7 @@ impl Plugin {
                 Some("limits.timeout_ms"),
             )),
         };
+        let result = result.map_err(|failure| self.denied(failure, &shared));
         Outcome {
             result,
             logs: shared.logs.take(),
@@ -96,7 +94,11 @@ impl Plugin {
     }
 
     async fn run(&self, shared: &Arc<Shared>, command: &bindings::Command) -> Answer {
-        let state = State::new(Arc::clone(shared), Arc::clone(&self.settings));
+        let state = State::new(
+            Arc::clone(shared),
+            Arc::clone(&self.settings),
+            Arc::clone(&self.grants),
+        )?;
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
@@ -155,6 +157,9 @@ impl Plugin {
                 Some("host.instances_max"),
             );
         }
+        if let Some(gone) = error.downcast_ref::<FolderGone>() {
+            return self.failure(Status::Unavailable, gone.to_string(), None);
+        }
         let mut failure = if shared.memory.refused() {
             self.failure(
                 Status::OutOfMemory,
@@ -178,6 +183,29 @@ impl Plugin {
             failure.backtrace = frames(backtrace);
         }
         failure
+    }
+
+    /// A handler that gives up after a denied use does so for that reason: what
+    /// it says itself follows. Limits and cancellation have reasons of their own.
+    fn denied(&self, failure: Failure, shared: &Shared) -> Failure {
+        let gave_up = matches!(
+            failure.code,
+            Status::Rejected | Status::Unavailable | Status::Trapped
+        );
+        match shared.denied().filter(|_| gave_up) {
+            None => failure,
+            Some(denial) => Failure {
+                code: Status::Denied,
+                message: format!(
+                    "`{}`: {}; then it ended as {}: {}",
+                    self.name,
+                    denial.message,
+                    failure.code.as_str(),
+                    failure.message
+                ),
+                ..failure
+            },
+        }
     }
 
     /// A failure that names the handler and, for a limit, the key that sets it.

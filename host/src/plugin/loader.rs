@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, types::ComponentItem};
 
-use super::{Plugin, Runtime, bindings, settings::HandlerSettings};
+use super::{Grants, Plugin, Runtime, bindings, settings::HandlerSettings};
 use crate::name::{HandlerName, nearest};
 
 /// Why a file is no plugin.
@@ -49,6 +49,7 @@ pub fn load(
     bytes: &[u8],
     digest: Arc<str>,
     settings: Arc<HandlerSettings>,
+    grants: Arc<Grants>,
 ) -> Result<Plugin, LoadError> {
     let error = |reason: String, hint: String| LoadError::new(path, reason, hint);
     check_header(bytes).map_err(|(reason, hint)| error(reason, hint))?;
@@ -84,6 +85,7 @@ pub fn load(
         size_bytes: bytes.len() as u64,
         instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
         settings,
+        grants,
         pre,
     })
 }

@@ -4,6 +4,7 @@ mod architecture;
 mod cli;
 mod contract;
 mod dispatch;
+mod grants;
 mod host;
 mod http;
 mod reload;
