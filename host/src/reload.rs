@@ -193,7 +193,7 @@ impl Reloader {
             ));
         }
         let settings = match settings_stamp {
-            None => HandlerSettings::new(self.config.limits.clone()),
+            None => HandlerSettings::new(&self.config),
             Some(_) => {
                 let text = fs::read_to_string(settings_path).map_err(|cause| {
                     LoadError::new(
@@ -202,14 +202,12 @@ impl Reloader {
                         "make it readable, or remove it",
                     )
                 })?;
-                HandlerSettings::parse(settings_path, &text, &self.config.limits).map_err(
-                    |cause| {
-                        error(
-                            format!("its settings are wrong: {cause}"),
-                            "mend the settings: the handler keeps the last good ones",
-                        )
-                    },
-                )?
+                HandlerSettings::parse(settings_path, &text, &self.config).map_err(|cause| {
+                    error(
+                        format!("its settings are wrong: {cause}"),
+                        "mend the settings: the handler keeps the last good ones",
+                    )
+                })?
             }
         };
         let grants = Grants::read(name.clone(), &settings, settings_path)?;

@@ -20,12 +20,9 @@ mod generated {
     });
 }
 
-use generated::{
-    Handler,
-    pointsman::handler::{clock, config, log, random, types},
-};
+use generated::pointsman::handler::{clock, config, log, random, types};
 pub(super) use generated::{
-    HandlerPre, exports::pointsman::handler::command_handler::Failure,
+    Handler, HandlerPre, exports::pointsman::handler::command_handler::Failure,
     pointsman::handler::types::Command,
 };
 

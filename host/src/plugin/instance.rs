@@ -1,4 +1,4 @@
-//! Owns one call: a fresh store, an instance in it, the handler's limits around
+//! Owns one call: a store, an instance in it, the handler's limits around
 //! both, and the [`Outcome`] that every possible end becomes.
 
 use std::{
@@ -13,6 +13,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBackt
 use super::{
     Plugin, bindings,
     grants::FolderGone,
+    idle::Live,
     logs::{LogSink, OnLine},
     state::{Shared, State},
 };
@@ -40,13 +41,26 @@ pub struct Call {
 #[error("the CPU limit is used up")]
 struct CpuExceeded;
 
-/// What the guest itself said, or how running it failed.
-type Answer = wasmtime::Result<Result<Option<String>, bindings::Failure>>;
+/// What the guest itself said, with its instance if that may serve another
+/// call, or how running it failed.
+type Answer = wasmtime::Result<(Result<Option<String>, bindings::Failure>, Option<Live>)>;
 
 impl Plugin {
-    /// Handles one command in a fresh instance. Dropping the future frees the
+    /// Handles one command in a fresh instance, or in one that waited for it
+    /// where the settings say `reuse`. Dropping the future frees the
     /// instance, at the latest when the guest reaches its next tick.
     pub async fn call(&self, command: &Command, call: Call) -> Outcome {
+        let pass = match self.breaker.admit(Instant::now()) {
+            Ok(pass) => pass,
+            Err(left) => {
+                let reason = "failed too often of late and is left alone for a while";
+                let key = Some("breaker.cooldown_ms");
+                return Outcome::not_run(Failure {
+                    retry_after: Some(left),
+                    ..self.failure(Status::Quarantined, reason.into(), key)
+                });
+            }
+        };
         let Ok(_permit) = self.instances.try_acquire() else {
             return Outcome::not_run(self.failure(
                 Status::Busy,
@@ -70,10 +84,13 @@ impl Plugin {
         };
         let running = shared.cpu.measure(self.run(&shared, &command));
         let running = call.cancel.run_until_cancelled(running);
+        let mut live = None;
         let result = match tokio::time::timeout(limits.timeout(), running).await {
             Ok(None) => Err(self.failure(Status::Cancelled, "cancelled".into(), None)),
-            Ok(Some(Ok(Ok(answer)))) => self.output(answer),
-            Ok(Some(Ok(Err(failure)))) => Err(said(failure)),
+            Ok(Some(Ok((answer, instance)))) => {
+                live = instance;
+                answer.map_or_else(|failure| Err(said(failure)), |answer| self.output(answer))
+            }
             Ok(Some(Err(error))) => Err(self.failed(&error, &shared)),
             Err(_) => Err(self.failure(
                 Status::TimedOut,
@@ -82,7 +99,7 @@ impl Plugin {
             )),
         };
         let result = result.map_err(|failure| self.denied(failure, &shared));
-        Outcome {
+        let outcome = Outcome {
             result,
             logs: shared.logs.take(),
             spent: Spent {
@@ -90,10 +107,40 @@ impl Plugin {
                 cpu: shared.cpu.spent(),
                 memory_peak_bytes: shared.memory.peak_bytes(),
             },
+        };
+        let status = outcome.status();
+        let sound = matches!(
+            status,
+            Status::Succeeded | Status::Rejected | Status::Unavailable
+        );
+        if let Some(live) = live.filter(|_| sound) {
+            self.idle.keep(live);
         }
+        pass.finish(status, Instant::now());
+        outcome
     }
 
+    /// Runs one command, and hands back the instance if it may serve another.
     async fn run(&self, shared: &Arc<Shared>, command: &bindings::Command) -> Answer {
+        let mut live = match self.idle.take(Instant::now()) {
+            Some(live) => live,
+            None => self.start(shared).await?,
+        };
+        live.store.data_mut().begin(shared);
+        live.store.set_epoch_deadline(1);
+        let answer = live
+            .handler
+            .pointsman_handler_command_handler()
+            .call_handle(&mut live.store, command)
+            .await?;
+        live.calls += 1;
+        live.store.data().end();
+        // Dropped here where it is not kept, so that its end counts as CPU time.
+        let live = self.idle.may_keep(&live, Instant::now()).then_some(live);
+        Ok((answer, live))
+    }
+
+    async fn start(&self, shared: &Arc<Shared>) -> wasmtime::Result<Live> {
         let state = State::new(
             Arc::clone(shared),
             Arc::clone(&self.settings),
@@ -111,11 +158,8 @@ impl Plugin {
                 Box::pin(tokio::task::yield_now()),
             ))
         });
-        let instance = self.pre.instantiate_async(&mut store).await?;
-        instance
-            .pointsman_handler_command_handler()
-            .call_handle(&mut store, command)
-            .await
+        let handler = self.pre.instantiate_async(&mut store).await?;
+        Ok(Live::new(store, handler))
     }
 
     fn output(&self, answer: Option<String>) -> Result<Option<Box<RawValue>>, Failure> {

@@ -9,7 +9,9 @@ use std::{
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, types::ComponentItem};
 
-use super::{Grants, Plugin, Runtime, bindings, settings::HandlerSettings};
+use super::{
+    Grants, Plugin, Runtime, bindings, breaker::Breaker, idle::Idle, settings::HandlerSettings,
+};
 use crate::name::{HandlerName, nearest};
 
 /// Why a file is no plugin.
@@ -84,6 +86,8 @@ pub fn load(
         digest,
         size_bytes: bytes.len() as u64,
         instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
+        breaker: Breaker::new(settings.breaker.clone()),
+        idle: Idle::new(settings.instances.clone(), Arc::clone(&runtime.idle)),
         settings,
         grants,
         pre,

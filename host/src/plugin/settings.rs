@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::grants::HttpPattern;
-use crate::config::{self, ConfigError, HandlerLimits};
+use crate::config::{self, BreakerConfig, Config, ConfigError, HandlerLimits};
 
 /// The settings of one handler.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,10 @@ use crate::config::{self, ConfigError, HandlerLimits};
 pub struct HandlerSettings {
     /// What one call may use.
     pub limits: HandlerLimits,
+    /// When it is left alone.
+    pub breaker: BreakerConfig,
+    /// Whether its instances serve more than one call.
+    pub instances: InstanceSettings,
     /// What the handler reads with the contract's `config.get`.
     pub config: BTreeMap<String, String>,
     /// What it reads in the same way, and what is never printed: where each
@@ -30,6 +34,41 @@ pub struct HandlerSettings {
     pub folders: Vec<Folder>,
     /// Where it may send HTTP requests.
     pub http: HttpGrant,
+}
+
+/// Whether an instance serves more than one call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceSettings {
+    /// Whether one is kept after its call.
+    pub mode: InstanceMode,
+    /// Calls of one instance.
+    pub calls_max: u64,
+    /// Seconds from its start to the beginning of its last call.
+    pub seconds_max: u64,
+}
+
+/// Whether an instance is kept after its call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceMode {
+    /// Each call has one of its own: nothing in memory outlives the call.
+    #[default]
+    Fresh,
+    /// A call may get one that served others, with what they left in its
+    /// memory. For handlers that are trusted, or slow to start.
+    Reuse,
+}
+
+impl Default for InstanceSettings {
+    fn default() -> Self {
+        Self {
+            mode: InstanceMode::Fresh,
+            // A leak of 1 KiB a call stays below 1 MiB.
+            calls_max: 1_000,
+            seconds_max: 300,
+        }
+    }
 }
 
 /// Where the value of a secret comes from.
@@ -70,25 +109,27 @@ const FREE_SECTIONS: [&str; 3] = ["config", "secrets", "env"];
 impl HandlerSettings {
     /// The settings of a handler without a file.
     #[must_use]
-    pub fn new(limits: HandlerLimits) -> Self {
+    pub fn new(config: &Config) -> Self {
         Self {
-            limits,
+            limits: config.limits.clone(),
+            breaker: config.breaker.clone(),
             ..Self::default()
         }
     }
 
-    /// Lays the TOML in `text`, from the file `origin`, over the host's default `limits`.
+    /// Lays the TOML in `text`, from the file `origin`, over the defaults of the host.
     ///
     /// # Errors
     /// [`ConfigError`], which names the file and the key.
-    pub fn parse(origin: &Path, text: &str, limits: &HandlerLimits) -> Result<Self, ConfigError> {
+    pub fn parse(origin: &Path, text: &str, config: &Config) -> Result<Self, ConfigError> {
         let origin = origin.display().to_string();
-        let mut merged = config::table_of(&Self::new(limits.clone()));
+        let mut merged = config::table_of(&Self::new(config));
         let mut given: Table = config::parse(&origin, text)?;
         let free = FREE_SECTIONS.map(|section| given.remove_entry(section));
         config::merge(&mut merged, given, &origin, "")?;
         for (section, value) in free.into_iter().flatten() {
             let value = if section == "secrets" {
+                check_secrets(&value, &origin)?;
                 value
             } else {
                 strings(value)
@@ -149,6 +190,28 @@ impl HandlerSettings {
     }
 }
 
+/// Refuses a secret that is written down, without repeating it.
+fn check_secrets(secrets: &Value, origin: &str) -> Result<(), ConfigError> {
+    let secrets = secrets.as_table().into_iter().flatten();
+    for (key, value) in secrets {
+        let is_source = |table: &Table| {
+            let known = |(key, value): (&String, &Value)| {
+                ["env", "file"].contains(&key.as_str()) && value.is_str()
+            };
+            table.len() == 1 && table.iter().all(known)
+        };
+        if !value.as_table().is_some_and(is_source) {
+            return Err(ConfigError::WrongValue {
+                origin: origin.into(),
+                key: format!("secrets.{key}"),
+                found: "no source".into(),
+                expected: "{ env = \"NAME\" } or { file = \"path\" }: the value itself stays out of this file".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// A number or a boolean is handed over as its text: handlers read strings.
 fn strings(value: Value) -> Value {
     let Value::Table(table) = value else {
@@ -173,7 +236,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<HandlerSettings, ConfigError> {
-        HandlerSettings::parse(Path::new("a.toml"), text, &HandlerLimits::default())
+        HandlerSettings::parse(Path::new("a.toml"), text, &Config::default())
     }
 
     #[test]
@@ -216,11 +279,15 @@ mod tests {
         );
         check(
             "[secrets]\ntoken = \"plain\"",
-            expect!["a.toml: unknown variant `plain`, expected `env` or `file` in `secrets.token`"],
+            expect![[
+                r#"a.toml: `secrets.token` is no source, expected { env = "NAME" } or { file = "path" }: the value itself stays out of this file"#
+            ]],
         );
         check(
             "[secrets]\ntoken = { vault = \"x\" }",
-            expect!["a.toml: unknown variant `vault`, expected `env` or `file` in `secrets.token`"],
+            expect![[
+                r#"a.toml: `secrets.token` is no source, expected { env = "NAME" } or { file = "path" }: the value itself stays out of this file"#
+            ]],
         );
         check(
             "[http]\nallow = [\"GET example.com\"]",

@@ -93,12 +93,18 @@ struct Wasi {
     streams: [Arc<LogStream>; 2],
 }
 
-impl Drop for Wasi {
-    fn drop(&mut self) {
-        // Not left to the streams: a task of WASI may hold one a little longer.
+impl Wasi {
+    fn end_lines(&self) {
         for stream in &self.streams {
             stream.line().end(stream.level);
         }
+    }
+}
+
+impl Drop for Wasi {
+    fn drop(&mut self) {
+        // Not left to the streams: a task of WASI may hold one a little longer.
+        self.end_lines();
     }
 }
 
@@ -126,6 +132,25 @@ impl State {
             state.wasi = Some(state.make_wasi(ctx));
         }
         Ok(state)
+    }
+
+    /// Serves the call `shared` from now on.
+    pub(super) fn begin(&mut self, shared: &Arc<Shared>) {
+        self.shared = Arc::clone(shared);
+        self.limiter.begin(Arc::clone(shared));
+        if let Some(wasi) = &mut self.wasi {
+            wasi.outgoing.shared = Arc::clone(shared);
+            for stream in &wasi.streams {
+                stream.line().shared = Arc::clone(shared);
+            }
+        }
+    }
+
+    /// Leaves nothing unsaid of the call that ended.
+    pub(super) fn end(&self) {
+        if let Some(wasi) = &self.wasi {
+            wasi.end_lines();
+        }
     }
 
     fn make_wasi(&self, mut ctx: WasiCtxBuilder) -> Box<Wasi> {

@@ -7,5 +7,6 @@ mod dispatch;
 mod grants;
 mod host;
 mod http;
+mod instances;
 mod reload;
 mod rules;
