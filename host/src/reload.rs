@@ -20,7 +20,7 @@ pub use watcher::watch;
 use crate::{
     config::Config,
     name::HandlerName,
-    plugin::{self, HandlerSettings, LoadError, Plugin, Runtime},
+    plugin::{self, Grants, HandlerSettings, LoadError, Plugin, Runtime},
     rules::{MAX_FILE_BYTES, RuleError, RuleFile, RuleSet},
     snapshot::{PluginFile, Problem, RuleFileState, Severity, Snapshot, Snapshots, Stamp},
 };
@@ -193,7 +193,7 @@ impl Reloader {
             ));
         }
         let settings = match settings_stamp {
-            None => HandlerSettings::new(self.config.limits.clone()),
+            None => HandlerSettings::new(&self.config),
             Some(_) => {
                 let text = fs::read_to_string(settings_path).map_err(|cause| {
                     LoadError::new(
@@ -202,16 +202,15 @@ impl Reloader {
                         "make it readable, or remove it",
                     )
                 })?;
-                HandlerSettings::parse(settings_path, &text, &self.config.limits).map_err(
-                    |cause| {
-                        error(
-                            format!("its settings are wrong: {cause}"),
-                            "mend the settings: the handler keeps the last good ones",
-                        )
-                    },
-                )?
+                HandlerSettings::parse(settings_path, &text, &self.config).map_err(|cause| {
+                    error(
+                        format!("its settings are wrong: {cause}"),
+                        "mend the settings: the handler keeps the last good ones",
+                    )
+                })?
             }
         };
+        let grants = Grants::read(name.clone(), &settings, settings_path)?;
         let unreadable = |cause: io::Error| {
             error(
                 format!("cannot be read: {cause}"),
@@ -220,9 +219,9 @@ impl Reloader {
         };
         let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
         let digest: Arc<str> = hex(&Sha256::digest(&bytes)).into();
-        if let Some(last_good) =
-            last_good.filter(|last| last.digest == digest && *last.settings == settings)
-        {
+        if let Some(last_good) = last_good.filter(|last| {
+            last.digest == digest && *last.settings == settings && last.grants.same_as(&grants)
+        }) {
             return Ok(Arc::clone(last_good));
         }
         let _job = Arc::clone(&self.compile_jobs)
@@ -231,7 +230,8 @@ impl Reloader {
             .expect("never closed");
         let (runtime, path) = (self.runtime.clone(), path.to_owned());
         let compiled = tokio::task::spawn_blocking(move || {
-            plugin::load(&runtime, name, &path, &bytes, digest, Arc::new(settings)).map(Arc::new)
+            let (settings, grants) = (Arc::new(settings), Arc::new(grants));
+            plugin::load(&runtime, name, &path, &bytes, digest, settings, grants).map(Arc::new)
         });
         compiled.await.unwrap_or_else(|panic| {
             Err(error(

@@ -117,6 +117,12 @@ impl MemoryLimiter {
         }
     }
 
+    /// Counts for another call from now on; the memory is what it was.
+    pub(super) fn begin(&mut self, shared: std::sync::Arc<super::state::Shared>) {
+        shared.memory.peak.store(self.used as u64, Relaxed);
+        self.memory_use = shared;
+    }
+
     fn grow(&mut self, bytes: usize) -> bool {
         let memory_use = &self.memory_use.memory;
         let used = self.used.saturating_add(bytes);

@@ -9,7 +9,9 @@ use std::{
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, types::ComponentItem};
 
-use super::{Plugin, Runtime, bindings, settings::HandlerSettings};
+use super::{
+    Grants, Plugin, Runtime, bindings, breaker::Breaker, idle::Idle, settings::HandlerSettings,
+};
 use crate::name::{HandlerName, nearest};
 
 /// Why a file is no plugin.
@@ -49,6 +51,7 @@ pub fn load(
     bytes: &[u8],
     digest: Arc<str>,
     settings: Arc<HandlerSettings>,
+    grants: Arc<Grants>,
 ) -> Result<Plugin, LoadError> {
     let error = |reason: String, hint: String| LoadError::new(path, reason, hint);
     check_header(bytes).map_err(|(reason, hint)| error(reason, hint))?;
@@ -83,7 +86,10 @@ pub fn load(
         digest,
         size_bytes: bytes.len() as u64,
         instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
+        breaker: Breaker::new(settings.breaker.clone()),
+        idle: Idle::new(settings.instances.clone(), Arc::clone(&runtime.idle)),
         settings,
+        grants,
         pre,
     })
 }

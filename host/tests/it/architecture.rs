@@ -21,6 +21,7 @@ const FLOORS: &[&[&str]] = &[
 const ROOMS: &[(&str, &[&str])] = &[
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
+    ("wasmtime_wasi_http", &["plugin"]),
     ("axum", &["http"]),
     ("clap", &["cli"]),
     ("notify", &["reload"]),

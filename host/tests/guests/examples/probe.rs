@@ -1,7 +1,11 @@
 //! Does what the command's `do` says, well or badly: one guest for every way
 //! in which a call can end.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use pointsman_sdk::{
     Command, Failure, Handler, Level, Value, config, export, info, json, log, now_ms, random_bytes,
@@ -9,6 +13,9 @@ use pointsman_sdk::{
 };
 
 struct Probe;
+
+/// The `count` calls of this instance.
+static CALLS: AtomicU64 = AtomicU64::new(0);
 
 impl Handler for Probe {
     fn handle(command: Command) -> Result<Option<Value>, Failure> {
@@ -44,6 +51,7 @@ impl Handler for Probe {
                 (0..amount).for_each(|_| sleep(Duration::from_millis(1)));
                 Ok(None)
             }
+            "count" => Ok(Some(json!(CALLS.fetch_add(1, Relaxed) + 1))),
             "compute" => Ok(Some(json!(compute(amount)))),
             "loop" => loop {
                 black_box(());
