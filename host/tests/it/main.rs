@@ -2,9 +2,12 @@
 
 mod architecture;
 mod cli;
+mod components;
 mod contract;
 mod dispatch;
 mod host;
 mod http;
 mod reload;
+mod reload_stress;
 mod rules;
+mod sandbox;
