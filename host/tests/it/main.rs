@@ -5,6 +5,7 @@ mod cli;
 mod components;
 mod contract;
 mod dispatch;
+mod fuzzed_plugins;
 mod host;
 mod http;
 mod reload;

@@ -49,7 +49,15 @@ async fn host() -> (Folders, Arc<App>) {
 
 async fn watching(folders: &Folders) -> Arc<App> {
     let app = Arc::new(folders.start().await);
-    app.watch(|_| {});
+    app.watch(|reload| {
+        eprintln!(
+            "{:?} {} {:?} {}",
+            reload.duration,
+            reload.changed.len(),
+            reload.problems.first(),
+            reload.unread
+        )
+    });
     app
 }
 
@@ -176,11 +184,11 @@ async fn two_hundred_files_at_once_are_taken_up() {
     let (folders, app) = host().await;
     let bytes = version(1);
     for number in 0..200 {
-        folders.plugin(&format!("copy-{number}"), &bytes);
+        folders.plugin(&format!("copy{number}"), &bytes);
     }
     until("all are loaded", || app.snapshot().plugins.len() == 201).await;
     for number in 0..200 {
-        folders.remove(&format!("plugins/copy-{number}.wasm"));
+        folders.remove(&format!("plugins/copy{number}.wasm"));
     }
     until("all are gone", || app.snapshot().plugins.len() == 1).await;
     assert_eq!(answer(&app).await, "0");
