@@ -190,10 +190,10 @@ async fn thousands_of_misbehaving_calls_leave_nothing_behind() {
     let folders = folders();
     let app = Arc::new(folders.start().await);
     // Until the pool has given out as many of its slots as it will.
-    storm(&app, 30).await;
+    storm(&app, 60).await;
     let (memory, files) = (resident_bytes(), open_files());
     // Every round calls each guest once.
-    let rounds = rounds(1_500, 10_000) / GUESTS.len() + 1;
+    let rounds = rounds(1_000, 10_000) / GUESTS.len() + 1;
     storm(&app, rounds).await;
     until("all tasks are done", || app.shutdown().tasks.is_empty()).await;
     eprintln!(
@@ -228,4 +228,14 @@ async fn storm(app: &Arc<App>, rounds: usize) {
     };
     let clients: tokio::task::JoinSet<()> = (0..4).map(|_| client()).collect();
     clients.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_of_many_lines_is_cut_and_counted_as_many_messages_are() {
+    let folders = Folders::probes(&["probe"]);
+    folders.settings("probe", "[limits]\nlog_lines_max = 10");
+    let app = folders.start().await;
+    let report = only(&app, r#"{"to":"probe","do":"log-lines","amount":1000}"#).await;
+    let logs = report.outcome.logs;
+    assert_eq!((logs.lines.len(), logs.dropped), (10, 990));
 }
