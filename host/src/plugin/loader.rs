@@ -55,12 +55,20 @@ pub fn load(
 ) -> Result<Plugin, LoadError> {
     let error = |reason: String, hint: String| LoadError::new(path, reason, hint);
     check_header(bytes).map_err(|(reason, hint)| error(reason, hint))?;
-    let component = Component::from_binary(&runtime.engine, bytes).map_err(|cause| {
-        error(
-            format!("no valid component: {cause:#}"),
-            "the file may be cut short or damaged: copy or build it again".into(),
-        )
-    })?;
+    let component =
+        Component::from_binary(&runtime.engine, bytes).map_err(
+            |cause| match wasmparser::validate(bytes) {
+                Err(_) => error(
+                    format!("no valid component: {cause:#}"),
+                    "the file may be cut short or damaged: copy or build it again".into(),
+                ),
+                Ok(_) => error(
+                    format!("asks for more than the host gives: {cause:#}"),
+                    "build it with one memory and one table in each core module, as compilers do"
+                        .into(),
+                ),
+            },
+        )?;
     check_imports(runtime, &component).map_err(|(reason, hint)| error(reason, hint))?;
     check_export(runtime, &component).map_err(|(reason, hint)| error(reason, hint))?;
     let mismatch = |cause: wasmtime::Error| {

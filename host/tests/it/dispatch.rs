@@ -167,7 +167,7 @@ macro_rules! ends {
 ends! {
     a_rejection_keeps_its_reason: r#"{"to":"probe","do":"reject"}"#, "", expect!["rejected: not today"];
     a_panic_keeps_its_text: r#"{"to":"probe","do":"panic"}"#, "",
-        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:59:24: the probe was told to"];
+        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:60:24: the probe was told to"];
     a_trap_is_an_outcome: r#"{"to":"probe","do":"trap"}"#, "",
         expect!["trapped: `probe`: reached an `unreachable` instruction"];
     endless_recursion_ends: r#"{"to":"probe","do":"recurse"}"#, "",

@@ -85,7 +85,7 @@ async fn what_is_wrong_with_a_request_is_a_problem_document() {
     check(execute(b"[]".into()), expect![[r#"400 Bad Request not-an-object: the command is an array: send one JSON object, such as {"requestType":"CreatePolicy"}"#]]).await;
     check(execute(br#"{"a":1,"a":2}"#.into()), expect!["400 Bad Request duplicate-key: the command has a duplicate key `a` at line 1 column 10: keep one of the two"]).await;
     check(
-        execute(vec![b' '; 10 << 20]),
+        execute(vec![b' '; (1 << 20) + 1]),
         expect![[r#"
         413 Payload Too Large command-too-large: the command has more than 1048576 bytes
         hint: `host.command_max_bytes` in pointsman.toml sets the limit"#]],

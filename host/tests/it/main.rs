@@ -2,11 +2,15 @@
 
 mod architecture;
 mod cli;
+mod components;
 mod contract;
 mod dispatch;
+mod fuzzed_plugins;
 mod grants;
 mod host;
 mod http;
 mod instances;
 mod reload;
+mod reload_stress;
 mod rules;
+mod sandbox;
