@@ -1,56 +1,208 @@
-//! Owns the way from a handler's source folder to its component: runs the
-//! language's own tools, shows what they say as they say it, writes name,
-//! version and description into the component, and installs it by a rename.
+//! Turns a handler's source folder into a component.
+//!
+//! The build file says the language: `Cargo.toml` Rust, `package.json`
+//! JavaScript or TypeScript, `pyproject.toml` Python, `handler.toml` C. Each
+//! recipe runs the language's own tools and gives bytes; what is common to all
+//! (lifting, metadata, installing) is in [`component`]. Progress
+//! goes to the caller's callback; what a compiler said is in the error, but for
+//! cargo, whose builds are long and which shows how far it is on standard error.
+
+pub mod component;
+
+mod c;
+mod python;
+mod rust;
+mod script;
+mod tool;
 
 use std::{
-    fs,
-    io::{self, BufRead, BufReader},
+    fmt, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    str::FromStr,
 };
 
-use serde_json::Value;
-use wasm_metadata::{AddMetadata, AddMetadataField};
+pub use component::install;
 
 use crate::name::HandlerName;
 
-const TARGET: &str = "wasm32-unknown-unknown";
-/// Turns the core module into a component while linking; rustup ships it.
-const LINKER: &str = "wasm-component-ld";
-/// Guests are built with this cargo profile where their workspace has it.
-const PROFILE: &str = "plugin";
+/// A language that has a template and a recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Rust, as `wasm32-unknown-unknown`.
+    Rust,
+    /// TypeScript, on an embedded JavaScript engine.
+    TypeScript,
+    /// JavaScript, on an embedded JavaScript engine.
+    JavaScript,
+    /// Python, on an embedded CPython.
+    Python,
+    /// C, as `wasm32-wasi`.
+    C,
+}
 
-/// Why a source folder did not become a component.
+impl Language {
+    /// Every language, in the order in which help texts name them.
+    pub const ALL: [Self; 5] = [
+        Self::Rust,
+        Self::TypeScript,
+        Self::JavaScript,
+        Self::Python,
+        Self::C,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::TypeScript => "ts",
+            Self::JavaScript => "js",
+            Self::Python => "python",
+            Self::C => "c",
+        }
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Language {
+    type Err = UnknownLanguage;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|language| language.as_str() == text)
+            .ok_or_else(|| UnknownLanguage(text.into()))
+    }
+}
+
+/// A text that names no [`Language`].
+#[derive(Debug, thiserror::Error)]
+#[error("no template for `{0}`: the languages are `rust`, `ts`, `js`, `python` and `c`")]
+pub struct UnknownLanguage(String);
+
+/// How to build.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Fetches nothing: a tool or a dependency that is not there is an error.
+    pub offline: bool,
+    /// Where tools that no package manager puts into the handler's folder are
+    /// kept, one folder a tool and version; see [`default_tools_dir`].
+    pub tools_dir: PathBuf,
+}
+
+impl Default for Options {
+    /// Fetches what is missing, and keeps tools in [`default_tools_dir`].
+    fn default() -> Self {
+        Self {
+            offline: false,
+            tools_dir: default_tools_dir()
+                .unwrap_or_else(|| std::env::temp_dir().join("pointsman-tools")),
+        }
+    }
+}
+
+/// What the build file says of the handler; it goes into the component's metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The handler's name.
+    pub name: HandlerName,
+    /// Its own version.
+    pub version: Option<String>,
+    /// One sentence for people.
+    pub description: Option<String>,
+    /// An SPDX licence expression.
+    pub license: Option<String>,
+}
+
+/// A handler, built.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// What its build file says of it.
+    pub about: About,
+    /// What it is written in.
+    pub language: Language,
+    /// The component, metadata and all.
+    pub component: Vec<u8>,
+}
+
+/// Why there is no component.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The folder is no source of a handler.
-    #[error("{}: {reason}\n  hint: {hint}", path.display())]
-    NoSource {
+    /// The folder holds nothing that a recipe knows.
+    #[error(
+        "{}: no build file\n  hint: a handler has a `Cargo.toml`, `package.json`, `pyproject.toml` or `handler.toml`; `pointsman new` writes one",
+        .0.display()
+    )]
+    NoBuildFile(PathBuf),
+    /// It holds several.
+    #[error("{}: several build files: {files}\n  hint: keep the one of the handler's language", .folder.display())]
+    SeveralBuildFiles {
         /// The folder.
-        path: PathBuf,
-        /// What is missing.
-        reason: String,
-        /// What to do.
-        hint: String,
+        folder: PathBuf,
+        /// Their names.
+        files: String,
     },
-    /// A tool is missing or of the wrong kind.
-    #[error("`{tool}` {reason}\n  hint: {hint}")]
-    Tool {
-        /// The program.
-        tool: String,
+    /// A build file, or what it points at, is wrong.
+    #[error("{}: {reason}", .path.display())]
+    BuildFile {
+        /// The file.
+        path: PathBuf,
         /// What is wrong with it.
         reason: String,
-        /// The command that mends it.
-        hint: String,
     },
-    /// The compiler said no; it has said why.
-    #[error("{}: does not compile: the compiler's messages are above", path.display())]
+    /// A tool is not there.
+    #[error("{tool} is missing\n  hint: install it with `{fix}`")]
+    MissingTool {
+        /// The tool, with the version wanted.
+        tool: String,
+        /// The command that installs it.
+        fix: String,
+    },
+    /// A tool is there in a version that does not do.
+    #[error("{tool} {found} does not do: {wanted} is needed\n  hint: install it with `{fix}`")]
+    WrongVersion {
+        /// The tool.
+        tool: String,
+        /// Its version.
+        found: String,
+        /// The version that does.
+        wanted: String,
+        /// The command that installs that one.
+        fix: String,
+    },
+    /// A tool could not reach the registry it needs.
+    #[error(
+        "no network for `{command}`\n  hint: it fetches what is missing once; try again with a network\n{output}"
+    )]
+    NoNetwork {
+        /// The command.
+        command: String,
+        /// What it said.
+        output: String,
+    },
+    /// A tool refused the source, in its own words.
+    #[error("`{command}` failed\n{output}")]
     Failed {
-        /// The folder.
-        path: PathBuf,
+        /// The command.
+        command: String,
+        /// What it said.
+        output: String,
     },
-    /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    /// A tool made something that cannot be a handler.
+    #[error("{what}: {reason}")]
+    Component {
+        /// What was made.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -59,28 +211,51 @@ pub enum BuildError {
     },
 }
 
-/// A component that was built.
-#[derive(Clone, Debug)]
-pub struct Built {
-    /// The handler's name: that of its package.
-    pub name: HandlerName,
-    /// The component.
-    pub bytes: Vec<u8>,
+impl BuildError {
+    fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    fn build_file(path: impl Into<PathBuf>, reason: impl fmt::Display) -> Self {
+        Self::BuildFile {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
+    }
 }
+
+/// `pointsman/tools` in the user's cache folder: `$XDG_CACHE_HOME`,
+/// `%LOCALAPPDATA%`, or `.cache` in the home folder. None without a home.
+#[must_use]
+pub fn default_tools_dir() -> Option<PathBuf> {
+    let cache = ["XDG_CACHE_HOME", "LOCALAPPDATA"]
+        .into_iter()
+        .find_map(|variable| std::env::var_os(variable).filter(|value| !value.is_empty()))
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
+    Some(cache.join("pointsman").join("tools"))
+}
+
+/// The build files that say a handler's language.
+const BUILD_FILES: [&str; 4] = [
+    "Cargo.toml",
+    "package.json",
+    "pyproject.toml",
+    "handler.toml",
+];
 
 /// The folders directly below `plugins` that are sources of handlers, by name.
 ///
 /// # Errors
 /// [`BuildError::Io`] if the folder cannot be read.
 pub fn sources(plugins: &Path) -> Result<Vec<PathBuf>, BuildError> {
-    let io = |source| BuildError::Io {
-        path: plugins.into(),
-        source,
-    };
     let mut sources = Vec::new();
-    for entry in fs::read_dir(plugins).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if is_handler_crate(&path) {
+    for entry in std::fs::read_dir(plugins).map_err(BuildError::io(plugins))? {
+        let path = entry.map_err(BuildError::io(plugins))?.path();
+        let has = |file: &&str| path.join(file).is_file();
+        // A crate that is no `cdylib` is a library that handlers use.
+        if BUILD_FILES.iter().any(has) && (!has(&"Cargo.toml") || rust::is_handler(&path)) {
             sources.push(path);
         }
     }
@@ -88,233 +263,81 @@ pub fn sources(plugins: &Path) -> Result<Vec<PathBuf>, BuildError> {
     Ok(sources)
 }
 
-/// A crate that makes a `cdylib`: a guest, and not the library that guests use.
-fn is_handler_crate(folder: &Path) -> bool {
-    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
-    let manifest: toml::Table = manifest.parse().unwrap_or_default();
-    let kinds = manifest
-        .get("lib")
-        .and_then(|lib| lib.get("crate-type")?.as_array());
-    kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.as_str() == Some("cdylib")))
-}
-
-/// Builds the handler in `folder`. What the tools write goes to standard error
-/// as it comes; `say` hears what this does besides.
+/// What the handler in `folder` is written in, by its build file.
 ///
 /// # Errors
-/// [`BuildError`].
-pub fn build(folder: &Path, say: &dyn Fn(&str)) -> Result<Built, BuildError> {
-    if !folder.join("Cargo.toml").is_file() {
-        return Err(BuildError::NoSource {
-            path: folder.into(),
-            reason: "has no `Cargo.toml`".into(),
-            hint: "name the folder of a handler's source".into(),
-        });
+/// [`BuildError`] where there is no build file, or more than one.
+pub fn recognise(folder: &Path) -> Result<Language, BuildError> {
+    let found: Vec<_> = BUILD_FILES
+        .into_iter()
+        .filter(|file| folder.join(file).is_file())
+        .collect();
+    match found.as_slice() {
+        [] => Err(BuildError::NoBuildFile(folder.into())),
+        ["Cargo.toml"] => Ok(Language::Rust),
+        ["package.json"] => script::language(folder),
+        ["pyproject.toml"] => Ok(Language::Python),
+        ["handler.toml"] => Ok(Language::C),
+        files => Err(BuildError::SeveralBuildFiles {
+            folder: folder.into(),
+            files: format!("`{}`", files.join("`, `")),
+        }),
     }
-    add_target(folder, say)?;
-    let package = package(folder)?;
-    let name = HandlerName::parse(&package.name).map_err(|error| BuildError::NoSource {
-        path: folder.join("Cargo.toml"),
-        reason: error.to_string(),
-        hint: "rename the package".into(),
-    })?;
-    let artifact = compile(folder, &package)?;
-    let bytes = fs::read(&artifact).map_err(|source| BuildError::Io {
-        path: artifact,
-        source,
-    })?;
+}
+
+/// Builds the handler in `folder`. Blocks for as long as its compiler takes;
+/// `progress` gets a line before each step that takes time.
+///
+/// # Errors
+/// [`BuildError`]: names the tool, the file or the compiler's own words.
+pub fn build(
+    folder: &Path,
+    options: &Options,
+    progress: &dyn Fn(&str),
+) -> Result<Built, BuildError> {
+    // The tools run in the folder: a path relative to elsewhere means nothing to them.
+    let folder = &std::path::absolute(folder).map_err(BuildError::io(folder))?;
+    let language = recognise(folder)?;
+    let (about, bytes) = match language {
+        Language::Rust => rust::build(folder, options, progress)?,
+        Language::TypeScript | Language::JavaScript => {
+            script::build(folder, language, options, progress)?
+        }
+        Language::Python => python::build(folder, options, progress)?,
+        Language::C => c::build(folder, options, progress)?,
+    };
+    let component = component::annotate(&component::lift(bytes, &about.name)?, &about)?;
     Ok(Built {
-        name,
-        bytes: package.describe(&bytes),
+        about,
+        language,
+        component,
     })
 }
 
-/// Installs a component as `<plugins>/<name>.wasm`: whoever watches the folder
-/// sees the old file or the new one, never half of one.
-///
-/// # Errors
-/// [`BuildError::Io`].
-pub fn install(built: &Built, plugins: &Path) -> Result<PathBuf, BuildError> {
-    let path = plugins.join(format!("{}.wasm", built.name));
-    let temporary = plugins.join(format!(".{}.wasm.{}", built.name, std::process::id()));
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| BuildError::Io { path, source }
-    };
-    fs::create_dir_all(plugins).map_err(io(plugins))?;
-    fs::write(&temporary, &built.bytes).map_err(io(&temporary))?;
-    fs::rename(&temporary, &path).map_err(io(&path))?;
-    Ok(path)
-}
-
-/// Adds the rustup target if it is missing.
-fn add_target(folder: &Path, say: &dyn Fn(&str)) -> Result<(), BuildError> {
-    let mut rustc = Command::new("rustc");
-    rustc
-        .current_dir(folder)
-        .args(["--print", "target-libdir", "--target", TARGET]);
-    let output = run(&mut rustc, "install Rust: https://rustup.rs")?;
-    if Path::new(String::from_utf8_lossy(&output).trim()).is_dir() {
-        return Ok(());
-    }
-    say(&format!(
-        "adding the Rust target {TARGET}: rustup target add {TARGET}"
-    ));
-    let mut rustup = Command::new("rustup");
-    rustup
-        .current_dir(folder)
-        .args(["target", "add", TARGET])
-        .stderr(Stdio::inherit());
-    run(
-        &mut rustup,
-        &format!(
-            "install the target {TARGET} for this toolchain, with rustup or the system's packages"
-        ),
-    )?;
-    Ok(())
-}
-
-/// What cargo knows of the crate in a folder.
-struct Package {
-    name: String,
-    manifest: PathBuf,
-    profile: &'static str,
-    metadata: Value,
-}
-
-impl Package {
-    /// The component with the crate's name, version, description and licence in it.
-    fn describe(&self, bytes: &[u8]) -> Vec<u8> {
-        let text = |key: &str| self.metadata.get(key).and_then(Value::as_str);
-        let mut add = AddMetadata::default();
-        add.name = AddMetadataField::Set(self.name.clone());
-        if let Some(version) = text("version") {
-            add.version = AddMetadataField::Set(wasm_metadata::Version::new(version.to_owned()));
-        }
-        if let Some(description) = text("description") {
-            add.description =
-                AddMetadataField::Set(wasm_metadata::Description::new(description.to_owned()));
-        }
-        if let Some(Ok(licenses)) = text("license").map(str::parse) {
-            add.licenses = AddMetadataField::Set(licenses);
-        }
-        // What cannot be described is a component all the same.
-        add.to_wasm(bytes).unwrap_or_else(|_| bytes.into())
+/// The folder of the contract that a source folder carries.
+fn contract(folder: &Path) -> Result<PathBuf, BuildError> {
+    let wit = folder.join("wit");
+    if wit.is_dir() {
+        Ok(wit)
+    } else {
+        Err(BuildError::build_file(
+            wit,
+            "the contract is missing\n  hint: `pointsman wit` prints it",
+        ))
     }
 }
 
-fn package(folder: &Path) -> Result<Package, BuildError> {
-    let manifest = folder.join("Cargo.toml");
-    let unreadable = |reason: String| BuildError::NoSource {
-        path: manifest.clone(),
-        reason,
-        hint: "`cargo metadata` must be able to read it".into(),
-    };
-    let absolute = fs::canonicalize(&manifest).map_err(|error| unreadable(error.to_string()))?;
-    let mut cargo = Command::new("cargo");
-    cargo
-        .args([
-            "metadata",
-            "--no-deps",
-            "--format-version",
-            "1",
-            "--manifest-path",
-        ])
-        .arg(&absolute)
-        .stderr(Stdio::inherit());
-    let output = run(&mut cargo, "install Rust: https://rustup.rs")?;
-    let cargo: Value =
-        serde_json::from_slice(&output).map_err(|error| unreadable(error.to_string()))?;
-    let packages = cargo["packages"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let metadata = packages
-        .iter()
-        .find(|package| package["manifest_path"].as_str().map(Path::new) == Some(&absolute))
-        .ok_or_else(|| unreadable("is no package".into()))?;
-    let root = Path::new(cargo["workspace_root"].as_str().unwrap_or_default()).join("Cargo.toml");
-    let root: toml::Table = fs::read_to_string(root)
-        .unwrap_or_default()
-        .parse()
-        .unwrap_or_default();
-    let has_profile = root
-        .get("profile")
-        .is_some_and(|profiles| profiles.get(PROFILE).is_some());
-    Ok(Package {
-        name: metadata["name"].as_str().unwrap_or_default().to_owned(),
-        manifest: absolute,
-        profile: if has_profile { PROFILE } else { "release" },
-        metadata: metadata.clone(),
-    })
+/// A fresh, or emptied, place for what a recipe makes on the way.
+fn scratch(folder: &Path) -> Result<PathBuf, BuildError> {
+    let build = folder.join("build");
+    std::fs::create_dir_all(&build).map_err(BuildError::io(&build))?;
+    Ok(build)
 }
 
-/// Runs cargo and finds the artifact in its messages.
-fn compile(folder: &Path, package: &Package) -> Result<PathBuf, BuildError> {
-    let mut cargo = Command::new("cargo");
-    cargo
-        .args(["build", "--target", TARGET, "--profile", package.profile])
-        .args([
-            "--message-format",
-            "json-render-diagnostics",
-            "--manifest-path",
-        ])
-        .arg(&package.manifest)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", LINKER)
-        .stdout(Stdio::piped());
-    let mut child = cargo
-        .spawn()
-        .map_err(|error| tool("cargo", &error, "install Rust: https://rustup.rs"))?;
-    let mut artifact = None;
-    let output = BufReader::new(child.stdout.take().expect("piped"));
-    for line in output.lines().map_while(Result::ok) {
-        let message: Value = serde_json::from_str(&line).unwrap_or_default();
-        let ours = message["manifest_path"].as_str().map(Path::new) == Some(&package.manifest);
-        if message["reason"] == "compiler-artifact" && ours {
-            let files = message["filenames"].as_array().into_iter().flatten();
-            artifact = files
-                .filter_map(|file| file.as_str().map(PathBuf::from))
-                .find(|file| file.extension().is_some_and(|ending| ending == "wasm"))
-                .or(artifact);
-        }
-    }
-    let status = child
-        .wait()
-        .map_err(|error| tool("cargo", &error, "try again"))?;
-    if !status.success() {
-        return Err(BuildError::Failed {
-            path: folder.into(),
-        });
-    }
-    artifact.ok_or_else(|| BuildError::NoSource {
-        path: package.manifest.clone(),
-        reason: "makes no WebAssembly file".into(),
-        hint: "add `crate-type = [\"cdylib\"]` under `[lib]`".into(),
-    })
+fn read_text(path: &Path) -> Result<String, BuildError> {
+    std::fs::read_to_string(path).map_err(BuildError::io(path))
 }
 
-/// Runs a tool to its end and gives its standard output.
-fn run(command: &mut Command, hint: &str) -> Result<Vec<u8>, BuildError> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .and_then(std::process::Child::wait_with_output)
-        .map_err(|error| tool(&name, &error, hint))?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    Err(BuildError::Tool {
-        tool: name,
-        reason: format!("failed: {}", output.status),
-        hint: hint.into(),
-    })
-}
-
-fn tool(name: &str, error: &io::Error, hint: &str) -> BuildError {
-    BuildError::Tool {
-        tool: name.into(),
-        reason: format!("cannot be run: {error}"),
-        hint: hint.into(),
-    }
+fn read_bytes(path: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(path).map_err(BuildError::io(path))
 }

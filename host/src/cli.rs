@@ -6,6 +6,7 @@ mod check;
 mod enqueue;
 mod explain;
 mod list;
+mod new;
 mod print;
 mod queue;
 mod rules;
@@ -108,6 +109,8 @@ enum Cmd {
     Queue(queue::Args),
     /// Take commands over HTTP, and changed files while running
     Serve(serve::Args),
+    /// Write the source folder of a new handler
+    New(new::Args),
     /// Build handlers from source and install them
     Build(build::Args),
     /// Show handlers, their rules and what is broken
@@ -118,6 +121,9 @@ enum Cmd {
     Explain(explain::Args),
     /// Compare two versions of the rules
     Rules(rules::Args),
+    /// Print the contract between host and handler
+    #[command(after_help = "Example:\n  pointsman wit > wit/handler.wit")]
+    Wit,
     /// Print the completion script of a shell
     #[command(
         after_help = "Example:\n  pointsman completions bash > /etc/bash_completion.d/pointsman"
@@ -174,7 +180,12 @@ impl Cli {
             .init();
         match &self.command {
             Cmd::Build(args) => return build::run(args, &config.plugins),
+            Cmd::New(args) => return new::run(args),
             Cmd::Rules(args) => return rules::run(args),
+            Cmd::Wit => {
+                print!("{}", crate::new::CONTRACT);
+                return Ok(Exit::Succeeded);
+            }
             _ => {}
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -189,7 +200,11 @@ impl Cli {
                 Cmd::List(args) => list::run(&args, config).await,
                 Cmd::Check(args) => check::run(&args, config).await,
                 Cmd::Explain(args) => explain::run(&args, config).await,
-                Cmd::Build(_) | Cmd::Rules(_) | Cmd::Completions { .. } => {
+                Cmd::New(_)
+                | Cmd::Build(_)
+                | Cmd::Rules(_)
+                | Cmd::Wit
+                | Cmd::Completions { .. } => {
                     unreachable!("answered above")
                 }
             }

@@ -2,13 +2,13 @@
 //! moment it exists. Parses at the edge and keeps the text as it was sent,
 //! because routing and handlers read numbers as they were spelled.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 /// The id of a command: a UUID of version 7, so ids sort by the time of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +20,24 @@ impl CommandId {
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The id as handlers get it: 36 characters, hexadecimal in lower case, with hyphens.
+    pub(crate) fn text(self) -> IdText {
+        let mut text = [0; Hyphenated::LENGTH];
+        self.0.hyphenated().encode_lower(&mut text);
+        IdText(text)
+    }
+}
+
+/// The text of a [`CommandId`], without a string on the heap.
+pub(crate) struct IdText([u8; Hyphenated::LENGTH]);
+
+impl Deref for IdText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits and hyphens")
     }
 }
 

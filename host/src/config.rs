@@ -3,6 +3,7 @@
 //! `POINTSMAN_*` environment variables and flags. The defaults, as a TOML
 //! table, also say which keys exist and what type each has.
 
+mod breaker;
 mod queue;
 
 use std::{
@@ -15,6 +16,8 @@ pub(crate) use queue::hours;
 pub use queue::{QueueConfig, QueueEngine, QueueRetentionConfig, QueueRetryConfig};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+pub use breaker::BreakerConfig;
 
 use crate::name::nearest;
 
@@ -30,6 +33,8 @@ pub struct Config {
     pub host: HostLimits,
     /// What one handler may use, unless `plugins/<name>.toml` says otherwise.
     pub limits: HandlerLimits,
+    /// When a failing handler is left alone, unless `plugins/<name>.toml` says otherwise.
+    pub breaker: BreakerConfig,
     /// How changed files are noticed.
     pub reload: ReloadConfig,
     /// The HTTP server.
@@ -120,6 +125,7 @@ impl Default for Config {
                 shutdown_grace_ms: 25_000,
             },
             limits: HandlerLimits::default(),
+            breaker: BreakerConfig::default(),
             reload: ReloadConfig {
                 // Longer than the pause between two writes of one `cp`.
                 quiet_ms: 100,

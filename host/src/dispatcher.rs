@@ -166,27 +166,20 @@ impl Dispatcher {
         let started = Instant::now();
         let Routed { snapshot, matches } = self.route(&command)?.or_hint(&command)?;
         let permits = self.admit(matches.len()).await?;
-        let run = Run {
-            command: Arc::new(command),
+        let run = Arc::new(Run {
+            command,
             started,
             cancel: self.shutdown.killing.child_token(),
             observer: options.observer,
-        };
+            fail_fast: options.fail_fast,
+            _permits: permits,
+        });
         let _cancel_on_drop = options
             .cancel_on_drop
             .then(|| run.cancel.clone().drop_guard());
-        let command_id = run.command.id;
-        let handlers = run
-            .all(
-                &self.shutdown,
-                &snapshot,
-                matches,
-                options.fail_fast,
-                permits,
-            )
-            .await;
+        let handlers = run.all(&self.shutdown, &snapshot, matches).await;
         Ok(Report {
-            command_id,
+            command_id: run.command.id,
             status: Report::status_of(&handlers),
             generation: snapshot.generation,
             started_at,
@@ -235,10 +228,10 @@ impl Dispatcher {
             Ok(plugin) => {
                 let call = Call {
                     attempt: attempt.number,
-                    delivery_id: attempt.delivery_id,
+                    delivery_id: &attempt.delivery_id,
                     started,
                     on_line: None,
-                    cancel: attempt.cancel,
+                    cancel: &attempt.cancel,
                 };
                 plugin.call(command, call).await
             }
@@ -291,47 +284,29 @@ impl Drop for Place<'_> {
     }
 }
 
-/// One command on its way.
+/// One command on its way, shared by the tasks of its handlers.
 struct Run {
-    command: Arc<Command>,
+    command: Command,
     started: Instant,
     cancel: CancellationToken,
     observer: Option<Observer>,
+    fail_fast: bool,
+    // Free again when the last task has ended.
+    _permits: OwnedSemaphorePermit,
 }
 
 impl Run {
     async fn all(
-        &self,
+        self: &Arc<Self>,
         shutdown: &Shutdown,
         snapshot: &Snapshot,
         matches: Vec<Match>,
-        fail_fast: bool,
-        permits: OwnedSemaphorePermit,
     ) -> Vec<HandlerReport> {
-        let permits = Arc::new(permits);
         let mut running = Vec::with_capacity(matches.len());
         for matched in matches {
-            let one = One {
-                plugin: plugin(snapshot, &matched.handler),
-                matched,
-                command: Arc::clone(&self.command),
-                started: self.started,
-                cancel: self.cancel.clone(),
-                observer: self.observer.clone(),
-            };
-            let permits = Arc::clone(&permits);
-            let cancel_all = fail_fast.then(|| self.cancel.clone());
+            let plugin = plugin(snapshot, &matched.handler);
             // Tracked, not joined: dropping this future must not abort them.
-            running.push(shutdown.tasks.spawn(async move {
-                let report = one.run().await;
-                drop(permits);
-                if let Some(cancel_all) =
-                    cancel_all.filter(|_| report.outcome.status() != Status::Succeeded)
-                {
-                    cancel_all.cancel();
-                }
-                report
-            }));
+            running.push(shutdown.tasks.spawn(Arc::clone(self).one(matched, plugin)));
         }
         let mut reports = Vec::with_capacity(running.len());
         for task in running {
@@ -343,43 +318,36 @@ impl Run {
         }
         reports
     }
-}
 
-/// One handler's share of a command.
-struct One {
-    matched: Match,
-    plugin: Result<Arc<Plugin>, Failure>,
-    command: Arc<Command>,
-    started: Instant,
-    cancel: CancellationToken,
-    observer: Option<Observer>,
-}
-
-impl One {
-    async fn run(self) -> HandlerReport {
+    /// One handler's share.
+    async fn one(
+        self: Arc<Self>,
+        matched: Match,
+        plugin: Result<Arc<Plugin>, Failure>,
+    ) -> HandlerReport {
         let began = self.started.elapsed();
-        let Match { handler, rules } = self.matched;
+        let Match { handler, rules } = matched;
         if let Some(observer) = &self.observer {
             observer(Event::Started(&handler));
         }
-        let outcome = match &self.plugin {
+        let (plugin, outcome) = match plugin {
             Ok(plugin) => {
                 let call = Call {
                     attempt: 1,
-                    delivery_id: format!("{}.{handler}", self.command.id),
+                    delivery_id: &[&self.command.id.text(), ".", handler.as_str()].concat(),
                     started: self.started,
                     on_line: on_line(self.observer.as_ref(), &handler),
-                    cancel: self.cancel,
+                    cancel: &self.cancel,
                 };
-                plugin.call(&self.command, call).await
+                let outcome = plugin.call(&self.command, call).await;
+                (Some(plugin), outcome)
             }
-            Err(missing) => Outcome::not_run(missing.clone()),
+            Err(missing) => (None, Outcome::not_run(missing)),
         };
-        let plugin = self.plugin.ok();
         let report = HandlerReport {
             version: plugin.as_ref().and_then(|plugin| plugin.version.clone()),
             digest: plugin.as_ref().map(|plugin| plugin.digest.clone()),
-            rules: rules.iter().map(|rule| rule.as_str().into()).collect(),
+            rules: rules.into_iter().map(Arc::from).collect(),
             handler,
             outcome,
             started_after: began,
@@ -387,6 +355,9 @@ impl One {
         };
         if let Some(observer) = &self.observer {
             observer(Event::Finished(&report));
+        }
+        if self.fail_fast && report.outcome.status() != Status::Succeeded {
+            self.cancel.cancel();
         }
         report
     }

@@ -18,7 +18,8 @@
 //! | | [`config`] | every setting and limit |
 //! | | [`name`] | handler names, nearest names |
 //! | | [`shutdown`] | tasks, and how they end |
-//! | beside | [`build`] | source folder → component |
+//! | beside | [`build`] | source folder → component: one recipe a language |
+//! | | [`new`] | templates → the source folder of a new handler |
 //!
 //! To embed it without the command line and HTTP:
 //!
@@ -41,6 +42,7 @@ pub mod config;
 pub mod dispatcher;
 pub mod http;
 pub mod name;
+pub mod new;
 pub mod outcome;
 pub mod plugin;
 pub mod queue;

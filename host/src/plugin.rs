@@ -2,11 +2,16 @@
 //! ready to be called. The only part of the house that knows wasmtime.
 //!
 //! `loader` makes a plugin from a file, `instance` calls it, `limits`, `logs`
-//! and `state` are what a call carries, `bindings` is the contract and `engine`
-//! what all plugins share.
+//! and `state` are what a call carries, `settings` is what the operator says of
+//! it and `grants` what that lets it do, `breaker` leaves it alone for a while,
+//! `idle` keeps instances between calls, `bindings` is the contract and
+//! `engine` what all plugins share.
 
 mod bindings;
+mod breaker;
 mod engine;
+mod grants;
+mod idle;
 mod instance;
 mod limits;
 mod loader;
@@ -14,15 +19,21 @@ mod logs;
 mod settings;
 mod state;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Semaphore;
 
 pub use engine::Runtime;
+pub use grants::{Grants, HttpPattern, PatternError};
 pub use instance::Call;
 pub use loader::{LoadError, load};
 pub use logs::OnLine;
-pub use settings::HandlerSettings;
+pub use settings::{
+    Folder, HandlerSettings, HttpGrant, InstanceMode, InstanceSettings, SecretSource,
+};
 
 use crate::name::HandlerName;
 
@@ -40,9 +51,21 @@ pub struct Plugin {
     pub size_bytes: u64,
     /// What the operator says of it.
     pub settings: Arc<HandlerSettings>,
+    /// What the settings granted it when it was loaded.
+    pub grants: Arc<Grants>,
     pre: bindings::HandlerPre<state::State>,
     // As many permits as `settings.limits.instances_max`.
     instances: Semaphore,
+    breaker: breaker::Breaker,
+    idle: idle::Idle,
+}
+
+impl Plugin {
+    /// What is left of its quarantine, if it failed too often of late.
+    #[must_use]
+    pub fn quarantined(&self) -> Option<Duration> {
+        self.breaker.quarantined(Instant::now())
+    }
 }
 
 impl std::fmt::Debug for Plugin {

@@ -2,38 +2,42 @@
 //! [`Snapshot`]: reads what changed, keeps the last good version of what is
 //! broken, and says what is to be mended. `watcher` tells when to.
 
+mod file;
+mod load;
 mod watcher;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+pub(crate) use file::files;
 pub use watcher::watch;
 
 use crate::{
     config::Config,
     name::HandlerName,
-    plugin::{self, HandlerSettings, LoadError, Plugin, Runtime},
-    rules::{RuleError, RuleFile, RuleSet},
-    snapshot::{PluginFile, Problem, RuleFileState, Severity, Snapshot, Snapshots, Stamp},
+    plugin::{Plugin, Runtime},
+    rules::{MAX_FILE_BYTES, RuleError, RuleFile, RuleSet},
+    snapshot::{PluginFile, Problem, RuleFileState, Severity, Snapshot, Snapshots},
 };
+use file::stamp;
+use load::Load;
 
 /// The endings of rule files.
 pub(crate) const RULE_ENDINGS: [&str; 2] = ["json", "toml"];
 
 /// Builds snapshots from the two folders of a [`Config`].
 pub struct Reloader {
-    config: Config,
+    config: Arc<Config>,
     runtime: Runtime,
     snapshots: Arc<Snapshots>,
-    compile_jobs: Arc<Semaphore>,
+    compile_jobs: Semaphore,
 }
 
 /// What a reload did.
@@ -45,6 +49,9 @@ pub struct Reload {
     pub changed: Vec<String>,
     /// Problems that the generation before did not have.
     pub problems: Vec<Problem>,
+    /// Whether some file is to be read again at the next look: it could not be
+    /// read, or may have been written to meanwhile.
+    pub unread: bool,
     /// How long it took.
     pub duration: Duration,
 }
@@ -58,10 +65,10 @@ impl Reloader {
             jobs => jobs,
         };
         Self {
-            config,
+            config: Arc::new(config),
             runtime,
             snapshots,
-            compile_jobs: Arc::new(Semaphore::new(jobs)),
+            compile_jobs: Semaphore::new(jobs),
         }
     }
 
@@ -76,13 +83,18 @@ impl Reloader {
         let mut problems = Vec::new();
         let plugin_files = self.plugin_files(&previous, &mut problems).await;
         let mut rule_files = self.rule_files(&previous, &mut problems);
+        problems.sort();
+        let unread = plugin_files.iter().any(|file| file.stamps.is_none())
+            || rule_files.iter().any(|file| file.stamp.is_none());
         let rules = build_rules(&previous, &mut rule_files);
 
         let changed = changes(&previous, &plugin_files, &rule_files);
-        let first = previous.generation == 0;
-        if !first && changed.is_empty() && same_problems(&previous, &problems) {
+        let is_next =
+            previous.generation == 0 || !changed.is_empty() || !same_problems(&previous, &problems);
+        if !is_next && same_stamps(&previous, &plugin_files, &rule_files) {
             return Reload {
                 generation: previous.generation,
+                unread,
                 ..Reload::default()
             };
         }
@@ -101,9 +113,11 @@ impl Reloader {
         let known: BTreeSet<_> = previous.problems.iter().collect();
         let new_problems = problems.iter().filter(|problem| !known.contains(problem));
         let reload = Reload {
-            generation: previous.generation + 1,
+            // Files that were touched and are as they were make no other generation.
+            generation: previous.generation + u64::from(is_next),
             changed,
             problems: new_problems.cloned().collect(),
+            unread,
             duration: began.elapsed(),
         };
         self.snapshots.publish(Arc::new(Snapshot {
@@ -140,7 +154,6 @@ impl Reloader {
             let known = previous.plugin_files.iter().find(|file| file.path == path);
             loading.push(self.plugin_file(path, known));
         }
-        // Compiling is bounded by `compile_jobs`; reading runs ahead of it.
         let mut loaded = Vec::new();
         for file in futures_util::future::join_all(loading).await {
             loaded.extend(file);
@@ -150,95 +163,35 @@ impl Reloader {
 
     /// One plugin file as it is now; none if it is gone since the folder was read.
     async fn plugin_file(&self, path: PathBuf, known: Option<&PluginFile>) -> Option<PluginFile> {
-        let settings_path = path.with_extension("toml");
-        let stamps = (stamp(&path).ok()?, stamp(&settings_path).ok());
-        if let Some(known) = known.filter(|known| known.stamps == stamps) {
-            return Some(known.clone());
-        }
-        let last_good = known.and_then(|known| known.plugin.clone());
-        let (plugin, error) = match self
-            .load(&path, &settings_path, stamps, last_good.as_ref())
-            .await
-        {
-            Ok(plugin) => (Some(plugin), None),
-            Err(error) => (last_good, Some(error)),
-        };
-        Some(PluginFile {
-            path,
-            stamps,
-            plugin,
-            error,
-        })
-    }
-
-    async fn load(
-        &self,
-        path: &Path,
-        settings_path: &Path,
-        (stamp, settings_stamp): (Stamp, Option<Stamp>),
-        last_good: Option<&Arc<Plugin>>,
-    ) -> Result<Arc<Plugin>, LoadError> {
-        let error = |reason: String, hint: &str| LoadError::new(path, reason, hint);
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default();
-        let name = HandlerName::parse(stem)
-            .map_err(|wrong| error(wrong.to_string(), "rename the file"))?;
-        let limit = self.config.host.plugin_max_bytes;
-        if stamp.len > limit {
-            return Err(error(
-                format!("has {} bytes, more than {limit}", stamp.len),
-                "raise `host.plugin_max_bytes` in pointsman.toml, or build it smaller",
-            ));
-        }
-        let settings = match settings_stamp {
-            None => HandlerSettings::new(self.config.limits.clone()),
-            Some(_) => {
-                let text = fs::read_to_string(settings_path).map_err(|cause| {
-                    LoadError::new(
-                        settings_path,
-                        format!("cannot be read: {cause}"),
-                        "make it readable, or remove it",
-                    )
-                })?;
-                HandlerSettings::parse(settings_path, &text, &self.config.limits).map_err(
-                    |cause| {
-                        error(
-                            format!("its settings are wrong: {cause}"),
-                            "mend the settings: the handler keeps the last good ones",
-                        )
-                    },
-                )?
+        if let Some(known) = known.filter(|known| known.stamps.is_some()) {
+            let settings = || stamp(&path.with_extension("toml")).ok();
+            let now = stamp(&path).ok().map(|stamp| (stamp, settings()));
+            if known.stamps == now {
+                return Some(known.clone());
             }
-        };
-        let unreadable = |cause: io::Error| {
-            error(
-                format!("cannot be read: {cause}"),
-                "make it readable for the host",
-            )
-        };
-        let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
-        let digest: Arc<str> = hex(&Sha256::digest(&bytes)).into();
-        if let Some(last_good) =
-            last_good.filter(|last| last.digest == digest && *last.settings == settings)
-        {
-            return Ok(Arc::clone(last_good));
         }
-        let _job = Arc::clone(&self.compile_jobs)
-            .acquire_owned()
-            .await
-            .expect("never closed");
-        let (runtime, path) = (self.runtime.clone(), path.to_owned());
-        let compiled = tokio::task::spawn_blocking(move || {
-            plugin::load(&runtime, name, &path, &bytes, digest, Arc::new(settings)).map(Arc::new)
+        // Before reading, so that many large files are not in memory at once.
+        let _job = self.compile_jobs.acquire().await.expect("never closed");
+        let (config, runtime) = (Arc::clone(&self.config), self.runtime.clone());
+        let last_good = known.and_then(|known| known.plugin.clone());
+        let job = tokio::task::spawn_blocking(move || {
+            let (config, runtime) = (&config, &runtime);
+            let load = Load {
+                config,
+                runtime,
+                last_good,
+                path,
+            };
+            load.run()
         });
-        compiled.await.unwrap_or_else(|panic| {
-            Err(error(
-                format!("the compiler failed on it: {panic}"),
-                "build it again; if it stays so, report it with the file",
-            ))
-        })
+        match job.await {
+            Ok(file) => file,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The async runtime ends, and so does the host.
+                Err(_cancelled) => known.cloned(),
+            },
+        }
     }
 
     fn rule_files(&self, previous: &Snapshot, problems: &mut Vec<Problem>) -> Vec<RuleFileState> {
@@ -257,32 +210,8 @@ impl Reloader {
         };
         let mut states = Vec::new();
         for path in paths {
-            // Gone since the folder was read.
-            let Ok(stamp) = stamp(&path) else { continue };
             let known = previous.rule_files.iter().find(|state| state.path == path);
-            if let Some(known) = known.filter(|known| known.stamp == stamp) {
-                states.push(known.clone());
-                continue;
-            }
-            let last_good = known.and_then(|known| known.file.clone());
-            let display = path.display().to_string();
-            let read = fs::read(&path)
-                .map_err(|cause| {
-                    let message = format!("cannot be read: {cause}");
-                    let hint = "make it readable for the host".to_owned();
-                    RuleError::new(&display, (1, 1), "unreadable", message, Some(hint))
-                })
-                .and_then(|bytes: Vec<u8>| RuleFile::parse(&display, &bytes));
-            let (file, error) = match read {
-                Ok(file) => (Some(Arc::new(file)), None),
-                Err(error) => (last_good, Some(error)),
-            };
-            states.push(RuleFileState {
-                path,
-                stamp,
-                file,
-                error,
-            });
+            states.extend(rule_file(path, known));
         }
         states
     }
@@ -315,6 +244,85 @@ impl Reloader {
             .map(|finding| problem(Severity::Warning, finding));
         unruled.chain(unknown).collect()
     }
+}
+
+/// One rule file as it is now; none if it is gone since the folder was read.
+fn rule_file(path: PathBuf, known: Option<&RuleFileState>) -> Option<RuleFileState> {
+    if let Some(known) = known.filter(|known| known.stamp.is_some())
+        && stamp(&path).ok() == known.stamp
+    {
+        return Some(tried_again(known));
+    }
+    let last_good = known.and_then(|known| known.file.clone());
+    let display = path.display().to_string();
+    let content = match file::read(&path, MAX_FILE_BYTES as u64) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(cause) => {
+            let message = format!("cannot be read: {cause}");
+            let hint = "make it readable for the host".to_owned();
+            return Some(RuleFileState {
+                path,
+                stamp: None,
+                digest: None,
+                parsed: None,
+                file: last_good,
+                error: Some(RuleError::new(
+                    &display,
+                    (1, 1),
+                    "unreadable",
+                    message,
+                    Some(hint),
+                )),
+            });
+        }
+    };
+    let digest = content.bytes.as_deref().map(file::digest);
+    if let Some(known) = known.filter(|known| digest.is_some() && known.digest == digest) {
+        return Some(RuleFileState {
+            stamp: content.stamp,
+            ..tried_again(known)
+        });
+    }
+    let read = match content.bytes {
+        Some(bytes) => RuleFile::parse(&display, &bytes),
+        // Refused before it is in memory.
+        None => {
+            let found = content.len;
+            let message = format!("a rule file has at most {MAX_FILE_BYTES} bytes, found {found}");
+            let hint = "split it: all files of the folder are one set of rules".to_owned();
+            Err(RuleError::new(
+                &display,
+                (1, 1),
+                "too-large",
+                message,
+                Some(hint),
+            ))
+        }
+    };
+    let (parsed, error) = match read {
+        Ok(file) => (Some(Arc::new(file)), None),
+        Err(error) => (None, Some(error)),
+    };
+    Some(RuleFileState {
+        path,
+        stamp: content.stamp,
+        digest,
+        file: parsed.clone().or(last_good),
+        parsed,
+        error,
+    })
+}
+
+/// A file that has not changed. One that was refused since it did not go
+/// together with another may do so now.
+fn tried_again(known: &RuleFileState) -> RuleFileState {
+    let mut state = known.clone();
+    if let Some(parsed) = &state.parsed {
+        state.file = Some(Arc::clone(parsed));
+        state.error = None;
+    }
+    state
 }
 
 /// Compiles all rule files together. Files that do not go together: the ones
@@ -400,6 +408,22 @@ fn changes(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileState])
     changed
 }
 
+/// Whether no file would have to be read at the next look that is known now.
+fn same_stamps(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileState]) -> bool {
+    let plugin = |file: &PluginFile| file.stamps;
+    let rule = |state: &RuleFileState| state.stamp;
+    previous
+        .plugin_files
+        .iter()
+        .map(plugin)
+        .eq(plugins.iter().map(plugin))
+        && previous
+            .rule_files
+            .iter()
+            .map(rule)
+            .eq(rules.iter().map(rule))
+}
+
 fn same_problems(previous: &Snapshot, folder_problems: &[Problem]) -> bool {
     let is_folder = |problem: &&Problem| problem.message.contains(MISSING_FOLDER);
     previous
@@ -426,42 +450,4 @@ fn problem(severity: Severity, message: impl ToString) -> Problem {
         severity,
         message: message.to_string(),
     }
-}
-
-/// The files of a folder with one of the given endings, by name. Hidden ones
-/// are left out: installers write them before they rename.
-pub(crate) fn files(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        if !hidden && ending.is_some_and(|ending| endings.contains(&ending)) && path.is_file() {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn stamp(path: &Path) -> io::Result<Stamp> {
-    let metadata = fs::metadata(path)?;
-    #[cfg(unix)]
-    let inode = {
-        use std::os::unix::fs::MetadataExt;
-        (metadata.dev(), metadata.ino())
-    };
-    #[cfg(not(unix))]
-    let inode = (0, 0);
-    Ok(Stamp {
-        modified: metadata.modified().ok(),
-        len: metadata.len(),
-        inode,
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -36,8 +36,10 @@ pub struct Snapshot {
 /// What is known of one file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// When it was written.
-    pub modified: Option<SystemTime>,
+    /// When its content or its permissions last changed, which no tool can set
+    /// back, as `cp -p` does with the time of writing. Where the system keeps
+    /// no such time, that of writing.
+    pub changed: Option<SystemTime>,
     /// Its length in bytes.
     pub len: u64,
     /// Device and inode, where the system has them: a rename into place changes them.
@@ -49,8 +51,10 @@ pub struct Stamp {
 pub struct PluginFile {
     /// The file.
     pub path: PathBuf,
-    /// The file and its settings as they were read.
-    pub stamps: (Stamp, Option<Stamp>),
+    /// The file and its settings as they were read. None where they are to be
+    /// read again at the next look: they could not be read, or may have been
+    /// written to meanwhile.
+    pub stamps: Option<(Stamp, Option<Stamp>)>,
     /// The last good plugin from it.
     pub plugin: Option<Arc<Plugin>>,
     /// Why the file as it is now was not taken.
@@ -62,9 +66,13 @@ pub struct PluginFile {
 pub struct RuleFileState {
     /// The file.
     pub path: PathBuf,
-    /// The file as it was read.
-    pub stamp: Stamp,
-    /// The last good rules from it.
+    /// The file as it was read, or none, as in [`PluginFile::stamps`].
+    pub stamp: Option<Stamp>,
+    /// The SHA-256 of its text in lower-case hex, where it could be read.
+    pub digest: Option<String>,
+    /// Its rules as they are now, where they are valid by themselves.
+    pub parsed: Option<Arc<RuleFile>>,
+    /// Its rules in use: the last ones that are valid together with the other files'.
     pub file: Option<Arc<RuleFile>>,
     /// Why the file as it is now was not taken.
     pub error: Option<RuleError>,

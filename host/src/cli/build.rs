@@ -16,17 +16,24 @@ Examples:
 pub(super) struct Args {
     /// Source folders [default: all below the plugins folder]
     dirs: Vec<PathBuf>,
+    /// Fetch nothing: a tool or a dependency that is not there is an error
+    #[arg(long)]
+    offline: bool,
 }
 
 pub(super) fn run(args: &Args, plugins: &Path) -> anyhow::Result<Exit> {
+    let options = build::Options {
+        offline: args.offline,
+        ..build::Options::default()
+    };
     if args.dirs.is_empty() {
-        return all(plugins);
+        return all(plugins, &options);
     }
-    Ok(each(&args.dirs, plugins))
+    Ok(each(&args.dirs, plugins, &options))
 }
 
 /// Builds and installs every source below `plugins`.
-pub(super) fn all(plugins: &Path) -> anyhow::Result<Exit> {
+pub(super) fn all(plugins: &Path, options: &build::Options) -> anyhow::Result<Exit> {
     let sources = build::sources(plugins)?;
     if sources.is_empty() {
         eprintln!(
@@ -34,23 +41,23 @@ pub(super) fn all(plugins: &Path) -> anyhow::Result<Exit> {
             plugins.display()
         );
     }
-    Ok(each(&sources, plugins))
+    Ok(each(&sources, plugins, options))
 }
 
 /// One that does not build does not keep the others from it.
-fn each(dirs: &[PathBuf], plugins: &Path) -> Exit {
+fn each(dirs: &[PathBuf], plugins: &Path, options: &build::Options) -> Exit {
     let mut exit = Exit::Succeeded;
     for dir in dirs {
         let say = |line: &str| eprintln!("{line}");
-        let installed = build::build(dir, &say).and_then(|built| {
-            let path = build::install(&built, plugins)?;
+        let installed = build::build(dir, options, &say).and_then(|built| {
+            let path = build::install(&built.component, plugins, &built.about.name)?;
             Ok((path, built))
         });
         match installed {
             Ok((path, built)) => eprintln!(
                 "built {} ({})",
                 print::Styled(print::BOLD, path.display()),
-                print::bytes(built.bytes.len() as u64)
+                print::bytes(built.component.len() as u64)
             ),
             Err(error) => {
                 print::error(&error.into());

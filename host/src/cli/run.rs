@@ -40,7 +40,8 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
     let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
     if args.build {
         let plugins = config.plugins.clone();
-        let built = tokio::task::spawn_blocking(move || build::all(&plugins)).await??;
+        let built = tokio::task::spawn_blocking(move || build::all(&plugins, &Default::default()))
+            .await??;
         if built != Exit::Succeeded {
             return Ok(built);
         }

@@ -1,4 +1,4 @@
-//! How settings are merged, and what is said of wrong ones.
+//! Where settings come from, and how a wrong one is named.
 
 use expect_test::{Expect, expect};
 
@@ -47,7 +47,7 @@ fn a_wrong_setting_is_named_with_its_place() {
         &[],
         expect![[r#"
             pointsman.toml: unknown key `zzz`
-              hint: known here: `host`, `http`, `limits`, `plugins`, `queue`, `reload`, `rules`"#]],
+              hint: known here: `breaker`, `host`, `http`, `limits`, `plugins`, `queue`, `reload`, `rules`"#]],
     );
     check(
         "[limits]\ntimeout_ms = \"7\"",

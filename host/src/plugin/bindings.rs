@@ -5,13 +5,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::{HasSelf, Linker};
 
-use super::state::State;
+use super::{grants::Secret, state::State};
 use crate::outcome::Level;
 
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "handler",
+        // The command is lent to its handlers: each call copies it once, into the guest.
+        ownership: Borrowing { duplicate_if_necessary: false },
         imports: {
             "pointsman:handler/clock.sleep": async,
             "pointsman:handler/random": trappable,
@@ -20,12 +22,9 @@ mod generated {
     });
 }
 
-use generated::{
-    Handler,
-    pointsman::handler::{clock, config, log, random, types},
-};
+use generated::pointsman::handler::{clock, config, log, random, types};
 pub(super) use generated::{
-    HandlerPre, exports::pointsman::handler::command_handler::Failure,
+    Handler, HandlerPre, exports::pointsman::handler::command_handler::Failure,
     pointsman::handler::types::Command,
 };
 
@@ -45,7 +44,8 @@ const RANDOM_BYTES_MAX: u32 = 65_536;
 /// the handler was granted.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Handler::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    wasmtime_wasi::p2::add_to_linker_async(linker)
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 
 impl types::Host for State {}
@@ -91,6 +91,8 @@ impl random::Host for State {
 
 impl config::Host for State {
     fn get(&mut self, key: String) -> Option<String> {
-        self.settings.config.get(&key).cloned()
+        let secret = self.grants.secret(&key).map(Secret::reveal);
+        let value = secret.or_else(|| self.settings.config.get(&key).map(String::as_str));
+        value.map(str::to_owned)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
+use tokio::sync::Semaphore;
 use wasmtime::{
     Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     component::Linker,
@@ -36,6 +37,8 @@ const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 pub struct Runtime {
     pub(super) engine: Engine,
     pub(super) linker: Arc<Linker<State>>,
+    /// Places for instances that wait for their next call, of all plugins together.
+    pub(super) idle: Arc<Semaphore>,
     pooling: bool,
 }
 
@@ -62,6 +65,7 @@ impl Runtime {
         Ok(Self {
             engine,
             linker: Arc::new(linker),
+            idle: Arc::new(Semaphore::new(idle_max(limits) as usize)),
             pooling,
         })
     }
@@ -93,8 +97,15 @@ fn config(limits: &HostLimits, pooling: bool) -> Config {
     config
 }
 
+/// Instances that may wait for their next call: enough for each core and
+/// handler of a usual host, and no more memory than a quarter of what may run.
+fn idle_max(limits: &HostLimits) -> u32 {
+    (limits.instances_max / 4).max(1)
+}
+
 fn pool(limits: &HostLimits) -> PoolingAllocationConfig {
-    let instances = limits.instances_max;
+    // Those that are kept do not take the place of those at work.
+    let instances = limits.instances_max.saturating_add(idle_max(limits));
     let mut pool = PoolingAllocationConfig::new();
     // A component instance has one memory and table as a rule, and a few core
     // instances. Slots that are never used cost address space only.

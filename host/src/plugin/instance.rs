@@ -1,7 +1,8 @@
-//! Owns one call: a fresh store, an instance in it, the handler's limits around
+//! Owns one call: a store, an instance in it, the handler's limits around
 //! both, and the [`Outcome`] that every possible end becomes.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,8 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBackt
 
 use super::{
     Plugin, bindings,
-    limits::{CpuMeter, MemoryUse},
+    grants::FolderGone,
+    idle::Live,
     logs::{LogSink, OnLine},
     state::{Shared, State},
 };
@@ -22,17 +24,17 @@ use crate::{
 };
 
 /// What the host says to a handler, besides the command.
-pub struct Call {
+pub struct Call<'a> {
     /// Which try this is: 1 on the first.
     pub attempt: u32,
     /// Stable across retries.
-    pub delivery_id: String,
+    pub delivery_id: &'a str,
     /// When the command began: log lines count from there.
     pub started: Instant,
     /// Sees each log line as it is written.
     pub on_line: Option<OnLine>,
     /// Ends the call as cancelled.
-    pub cancel: CancellationToken,
+    pub cancel: &'a CancellationToken,
 }
 
 /// Ends a call in the epoch callback.
@@ -40,13 +42,26 @@ pub struct Call {
 #[error("the CPU limit is used up")]
 struct CpuExceeded;
 
-/// What the guest itself said, or how running it failed.
-type Answer = wasmtime::Result<Result<Option<String>, bindings::Failure>>;
+/// What the guest itself said, with its instance if that may serve another
+/// call, or how running it failed.
+type Answer = wasmtime::Result<(Result<Option<String>, bindings::Failure>, Option<Live>)>;
 
 impl Plugin {
-    /// Handles one command in a fresh instance. Dropping the future frees the
+    /// Handles one command in a fresh instance, or in one that waited for it
+    /// where the settings say `reuse`. Dropping the future frees the
     /// instance, at the latest when the guest reaches its next tick.
-    pub async fn call(&self, command: &Command, call: Call) -> Outcome {
+    pub async fn call(&self, command: &Command, call: Call<'_>) -> Outcome {
+        let pass = match self.breaker.admit(Instant::now()) {
+            Ok(pass) => pass,
+            Err(left) => {
+                let reason = "failed too often of late and is left alone for a while";
+                let key = Some("breaker.cooldown_ms");
+                return Outcome::not_run(Failure {
+                    retry_after: Some(left),
+                    ..self.failure(Status::Quarantined, reason.into(), key)
+                });
+            }
+        };
         let Ok(_permit) = self.instances.try_acquire() else {
             return Outcome::not_run(self.failure(
                 Status::Busy,
@@ -59,24 +74,26 @@ impl Plugin {
         };
         let limits = &self.settings.limits;
         let began = Instant::now();
-        let shared = Arc::new(Shared {
-            logs: LogSink::new(call.started, limits, call.on_line),
-            cpu: CpuMeter::new(began, limits.cpu_max()),
-            memory: MemoryUse::default(),
-        });
+        let logs = LogSink::new(call.started, limits, call.on_line);
+        let shared = Arc::new(Shared::new(began, limits, logs));
+        let id = command.id.text();
         let command = bindings::Command {
-            id: command.id.to_string(),
-            attributes: command.attributes().to_owned(),
+            id: &id,
+            attributes: command.attributes(),
             attempt: call.attempt,
             delivery_id: call.delivery_id,
-            traceparent: command.traceparent.as_deref().map(str::to_owned),
+            traceparent: command.traceparent.as_deref(),
         };
-        let running = shared.cpu.measure(self.run(&shared, &command));
+        let running = pin!(self.run(&shared, command));
+        let running = shared.cpu.measure(running);
         let running = call.cancel.run_until_cancelled(running);
+        let mut live = None;
         let result = match tokio::time::timeout(limits.timeout(), running).await {
             Ok(None) => Err(self.failure(Status::Cancelled, "cancelled".into(), None)),
-            Ok(Some(Ok(Ok(answer)))) => self.output(answer),
-            Ok(Some(Ok(Err(failure)))) => Err(said(failure)),
+            Ok(Some(Ok((answer, instance)))) => {
+                live = instance;
+                answer.map_or_else(|failure| Err(said(failure)), |answer| self.output(answer))
+            }
             Ok(Some(Err(error))) => Err(self.failed(&error, &shared)),
             Err(_) => Err(self.failure(
                 Status::TimedOut,
@@ -84,7 +101,8 @@ impl Plugin {
                 Some("limits.timeout_ms"),
             )),
         };
-        Outcome {
+        let result = result.map_err(|failure| self.denied(failure, &shared));
+        let outcome = Outcome {
             result,
             logs: shared.logs.take(),
             spent: Spent {
@@ -92,11 +110,45 @@ impl Plugin {
                 cpu: shared.cpu.spent(),
                 memory_peak_bytes: shared.memory.peak_bytes(),
             },
+        };
+        let status = outcome.status();
+        let sound = matches!(
+            status,
+            Status::Succeeded | Status::Rejected | Status::Unavailable
+        );
+        if let Some(live) = live.filter(|_| sound) {
+            self.idle.keep(live);
         }
+        pass.finish(status, Instant::now());
+        outcome
     }
 
-    async fn run(&self, shared: &Arc<Shared>, command: &bindings::Command) -> Answer {
-        let state = State::new(Arc::clone(shared), Arc::clone(&self.settings));
+    /// Runs one command, and hands back the instance if it may serve another.
+    async fn run(&self, shared: &Arc<Shared>, command: bindings::Command<'_>) -> Answer {
+        let mut live = match self.idle.take(Instant::now()) {
+            Some(live) => live,
+            None => self.start(shared).await?,
+        };
+        live.store.data_mut().begin(shared);
+        live.store.set_epoch_deadline(1);
+        let answer = live
+            .handler
+            .pointsman_handler_command_handler()
+            .call_handle(&mut live.store, command)
+            .await?;
+        live.calls += 1;
+        live.store.data().end();
+        // Dropped here where it is not kept, so that its end counts as CPU time.
+        let live = self.idle.may_keep(&live, Instant::now()).then_some(live);
+        Ok((answer, live))
+    }
+
+    async fn start(&self, shared: &Arc<Shared>) -> wasmtime::Result<Live> {
+        let state = State::new(
+            Arc::clone(shared),
+            Arc::clone(&self.settings),
+            Arc::clone(&self.grants),
+        )?;
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
@@ -109,11 +161,8 @@ impl Plugin {
                 Box::pin(tokio::task::yield_now()),
             ))
         });
-        let instance = self.pre.instantiate_async(&mut store).await?;
-        instance
-            .pointsman_handler_command_handler()
-            .call_handle(&mut store, command)
-            .await
+        let handler = self.pre.instantiate_async(&mut store).await?;
+        Ok(Live::new(store, handler))
     }
 
     fn output(&self, answer: Option<String>) -> Result<Option<Box<RawValue>>, Failure> {
@@ -155,6 +204,9 @@ impl Plugin {
                 Some("host.instances_max"),
             );
         }
+        if let Some(gone) = error.downcast_ref::<FolderGone>() {
+            return self.failure(Status::Unavailable, gone.to_string(), None);
+        }
         let mut failure = if shared.memory.refused() {
             self.failure(
                 Status::OutOfMemory,
@@ -178,6 +230,29 @@ impl Plugin {
             failure.backtrace = frames(backtrace);
         }
         failure
+    }
+
+    /// A handler that gives up after a denied use does so for that reason: what
+    /// it says itself follows. Limits and cancellation have reasons of their own.
+    fn denied(&self, failure: Failure, shared: &Shared) -> Failure {
+        let gave_up = matches!(
+            failure.code,
+            Status::Rejected | Status::Unavailable | Status::Trapped
+        );
+        match shared.denied().filter(|_| gave_up) {
+            None => failure,
+            Some(denial) => Failure {
+                code: Status::Denied,
+                message: format!(
+                    "`{}`: {}; then it ended as {}: {}",
+                    self.name,
+                    denial.message,
+                    failure.code.as_str(),
+                    failure.message
+                ),
+                ..failure
+            },
+        }
     }
 
     /// A failure that names the handler and, for a limit, the key that sets it.

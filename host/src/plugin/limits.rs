@@ -50,10 +50,10 @@ impl CpuMeter {
     }
 
     /// Counts the time of each poll of `future`.
-    pub(super) fn measure<F: Future>(&self, future: F) -> Measured<'_, F> {
+    pub(super) fn measure<F: Future + Unpin>(&self, future: F) -> Measured<'_, F> {
         Measured {
             meter: self,
-            future: Box::pin(future),
+            future,
         }
     }
 
@@ -65,16 +65,16 @@ impl CpuMeter {
 /// A future whose polls are counted.
 pub(super) struct Measured<'a, F> {
     meter: &'a CpuMeter,
-    future: Pin<Box<F>>,
+    future: F,
 }
 
-impl<F: Future> Future for Measured<'_, F> {
+impl<F: Future + Unpin> Future for Measured<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let began = self.meter.now();
         self.meter.poll_began.store(began, Relaxed);
-        let result = self.future.as_mut().poll(context);
+        let result = Pin::new(&mut self.future).poll(context);
         self.meter
             .spent
             .fetch_add(self.meter.now() - began, Relaxed);
@@ -115,6 +115,12 @@ impl MemoryLimiter {
             limit,
             memory_use: shared,
         }
+    }
+
+    /// Counts for another call from now on; the memory is what it was.
+    pub(super) fn begin(&mut self, shared: std::sync::Arc<super::state::Shared>) {
+        shared.memory.peak.store(self.used as u64, Relaxed);
+        self.memory_use = shared;
     }
 
     fn grow(&mut self, bytes: usize) -> bool {

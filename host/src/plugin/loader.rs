@@ -9,7 +9,9 @@ use std::{
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, types::ComponentItem};
 
-use super::{Plugin, Runtime, bindings, settings::HandlerSettings};
+use super::{
+    Grants, Plugin, Runtime, bindings, breaker::Breaker, idle::Idle, settings::HandlerSettings,
+};
 use crate::name::{HandlerName, nearest};
 
 /// Why a file is no plugin.
@@ -49,15 +51,24 @@ pub fn load(
     bytes: &[u8],
     digest: Arc<str>,
     settings: Arc<HandlerSettings>,
+    grants: Arc<Grants>,
 ) -> Result<Plugin, LoadError> {
     let error = |reason: String, hint: String| LoadError::new(path, reason, hint);
     check_header(bytes).map_err(|(reason, hint)| error(reason, hint))?;
-    let component = Component::from_binary(&runtime.engine, bytes).map_err(|cause| {
-        error(
-            format!("no valid component: {cause:#}"),
-            "the file may be cut short or damaged: copy or build it again".into(),
-        )
-    })?;
+    let component =
+        Component::from_binary(&runtime.engine, bytes).map_err(
+            |cause| match wasmparser::validate(bytes) {
+                Err(_) => error(
+                    format!("no valid component: {cause:#}"),
+                    "the file may be cut short or damaged: copy or build it again".into(),
+                ),
+                Ok(_) => error(
+                    format!("asks for more than the host gives: {cause:#}"),
+                    "build it with one memory and one table in each core module, as compilers do"
+                        .into(),
+                ),
+            },
+        )?;
     check_imports(runtime, &component).map_err(|(reason, hint)| error(reason, hint))?;
     check_export(runtime, &component).map_err(|(reason, hint)| error(reason, hint))?;
     let mismatch = |cause: wasmtime::Error| {
@@ -83,7 +94,10 @@ pub fn load(
         digest,
         size_bytes: bytes.len() as u64,
         instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
+        breaker: Breaker::new(settings.breaker.clone()),
+        idle: Idle::new(settings.instances.clone(), Arc::clone(&runtime.idle)),
         settings,
+        grants,
         pre,
     })
 }

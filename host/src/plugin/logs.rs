@@ -28,6 +28,8 @@ pub(super) struct LogSink {
 struct Kept {
     logs: Logs,
     bytes: usize,
+    // A line was over the limits.
+    full: bool,
 }
 
 impl LogSink {
@@ -43,18 +45,35 @@ impl LogSink {
 
     /// Takes a message; a line break in it begins another line.
     pub(super) fn write(&self, level: Level, message: &str) {
-        for line in message.lines() {
-            self.write_line(level, line);
+        let mut rest = message;
+        while !rest.is_empty() {
+            let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            if !self.write_line(level, line) {
+                self.drop_lines(rest);
+                return;
+            }
+            rest = after;
         }
     }
 
-    fn write_line(&self, level: Level, message: &str) {
+    /// Counts what is over the limits. A message can be as large as the guest's
+    /// memory, and nothing interrupts the host at it: hence no step for each line.
+    fn drop_lines(&self, text: &str) {
+        let breaks = memchr::memchr_iter(b'\n', text.as_bytes()).count();
+        let lines = breaks + usize::from(!text.ends_with('\n'));
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.logs.dropped += lines as u64;
+    }
+
+    /// Whether the line is within the limits. After the first that is not, none is.
+    fn write_line(&self, level: Level, message: &str) -> bool {
         let line = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             let bytes = kept.bytes.saturating_add(message.len());
-            if kept.logs.lines.len() >= self.lines_max || bytes > self.bytes_max {
-                kept.logs.dropped += 1;
-                return;
+            if kept.full || kept.logs.lines.len() >= self.lines_max || bytes > self.bytes_max {
+                kept.full = true;
+                return false;
             }
             kept.bytes = bytes;
             let line = LogLine {
@@ -64,7 +83,7 @@ impl LogSink {
             };
             if self.on_line.is_none() {
                 kept.logs.lines.push(line);
-                return;
+                return true;
             }
             kept.logs.lines.push(line.clone());
             line
@@ -72,6 +91,7 @@ impl LogSink {
         if let Some(on_line) = &self.on_line {
             on_line(&line);
         }
+        true
     }
 
     /// The lines so far; leaves none behind.

@@ -1,13 +1,17 @@
 //! Owns what the operator says of one handler in `plugins/<name>.toml`: its
-//! limits over the host's defaults, and its configuration. Nothing here comes
-//! from the plugin itself.
+//! limits over the host's defaults, its configuration and what it is granted.
+//! Nothing here comes from the plugin itself.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::config::{self, ConfigError, HandlerLimits};
+use super::grants::HttpPattern;
+use crate::config::{self, BreakerConfig, Config, ConfigError, HandlerLimits};
 
 /// The settings of one handler.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,39 +19,200 @@ use crate::config::{self, ConfigError, HandlerLimits};
 pub struct HandlerSettings {
     /// What one call may use.
     pub limits: HandlerLimits,
+    /// When it is left alone.
+    pub breaker: BreakerConfig,
+    /// Whether its instances serve more than one call.
+    pub instances: InstanceSettings,
     /// What the handler reads with the contract's `config.get`.
     pub config: BTreeMap<String, String>,
+    /// What it reads in the same way, and what is never printed: where each
+    /// value comes from.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// The environment variables of a WASI handler.
+    pub env: BTreeMap<String, String>,
+    /// The folders of the host that a WASI handler sees.
+    pub folders: Vec<Folder>,
+    /// Where it may send HTTP requests.
+    pub http: HttpGrant,
 }
+
+/// Whether an instance serves more than one call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceSettings {
+    /// Whether one is kept after its call.
+    pub mode: InstanceMode,
+    /// Calls of one instance.
+    pub calls_max: u64,
+    /// Seconds from its start to the beginning of its last call.
+    pub seconds_max: u64,
+}
+
+/// Whether an instance is kept after its call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceMode {
+    /// Each call has one of its own: nothing in memory outlives the call.
+    #[default]
+    Fresh,
+    /// A call may get one that served others, with what they left in its
+    /// memory. For handlers that are trusted, or slow to start.
+    Reuse,
+}
+
+impl Default for InstanceSettings {
+    fn default() -> Self {
+        Self {
+            mode: InstanceMode::Fresh,
+            // A leak of 1 KiB a call stays below 1 MiB.
+            calls_max: 1_000,
+            seconds_max: 300,
+        }
+    }
+}
+
+/// Where the value of a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretSource {
+    /// The environment variable of the host with this name.
+    Env(String),
+    /// The text of this file, without a line break at its end. A relative
+    /// path begins at the folder of the settings file.
+    File(PathBuf),
+}
+
+/// A folder of the host that a handler sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Folder {
+    /// The folder. A relative path begins at the folder of the settings file.
+    pub host: PathBuf,
+    /// Its path for the handler, such as `/data`.
+    pub guest: String,
+    /// Whether the handler may change what is in it.
+    #[serde(default)]
+    pub write: bool,
+}
+
+/// Where a handler may send HTTP requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpGrant {
+    /// A request goes out if one of these allows it.
+    pub allow: Vec<HttpPattern>,
+}
+
+/// The sections whose keys are the handler's own: all are allowed.
+const FREE_SECTIONS: [&str; 3] = ["config", "secrets", "env"];
 
 impl HandlerSettings {
     /// The settings of a handler without a file.
     #[must_use]
-    pub fn new(limits: HandlerLimits) -> Self {
+    pub fn new(config: &Config) -> Self {
         Self {
-            limits,
+            limits: config.limits.clone(),
+            breaker: config.breaker.clone(),
             ..Self::default()
         }
     }
 
-    /// Lays the TOML in `text`, from the file `origin`, over the host's default `limits`.
+    /// Lays the TOML in `text`, from the file `origin`, over the defaults of the host.
     ///
     /// # Errors
     /// [`ConfigError`], which names the file and the key.
-    pub fn parse(origin: &Path, text: &str, limits: &HandlerLimits) -> Result<Self, ConfigError> {
+    pub fn parse(origin: &Path, text: &str, config: &Config) -> Result<Self, ConfigError> {
         let origin = origin.display().to_string();
-        let mut merged = config::table_of(&Self::new(limits.clone()));
-        // Its keys are the handler's own: all are allowed.
+        let mut merged = config::table_of(&Self::new(config));
         let mut given: Table = config::parse(&origin, text)?;
-        let handler_config = given.remove("config");
+        let free = FREE_SECTIONS.map(|section| given.remove_entry(section));
         config::merge(&mut merged, given, &origin, "")?;
-        if let Some(handler_config) = handler_config {
-            merged.insert("config".into(), strings(handler_config));
+        for (section, value) in free.into_iter().flatten() {
+            let value = if section == "secrets" {
+                check_secrets(&value, &origin)?;
+                value
+            } else {
+                strings(value)
+            };
+            merged.insert(section, value);
         }
-        config::typed(merged, &origin)
+        let settings: Self = config::typed(merged, &origin)?;
+        settings.check(&origin)
+    }
+
+    /// Refuses what cannot work or has two meanings.
+    fn check(self, origin: &str) -> Result<Self, ConfigError> {
+        let wrong = |key: String, found: String, expected: &str| {
+            Err(ConfigError::WrongValue {
+                origin: origin.into(),
+                key,
+                found,
+                expected: expected.into(),
+            })
+        };
+        if let Some(key) = self
+            .secrets
+            .keys()
+            .find(|key| self.config.contains_key(*key))
+        {
+            return wrong(
+                format!("secrets.{key}"),
+                format!("also in `[config]` as `{key}`"),
+                "it in one of the two, since a handler reads both with `config.get`",
+            );
+        }
+        let is_name = |name: &String| !name.is_empty() && !name.contains(['=', '\0']);
+        if let Some(name) = self.env.keys().find(|name| !is_name(name)) {
+            return wrong(
+                format!("env.{name}"),
+                "no name of an environment variable".into(),
+                "one without `=`",
+            );
+        }
+        for (at, folder) in self.folders.iter().enumerate() {
+            let guest = &folder.guest;
+            if guest.is_empty() {
+                return wrong(
+                    format!("folders[{at}].guest"),
+                    "empty".into(),
+                    "a path such as `/data`",
+                );
+            }
+            if self.folders[..at].iter().any(|other| other.guest == *guest) {
+                return wrong(
+                    format!("folders[{at}].guest"),
+                    format!("`{guest}`, as is another one"),
+                    "a path for each folder",
+                );
+            }
+        }
+        Ok(self)
     }
 }
 
-/// A number or a boolean in `[config]` is handed over as its text: handlers read strings.
+/// Refuses a secret that is written down, without repeating it.
+fn check_secrets(secrets: &Value, origin: &str) -> Result<(), ConfigError> {
+    let secrets = secrets.as_table().into_iter().flatten();
+    for (key, value) in secrets {
+        let is_source = |table: &Table| {
+            let known = |(key, value): (&String, &Value)| {
+                ["env", "file"].contains(&key.as_str()) && value.is_str()
+            };
+            table.len() == 1 && table.iter().all(known)
+        };
+        if !value.as_table().is_some_and(is_source) {
+            return Err(ConfigError::WrongValue {
+                origin: origin.into(),
+                key: format!("secrets.{key}"),
+                found: "no source".into(),
+                expected: "{ env = \"NAME\" } or { file = \"path\" }: the value itself stays out of this file".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A number or a boolean is handed over as its text: handlers read strings.
 fn strings(value: Value) -> Value {
     let Value::Table(table) = value else {
         return value;
@@ -62,4 +227,89 @@ fn strings(value: Value) -> Value {
             .map(|(key, value)| (key, text(value)))
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<HandlerSettings, ConfigError> {
+        HandlerSettings::parse(Path::new("a.toml"), text, &Config::default())
+    }
+
+    #[test]
+    fn grants_are_read_from_the_file() {
+        let settings = parse(
+            r#"
+            [config]
+            scale = 0.1
+            [env]
+            WORKERS = 3
+            [secrets]
+            token = { env = "TOKEN" }
+            key = { file = "../key" }
+            [[folders]]
+            host = "data"
+            guest = "/data"
+            [http]
+            allow = ["GET https://example.com"]
+            "#,
+        )
+        .unwrap();
+        assert_eq!(settings.config["scale"], "0.1");
+        assert_eq!(settings.env["WORKERS"], "3");
+        assert_eq!(settings.secrets["token"], SecretSource::Env("TOKEN".into()));
+        assert_eq!(settings.secrets["key"], SecretSource::File("../key".into()));
+        assert!(!settings.folders[0].write);
+        assert_eq!(settings.http.allow.len(), 1);
+    }
+
+    #[test]
+    fn a_wrong_grant_is_named_with_its_key() {
+        let check = |text: &str, wanted: Expect| {
+            wanted.assert_eq(&parse(text).unwrap_err().to_string());
+        };
+        check(
+            "[config]\ntoken = 1\n[secrets]\ntoken = { env = \"T\" }",
+            expect![
+                "a.toml: `secrets.token` is also in `[config]` as `token`, expected it in one of the two, since a handler reads both with `config.get`"
+            ],
+        );
+        check(
+            "[secrets]\ntoken = \"plain\"",
+            expect![[
+                r#"a.toml: `secrets.token` is no source, expected { env = "NAME" } or { file = "path" }: the value itself stays out of this file"#
+            ]],
+        );
+        check(
+            "[secrets]\ntoken = { vault = \"x\" }",
+            expect![[
+                r#"a.toml: `secrets.token` is no source, expected { env = "NAME" } or { file = "path" }: the value itself stays out of this file"#
+            ]],
+        );
+        check(
+            "[http]\nallow = [\"GET example.com\"]",
+            expect![
+                "a.toml: `GET example.com` has no scheme; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com` in `http.allow`"
+            ],
+        );
+        check(
+            "[[folders]]\nhost = \"a\"\nguest = \"/a\"\n[[folders]]\nhost = \"b\"\nguest = \"/a\"",
+            expect![
+                "a.toml: `folders[1].guest` is `/a`, as is another one, expected a path for each folder"
+            ],
+        );
+        check(
+            "[[folders]]\nhost = \"a\"",
+            expect!["a.toml: missing field `guest` in `folders`"],
+        );
+        check(
+            "[env]\n\"A=B\" = 1",
+            expect![
+                "a.toml: `env.A=B` is no name of an environment variable, expected one without `=`"
+            ],
+        );
+    }
 }

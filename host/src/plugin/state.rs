@@ -1,11 +1,13 @@
-//! Owns what the store of one call carries: its log sink, its meters, its
-//! settings and, from its first use on, its WASI context.
+//! Owns what the store of one instance carries: the log sink and the meters of
+//! the call it serves now, its settings and, from its first use on, its WASI
+//! context.
 
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use tokio::io::AsyncWrite;
@@ -14,25 +16,69 @@ use wasmtime_wasi::{
     WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
     cli::{IsTerminal, StdoutStream},
 };
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::{
+    Grants,
+    grants::{Denial, FolderGone, Outgoing},
     limits::{CpuMeter, MemoryLimiter, MemoryUse},
     logs::LogSink,
     settings::HandlerSettings,
 };
-use crate::outcome::Level;
+use crate::{config::HandlerLimits, outcome::Level};
+
+/// Different denials of one call that are logged in its report.
+const DENIALS_MAX: usize = 32;
 
 /// The part of a call that outlives its store, which a timeout drops.
 pub(super) struct Shared {
     pub(super) logs: LogSink,
     pub(super) cpu: CpuMeter,
     pub(super) memory: MemoryUse,
+    began: Instant,
+    timeout: Duration,
+    denials: Mutex<Vec<Denial>>,
+}
+
+impl Shared {
+    /// A call that began at `began`.
+    pub(super) fn new(began: Instant, limits: &HandlerLimits, logs: LogSink) -> Self {
+        Self {
+            logs,
+            cpu: CpuMeter::new(began, limits.cpu_max()),
+            memory: MemoryUse::default(),
+            began,
+            timeout: limits.timeout(),
+            denials: Mutex::default(),
+        }
+    }
+
+    /// What is left of the call's time.
+    pub(super) fn time_left(&self) -> Duration {
+        self.timeout.saturating_sub(self.began.elapsed())
+    }
+
+    /// Notes a use that was not granted.
+    pub(super) fn deny(&self, denial: Denial) {
+        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        if denials.len() < DENIALS_MAX && !denials.contains(&denial) {
+            self.logs.write(Level::Warn, &denial.message);
+            denials.push(denial);
+        }
+    }
+
+    /// The first use that was not granted.
+    pub(super) fn denied(&self) -> Option<Denial> {
+        let denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        denials.first().cloned()
+    }
 }
 
 /// The data of one store.
 pub(super) struct State {
     pub(super) shared: Arc<Shared>,
     pub(super) settings: Arc<HandlerSettings>,
+    pub(super) grants: Arc<Grants>,
     pub(super) limiter: MemoryLimiter,
     // Made at the first call into WASI: most handlers never make one, though
     // std links it.
@@ -41,41 +87,116 @@ pub(super) struct State {
 
 struct Wasi {
     ctx: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
     table: ResourceTable,
+    streams: [Arc<LogStream>; 2],
+}
+
+impl Wasi {
+    fn end_lines(&self) {
+        for stream in &self.streams {
+            stream.line().end(stream.level);
+        }
+    }
+}
+
+impl Drop for Wasi {
+    fn drop(&mut self) {
+        // Not left to the streams: a task of WASI may hold one a little longer.
+        self.end_lines();
+    }
 }
 
 impl State {
-    pub(super) fn new(shared: Arc<Shared>, settings: Arc<HandlerSettings>) -> Self {
-        Self {
+    /// The state of an instance whose first call is `shared`.
+    ///
+    /// # Errors
+    /// [`FolderGone`], where a granted folder cannot be opened.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        settings: Arc<HandlerSettings>,
+        grants: Arc<Grants>,
+    ) -> Result<Self, FolderGone> {
+        let mut state = Self {
             limiter: MemoryLimiter::new(settings.limits.memory_max_bytes, Arc::clone(&shared)),
             shared,
             settings,
+            grants,
             wasi: None,
+        };
+        // Opening a folder can fail, which a call into WASI could not say.
+        if state.grants.has_folders() {
+            let mut ctx = WasiCtxBuilder::new();
+            state.grants.open_folders(&mut ctx)?;
+            state.wasi = Some(state.make_wasi(ctx));
         }
+        Ok(state)
+    }
+
+    /// Serves the call `shared` from now on.
+    pub(super) fn begin(&mut self, shared: &Arc<Shared>) {
+        self.shared = Arc::clone(shared);
+        self.limiter.begin(Arc::clone(shared));
+        if let Some(wasi) = &mut self.wasi {
+            wasi.outgoing.shared = Arc::clone(shared);
+            for stream in &wasi.streams {
+                stream.line().shared = Arc::clone(shared);
+            }
+        }
+    }
+
+    /// Leaves nothing unsaid of the call that ended.
+    pub(super) fn end(&self) {
+        if let Some(wasi) = &self.wasi {
+            wasi.end_lines();
+        }
+    }
+
+    fn make_wasi(&self, mut ctx: WasiCtxBuilder) -> Box<Wasi> {
+        let streams = [Level::Info, Level::Warn].map(|level| {
+            Arc::new(LogStream {
+                level,
+                inner: Mutex::new(Line {
+                    shared: Arc::clone(&self.shared),
+                    bytes: Vec::new(),
+                }),
+            })
+        });
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(self.settings.limits.resources_max);
+        for (name, value) in &self.settings.env {
+            ctx.env(name, value);
+        }
+        // No argument and no address is granted.
+        ctx.stdout(Stream(Arc::clone(&streams[0])))
+            .stderr(Stream(Arc::clone(&streams[1])))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        Box::new(Wasi {
+            ctx: ctx.build(),
+            http: WasiHttpCtx::new(),
+            outgoing: Outgoing {
+                grants: Arc::clone(&self.grants),
+                shared: Arc::clone(&self.shared),
+            },
+            table,
+            streams,
+        })
+    }
+
+    fn wasi(&mut self) -> &mut Wasi {
+        if self.wasi.is_none() {
+            self.wasi = Some(self.make_wasi(WasiCtxBuilder::new()));
+        }
+        self.wasi.as_mut().expect("made above")
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| {
-            let output = |level| LogStream {
-                shared: Arc::clone(&self.shared),
-                level,
-            };
-            let mut table = ResourceTable::new();
-            table.set_max_capacity(self.settings.limits.resources_max);
-            let mut ctx = WasiCtxBuilder::new();
-            // No folder, variable, argument or address is granted.
-            ctx.stdout(output(Level::Info))
-                .stderr(output(Level::Warn))
-                .allow_tcp(false)
-                .allow_udp(false)
-                .allow_ip_name_lookup(false);
-            Box::new(Wasi {
-                ctx: ctx.build(),
-                table,
-            })
-        });
+        let wasi = self.wasi();
         WasiCtxView {
             ctx: &mut wasi.ctx,
             table: &mut wasi.table,
@@ -83,70 +204,88 @@ impl WasiView for State {
     }
 }
 
-/// A standard stream of a WASI guest, whose lines become log lines.
-struct LogStream {
-    shared: Arc<Shared>,
-    level: Level,
-}
-
-impl IsTerminal for LogStream {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for LogStream {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(LineWriter {
-            shared: Arc::clone(&self.shared),
-            level: self.level,
-            line: Vec::new(),
-        })
-    }
-}
-
-/// Cuts what is written into lines.
-struct LineWriter {
-    shared: Arc<Shared>,
-    level: Level,
-    // Never longer than the log limit, so that a guest that writes no line
-    // break cannot fill the host.
-    line: Vec<u8>,
-}
-
-impl LineWriter {
-    fn end_line(&mut self) {
-        if !self.line.is_empty() {
-            let line = String::from_utf8_lossy(&self.line);
-            self.shared.logs.write(self.level, &line);
-            self.line.clear();
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let wasi = self.wasi();
+        WasiHttpCtxView {
+            hooks: &mut wasi.outgoing,
+            table: &mut wasi.table,
+            ctx: &mut wasi.http,
         }
     }
 }
 
-impl Drop for LineWriter {
-    fn drop(&mut self) {
-        self.end_line();
-    }
+/// A standard stream of a WASI guest, whose lines become log lines of the call
+/// that the instance serves.
+struct LogStream {
+    level: Level,
+    inner: Mutex<Line>,
 }
 
-impl AsyncWrite for LineWriter {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+struct Line {
+    shared: Arc<Shared>,
+    // Never longer than the log limit, so that a guest that writes no line
+    // break cannot fill the host.
+    bytes: Vec<u8>,
+}
+
+impl LogStream {
+    fn write(&self, bytes: &[u8]) {
+        let mut line = self.line();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = match piece.strip_suffix(b"\n") {
                 Some(text) => (text, true),
                 None => (piece, false),
             };
-            let room = self.shared.logs.bytes_max().saturating_sub(self.line.len());
-            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            let room = line
+                .shared
+                .logs
+                .bytes_max()
+                .saturating_sub(line.bytes.len());
+            line.bytes.extend_from_slice(&text[..text.len().min(room)]);
             if ended {
-                self.end_line();
+                line.end(self.level);
             }
         }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn end(&mut self, level: Level) {
+        if !self.bytes.is_empty() {
+            let line = String::from_utf8_lossy(&self.bytes);
+            self.shared.logs.write(level, &line);
+            self.bytes.clear();
+        }
+    }
+}
+
+/// What WASI writes to.
+struct Stream(Arc<LogStream>);
+
+impl IsTerminal for Stream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

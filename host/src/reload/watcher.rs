@@ -14,14 +14,19 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{RULE_ENDINGS, Reload, Reloader, Stamp, files, stamp};
+use super::{
+    RULE_ENDINGS, Reload, Reloader,
+    file::{files, is_fresh, stamp},
+};
+use crate::snapshot::Stamp;
 
 /// A folder that is written to without a pause is taken up all the same after
 /// that many quiet periods.
 const SETTLE_ATTEMPTS: u32 = 50;
 
-/// Every file that a snapshot is made of.
-type Fingerprint = Vec<(PathBuf, Stamp)>;
+/// Every file that a snapshot is made of, and the two folders, without their
+/// stamps: files that are no part of a snapshot come and go in them.
+type Fingerprint = Vec<(PathBuf, Option<Stamp>)>;
 
 /// Reloads on every change of the two folders, until `stop`. Reports each
 /// reload that changed something.
@@ -35,12 +40,19 @@ pub async fn watch(reloader: Arc<Reloader>, stop: CancellationToken, on_reload: 
     let mut loaded = Fingerprint::new();
     loop {
         let seen = settled(&reloader, quiet, &loaded, &stop).await;
+        if stop.is_cancelled() {
+            return;
+        }
         if seen != loaded {
             let reload = reloader.reload().await;
             if !reload.changed.is_empty() || !reload.problems.is_empty() {
                 on_reload(&reload);
             }
-            loaded = seen;
+            // A file that could not be read is tried at each look.
+            loaded = match reload.unread {
+                true => Fingerprint::new(),
+                false => seen,
+            };
         }
         folders.watch();
         tokio::select! {
@@ -62,7 +74,7 @@ async fn settled(
     for _ in 0..SETTLE_ATTEMPTS {
         // A file written within the last moment may be written to again
         // within the clock tick of its time stamp.
-        let fresh = seen.iter().any(|(_, stamp)| is_fresh(stamp, quiet));
+        let fresh = any_fresh(&seen, quiet);
         if seen == *loaded && !fresh {
             break;
         }
@@ -71,7 +83,7 @@ async fn settled(
             () = tokio::time::sleep(quiet) => {}
         }
         let again = fingerprint(reloader);
-        if again == seen && !seen.iter().any(|(_, stamp)| is_fresh(stamp, quiet)) {
+        if again == seen && !any_fresh(&seen, quiet) {
             break;
         }
         seen = again;
@@ -79,22 +91,27 @@ async fn settled(
     seen
 }
 
-fn is_fresh(stamp: &Stamp, quiet: Duration) -> bool {
-    let age = stamp
-        .modified
-        .and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    // A time in the future says nothing.
-    age.is_some_and(|age| age < quiet)
+fn any_fresh(seen: &Fingerprint, quiet: Duration) -> bool {
+    seen.iter()
+        .any(|(_, stamp)| stamp.is_some_and(|stamp| is_fresh(&stamp, quiet)))
 }
 
 fn fingerprint(reloader: &Reloader) -> Fingerprint {
     let config = &reloader.config;
-    let plugins = files(&config.plugins, &["wasm", "toml"]);
-    let rules = files(&config.rules, &RULE_ENDINGS);
-    let paths = plugins.into_iter().chain(rules).flatten();
-    paths
-        .filter_map(|path| stamp(&path).ok().map(|stamp| (path, stamp)))
-        .collect()
+    let mut seen = Fingerprint::new();
+    for (folder, endings) in [
+        (&config.plugins, &["wasm", "toml"]),
+        (&config.rules, &RULE_ENDINGS),
+    ] {
+        if let Ok(paths) = files(folder, endings) {
+            seen.push((folder.clone(), None));
+            seen.extend(paths.into_iter().map(|path| {
+                let stamp = stamp(&path).ok();
+                (path, stamp)
+            }));
+        }
+    }
+    seen
 }
 
 /// The two folders under the system's watch, each for as long as it is the
@@ -102,9 +119,12 @@ fn fingerprint(reloader: &Reloader) -> Fingerprint {
 struct Folders {
     watcher: Option<RecommendedWatcher>,
     changed: Arc<Notify>,
-    // The folder and the inode that is watched.
-    watched: Vec<(PathBuf, Option<Stamp>)>,
+    // The folder, and which one of that name is watched.
+    watched: Vec<(PathBuf, Option<Identity>)>,
 }
+
+/// Device and inode, and when it was made.
+type Identity = ((u64, u64), Option<SystemTime>);
 
 impl Folders {
     fn new(reloader: &Reloader) -> Self {
@@ -138,7 +158,7 @@ impl Folders {
         };
         for (folder, watched) in &mut self.watched {
             let now = identity(folder);
-            if now.map(|stamp| stamp.inode) == watched.map(|stamp| stamp.inode) {
+            if now == *watched {
                 continue;
             }
             // The old folder is gone, and its watch with it; an error says no more than that.
@@ -158,7 +178,9 @@ impl Folders {
     }
 }
 
-fn identity(folder: &Path) -> Option<Stamp> {
-    fs::metadata(folder).ok().filter(fs::Metadata::is_dir)?;
-    stamp(folder).ok()
+/// What tells a folder from one that was made anew in its place, which may get
+/// the same inode.
+fn identity(folder: &Path) -> Option<Identity> {
+    let metadata = fs::metadata(folder).ok().filter(fs::Metadata::is_dir)?;
+    Some((stamp(folder).ok()?.inode, metadata.created().ok()))
 }

@@ -34,6 +34,12 @@ impl RuleName {
     }
 }
 
+impl From<RuleName> for Arc<str> {
+    fn from(name: RuleName) -> Self {
+        name.0
+    }
+}
+
 impl fmt::Display for RuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)

@@ -30,6 +30,9 @@ pub struct PluginView {
     pub file: String,
     /// Whether it is in use.
     pub state: FileState,
+    /// Where it failed too often of late: what is left until a call may try
+    /// again, in milliseconds.
+    pub quarantined_ms: Option<u64>,
     /// The version in the component.
     pub version: Option<Arc<str>>,
     /// The description in the component.
@@ -98,6 +101,9 @@ impl Snapshot {
             PluginView {
                 file: file.path.display().to_string(),
                 state: file.state(),
+                quarantined_ms: plugin
+                    .and_then(|plugin| plugin.quarantined())
+                    .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
                 version: plugin.and_then(|plugin| plugin.version.clone()),
                 description: plugin.and_then(|plugin| plugin.description.clone()),
                 digest: plugin.map(|plugin| plugin.digest.clone()),

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["dispatcher", "reload"],
     &["snapshot"],
     &["rules", "plugin"],
+    &["new"],
     &["build"],
     &["command", "outcome", "config", "shutdown"],
     &["name"],
@@ -21,6 +22,7 @@ const FLOORS: &[&[&str]] = &[
 const ROOMS: &[(&str, &[&str])] = &[
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
+    ("wasmtime_wasi_http", &["plugin"]),
     ("axum", &["http"]),
     ("clap", &["cli"]),
     ("notify", &["reload"]),

@@ -13,7 +13,7 @@ use pointsman::{
 };
 use serde_json::{Value, json};
 
-use crate::host::{Folders, dispatch, guest, only, statuses};
+use crate::host::{Folders, dispatch, guest, only, statuses, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_high_risk_policy_goes_to_the_underwriter_and_to_the_default_handler_at_once() {
@@ -167,7 +167,7 @@ macro_rules! ends {
 ends! {
     a_rejection_keeps_its_reason: r#"{"to":"probe","do":"reject"}"#, "", expect!["rejected: not today"];
     a_panic_keeps_its_text: r#"{"to":"probe","do":"panic"}"#, "",
-        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:51:24: the probe was told to"];
+        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:60:24: the probe was told to"];
     a_trap_is_an_outcome: r#"{"to":"probe","do":"trap"}"#, "",
         expect!["trapped: `probe`: reached an `unreachable` instruction"];
     endless_recursion_ends: r#"{"to":"probe","do":"recurse"}"#, "",
@@ -382,7 +382,7 @@ async fn a_full_handler_is_busy_and_a_full_host_waits() {
         let app = Arc::clone(&app);
         async move { only(&app, r#"{"to":"probe","do":"sleep","amount":300}"#).await }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until("the first one runs", || app.shutdown().tasks.len() == 1).await;
     let second = only(&app, r#"{"to":"probe","do":"nothing"}"#).await;
     assert_eq!(second.outcome.status(), Status::Busy);
     assert_eq!(first.await.unwrap().outcome.status(), Status::Succeeded);
@@ -421,12 +421,12 @@ async fn a_stopping_host_takes_nothing_new_and_lets_what_runs_finish() {
         let app = Arc::clone(&app);
         async move { only(&app, r#"{"to":"probe","do":"sleep","amount":300}"#).await }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until("the first one runs", || app.shutdown().tasks.len() == 1).await;
     let stopping = tokio::spawn({
         let app = Arc::clone(&app);
         async move { app.stop().await }
     });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until("it is stopping", || app.shutdown().draining.is_cancelled()).await;
     let command = Command::parse(r#"{"to":"probe","do":"nothing"}"#).unwrap();
     let refused = app.dispatch(command, Options::default()).await.unwrap_err();
     assert_eq!(refused.code(), "draining");

@@ -38,14 +38,17 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
             "default-create-policy",
             "notify-underwriter",
         ] {
-            let built = pointsman::build::build(&root().join("plugins").join(shipped), &say);
+            let source = root().join("plugins").join(shipped);
+            let built = pointsman::build::build(&source, &Default::default(), &say);
             let built = built.unwrap_or_else(|error| panic!("{error}"));
-            pointsman::build::install(&built, &built_folder()).unwrap();
+            pointsman::build::install(&built.component, &built_folder(), &built.about.name)
+                .unwrap();
         }
         let status = Command::new(env!("CARGO"))
             .current_dir(root())
-            .args(["build", "--quiet", "--package", "test-guests", "--examples"])
-            .args(["--target", "wasm32-unknown-unknown", "--profile", "plugin"])
+            .args(["build", "--quiet", "--package", "test-guests"])
+            .args(["--example", "probe", "--target", "wasm32-unknown-unknown"])
+            .args(["--profile", "plugin"])
             .env(
                 "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
                 "wasm-component-ld",
@@ -60,6 +63,34 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
     fs::read(&example)
         .or_else(|_| fs::read(&shipped))
         .unwrap_or_else(|error| panic!("{}: {error}", example.display()))
+}
+
+/// The component that `examples/wasi.rs` of the test guests makes: one with
+/// std's input and output. Adds its target to the toolchain where it is missing.
+pub(crate) fn wasi_guest() -> Vec<u8> {
+    const TARGET: &str = "wasm32-wasip2";
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.current_dir(root()).args(arguments);
+        command.env("CARGO_TARGET_DIR", target_folder());
+        let output = command.output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let bytes = BYTES.get_or_init(|| {
+        let libraries = run("rustc", &["--print", "target-libdir", "--target", TARGET]);
+        if !Path::new(&libraries).exists() {
+            run("rustup", &["target", "add", TARGET]);
+        }
+        let package = ["build", "--package", "test-guests", "--example", "wasi"];
+        let target = ["--target", TARGET, "--profile", "plugin"];
+        run(env!("CARGO"), &[&package[..], &target].concat());
+        let folder = target_folder().join(TARGET).join("plugin/examples");
+        fs::read(folder.join("wasi.wasm")).unwrap()
+    });
+    bytes.clone()
 }
 
 /// The target folder that this test binary lies in.
@@ -118,6 +149,18 @@ impl Folders {
         folders.rules(
             "probes.json",
             &format!(r#"{{"rules":[{}]}}"#, rules.join(",")),
+        );
+        folders
+    }
+
+    /// The WASI guest, called `wasi`, with these settings.
+    pub(crate) fn wasi(toml: &str) -> Self {
+        let folders = Self::new();
+        folders.plugin("wasi", wasi_guest());
+        folders.settings("wasi", toml);
+        folders.rules(
+            "wasi.json",
+            r#"{"rules":[{"name":"wasi","match":"*","handlers":["wasi"]}]}"#,
         );
         folders
     }

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
-use crate::host::{Folders, serve, serve_with};
+use crate::host::{Folders, serve, serve_with, until};
 
 async fn post(url: &str, body: impl Into<reqwest::Body>) -> (StatusCode, Value) {
     let request = Client::new().post(format!("{url}/commands/execute"));
@@ -85,7 +85,7 @@ async fn what_is_wrong_with_a_request_is_a_problem_document() {
     check(execute(b"[]".into()), expect![[r#"400 Bad Request not-an-object: the command is an array: send one JSON object, such as {"requestType":"CreatePolicy"}"#]]).await;
     check(execute(br#"{"a":1,"a":2}"#.into()), expect!["400 Bad Request duplicate-key: the command has a duplicate key `a` at line 1 column 10: keep one of the two"]).await;
     check(
-        execute(vec![b' '; 10 << 20]),
+        execute(vec![b' '; (1 << 20) + 1]),
         expect![[r#"
         413 Payload Too Large command-too-large: the command has more than 1048576 bytes
         hint: `host.command_max_bytes` in pointsman.toml sets the limit"#]],
@@ -207,4 +207,37 @@ async fn a_thousand_commands_at_once_are_all_answered() {
     }
     let statuses = requests.join_all().await;
     assert!(statuses.iter().all(|status| *status == StatusCode::OK));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_is_answered_over_http_too() {
+    let (_app, url) = serve(&Folders::shipped()).await;
+    let request = Client::new().post(format!("{url}/rules/explain"));
+    let body = r#"{"requestType":"CreatePolicy","productType":"Low"}"#;
+    let request = request
+        .header("Content-Type", "application/json")
+        .body(body);
+    let explanation: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(explanation["fired"][0]["rule"], "any-policy");
+    assert_eq!(
+        explanation["misses"][0]["failed"][0]["field"],
+        "productType"
+    );
+    assert_eq!(explanation["misses"][0]["failed"][0]["seen"][0], "\"Low\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_full_of_computing_handlers_still_says_that_it_is_healthy() {
+    let folders = Folders::probes(&["probe"]);
+    let (app, url) = serve(&folders).await;
+    let before = app.shutdown().tasks.len();
+    let mut spinning = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let url = url.clone();
+        spinning.spawn(async move { post(&url, r#"{"to":"probe","do":"loop"}"#).await });
+    }
+    until("all compute", || app.shutdown().tasks.len() == before + 8).await;
+    let healthy = reqwest::get(format!("{url}/healthz")).await.unwrap();
+    assert_eq!(healthy.status(), StatusCode::OK);
+    assert!(spinning.try_join_next().is_none(), "they were still at it");
 }

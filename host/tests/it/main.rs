@@ -2,10 +2,14 @@
 
 mod architecture;
 mod cli;
+mod components;
 mod contract;
 mod dispatch;
+mod fuzzed_plugins;
+mod grants;
 mod host;
 mod http;
+mod instances;
 mod queue_conformance;
 mod queue_engines;
 mod queue_faults;
@@ -14,4 +18,6 @@ mod queue_kill;
 mod queue_lifecycle;
 mod queue_worker;
 mod reload;
+mod reload_stress;
 mod rules;
+mod sandbox;

@@ -1,7 +1,12 @@
 //! Does what the command's `do` says, well or badly: one guest for every way
 //! in which a call can end.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    str::FromStr,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use pointsman_sdk::{
     Command, Failure, Handler, Level, Value, config, export, info, json, log, now_ms, random_bytes,
@@ -10,10 +15,13 @@ use pointsman_sdk::{
 
 struct Probe;
 
+/// The `count` calls of this instance.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
 impl Handler for Probe {
     fn handle(command: Command) -> Result<Option<Value>, Failure> {
-        let what: String = command.field("do")?;
-        let amount: u64 = command.optional_field("amount")?.unwrap_or(0);
+        let what: String = asked(&command, "do")?.unwrap_or_default();
+        let amount: u64 = asked(&command, "amount")?.unwrap_or(0);
         match what.as_str() {
             "echo" => Ok(Some(json!({
                 "id": command.id,
@@ -44,6 +52,7 @@ impl Handler for Probe {
                 (0..amount).for_each(|_| sleep(Duration::from_millis(1)));
                 Ok(None)
             }
+            "count" => Ok(Some(json!(CALLS.fetch_add(1, Relaxed) + 1))),
             "compute" => Ok(Some(json!(compute(amount)))),
             "loop" => loop {
                 black_box(());
@@ -65,11 +74,30 @@ impl Handler for Probe {
             "output-flood" => Ok(Some(json!(
                 "x".repeat(usize::try_from(amount).unwrap_or(0))
             ))),
+            "log-lines" => {
+                // One message of as many lines.
+                info!("{}", "x\n".repeat(usize::try_from(amount).unwrap_or(0)));
+                Ok(None)
+            }
+            "hostcall-flood" => loop {
+                black_box(now_ms());
+            },
             other => Err(Failure::rejected(format!(
                 "`do` is {other}, which I cannot"
             ))),
         }
     }
+}
+
+/// What the command says under `key`, or else the operator's configuration:
+/// so one command makes several probes do different things.
+fn asked<T: FromStr>(command: &Command, key: &str) -> Result<Option<T>, Failure> {
+    let text = match command.optional_field(key)? {
+        Some(Value::String(text)) => Some(text),
+        Some(value) => Some(value.to_string()),
+        None => config(key),
+    };
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 /// Rounds of a mixing function, each of which needs the one before.

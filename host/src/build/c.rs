@@ -1,0 +1,139 @@
+//! C: bindings of the contract by `wit-bindgen-c`, compiled by the clang and
+//! the C library that Zig brings, as one download from the Python Package
+//! Index. The result is a core module; the caller lifts it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::Deserialize;
+use wit_bindgen_core::{Files, wit_parser::Resolve};
+
+use super::{About, BuildError, Options, contract, read_bytes, read_text, scratch, tool};
+use crate::name::HandlerName;
+
+const ZIG: tool::Packaged = tool::Packaged {
+    package: "ziglang",
+    version: "0.17.1",
+    program: "zig",
+    version_argument: "version",
+    module: Some("ziglang"),
+};
+
+/// `handler.toml`: C has no build file of its own that says these.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HandlerToml {
+    name: HandlerName,
+    version: Option<String>,
+    description: Option<String>,
+    license: Option<String>,
+    /// Leaves room for other languages without a build file.
+    #[serde(rename = "language")]
+    _language: OnlyC,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OnlyC {
+    C,
+}
+
+pub(super) fn build(
+    folder: &Path,
+    options: &Options,
+    progress: &dyn Fn(&str),
+) -> Result<(About, Vec<u8>), BuildError> {
+    let path = folder.join("handler.toml");
+    let about: HandlerToml =
+        toml::from_str(&read_text(&path)?).map_err(|error| BuildError::build_file(&path, error))?;
+    let wit = contract(folder)?;
+    let sources = sources(folder)?;
+    let zig = ZIG.command(options, progress)?;
+    let build = scratch(folder)?;
+    let bindings = bindings(&wit, &build.join("bindings"))?;
+    progress("zig cc (the first time on a machine it compiles the C library, too)");
+    let module = build.join("handler.wasm");
+    let mut command: Command = tool::command(&zig);
+    tool::run(
+        command
+            .current_dir(folder)
+            .args([
+                "cc",
+                "-target",
+                "wasm32-wasi",
+                "-mexec-model=reactor",
+                "-std=gnu17",
+                "-Os",
+                "-Wall",
+                "-Wextra",
+            ])
+            .args(["-I", "src", "-I", "build/bindings"])
+            .args(sources)
+            .args(bindings)
+            .arg("-o")
+            .arg(&module),
+        "apt install python3 python3-venv",
+    )?;
+    let HandlerToml {
+        name,
+        version,
+        description,
+        license,
+        ..
+    } = about;
+    Ok((
+        About {
+            name,
+            version,
+            description,
+            license,
+        },
+        read_bytes(&module)?,
+    ))
+}
+
+/// The `.c` files in `src/`, by name, relative to the folder: so compiler
+/// messages name them as the author does.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    let src = folder.join("src");
+    let mut sources = Vec::new();
+    for entry in fs::read_dir(&src).map_err(BuildError::io(&src))? {
+        let name = PathBuf::from(entry.map_err(BuildError::io(&src))?.file_name());
+        if name.extension().is_some_and(|extension| extension == "c") {
+            sources.push(Path::new("src").join(name));
+        }
+    }
+    if sources.is_empty() {
+        return Err(BuildError::build_file(src, "holds no `.c` file"));
+    }
+    sources.sort();
+    Ok(sources)
+}
+
+/// Writes the C bindings of the contract to `into`; gives what must be compiled and linked.
+fn bindings(wit: &Path, into: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    let wrong = |error: anyhow::Error| BuildError::build_file(wit, format!("{error:#}"));
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_path(wit).map_err(wrong)?;
+    let world = resolve
+        .select_world(&[package], Some("handler"))
+        .map_err(wrong)?;
+    let mut files = Files::default();
+    wit_bindgen_c::Opts::default()
+        .build()
+        .generate(&mut resolve, world, &mut files)
+        .map_err(wrong)?;
+    fs::create_dir_all(into).map_err(BuildError::io(into))?;
+    let mut compiled = Vec::new();
+    for (name, bytes) in files.iter() {
+        let path = into.join(name);
+        fs::write(&path, bytes).map_err(BuildError::io(&path))?;
+        if !name.ends_with(".h") {
+            compiled.push(path);
+        }
+    }
+    Ok(compiled)
+}

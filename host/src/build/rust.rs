@@ -1,0 +1,208 @@
+//! Rust: `cargo build` for `wasm32-unknown-unknown`, linked to a component by
+//! `wasm-component-ld`, which every Rust toolchain brings along.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::Deserialize;
+
+use super::{About, BuildError, Options, read_bytes, read_text, tool};
+use crate::name::HandlerName;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+/// The environment variable that names a linker for [`TARGET`].
+const LINKER_VARIABLE: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER";
+const LINKER: &str = "wasm-component-ld";
+/// What wit-bindgen 0.61 asks for.
+const CARGO_LEAST: &[u32] = &[1, 88];
+const CARGO_FIX: &str = "rustup toolchain install stable";
+
+/// What this recipe reads of `cargo metadata`.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_root: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    description: Option<String>,
+    license: Option<String>,
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    crate_types: Vec<String>,
+}
+
+impl Target {
+    fn is_cdylib(&self) -> bool {
+        self.crate_types.iter().any(|kind| kind == "cdylib")
+    }
+}
+
+/// One line of `cargo build --message-format=json`.
+#[derive(Deserialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+enum Message {
+    CompilerArtifact {
+        manifest_path: PathBuf,
+        target: Target,
+        filenames: Vec<PathBuf>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+pub(super) fn build(
+    folder: &Path,
+    options: &Options,
+    progress: &dyn Fn(&str),
+) -> Result<(About, Vec<u8>), BuildError> {
+    tool::require("cargo", CARGO_LEAST, folder, CARGO_FIX)?;
+    let manifest = folder.join("Cargo.toml");
+    let (package, workspace_root) = package(&manifest, options)?;
+    if !package.targets.iter().any(Target::is_cdylib) {
+        let reason = "builds no component\n  hint: add `crate-type = [\"cdylib\"]` under `[lib]`";
+        return Err(BuildError::build_file(manifest, reason));
+    }
+    let about = About {
+        name: HandlerName::parse(&package.name)
+            .map_err(|error| BuildError::build_file(&manifest, error))?,
+        version: Some(package.version),
+        description: package.description,
+        license: package.license,
+    };
+    add_target(folder, options, progress)?;
+    let profile = profile(&workspace_root)?;
+    progress(&format!(
+        "cargo build --profile {profile} --target {TARGET}"
+    ));
+    let messages = tool::run_shown(
+        cargo(folder, options)
+            .args(["build", "--message-format=json-render-diagnostics"])
+            .args([
+                "--lib",
+                "--target",
+                TARGET,
+                "--profile",
+                profile,
+                "--manifest-path",
+            ])
+            .arg(&manifest)
+            .env(LINKER_VARIABLE, LINKER),
+        CARGO_FIX,
+    )?;
+    let component = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find_map(|message| match message {
+            Message::CompilerArtifact {
+                manifest_path,
+                target,
+                filenames,
+            } if target.is_cdylib() && manifest_path == package.manifest_path => filenames
+                .into_iter()
+                .find(|file| file.extension().is_some_and(|it| it == "wasm")),
+            _ => None,
+        })
+        .ok_or_else(|| BuildError::build_file(&manifest, "cargo built no `.wasm` file"))?;
+    Ok((about, read_bytes(&component)?))
+}
+
+/// Whether the crate in `folder` makes a `cdylib`: a handler, not a library.
+pub(super) fn is_handler(folder: &Path) -> bool {
+    let manifest = read_text(&folder.join("Cargo.toml")).unwrap_or_default();
+    let manifest: toml::Table = manifest.parse().unwrap_or_default();
+    let kinds = manifest
+        .get("lib")
+        .and_then(|lib| lib.get("crate-type")?.as_array());
+    kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.as_str() == Some("cdylib")))
+}
+
+fn cargo(folder: &Path, options: &Options) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(folder);
+    if options.offline {
+        cargo.arg("--offline");
+    }
+    cargo
+}
+
+/// The package that `manifest` defines, and the root of its workspace.
+fn package(manifest: &Path, options: &Options) -> Result<(Package, PathBuf), BuildError> {
+    let folder = manifest.parent().unwrap_or(manifest);
+    let json = tool::run(
+        cargo(folder, options)
+            .args([
+                "metadata",
+                "--no-deps",
+                "--format-version",
+                "1",
+                "--manifest-path",
+            ])
+            .arg(manifest),
+        CARGO_FIX,
+    )?;
+    let metadata: Metadata =
+        serde_json::from_str(&json).map_err(|error| BuildError::build_file(manifest, error))?;
+    // Cargo gives the path with links resolved, and ours may go through one.
+    let same =
+        |path: &Path| path == manifest || path.canonicalize().ok() == manifest.canonicalize().ok();
+    let package = metadata
+        .packages
+        .into_iter()
+        .find(|package| same(&package.manifest_path))
+        .ok_or_else(|| BuildError::build_file(manifest, "defines a workspace and no package"))?;
+    Ok((package, metadata.workspace_root))
+}
+
+/// `plugin` where the workspace defines that profile, else `release`.
+fn profile(workspace_root: &Path) -> Result<&'static str, BuildError> {
+    let manifest = workspace_root.join("Cargo.toml");
+    let table: toml::Table = read_text(&manifest)?
+        .parse()
+        .map_err(|error| BuildError::build_file(&manifest, error))?;
+    let defined = table
+        .get("profile")
+        .and_then(|profiles| profiles.get("plugin"))
+        .is_some();
+    Ok(if defined { "plugin" } else { "release" })
+}
+
+/// Adds the target's standard library where the toolchain lacks it: a
+/// `rust-toolchain.toml` alone does not fetch it where rustup's automatic
+/// installation is off.
+fn add_target(folder: &Path, options: &Options, progress: &dyn Fn(&str)) -> Result<(), BuildError> {
+    let libraries = tool::run(
+        Command::new("rustc")
+            .args(["--print", "target-libdir", "--target", TARGET])
+            .current_dir(folder),
+        CARGO_FIX,
+    )?;
+    if Path::new(libraries.trim()).is_dir() {
+        return Ok(());
+    }
+    let fix = format!("rustup target add {TARGET}");
+    if options.offline {
+        return Err(BuildError::MissingTool {
+            tool: format!("the Rust target `{TARGET}`"),
+            fix,
+        });
+    }
+    progress(&format!("adding the Rust target, once: {fix}"));
+    tool::run(
+        Command::new("rustup")
+            .args(["target", "add", TARGET])
+            .current_dir(folder),
+        // A toolchain of a Linux distribution has no rustup: its package then.
+        "apt install libstd-rust-dev-wasm32",
+    )
+    .map(drop)
+}

@@ -1,0 +1,245 @@
+//! JavaScript and TypeScript: checked by `tsc` (TypeScript only), bundled by
+//! `esbuild`, put on an embedded engine by `componentize-qjs` (QuickJS, about
+//! 1 MiB) or, where `devDependencies` name it, by `jco` (StarlingMonkey, about
+//! 12 MiB). All of them are packages of the handler's own folder.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::Deserialize;
+
+use super::{About, BuildError, Language, Options, contract, read_bytes, read_text, scratch, tool};
+use crate::name::HandlerName;
+
+const QUICKJS: (&str, &str) = ("componentize-qjs", "0.4.5");
+/// 1.35.0 does not install on a clean machine.
+const STARLINGMONKEY: (&str, &str) = ("@bytecodealliance/jco", "1.34.0");
+const ESBUILD: &str = "esbuild";
+const TYPESCRIPT: &str = "typescript";
+
+/// What esbuild and the engines ask for.
+const NODE_LEAST: &[u32] = &[18, 0];
+const NODE_FIX: &str = "apt install nodejs npm";
+
+/// What this recipe reads of `package.json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PackageJson {
+    name: String,
+    version: Option<String>,
+    description: Option<String>,
+    license: Option<String>,
+    main: Option<String>,
+    #[serde(default)]
+    dev_dependencies: BTreeMap<String, String>,
+}
+
+fn package_json(folder: &Path) -> Result<PackageJson, BuildError> {
+    let path = folder.join("package.json");
+    serde_json::from_str(&read_text(&path)?).map_err(|error| BuildError::build_file(path, error))
+}
+
+/// The file with the handler.
+fn main_file(folder: &Path, package: &PackageJson) -> Result<String, BuildError> {
+    let path = folder.join("package.json");
+    let Some(main) = &package.main else {
+        return Err(BuildError::build_file(
+            path,
+            "has no `main`: it names the handler's file, such as `src/handler.js`",
+        ));
+    };
+    if !folder.join(main).is_file() {
+        return Err(BuildError::build_file(
+            path,
+            format!("`main` names `{main}`, which is no file"),
+        ));
+    }
+    Ok(main.clone())
+}
+
+/// TypeScript where `main` of `package.json` is a TypeScript file.
+pub(super) fn language(folder: &Path) -> Result<Language, BuildError> {
+    let main = main_file(folder, &package_json(folder)?)?;
+    let typed = [".ts", ".mts"].iter().any(|suffix| main.ends_with(suffix));
+    Ok(if typed {
+        Language::TypeScript
+    } else {
+        Language::JavaScript
+    })
+}
+
+pub(super) fn build(
+    folder: &Path,
+    language: Language,
+    options: &Options,
+    progress: &dyn Fn(&str),
+) -> Result<(About, Vec<u8>), BuildError> {
+    let package = package_json(folder)?;
+    let main = main_file(folder, &package)?;
+    let wit = contract(folder)?;
+    let (engine, version) = match &package.dev_dependencies {
+        dependencies if dependencies.contains_key(STARLINGMONKEY.0) => STARLINGMONKEY,
+        _ => QUICKJS,
+    };
+    tool::require("node", NODE_LEAST, folder, NODE_FIX)?;
+    let typed = language == Language::TypeScript;
+    let tools = [Some(engine), Some(ESBUILD), typed.then_some(TYPESCRIPT)];
+    fetch(
+        folder,
+        &tools.into_iter().flatten().collect::<Vec<_>>(),
+        options,
+        progress,
+    )?;
+    pinned(folder, engine, version)?;
+
+    if typed {
+        progress("tsc");
+        tool::run(
+            program(folder, "tsc").args(["--noEmit", "--project", "."]),
+            NODE_FIX,
+        )?;
+    }
+    progress("esbuild");
+    let bundle = scratch(folder)?.join("handler.js");
+    tool::run(
+        program(folder, ESBUILD)
+            .arg(main)
+            .args([
+                "--bundle",
+                "--format=esm",
+                "--platform=neutral",
+                "--main-fields=module,main",
+            ])
+            .args(["--target=es2023", "--log-level=warning"])
+            // The host's: they are there when the component runs.
+            .args(["--external:pointsman:*", "--external:wasi:*"])
+            .arg(format!("--outfile={}", bundle.display())),
+        NODE_FIX,
+    )?;
+    progress(engine);
+    let component = bundle.with_extension("wasm");
+    let mut command = if engine == QUICKJS.0 {
+        let mut command = program(folder, "componentize-qjs");
+        command
+            .args(["--sync", "--opt-size", "--world", "handler", "--js"])
+            .arg(&bundle);
+        command
+    } else {
+        let mut command = program(folder, "jco");
+        // Nothing of WASI is granted but what the host links: no timers, no fetch.
+        command.arg("componentize").arg(&bundle).args([
+            "--disable",
+            "all",
+            "--world-name",
+            "handler",
+        ]);
+        command
+    };
+    tool::run(
+        command
+            .arg("--wit")
+            .arg(wit)
+            .arg("--output")
+            .arg(&component),
+        NODE_FIX,
+    )?;
+    Ok((about(folder, package)?, read_bytes(&component)?))
+}
+
+fn about(folder: &Path, package: PackageJson) -> Result<About, BuildError> {
+    // `@scope/name`: the scope says whose it is.
+    let name = package.name.rsplit('/').next().unwrap_or_default();
+    let name = HandlerName::parse(name)
+        .map_err(|error| BuildError::build_file(folder.join("package.json"), error))?;
+    Ok(About {
+        name,
+        version: package.version,
+        description: package.description,
+        license: package.license,
+    })
+}
+
+fn installed(folder: &Path, package: &str) -> PathBuf {
+    folder
+        .join("node_modules")
+        .join(package)
+        .join("package.json")
+}
+
+/// Installs what `package.json` names, where a tool of the build is not there yet.
+fn fetch(
+    folder: &Path,
+    tools: &[&str],
+    options: &Options,
+    progress: &dyn Fn(&str),
+) -> Result<(), BuildError> {
+    let missing = |tool: &&&str| !installed(folder, tool).is_file();
+    let Some(first) = tools.iter().find(missing) else {
+        return Ok(());
+    };
+    // `ci` takes exactly what the lock file says.
+    let action = if folder.join("package-lock.json").is_file() {
+        "ci"
+    } else {
+        "install"
+    };
+    if options.offline {
+        let fix = format!("cd {} && npm {action}", folder.display());
+        return Err(BuildError::MissingTool {
+            tool: format!("`{first}`"),
+            fix,
+        });
+    }
+    progress(&format!(
+        "installing the packages of `package.json`, once: npm {action}"
+    ));
+    tool::run(
+        Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" })
+            .args([action, "--no-fund", "--no-audit", "--loglevel=error"])
+            .current_dir(folder),
+        NODE_FIX,
+    )?;
+    match tools.iter().find(missing) {
+        None => Ok(()),
+        Some(tool) => Err(BuildError::MissingTool {
+            tool: format!("`{tool}`"),
+            fix: format!("cd {} && npm install --save-dev {tool}", folder.display()),
+        }),
+    }
+}
+
+/// Refuses an engine of another version than the one this host was tried with.
+fn pinned(folder: &Path, engine: &str, wanted: &str) -> Result<(), BuildError> {
+    #[derive(Deserialize)]
+    struct Installed {
+        version: String,
+    }
+    let path = installed(folder, engine);
+    let found: Installed = serde_json::from_str(&read_text(&path)?)
+        .map_err(|error| BuildError::build_file(path, error))?;
+    if found.version == wanted {
+        return Ok(());
+    }
+    Err(BuildError::WrongVersion {
+        tool: format!("`{engine}`"),
+        found: found.version,
+        wanted: wanted.into(),
+        fix: format!("npm install --save-dev --save-exact {engine}@{wanted}"),
+    })
+}
+
+/// A program of the folder's own packages.
+fn program(folder: &Path, name: &str) -> Command {
+    let suffix = if cfg!(windows) { ".cmd" } else { "" };
+    let mut command = Command::new(
+        folder
+            .join("node_modules")
+            .join(".bin")
+            .join(format!("{name}{suffix}")),
+    );
+    command.current_dir(folder);
+    command
+}

@@ -1,0 +1,276 @@
+//! Runs the tools of the languages: finds them, checks their versions, keeps
+//! those that no package manager puts into the handler's folder, and tells a
+//! missing network from a refused source.
+
+use std::{
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use super::{BuildError, Options};
+
+/// Where a Python environment keeps its programs.
+const BIN: &str = if cfg!(windows) { "Scripts" } else { "bin" };
+
+/// What tools say when they cannot reach a registry, in lower case: cargo and
+/// rustup, npm, pip.
+const NO_NETWORK: [&str; 12] = [
+    "could not resolve host",
+    "couldn't resolve host",
+    "couldn't connect to server",
+    "could not connect to server",
+    "failed to connect to",
+    "error sending request",
+    "dns error",
+    "enotfound",
+    "eai_again",
+    "econnrefused",
+    "failed to establish a new connection",
+    "temporary failure in name resolution",
+];
+
+/// A command as a user would type it, without its environment.
+fn display(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Runs `command` to its end and gives its standard output. `fix` is the
+/// command that installs the program, should it be missing.
+pub(super) fn run(command: &mut Command, fix: &str) -> Result<String, BuildError> {
+    let output = output(command, fix)?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(stdout);
+    }
+    let command = display(command);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // Compilers complain on standard error, but for `tsc`. What stands beside it
+    // on standard output is for machines. One ended by a signal says nothing.
+    let said = [stderr.trim_end(), stdout.trim_end()]
+        .into_iter()
+        .find(|text| !text.is_empty());
+    let output_text = said.map_or_else(|| output.status.to_string(), Into::into);
+    let lower = output_text.to_lowercase();
+    Err(if NO_NETWORK.iter().any(|sign| lower.contains(sign)) {
+        BuildError::NoNetwork {
+            command,
+            output: output_text,
+        }
+    } else {
+        BuildError::Failed {
+            command,
+            output: output_text,
+        }
+    })
+}
+
+/// Runs `command` as [`run`] does, with its standard error shown as it comes.
+pub(super) fn run_shown(command: &mut Command, fix: &str) -> Result<String, BuildError> {
+    let output = output(command.stderr(Stdio::inherit()), fix)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(BuildError::Failed {
+        command: display(command),
+        output: "its messages are above".into(),
+    })
+}
+
+fn output(command: &mut Command, fix: &str) -> Result<Output, BuildError> {
+    command.output().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => BuildError::MissingTool {
+            tool: format!("`{}`", command.get_program().to_string_lossy()),
+            fix: fix.into(),
+        },
+        _ => BuildError::io(command.get_program())(error),
+    })
+}
+
+/// The first thing in `text` that looks like a version: `v20.1.0` → `[20, 1, 0]`.
+pub(super) fn version(text: &str) -> Option<Vec<u32>> {
+    text.split_whitespace().find_map(|word| {
+        let numbers = word
+            .strip_prefix('v')
+            .unwrap_or(word)
+            .split(['-', '+'])
+            .next()?;
+        let parts: Vec<u32> = numbers
+            .split('.')
+            .map_while(|part| part.parse().ok())
+            .collect();
+        (parts.len() >= 2).then_some(parts)
+    })
+}
+
+/// Runs `program --version` and refuses it below `least`.
+pub(super) fn require(
+    program: &str,
+    least: &[u32],
+    folder: &Path,
+    fix: &str,
+) -> Result<(), BuildError> {
+    let said = run(
+        Command::new(program).arg("--version").current_dir(folder),
+        fix,
+    )?;
+    let wanted = least
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(".");
+    if version(&said).is_some_and(|found| found.as_slice() >= least) {
+        return Ok(());
+    }
+    Err(BuildError::WrongVersion {
+        tool: format!("`{program}`"),
+        found: said.trim().into(),
+        wanted: format!("{wanted} or later"),
+        fix: fix.into(),
+    })
+}
+
+/// The Python that runs the tools of the Python Package Index.
+const PYTHON: &str = if cfg!(windows) { "python" } else { "python3" };
+const PYTHON_FIX: &str = "apt install python3 python3-venv";
+
+/// A program of the Python Package Index, at exactly one version.
+pub(super) struct Packaged {
+    /// The package's name.
+    pub(super) package: &'static str,
+    /// Its version.
+    pub(super) version: &'static str,
+    /// The program's own name, as it may stand on the `PATH`.
+    pub(super) program: &'static str,
+    /// The argument that makes it say its version.
+    pub(super) version_argument: &'static str,
+    /// The Python module to run where the package brings no program.
+    pub(super) module: Option<&'static str>,
+}
+
+impl Packaged {
+    /// The program: from the `PATH` if its version is the wanted one, else from
+    /// the tools folder, where it is installed first if it is not there.
+    pub(super) fn command(
+        &self,
+        options: &Options,
+        progress: &dyn Fn(&str),
+    ) -> Result<Vec<PathBuf>, BuildError> {
+        let on_path = self.version_of(&[self.program.into()]);
+        if on_path.as_deref() == Some(self.version) {
+            return Ok(vec![self.program.into()]);
+        }
+        let environment = options
+            .tools_dir
+            .join(format!("{}-{}", self.package, self.version));
+        let python = environment.join(BIN).join("python");
+        let kept = match self.module {
+            Some(module) => vec![python.clone(), "-m".into(), module.into()],
+            None => vec![environment.join(BIN).join(self.program)],
+        };
+        if self.version_of(&kept).as_deref() == Some(self.version) {
+            return Ok(kept);
+        }
+        let requirement = format!("{}=={}", self.package, self.version);
+        let fix = format!(
+            "{PYTHON} -m venv {} && {} -m pip install {requirement}",
+            environment.display(),
+            python.display()
+        );
+        match on_path {
+            Some(found) if options.offline => Err(BuildError::WrongVersion {
+                tool: format!("`{}`", self.program),
+                found,
+                wanted: self.version.into(),
+                fix,
+            }),
+            None if options.offline => Err(BuildError::MissingTool {
+                tool: format!("`{}` {}", self.package, self.version),
+                fix,
+            }),
+            _ => {
+                progress(&format!(
+                    "installing {} {}, once: {fix}",
+                    self.package, self.version
+                ));
+                run(
+                    Command::new(PYTHON)
+                        .args(["-m", "venv", "--clear"])
+                        .arg(&environment),
+                    PYTHON_FIX,
+                )?;
+                run(pip(&python).arg(&requirement), &fix)?;
+                Ok(kept)
+            }
+        }
+    }
+
+    /// The version that a program says it has, if it runs at all.
+    fn version_of(&self, program: &[PathBuf]) -> Option<String> {
+        let said = command(program).arg(self.version_argument).output().ok()?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        said.split_whitespace().last().map(Into::into)
+    }
+
+    /// The Python that the tool was installed with, or the machine's own.
+    pub(super) fn python(&self, options: &Options) -> PathBuf {
+        let kept = options
+            .tools_dir
+            .join(format!("{}-{}", self.package, self.version))
+            .join(BIN)
+            .join("python");
+        if kept.is_file() { kept } else { PYTHON.into() }
+    }
+}
+
+/// A command of a program and its first arguments.
+pub(super) fn command(program: &[PathBuf]) -> Command {
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]);
+    command
+}
+
+/// `pip install`, quiet, in the environment of `python`.
+pub(super) fn pip(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+    ]);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_in_what_tools_say() {
+        assert_eq!(version("v20.20.2"), Some(vec![20, 20, 2]));
+        assert_eq!(
+            version("cargo 1.95.0 (f2d3ce0bd 2026-03-21)"),
+            Some(vec![1, 95, 0])
+        );
+        assert_eq!(version("Python 3.11.7"), Some(vec![3, 11, 7]));
+        assert_eq!(version("rustc 1.97.0-nightly"), Some(vec![1, 97, 0]));
+        assert_eq!(version("none"), None);
+    }
+
+    #[test]
+    fn a_missing_program_names_the_command_that_installs_it() {
+        let error = run(&mut Command::new("no-such-program"), "apt install it").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`no-such-program` is missing\n  hint: install it with `apt install it`"
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! Writes the folder of a new handler: the template of its language, the
+//! contract that this host serves, a rule that sends commands to it, and cases
+//! that show it right. `{{name}}` in a template is the handler's name.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{build::Language, name::HandlerName};
+
+/// The contract, as this host serves it.
+pub const CONTRACT: &str = include_str!("../../wit/handler.wit");
+
+/// A path in the new folder, and the template of what stands there.
+type File = (&'static str, &'static str);
+
+macro_rules! template {
+    ($($path:literal: $source:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!("../templates/", $source)))),*]
+    };
+}
+
+const SHARED: &[File] = template! {
+    "cases/greets.json": "shared/cases/greets.json",
+    "cases/rejects-nobody.json": "shared/cases/rejects-nobody.json",
+    "rule.json": "shared/rule.json",
+};
+
+const RUST: &[File] = &[
+    ("Cargo.toml", include_str!("../templates/rust/Cargo.toml")),
+    ("README.md", include_str!("../templates/rust/README.md")),
+    (".gitignore", include_str!("../templates/rust/gitignore")),
+    ("src/lib.rs", include_str!("../templates/rust/src/lib.rs")),
+    (
+        "vendor/pointsman-sdk/Cargo.toml",
+        include_str!("../templates/rust/sdk.toml"),
+    ),
+    // The SDK itself, with the bindings that were made from the contract.
+    (
+        "vendor/pointsman-sdk/src/lib.rs",
+        include_str!("../../plugins/sdk/src/lib.rs"),
+    ),
+    (
+        "vendor/pointsman-sdk/src/bindings.rs",
+        include_str!("../../plugins/sdk/src/bindings.rs"),
+    ),
+];
+
+const TYPESCRIPT: &[File] = template! {
+    "package.json": "ts/package.json",
+    "tsconfig.json": "ts/tsconfig.json",
+    "README.md": "ts/README.md",
+    ".gitignore": "script/gitignore",
+    "src/handler.ts": "ts/src/handler.ts",
+    "src/pointsman.js": "script/pointsman.js",
+    "src/pointsman.d.ts": "ts/src/pointsman.d.ts",
+};
+
+const JAVASCRIPT: &[File] = template! {
+    "package.json": "js/package.json",
+    "README.md": "js/README.md",
+    ".gitignore": "script/gitignore",
+    "src/handler.js": "js/src/handler.js",
+    "src/pointsman.js": "script/pointsman.js",
+};
+
+const PYTHON: &[File] = template! {
+    "pyproject.toml": "python/pyproject.toml",
+    "README.md": "python/README.md",
+    ".gitignore": "python/gitignore",
+    "handler.py": "python/handler.py",
+    "pointsman.py": "python/pointsman.py",
+};
+
+const C: &[File] = template! {
+    "handler.toml": "c/handler.toml",
+    "README.md": "c/README.md",
+    ".gitignore": "c/gitignore",
+    "src/handler.c": "c/src/handler.c",
+    "src/pointsman.c": "c/src/pointsman.c",
+    "src/pointsman.h": "c/src/pointsman.h",
+};
+
+/// Why there is no new folder.
+#[derive(Debug, thiserror::Error)]
+pub enum NewError {
+    /// Something is there already.
+    #[error("{}: exists already\n  hint: choose another name, or remove it first", .0.display())]
+    Exists(PathBuf),
+    /// A file could not be written.
+    #[error("{}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Writes a new handler into `<parent>/<name>` and gives that path. `parent`
+/// must exist.
+///
+/// # Errors
+/// [`NewError::Exists`] where anything has that path; it is left as it is.
+/// [`NewError::Io`] names the file that could not be written.
+pub fn create(parent: &Path, name: &HandlerName, language: Language) -> Result<PathBuf, NewError> {
+    let folder = parent.join(name.as_str());
+    let wrong = |path: &Path| {
+        let path = path.to_owned();
+        move |source| NewError::Io { path, source }
+    };
+    // `create_dir` is the check: no one can come in between.
+    fs::create_dir(&folder).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => NewError::Exists(folder.clone()),
+        _ => wrong(&folder)(error),
+    })?;
+    let own = match language {
+        Language::Rust => RUST,
+        Language::TypeScript => TYPESCRIPT,
+        Language::JavaScript => JAVASCRIPT,
+        Language::Python => PYTHON,
+        Language::C => C,
+    };
+    let contract = [("wit/handler.wit", CONTRACT)];
+    for (path, template) in own.iter().chain(SHARED).chain(&contract) {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(wrong(parent))?;
+        }
+        fs::write(&path, template.replace("{{name}}", name.as_str())).map_err(wrong(&path))?;
+    }
+    Ok(folder)
+}

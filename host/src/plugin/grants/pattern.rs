@@ -1,0 +1,330 @@
+//! Owns [`HttpPattern`]: which outgoing requests one line of `[http] allow`
+//! lets through. Pure: it knows methods and URLs, not how they are sent.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// `METHOD SCHEME://HOST[:PORT][/PATH]`, such as `GET https://api.example.com/v1/*`.
+///
+/// - The method is `*` for any.
+/// - The scheme is `http` or `https`; without a port, its own is meant.
+/// - The host is exact, `*.example.com` for any name below `example.com` (not
+///   itself), or `*` for any.
+/// - In the path, `*` stands for any characters, `/` too. Without a path, all
+///   are meant. The query is not looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HttpPattern {
+    text: String,
+    // Upper case; none is any.
+    method: Option<String>,
+    scheme: String,
+    host: Host,
+    port: u16,
+    // None is any.
+    path: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Any,
+    Exact(String),
+    // With the dot: `.example.com`.
+    Below(String),
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` {reason}; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com`"
+)]
+pub struct PatternError {
+    text: String,
+    reason: &'static str,
+}
+
+impl FromStr for HttpPattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        parse(text).map_err(|reason| PatternError {
+            text: text.into(),
+            reason,
+        })
+    }
+}
+
+fn parse(text: &str) -> Result<HttpPattern, &'static str> {
+    let (method, url) = text
+        .trim()
+        .split_once(char::is_whitespace)
+        .ok_or("has no method before the URL")?;
+    let is_method = |method: &str| method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+    if method != "*" && !is_method(method) {
+        return Err("begins with no method in upper case");
+    }
+    let (scheme, rest) = url.trim_start().split_once("://").ok_or("has no scheme")?;
+    if !["http", "https"].contains(&scheme) {
+        return Err("has a scheme other than `http` and `https`");
+    }
+    let (authority, path) = match rest.find('/') {
+        Some(at) => (&rest[..at], Some(&rest[at..])),
+        None => (rest, None),
+    };
+    if rest.contains(['?', '#', '@']) || rest.contains(char::is_whitespace) {
+        return Err("holds a query, a fragment, a user name or a space");
+    }
+    let (host, port) = split_port(authority).ok_or("has a port that is no number")?;
+    let host = match host.to_ascii_lowercase() {
+        any if any == "*" => Host::Any,
+        host => match host.strip_prefix('*') {
+            Some(below) if below.starts_with('.') && below.len() > 1 && !below.contains('*') => {
+                Host::Below(below.to_owned())
+            }
+            None if !host.is_empty() && !host.contains('*') => Host::Exact(host),
+            _ => return Err("has `*` in the host other than alone or before the first dot"),
+        },
+    };
+    Ok(HttpPattern {
+        text: text.to_owned(),
+        method: (method != "*").then(|| method.to_owned()),
+        port: port.unwrap_or(default_port(scheme)),
+        scheme: scheme.to_owned(),
+        host,
+        path: path.map(str::to_owned),
+    })
+}
+
+impl HttpPattern {
+    /// Whether the request of this method and URL may go out.
+    pub(super) fn allows(&self, method: &http::Method, uri: &http::Uri) -> bool {
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return false;
+        };
+        // A user name is not the host; nothing that we grant needs one.
+        if authority.as_str().contains('@') {
+            return false;
+        }
+        let host = authority.host().to_ascii_lowercase();
+        let host = match &self.host {
+            Host::Any => true,
+            Host::Exact(exact) => *exact == host,
+            Host::Below(below) => host.len() > below.len() && host.ends_with(below),
+        };
+        let path = match &self.path {
+            None => true,
+            // A server would take `/v1/../admin` for `/admin`.
+            Some(pattern) => !climbs(uri.path()) && glob(pattern, uri.path()),
+        };
+        self.method
+            .as_deref()
+            .is_none_or(|own| own == method.as_str())
+            && self.scheme == scheme
+            && host
+            && self.port == authority.port_u16().unwrap_or(default_port(scheme))
+            && path
+    }
+}
+
+impl fmt::Display for HttpPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for HttpPattern {
+    type Error = PatternError;
+
+    fn try_from(text: String) -> Result<Self, PatternError> {
+        text.parse()
+    }
+}
+
+impl From<HttpPattern> for String {
+    fn from(pattern: HttpPattern) -> Self {
+        pattern.text
+    }
+}
+
+/// Host and port; an IPv6 address stands in brackets.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let after_brackets = authority.rfind(']').map_or(0, |at| at + 1);
+    match authority[after_brackets..].rfind(':') {
+        None => Some((authority, None)),
+        Some(at) => {
+            let (host, port) = authority.split_at(after_brackets + at);
+            Some((host, Some(port[1..].parse().ok()?)))
+        }
+    }
+}
+
+fn default_port(scheme: &str) -> u16 {
+    if scheme == "https" { 443 } else { 80 }
+}
+
+/// Whether a path has a segment `.` or `..`, spelled with escapes or not.
+pub(super) fn climbs(path: &str) -> bool {
+    // Only what can make or end such a segment; each pass can uncover another
+    // escape (`%252e`), so until nothing changes.
+    let mut plain = path.to_ascii_lowercase();
+    loop {
+        let next = plain
+            .replace("%25", "%")
+            .replace("%2e", ".")
+            .replace("%2f", "/")
+            .replace("%5c", "/")
+            .replace('\\', "/");
+        if next == plain {
+            break;
+        }
+        plain = next;
+    }
+    plain
+        .split('/')
+        // What follows `;` are parameters, which some servers cut off first.
+        .map(|segment| segment.split(';').next().unwrap_or_default())
+        .any(|segment| segment == "." || segment == "..")
+}
+
+/// Whether `text` fits `pattern`, where `*` is any characters. Takes the first
+/// place for each part, which is enough without other wildcards.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<_> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(pattern: &str, request: &str) -> bool {
+        let (method, uri) = request.split_once(' ').unwrap();
+        let pattern: HttpPattern = pattern.parse().unwrap();
+        pattern.allows(&method.parse().unwrap(), &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn a_pattern_allows_what_it_says() {
+        for (pattern, request) in [
+            (
+                "GET https://api.example.com/v1/*",
+                "GET https://api.example.com/v1/a/b?c=d",
+            ),
+            (
+                "GET https://api.example.com/v1/*",
+                "GET https://API.example.com:443/v1/",
+            ),
+            (
+                "POST https://*.example.com",
+                "POST https://a.b.example.com/any/path",
+            ),
+            ("* http://*", "PATCH http://127.0.0.1/"),
+            (
+                "GET http://127.0.0.1:8080/a*c*e",
+                "GET http://127.0.0.1:8080/abccde",
+            ),
+            ("GET http://[::1]:8080", "GET http://[::1]:8080/x"),
+            ("GET https://example.com", "GET https://example.com/a/../b"),
+        ] {
+            assert!(allows(pattern, request), "{pattern} | {request}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_allows_nothing_else() {
+        for (pattern, request) in [
+            (
+                "GET https://api.example.com/v1/*",
+                "POST https://api.example.com/v1/a",
+            ),
+            (
+                "GET https://api.example.com/v1/*",
+                "GET http://api.example.com/v1/a",
+            ),
+            (
+                "GET https://api.example.com/v1/*",
+                "GET https://api.example.com/v2/a",
+            ),
+            (
+                "GET https://api.example.com/v1/*",
+                "GET https://api.example.com:8443/v1/a",
+            ),
+            (
+                "GET https://api.example.com/v1/*",
+                "GET https://api.example.com/v1/../admin",
+            ),
+            (
+                "GET https://api.example.com/v1/*",
+                "GET https://api.example.com/v1/%2E%2e/admin",
+            ),
+            (
+                "GET https://api.example.com/v1/*",
+                "GET https://api.example.com/v1/..%2fadmin",
+            ),
+            (
+                "GET https://api.example.com/v1/*",
+                "GET https://api.example.com/v1/%252e%252e/admin",
+            ),
+            (
+                "GET https://api.example.com/v1/*",
+                "GET https://api.example.com/v1/..;x/admin",
+            ),
+            (
+                "GET https://api.example.com",
+                "GET https://api.example.com@evil.example/",
+            ),
+            (
+                "GET https://api.example.com",
+                "GET https://evil.example/?api.example.com",
+            ),
+            ("POST https://*.example.com", "POST https://example.com/"),
+            (
+                "POST https://*.example.com",
+                "POST https://evilexample.com/",
+            ),
+            (
+                "GET http://127.0.0.1:8080/a*c",
+                "GET http://127.0.0.1:8080/ab",
+            ),
+            (
+                "GET http://127.0.0.1:8080/a",
+                "GET http://127.0.0.1:8080/a/b",
+            ),
+        ] {
+            assert!(!allows(pattern, request), "{pattern} | {request}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_why() {
+        for (text, reason) in [
+            ("https://example.com", "has no method"),
+            ("get https://example.com", "begins with no method"),
+            ("GET example.com", "has no scheme"),
+            ("GET ftp://example.com", "has a scheme other"),
+            ("GET https://exa*mple.com", "has `*` in the host"),
+            ("GET https://*example.com", "has `*` in the host"),
+            ("GET https://", "has `*` in the host"),
+            ("GET https://example.com:x", "has a port"),
+            ("GET https://a@example.com", "holds a query"),
+            ("GET https://example.com/?a=b", "holds a query"),
+        ] {
+            let error = text.parse::<HttpPattern>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Owns the instances that wait for their next call, where the settings of the
+//! handler say `mode = "reuse"`. They go with the plugin.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::Store;
+
+use super::{
+    bindings::Handler,
+    settings::{InstanceMode, InstanceSettings},
+    state::State,
+};
+
+/// An instance that lives, with its store.
+pub(super) struct Live {
+    pub(super) store: Store<State>,
+    pub(super) handler: Handler,
+    /// Calls that it served.
+    pub(super) calls: u64,
+    born: Instant,
+}
+
+impl Live {
+    pub(super) fn new(store: Store<State>, handler: Handler) -> Self {
+        Self {
+            store,
+            handler,
+            calls: 0,
+            born: Instant::now(),
+        }
+    }
+}
+
+/// The waiting instances of one plugin. Each holds one of the host's places.
+pub(super) struct Idle {
+    settings: InstanceSettings,
+    places: Arc<Semaphore>,
+    // The one that served last at the end: it is the warmest.
+    waiting: Mutex<Vec<(Live, OwnedSemaphorePermit)>>,
+}
+
+impl Idle {
+    pub(super) fn new(settings: InstanceSettings, places: Arc<Semaphore>) -> Self {
+        Self {
+            settings,
+            places,
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// An instance that may serve another call. Ends those that are too old.
+    pub(super) fn take(&self, now: Instant) -> Option<Live> {
+        if self.settings.mode == InstanceMode::Fresh {
+            return None;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let too_old: Vec<_> = waiting
+            .extract_if(.., |(live, _)| !self.may_keep(live, now))
+            .collect();
+        let taken = waiting.pop();
+        // Outside the lock: unmapping their memory takes a while.
+        drop(waiting);
+        drop(too_old);
+        taken.map(|(live, _)| live)
+    }
+
+    /// Whether the instance may serve another call.
+    pub(super) fn may_keep(&self, live: &Live, now: Instant) -> bool {
+        let age = now.saturating_duration_since(live.born);
+        self.settings.mode == InstanceMode::Reuse
+            && live.calls < self.settings.calls_max
+            && age < Duration::from_secs(self.settings.seconds_max)
+    }
+
+    /// Lets the instance wait for its next call, or ends it if the host has no
+    /// place for it.
+    pub(super) fn keep(&self, live: Live) {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.push((live, place));
+        }
+    }
+}

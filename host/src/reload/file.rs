@@ -1,0 +1,125 @@
+//! Owns the look at files: which ones a folder has, what tells that one has
+//! changed, and reading one whole.
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::snapshot::Stamp;
+
+/// Two writes within one tick of the file system's clock leave the same stamp.
+/// Linux ticks every 10 ms at the slowest.
+const CLOCK_TICK: Duration = Duration::from_millis(20);
+
+/// A file that was read whole.
+pub(super) struct Content {
+    /// None where the file is so new that another write could leave the same
+    /// stamp: it is to be read again.
+    pub(super) stamp: Option<Stamp>,
+    /// None where it is longer than was asked for.
+    pub(super) bytes: Option<Vec<u8>>,
+    pub(super) len: u64,
+}
+
+/// Reads a file of at most `max` bytes. The stamp is that of the bytes, even
+/// where another file takes the name meanwhile.
+///
+/// # Errors
+/// Where it cannot be read, or is written to at the same time.
+pub(super) fn read(path: &Path, max: u64) -> io::Result<Content> {
+    let mut file = File::open(path)?;
+    let before = stamp_of(&file.metadata()?);
+    let len = before.len;
+    let stamp = (!is_fresh(&before, CLOCK_TICK)).then_some(before);
+    if len > max {
+        return Ok(Content {
+            stamp,
+            bytes: None,
+            len,
+        });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
+    file.by_ref().take(len + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 != len || stamp_of(&file.metadata()?) != before {
+        return Err(io::Error::other("it is being written to"));
+    }
+    Ok(Content {
+        stamp,
+        bytes: Some(bytes),
+        len,
+    })
+}
+
+/// The files of a folder with one of the given endings, by name. Hidden ones
+/// are left out: installers write them before they rename.
+pub(crate) fn files(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if hidden || !ending.is_some_and(|ending| endings.contains(&ending)) {
+            continue;
+        }
+        let is_file = match fs::metadata(&path) {
+            Ok(metadata) => metadata.is_file(),
+            // Gone since, or a link to nothing. Any other error is told when it is read.
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
+        if is_file {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// What is known of the file at `path`, links followed.
+pub(super) fn stamp(path: &Path) -> io::Result<Stamp> {
+    Ok(stamp_of(&fs::metadata(path)?))
+}
+
+fn stamp_of(metadata: &Metadata) -> Stamp {
+    #[cfg(unix)]
+    let (changed, inode) = {
+        use std::os::unix::fs::MetadataExt;
+        let seconds = u64::try_from(metadata.ctime()).ok();
+        let nanos = u64::try_from(metadata.ctime_nsec()).ok();
+        let since_epoch = seconds
+            .zip(nanos)
+            .map(|(seconds, nanos)| Duration::from_secs(seconds) + Duration::from_nanos(nanos));
+        (
+            since_epoch.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)),
+            (metadata.dev(), metadata.ino()),
+        )
+    };
+    #[cfg(not(unix))]
+    let (changed, inode) = (metadata.modified().ok(), (0, 0));
+    Stamp {
+        changed,
+        len: metadata.len(),
+        inode,
+    }
+}
+
+/// Whether it changed within the last `moment`.
+pub(super) fn is_fresh(stamp: &Stamp, moment: Duration) -> bool {
+    let age = stamp
+        .changed
+        .and_then(|changed| SystemTime::now().duration_since(changed).ok());
+    // A time in the future says nothing.
+    age.is_some_and(|age| age < moment)
+}
+
+/// The SHA-256 in lower-case hex.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,134 @@
+//! Owns the way from one plugin file and its settings to a [`PluginFile`].
+//! Reads, hashes and compiles: not for an async thread.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::file::{digest, read};
+use crate::{
+    config::Config,
+    name::HandlerName,
+    plugin::{self, Grants, HandlerSettings, LoadError, Plugin, Runtime},
+    snapshot::{PluginFile, Stamp},
+};
+
+/// One file to be loaded.
+pub(super) struct Load<'a> {
+    pub(super) config: &'a Config,
+    pub(super) runtime: &'a Runtime,
+    /// What came of the file before.
+    pub(super) last_good: Option<Arc<Plugin>>,
+    pub(super) path: PathBuf,
+}
+
+/// Set where plugin and settings were read whole.
+type Stamps = Option<(Stamp, Option<Stamp>)>;
+
+impl Load<'_> {
+    /// The file as it is now; none if it is gone.
+    pub(super) fn run(self) -> Option<PluginFile> {
+        let mut stamps = None;
+        let (plugin, error) = match self.plugin(&mut stamps).transpose()? {
+            Ok(plugin) => (Some(plugin), None),
+            Err(error) => (self.last_good, Some(error)),
+        };
+        Some(PluginFile {
+            path: self.path,
+            stamps,
+            plugin,
+            error,
+        })
+    }
+
+    fn plugin(&self, stamps: &mut Stamps) -> Result<Option<Arc<Plugin>>, LoadError> {
+        let host = &self.config.host;
+        let settings_path = self.path.with_extension("toml");
+        let (settings_stamp, settings_text) = match read(&settings_path, u64::MAX) {
+            Ok(content) => (Some(content.stamp), content.bytes.unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Vec::new()),
+            Err(cause) => {
+                return Err(LoadError::new(
+                    &settings_path,
+                    format!("cannot be read: {cause}"),
+                    "make it readable, or remove it",
+                ));
+            }
+        };
+        let content = match read(&self.path, host.plugin_max_bytes) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => {
+                return Err(self.error(
+                    format!("cannot be read: {cause}"),
+                    "make it readable for the host",
+                ));
+            }
+        };
+        *stamps = match (content.stamp, settings_stamp) {
+            (Some(stamp), None) => Some((stamp, None)),
+            (Some(stamp), Some(Some(settings_stamp))) => Some((stamp, Some(settings_stamp))),
+            _ => None,
+        };
+        let name =
+            handler_name(&self.path).map_err(|wrong| self.error(wrong, "rename the file"))?;
+        let Some(bytes) = content.bytes else {
+            return Err(self.error(
+                format!(
+                    "has {} bytes, more than {}",
+                    content.len, host.plugin_max_bytes
+                ),
+                "raise `host.plugin_max_bytes` in pointsman.toml, or build it smaller",
+            ));
+        };
+        let settings = match settings_stamp {
+            Some(_) => self.settings(&settings_path, settings_text)?,
+            None => HandlerSettings::new(self.config),
+        };
+        let grants = Grants::read(name.clone(), &settings, &settings_path)?;
+        let digest: Arc<str> = digest(&bytes).into();
+        if let Some(last_good) = &self.last_good
+            && last_good.digest == digest
+            && *last_good.settings == settings
+            && last_good.grants.same_as(&grants)
+        {
+            return Ok(Some(Arc::clone(last_good)));
+        }
+        let (runtime, settings, grants) = (self.runtime, Arc::new(settings), Arc::new(grants));
+        // A fault of the compiler must not cost more than this one file.
+        catch_unwind(AssertUnwindSafe(|| {
+            plugin::load(runtime, name, &self.path, &bytes, digest, settings, grants)
+        }))
+        .unwrap_or_else(|_| {
+            Err(self.error(
+                "the compiler failed on it; the log has its words".into(),
+                "build it again; if it stays so, report it with the file",
+            ))
+        })
+        .map(|plugin| Some(Arc::new(plugin)))
+    }
+
+    fn settings(&self, path: &Path, text: Vec<u8>) -> Result<HandlerSettings, LoadError> {
+        let wrong = |cause: String| {
+            self.error(
+                format!("its settings are wrong: {cause}"),
+                "mend the settings: the handler keeps the last good ones",
+            )
+        };
+        let text = String::from_utf8(text)
+            .map_err(|cause| wrong(format!("{}: {cause}", path.display())))?;
+        HandlerSettings::parse(path, &text, self.config).map_err(|cause| wrong(cause.to_string()))
+    }
+
+    fn error(&self, reason: String, hint: &str) -> LoadError {
+        LoadError::new(&self.path, reason, hint)
+    }
+}
+
+fn handler_name(path: &Path) -> Result<HandlerName, String> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    HandlerName::parse(stem.unwrap_or_default()).map_err(|wrong| wrong.to_string())
+}

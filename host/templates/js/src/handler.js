@@ -1,0 +1,14 @@
+// Greets by name.
+
+import { config, field, handler, log, Unavailable } from "./pointsman.js";
+
+export const commandHandler = handler((command) => {
+  // A wrong command is rejected, for good: so is any other error.
+  const name = field(command, "name", "string");
+  // What may pass is `Unavailable`: the command is tried again.
+  if (config("closed") === "true") {
+    throw new Unavailable("the desk is closed", { retryAfterMs: 30_000 });
+  }
+  log.info(`greeting ${name}`);
+  return { greeting: `${config("greeting") ?? "hello"} ${name}` };
+});

@@ -1,0 +1,16 @@
+"""Greets by name."""
+
+from pointsman import Command, Unavailable, config, export, log
+
+
+def handle(command: Command) -> dict:
+    # A wrong command is rejected, for good: so is any other error.
+    name = command.field("name", str)
+    # What may pass is `Unavailable`: the command is tried again.
+    if config("closed") == "true":
+        raise Unavailable("the desk is closed", retry_after_ms=30_000)
+    log.info(f"greeting {name}")
+    return {"greeting": f"{config('greeting') or 'hello'} {name}"}
+
+
+CommandHandler = export(handle)

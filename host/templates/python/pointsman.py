@@ -1,0 +1,141 @@
+"""What a handler needs of Pointsman. Leave this file as it is.
+
+`export` makes every exception that a handler raises a failure: nothing that
+Python can raise becomes a trap.
+"""
+
+import json
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import wit_world.exports
+from componentize_py_types import Err
+from wit_world.imports import clock, random, types
+from wit_world.imports import config as configuration
+from wit_world.imports import log as lines
+
+T = TypeVar("T")
+
+
+class Rejected(Exception):
+    """The command is wrong for this handler: it will not be tried again."""
+
+
+class Unavailable(Exception):
+    """It cannot be done now: it will be tried again, `retry_after_ms` from now at the earliest."""
+
+    def __init__(self, message: str, retry_after_ms: int | None = None):
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command on its way to this handler."""
+
+    id: str
+    """A UUID, the same for every handler of the command."""
+    attributes: dict[str, Any]
+    """The command as it was sent: one JSON object."""
+    attempt: int
+    """Which try this is: 1 on the first."""
+    delivery_id: str
+    """Stable across retries: the idempotency key of side effects."""
+    traceparent: str | None
+    """The caller's W3C trace context, where it sent one."""
+
+    def field(self, name: str, kind: type[T]) -> T:
+        """One attribute. Rejects the command where it is missing or of another type."""
+        if name not in self.attributes:
+            raise Rejected(f"the command has no `{name}`")
+        value = self.attributes[name]
+        # True is an int in Python, and not in JSON.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise Rejected(
+                f"`{name}` of the command is of type {type(value).__name__}, not {kind.__name__}"
+            )
+        return value
+
+
+class log:
+    """Log lines, one function a level."""
+
+    @staticmethod
+    def trace(message: object) -> None:
+        lines.log(lines.Level.TRACE, str(message))
+
+    @staticmethod
+    def debug(message: object) -> None:
+        lines.log(lines.Level.DEBUG, str(message))
+
+    @staticmethod
+    def info(message: object) -> None:
+        lines.log(lines.Level.INFO, str(message))
+
+    @staticmethod
+    def warn(message: object) -> None:
+        lines.log(lines.Level.WARN, str(message))
+
+    @staticmethod
+    def error(message: object) -> None:
+        lines.log(lines.Level.ERROR, str(message))
+
+
+def config(key: str) -> str | None:
+    """The value of `key` in this handler's configuration, if it has one."""
+    return configuration.get(key)
+
+
+def now_ms() -> int:
+    """The wall clock in milliseconds since 1970."""
+    return clock.now()
+
+
+def sleep_ms(duration_ms: int) -> None:
+    """Waits. It costs no CPU time and counts towards the timeout."""
+    clock.sleep(duration_ms)
+
+
+def random_bytes(count: int) -> bytes:
+    """Random bytes, at most 65,536 at once."""
+    return random.bytes(count)
+
+
+def export(handle: Callable[[Command], Any]) -> type:
+    """Makes a function from a command to an answer what the component exports."""
+
+    class CommandHandler(wit_world.exports.CommandHandler):
+        def handle(self, command: types.Command) -> str | None:
+            try:
+                attributes = json.loads(command.attributes)
+                answer = handle(
+                    Command(
+                        command.id,
+                        attributes,
+                        command.attempt,
+                        command.delivery_id,
+                        command.traceparent,
+                    )
+                )
+                # NaN and Infinity are no JSON.
+                return None if answer is None else json.dumps(answer, allow_nan=False)
+            except BaseException as error:  # SystemExit and its like trap as well
+                raise Err(_failure(error)) from None
+
+    return CommandHandler
+
+
+def _failure(error: BaseException) -> types.Failure:
+    """What the contract knows for anything that was raised."""
+    if isinstance(error, Unavailable):
+        retry_after_ms = error.retry_after_ms
+        known = isinstance(retry_after_ms, int) and 0 <= retry_after_ms < 2**64
+        return types.Failure_Unavailable(
+            types.RetryInfo(str(error), retry_after_ms if known else None)
+        )
+    if isinstance(error, Rejected):
+        return types.Failure_Rejected(str(error))
+    log.error("".join(traceback.format_exception(error)).rstrip())
+    return types.Failure_Rejected("".join(traceback.format_exception_only(error)).strip())

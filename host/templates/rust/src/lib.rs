@@ -1,0 +1,23 @@
+//! Greets by name.
+
+use std::time::Duration;
+
+use pointsman_sdk::{Command, Failure, Handler, Value, config, export, info, json};
+
+struct Greet;
+
+impl Handler for Greet {
+    fn handle(command: Command) -> Result<Option<Value>, Failure> {
+        // A wrong command is rejected, for good.
+        let name: String = command.field("name")?;
+        // What may pass is `unavailable`: the command is tried again.
+        if config("closed").as_deref() == Some("true") {
+            return Err(Failure::retry_after("the desk is closed", Duration::from_secs(30)));
+        }
+        info!("greeting {name}");
+        let greeting = config("greeting").unwrap_or_else(|| "hello".into());
+        Ok(Some(json!({ "greeting": format!("{greeting} {name}") })))
+    }
+}
+
+export!(Greet);

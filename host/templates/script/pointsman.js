@@ -1,0 +1,109 @@
+// What a handler needs of Pointsman. Leave this file as it is.
+//
+// `handler` makes every error that a handler throws, or a value that is no
+// error, a failure: nothing that JavaScript can throw becomes a trap.
+
+import { now, sleep } from "pointsman:handler/clock@0.1.0";
+import { get } from "pointsman:handler/config@0.1.0";
+import { log as write } from "pointsman:handler/log@0.1.0";
+import { bytes } from "pointsman:handler/random@0.1.0";
+
+/** The command is wrong for this handler: it will not be tried again. */
+export class Rejected extends Error {
+  name = "Rejected";
+}
+
+/** It cannot be done now: it will be tried again, `retryAfterMs` from now at the earliest. */
+export class Unavailable extends Error {
+  name = "Unavailable";
+
+  constructor(message, { retryAfterMs } = {}) {
+    super(message);
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** Log lines, one function a level. */
+export const log = {
+  trace: (message) => write("trace", String(message)),
+  debug: (message) => write("debug", String(message)),
+  info: (message) => write("info", String(message)),
+  warn: (message) => write("warn", String(message)),
+  error: (message) => write("error", String(message)),
+};
+
+// The engine has no console: what packages print becomes log lines.
+const print = (level) => (...parts) => write(level, parts.map(String).join(" "));
+globalThis.console ??= {
+  trace: print("trace"),
+  debug: print("debug"),
+  log: print("info"),
+  info: print("info"),
+  warn: print("warn"),
+  error: print("error"),
+};
+
+/** The value of `key` in this handler's configuration, or undefined. */
+export const config = (key) => get(key) ?? undefined;
+
+/** The wall clock in milliseconds since 1970. */
+export const nowMs = () => Number(now());
+
+/** Waits that many milliseconds. It costs no CPU time and counts towards the timeout. */
+export const sleepMs = (durationMs) => sleep(durationMs);
+
+/** `count` random bytes, at most 65,536 at once. */
+export const randomBytes = (count) => Uint8Array.from(bytes(count));
+
+/** One attribute of a command. Rejects it where the attribute is missing or of another type. */
+export function field(command, name, type) {
+  const value = command.attributes[name];
+  if (value === undefined) throw new Rejected(`the command has no \`${name}\``);
+  const found = value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
+  if (found !== type) throw new Rejected(`\`${name}\` of the command is of type ${found}, not ${type}`);
+  return value;
+}
+
+/** Makes a function from a command to an answer what the component exports. */
+export function handler(handle) {
+  return {
+    handle(command) {
+      try {
+        const answer = handle({ ...command, attributes: JSON.parse(command.attributes) });
+        if (typeof answer?.then === "function") {
+          throw new Rejected("the handler returned a promise: a handler is not async");
+        }
+        return answer === undefined || answer === null ? undefined : text(answer);
+      } catch (error) {
+        throw failure(error);
+      }
+    },
+  };
+}
+
+/** The answer as JSON; what JSON cannot hold (a function, a symbol) is an error, not nothing. */
+function text(answer) {
+  const json = JSON.stringify(answer);
+  if (json === undefined) throw new Rejected(`the handler answered with a ${typeof answer}, which is not JSON`);
+  return json;
+}
+
+/** What the contract knows for anything that was thrown. */
+function failure(error) {
+  if (error instanceof Unavailable) {
+    const retryAfterMs = error.retryAfterMs;
+    const known = Number.isSafeInteger(retryAfterMs) && retryAfterMs >= 0;
+    return { tag: "unavailable", val: { message: error.message, retryAfterMs: known ? retryAfterMs : undefined } };
+  }
+  if (error instanceof Rejected) return { tag: "rejected", val: error.message };
+  if (error?.stack) write("error", String(error.stack).trimEnd());
+  return { tag: "rejected", val: describe(error) };
+}
+
+function describe(error) {
+  try {
+    return String(error);
+  } catch {
+    return "the handler threw a value that has no text";
+  }
+}
