@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod cli_rules;
 mod components;
 mod contract;
 mod dispatch;
@@ -10,6 +11,7 @@ mod grants;
 mod host;
 mod http;
 mod instances;
+mod new;
 mod queue_conformance;
 mod queue_engines;
 mod queue_faults;
