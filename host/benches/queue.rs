@@ -10,7 +10,7 @@ use std::{
 use pointsman::{
     name::HandlerName,
     queue::{
-        ClaimRequest, NewCommand, NewDelivery, Settlement, Store,
+        Capacity, ClaimRequest, NewCommand, NewDelivery, Settlement, Store,
         sqlite::{Sqlite, SqliteConfig},
     },
 };
@@ -37,8 +37,7 @@ fn request(max: usize) -> ClaimRequest {
     ClaimRequest {
         max,
         lease: Duration::from_secs(30),
-        handlers: None,
-        limits: Arc::default(),
+        capacity: Capacity::default(),
     }
 }
 

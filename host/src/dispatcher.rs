@@ -239,10 +239,10 @@ impl Dispatcher {
         }
     }
 
-    /// The handlers that are loaded now.
+    /// What commands are dispatched with now.
     #[must_use]
-    pub fn handlers(&self) -> Vec<HandlerName> {
-        self.snapshots.current().plugins.keys().cloned().collect()
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.current()
     }
 
     /// Waits for as many free instances as the command needs, in line.

@@ -4,6 +4,7 @@
 //! A report is `200` where at least one handler succeeded and `502` where none
 //! did; its `status` says `succeeded`, `partial` or `failed`.
 
+mod events;
 mod problem;
 mod queue;
 

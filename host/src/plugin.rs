@@ -32,7 +32,8 @@ pub use instance::Call;
 pub use loader::{LoadError, load};
 pub use logs::OnLine;
 pub use settings::{
-    Folder, HandlerSettings, HttpGrant, InstanceMode, InstanceSettings, SecretSource,
+    Folder, HandlerQueueSettings, HandlerSettings, HttpGrant, InstanceMode, InstanceSettings,
+    SecretSource,
 };
 
 use crate::name::HandlerName;

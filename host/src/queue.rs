@@ -21,22 +21,20 @@ mod view;
 mod wire;
 pub mod worker;
 
-use std::{fmt, pin::Pin, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 pub use crate::command::CommandId;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::QueueError;
 pub use intake::{Accepted, EnqueueError, EnqueueOptions, Queue};
 pub use model::{
-    AttemptError, ClaimRequest, Claimed, Claims, DeliveryId, Enqueued, Failures, IDEMPOTENCY_KEPT,
-    KEY_MAX_BYTES, Lease, LogLine, NewCommand, NewDelivery, Renewal, Settlement, State,
+    AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Enqueued, Failures,
+    IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, LogLine, NewCommand, NewDelivery, Renewal, Settlement,
+    State,
 };
 pub use policy::{FailureClass, RetentionPolicy, RetryPolicy, RunResult, Status};
-pub use signals::Signals;
-use tokio::{
-    sync::broadcast::error::RecvError,
-    time::{Instant, timeout_at},
-};
+pub use signals::{Changes, Signals};
+use tokio::time::{Instant, timeout_at};
 pub use view::{
     Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
     DeliveryView, Depth, Failure, PAGE_MAX, Page, Swept,
@@ -50,8 +48,6 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, QueueError>> + Se
 pub const DEPTH_MAX: u64 = 1_000_000;
 /// Lost hosts after which a delivery is taken to be the cause.
 pub const HOSTS_LOST_MAX: u32 = 3;
-/// How long a waiter trusts that no news is no change.
-const REREAD: Duration = Duration::from_secs(1);
 
 /// Where commands are kept. Every method that changes something answers after
 /// the change is durable; where it answers an error, nothing was changed (but
@@ -153,7 +149,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn close(&self) -> Answer<'_, ()>;
 
     /// Its news.
-    fn signals(&self) -> &Signals;
+    fn signals(&self) -> &Arc<Signals>;
 }
 
 /// Waits until `done` holds for the command or `wait` is over, and answers the
@@ -169,20 +165,11 @@ pub async fn wait_for(
 ) -> Result<CommandView, QueueError> {
     let deadline = Instant::now() + wait;
     // Listens before it reads: a change in between is heard.
-    let mut changes = store.signals().changes();
+    let mut changes = store.signals().changes(command);
     loop {
         let view = store.get(command).await?;
-        if done(&view) || Instant::now() >= deadline {
+        if done(&view) || timeout_at(deadline, changes.next()).await.is_err() {
             return Ok(view);
-        }
-        let reread = deadline.min(Instant::now() + REREAD);
-        while let Ok(news) = timeout_at(reread, changes.recv()).await {
-            match news {
-                Ok(id) if id != command => {}
-                Ok(_) | Err(RecvError::Lagged(_)) => break,
-                // The store is going; what was read last is what there is.
-                Err(RecvError::Closed) => return Ok(view),
-            }
         }
     }
 }

@@ -107,24 +107,36 @@ impl Default for QueueConfig {
             interrupt_grace_ms: 5_000,
             accept_unmatched: false,
             idempotency_hours: 24,
-            retry: QueueRetryConfig {
-                delay_base_ms: 1_000,
-                // Twelve tries at most an hour apart outlast an outage of several hours.
-                delay_max_ms: 3_600_000,
-                retry_after_max_ms: 24 * 3_600_000,
-                transient_max: 12,
-                // A trap, a timeout and a lack of memory mostly come from the command
-                // itself: a few tries tell, and more only cost.
-                trap_max: 3,
-                timeout_max: 3,
-                memory_max: 2,
-            },
-            retention: QueueRetentionConfig {
-                age_hours: 72,
-                // A dead letter waits for people: they have holidays.
-                dead_age_hours: 720,
-                bytes_max: 4 << 30,
-            },
+            retry: QueueRetryConfig::default(),
+            retention: QueueRetentionConfig::default(),
+        }
+    }
+}
+
+impl Default for QueueRetryConfig {
+    fn default() -> Self {
+        Self {
+            delay_base_ms: 1_000,
+            // Twelve tries at most an hour apart outlast an outage of several hours.
+            delay_max_ms: 3_600_000,
+            retry_after_max_ms: 24 * 3_600_000,
+            transient_max: 12,
+            // A trap, a timeout and a lack of memory mostly come from the command
+            // itself: a few tries tell, and more only cost.
+            trap_max: 3,
+            timeout_max: 3,
+            memory_max: 2,
+        }
+    }
+}
+
+impl Default for QueueRetentionConfig {
+    fn default() -> Self {
+        Self {
+            age_hours: 72,
+            // A dead letter waits for people: they have holidays.
+            dead_age_hours: 720,
+            bytes_max: 4 << 30,
         }
     }
 }

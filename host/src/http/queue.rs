@@ -16,7 +16,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{command, problem::Problem, traceparent};
+use super::{command, events::events, problem::Problem, traceparent};
 use crate::{
     app::App,
     command::CommandId,
@@ -37,6 +37,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/commands", post(enqueue).get(list))
         .route("/commands/{id}", get(show).delete(cancel))
+        .route("/commands/{id}/events", get(events))
         .route("/queue", get(depth))
         .route("/queue/dead", get(dead))
         .route("/queue/dead/retry", post(retry))
@@ -45,7 +46,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// The queue of the app, or the problem that there is none.
-fn queue(app: &App) -> Result<&Queue, Problem> {
+pub(super) fn queue(app: &App) -> Result<&Queue, Problem> {
     app.queue().ok_or_else(Problem::queue_off)
 }
 
@@ -93,12 +94,13 @@ async fn show(
         Some(text) => duration(&text)?.min(WAIT_MAX),
         None => Duration::ZERO,
     };
-    let done = |view: &CommandView| view.deliveries.iter().all(|one| one.state.is_final());
     // A client that waits does not hold up the end of the host.
-    let waited =
-        app.shutdown()
-            .draining
-            .run_until_cancelled(wait_for(queue.store(), id, wait, done));
+    let waited = app.shutdown().draining.run_until_cancelled(wait_for(
+        queue.store(),
+        id,
+        wait,
+        CommandView::is_final,
+    ));
     let view = match waited.await {
         Some(view) => view?,
         None => queue.store().get(id).await?,
@@ -263,7 +265,7 @@ impl Known {
     }
 }
 
-fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Problem> {
+pub(super) fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse()
         .map_err(|error: T::Err| Problem::parameter(name, error.to_string()))
 }

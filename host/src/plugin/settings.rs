@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::grants::HttpPattern;
-use crate::config::{self, BreakerConfig, Config, ConfigError, HandlerLimits};
+use crate::config::{self, BreakerConfig, Config, ConfigError, HandlerLimits, QueueRetryConfig};
 
 /// The settings of one handler.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct HandlerSettings {
     pub breaker: BreakerConfig,
     /// Whether its instances serve more than one call.
     pub instances: InstanceSettings,
+    /// How the durable queue runs it.
+    pub queue: HandlerQueueSettings,
     /// What the handler reads with the contract's `config.get`.
     pub config: BTreeMap<String, String>,
     /// What it reads in the same way, and what is never printed: where each
@@ -71,6 +73,16 @@ impl Default for InstanceSettings {
     }
 }
 
+/// How the durable queue runs a handler.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandlerQueueSettings {
+    /// Its deliveries that run at once, over all hosts; 0 means no limit but the hosts' own.
+    pub concurrency: usize,
+    /// How its failures are retried.
+    pub retry: QueueRetryConfig,
+}
+
 /// Where the value of a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -113,6 +125,10 @@ impl HandlerSettings {
         Self {
             limits: config.limits.clone(),
             breaker: config.breaker.clone(),
+            queue: HandlerQueueSettings {
+                retry: config.queue.retry.clone(),
+                ..Default::default()
+            },
             ..Self::default()
         }
     }

@@ -8,8 +8,7 @@ use std::{
 };
 
 use super::{
-    DeliveryId, NewCommand, NewDelivery, QueueError, RetentionPolicy, RetryPolicy, Store,
-    Timestamp,
+    DeliveryId, NewCommand, NewDelivery, QueueError, Store, Timestamp,
     postgres::{Postgres, PostgresConfig},
     runner::HandlerRunner,
     sqlite::{Sqlite, SqliteConfig},
@@ -96,11 +95,8 @@ impl Queue {
 
     /// Starts to run deliveries, on the current runtime.
     pub fn work(&self) {
-        let runner = HandlerRunner {
-            dispatcher: self.dispatcher.clone(),
-            retry: retry_policy(&self.config),
-        };
-        let config = worker_config(&self.config);
+        let runner = HandlerRunner::new(self.dispatcher.clone(), &self.config.retry);
+        let config = WorkerConfig::from(&self.config);
         let worker = Worker::start(Arc::clone(&self.store), Arc::new(runner), config);
         *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
     }
@@ -227,33 +223,5 @@ async fn open_store(config: &QueueConfig) -> Result<Option<Arc<dyn Store>>, Queu
             };
             Ok(Some(Arc::new(Postgres::open(settings).await?)))
         }
-    }
-}
-
-fn retry_policy(config: &QueueConfig) -> RetryPolicy {
-    let retry = &config.retry;
-    RetryPolicy {
-        delay_base: Duration::from_millis(retry.delay_base_ms),
-        delay_max: Duration::from_millis(retry.delay_max_ms),
-        retry_after_max: Duration::from_millis(retry.retry_after_max_ms),
-        transient_max: retry.transient_max,
-        trap_max: retry.trap_max,
-        timeout_max: retry.timeout_max,
-        memory_max: retry.memory_max,
-    }
-}
-
-fn worker_config(config: &QueueConfig) -> WorkerConfig {
-    WorkerConfig {
-        concurrency: config.concurrency,
-        lease: Duration::from_millis(config.lease_ms),
-        poll: Duration::from_millis(config.poll_ms),
-        interrupt_grace: Duration::from_millis(config.interrupt_grace_ms),
-        retention: RetentionPolicy {
-            age_max: hours(config.retention.age_hours),
-            dead_age_max: hours(config.retention.dead_age_hours),
-            bytes_max: config.retention.bytes_max,
-        },
-        ..WorkerConfig::default()
     }
 }

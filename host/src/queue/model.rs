@@ -238,7 +238,14 @@ pub struct ClaimRequest {
     pub max: usize,
     /// How long the lease lasts until it is renewed.
     pub lease: Duration,
-    /// The handlers this host can run; none for all.
+    /// Which deliveries.
+    pub capacity: Capacity,
+}
+
+/// What a host can run.
+#[derive(Clone, Debug, Default)]
+pub struct Capacity {
+    /// The handlers it has, in order of name; none for all.
     pub handlers: Option<Arc<[HandlerName]>>,
     /// How many deliveries of a handler run at once over all hosts; a handler
     /// that is not named has no limit.

@@ -15,6 +15,7 @@ use super::{
     QueueError,
     model::{AttemptError, Failures, LogLine, Settlement},
 };
+use crate::config::{QueueRetentionConfig, QueueRetryConfig, hours};
 
 /// How one run of a handler ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -211,20 +212,23 @@ pub struct RetryPolicy {
     pub memory_max: u32,
 }
 
+impl From<&QueueRetryConfig> for RetryPolicy {
+    fn from(config: &QueueRetryConfig) -> Self {
+        Self {
+            delay_base: Duration::from_millis(config.delay_base_ms),
+            delay_max: Duration::from_millis(config.delay_max_ms),
+            retry_after_max: Duration::from_millis(config.retry_after_max_ms),
+            transient_max: config.transient_max,
+            trap_max: config.trap_max,
+            timeout_max: config.timeout_max,
+            memory_max: config.memory_max,
+        }
+    }
+}
+
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            delay_base: Duration::from_secs(1),
-            // Twelve tries at most an hour apart outlast an outage of several hours.
-            delay_max: Duration::from_secs(3600),
-            retry_after_max: Duration::from_secs(24 * 3600),
-            transient_max: 12,
-            // A trap, a timeout and a lack of memory mostly come from the command
-            // itself: a few tries tell, and more only cost.
-            trap_max: 3,
-            timeout_max: 3,
-            memory_max: 2,
-        }
+        (&QueueRetryConfig::default()).into()
     }
 }
 
@@ -297,14 +301,19 @@ pub struct RetentionPolicy {
     pub bytes_max: u64,
 }
 
+impl From<&QueueRetentionConfig> for RetentionPolicy {
+    fn from(config: &QueueRetentionConfig) -> Self {
+        Self {
+            age_max: hours(config.age_hours),
+            dead_age_max: hours(config.dead_age_hours),
+            bytes_max: config.bytes_max,
+        }
+    }
+}
+
 impl Default for RetentionPolicy {
     fn default() -> Self {
-        Self {
-            age_max: Duration::from_secs(3 * 24 * 3600),
-            // A dead letter waits for people: they have holidays.
-            dead_age_max: Duration::from_secs(30 * 24 * 3600),
-            bytes_max: 4 << 30,
-        }
+        (&QueueRetentionConfig::default()).into()
     }
 }
 

@@ -449,7 +449,7 @@ impl Store for Postgres {
         })
     }
 
-    fn signals(&self) -> &Signals {
+    fn signals(&self) -> &Arc<Signals> {
         &self.signals
     }
 }

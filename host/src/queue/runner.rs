@@ -1,22 +1,42 @@
 //! Owns the way from a claimed delivery to a handler of this host: one call on
 //! the current snapshot, and what its outcome means to the queue.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
-use super::{Claimed, LogLine, RetryPolicy, RunResult, Status, worker::Runner};
+use super::{Capacity, Claimed, LogLine, RetryPolicy, RunResult, Status, worker::Runner};
 use crate::{
     command::Command,
+    config::QueueRetryConfig,
     dispatcher::{Attempt, Dispatcher},
     name::HandlerName,
     outcome::{self, Failure, Outcome},
+    snapshot::Snapshot,
 };
 
 /// Runs deliveries with the handlers that are loaded.
 pub(super) struct HandlerRunner {
-    pub(super) dispatcher: Dispatcher,
-    pub(super) retry: RetryPolicy,
+    dispatcher: Dispatcher,
+    // Of handlers that are not loaded any more.
+    retry: RetryPolicy,
+    // Of the generation that it stands with: a claim is too frequent to ask all plugins.
+    capacity: Mutex<(u64, Capacity)>,
+}
+
+impl HandlerRunner {
+    pub(super) fn new(dispatcher: Dispatcher, retry: &QueueRetryConfig) -> Self {
+        let snapshot = dispatcher.snapshot();
+        Self {
+            retry: retry.into(),
+            capacity: Mutex::new((snapshot.generation, capacity(&snapshot))),
+            dispatcher,
+        }
+    }
 }
 
 impl Runner for HandlerRunner {
@@ -40,18 +60,43 @@ impl Runner for HandlerRunner {
                 cancel,
             };
             let outcome = self.dispatcher.run_one(&command, &id.handler, attempt);
-            result_of(outcome.await)
+            let outcome = outcome.await;
+            for line in &outcome.logs.lines {
+                debug!(delivery = %id, level = line.level.as_str(), "{}", line.message);
+            }
+            result_of(outcome)
         })
     }
 
-    /// Those that are loaded: deliveries to others wait until they are, or for
-    /// a host that has them.
-    fn handlers(&self) -> Option<Arc<[HandlerName]>> {
-        Some(self.dispatcher.handlers().into())
+    fn capacity(&self) -> Capacity {
+        let snapshot = self.dispatcher.snapshot();
+        let mut known = self.capacity.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 != snapshot.generation {
+            *known = (snapshot.generation, capacity(&snapshot));
+        }
+        known.1.clone()
     }
 
-    fn retry_policy(&self, _: &HandlerName) -> RetryPolicy {
-        self.retry.clone()
+    fn retry_policy(&self, handler: &HandlerName) -> RetryPolicy {
+        let snapshot = self.dispatcher.snapshot();
+        let plugin = snapshot.plugins.get(handler);
+        plugin.map_or_else(
+            || self.retry.clone(),
+            |plugin| (&plugin.settings.queue.retry).into(),
+        )
+    }
+}
+
+/// The handlers that are loaded: deliveries to others wait until they are, or
+/// for a host that has them.
+fn capacity(snapshot: &Snapshot) -> Capacity {
+    let limits = snapshot.plugins.iter().filter_map(|(name, plugin)| {
+        let limit = plugin.settings.queue.concurrency;
+        (limit > 0).then(|| (name.clone(), limit))
+    });
+    Capacity {
+        handlers: Some(snapshot.plugins.keys().cloned().collect()),
+        limits: Arc::new(limits.collect()),
     }
 }
 

@@ -2,19 +2,31 @@
 //! that one was cancelled. News only says "look": whoever hears it reads the
 //! store, so a message lost or doubled does no harm.
 
-use tokio::sync::{broadcast, watch};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{broadcast, watch},
+    time::timeout,
+};
 
 use crate::command::CommandId;
 
-/// Messages a slow listener may lag behind before it loses the oldest: it then
-/// reads the store anew.
+/// Cancellations that a slow listener may lag behind before it loses the
+/// oldest: it then waits for the next renewal to tell it.
 const NEWS_MAX: usize = 1024;
+/// How long a waiter trusts that no news is no change.
+const REREAD: Duration = Duration::from_secs(1);
 
 /// The news of one store.
 #[derive(Debug)]
 pub struct Signals {
     work: watch::Sender<()>,
-    changes: broadcast::Sender<CommandId>,
+    // Only of commands that someone waits for, so that the others cost nothing.
+    watched: Mutex<HashMap<CommandId, watch::Sender<()>>>,
     cancellations: broadcast::Sender<CommandId>,
 }
 
@@ -22,7 +34,7 @@ impl Default for Signals {
     fn default() -> Self {
         Self {
             work: watch::Sender::new(()),
-            changes: broadcast::Sender::new(NEWS_MAX),
+            watched: Mutex::default(),
             cancellations: broadcast::Sender::new(NEWS_MAX),
         }
     }
@@ -35,11 +47,15 @@ impl Signals {
         self.work.subscribe()
     }
 
-    /// Commands of which a delivery changed. A receiver that lagged reads what
-    /// it waits for anew.
+    /// Listens, from now on, for changes of a command's deliveries.
     #[must_use]
-    pub fn changes(&self) -> broadcast::Receiver<CommandId> {
-        self.changes.subscribe()
+    pub fn changes(self: &Arc<Self>, command: CommandId) -> Changes {
+        let heard = self.watched().entry(command).or_default().subscribe();
+        Changes {
+            signals: Arc::clone(self),
+            command,
+            heard,
+        }
     }
 
     /// Commands that were cancelled while a delivery ran.
@@ -53,11 +69,69 @@ impl Signals {
     }
 
     pub(super) fn send_change(&self, command: CommandId) {
-        // Fails only where no one listens.
-        let _ = self.changes.send(command);
+        if let Some(watched) = self.watched().get(&command) {
+            watched.send_replace(());
+        }
     }
 
     pub(super) fn send_cancellation(&self, command: CommandId) {
+        // Fails only where no one listens.
         let _ = self.cancellations.send(command);
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashMap<CommandId, watch::Sender<()>>> {
+        // Every change is one call of the map: a panic leaves it whole.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Listens for changes of one command.
+#[derive(Debug)]
+pub struct Changes {
+    signals: Arc<Signals>,
+    command: CommandId,
+    heard: watch::Receiver<()>,
+}
+
+impl Changes {
+    /// Waits until the command may have changed since the last call, or since
+    /// the listening began. It may be that nothing did.
+    pub async fn next(&mut self) {
+        // The sender lives as long as this receiver: only the time can run out.
+        let _ = timeout(REREAD, self.heard.changed()).await;
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        let mut watched = self.signals.watched();
+        if watched
+            .get(&self.command)
+            .is_some_and(|sender| sender.receiver_count() == 1)
+        {
+            watched.remove(&self.command);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_is_waited_for_is_kept() {
+        let signals = Arc::new(Signals::default());
+        let command = CommandId::generate();
+        let (mut first, second) = (signals.changes(command), signals.changes(command));
+        signals.send_change(command);
+        signals.send_change(CommandId::generate());
+        timeout(Duration::from_secs(60), first.heard.changed())
+            .await
+            .expect("it hears")
+            .expect("the sender lives");
+        drop(first);
+        assert_eq!(signals.watched().len(), 1);
+        drop(second);
+        assert!(signals.watched().is_empty());
     }
 }

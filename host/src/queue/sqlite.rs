@@ -257,7 +257,7 @@ impl Store for Sqlite {
         })
     }
 
-    fn signals(&self) -> &Signals {
+    fn signals(&self) -> &Arc<Signals> {
         &self.signals
     }
 }

@@ -49,6 +49,12 @@ impl CommandView {
         })
         .unwrap_or(State::Completed)
     }
+
+    /// Whether nothing more happens by itself.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.deliveries.iter().all(|one| one.state.is_final())
+    }
 }
 
 /// A delivery.

@@ -6,7 +6,6 @@
 mod run;
 
 use std::{
-    collections::HashMap,
     fmt,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -19,10 +18,10 @@ use tracing::{debug, error, info, warn};
 
 use self::run::{Run, Runs};
 use super::{
-    ClaimRequest, Claimed, CommandId, QueueError, Renewal, RetentionPolicy, RetryPolicy, RunResult,
-    Store,
+    Capacity, ClaimRequest, Claimed, CommandId, QueueError, Renewal, RetentionPolicy, RetryPolicy,
+    RunResult, Store,
 };
-use crate::name::HandlerName;
+use crate::{config::QueueConfig, name::HandlerName};
 
 /// Runs deliveries. What the rest of the host gives the queue.
 pub trait Runner: Send + Sync + 'static {
@@ -35,10 +34,10 @@ pub trait Runner: Send + Sync + 'static {
         cancel: CancellationToken,
     ) -> Pin<Box<dyn Future<Output = RunResult> + Send + 'a>>;
 
-    /// The handlers that this host can run now; none for all. Deliveries to
-    /// others wait for a host that can.
-    fn handlers(&self) -> Option<Arc<[HandlerName]>> {
-        None
+    /// What this host can run now. Deliveries to other handlers wait for a host
+    /// that has them.
+    fn capacity(&self) -> Capacity {
+        Capacity::default()
     }
 
     /// How a handler's failures are retried.
@@ -53,8 +52,6 @@ pub trait Runner: Send + Sync + 'static {
 pub struct WorkerConfig {
     /// Runs at once on this host.
     pub concurrency: usize,
-    /// Runs at once of one handler, over all hosts; no limit where it is not named.
-    pub handler_concurrency: HashMap<HandlerName, usize>,
     /// How long a lease lasts. It is renewed at a third, so two renewals may fail.
     pub lease: Duration,
     /// How long to wait for news before looking all the same.
@@ -67,18 +64,22 @@ pub struct WorkerConfig {
     pub sweep_every: Duration,
 }
 
-impl Default for WorkerConfig {
-    fn default() -> Self {
+impl From<&QueueConfig> for WorkerConfig {
+    fn from(config: &QueueConfig) -> Self {
         Self {
-            // A run waits for others more than it computes; each holds an instance's memory.
-            concurrency: 64,
-            handler_concurrency: HashMap::new(),
-            lease: Duration::from_secs(30),
-            poll: Duration::from_secs(1),
-            interrupt_grace: Duration::from_secs(5),
-            retention: RetentionPolicy::default(),
+            concurrency: config.concurrency,
+            lease: Duration::from_millis(config.lease_ms),
+            poll: Duration::from_millis(config.poll_ms),
+            interrupt_grace: Duration::from_millis(config.interrupt_grace_ms),
+            retention: (&config.retention).into(),
             sweep_every: Duration::from_secs(60),
         }
+    }
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        (&QueueConfig::default()).into()
     }
 }
 
@@ -126,7 +127,6 @@ struct Shared {
     store: Arc<dyn Store>,
     runner: Arc<dyn Runner>,
     config: WorkerConfig,
-    limits: Arc<HashMap<HandlerName, usize>>,
     free: Arc<Semaphore>,
     runs: Runs,
     tasks: TaskTracker,
@@ -142,7 +142,6 @@ impl Worker {
         let shared = Arc::new(Shared {
             store,
             runner,
-            limits: Arc::new(config.handler_concurrency.clone()),
             free: Arc::new(Semaphore::new(config.concurrency)),
             config,
             runs: Runs::default(),
@@ -275,8 +274,7 @@ impl Shared {
         let request = ClaimRequest {
             max: self.free.available_permits().min(CLAIM_MAX),
             lease: self.config.lease,
-            handlers: self.runner.handlers(),
-            limits: Arc::clone(&self.limits),
+            capacity: self.runner.capacity(),
         };
         let claims = self.store.claim(request).await?;
         *self.polled.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();

@@ -139,7 +139,7 @@ async fn a_handler_runs_no_more_than_its_limit(fixture: Fixture) {
         fixture.add(command(&["slow", "quick"])).await;
     }
     let mut limited = request(9);
-    limited.limits = Arc::new(HashMap::from([(name("slow"), 2)]));
+    limited.capacity.limits = Arc::new(HashMap::from([(name("slow"), 2)]));
     let first = fixture
         .store
         .claim(limited.clone())
@@ -174,7 +174,7 @@ async fn a_handler_runs_no_more_than_its_limit(fixture: Fixture) {
 async fn a_host_claims_only_what_it_can_run(fixture: Fixture) {
     fixture.add(command(&["here", "elsewhere"])).await;
     let mut only = request(9);
-    only.handlers = Some(Arc::from([name("here")]));
+    only.capacity.handlers = Some(Arc::from([name("here")]));
     let claimed = fixture.store.claim(only).await.unwrap().deliveries;
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].lease.delivery.handler, name("here"));

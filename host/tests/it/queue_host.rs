@@ -71,6 +71,12 @@ impl Serving {
         place
     }
 
+    /// The stream of a command's events, begun.
+    async fn follow(&self, place: &str) -> reqwest::Response {
+        let stream = format!("{}{place}/events", self.url);
+        reqwest::get(stream).await.unwrap()
+    }
+
     async fn finished(&self, place: &str) -> Value {
         self.get(&format!("{place}?wait=60s")).await
     }
@@ -211,6 +217,94 @@ async fn a_command_that_runs_is_cancelled() {
     let (_, body) = host.ask(Method::DELETE, &place).await;
     assert_eq!(body, json!({ "cancelled": 0, "interrupting": 1 }));
     assert_eq!(host.finished(&place).await["state"], "cancelled");
+    host.stop().await;
+}
+
+/// The events of a stream up to its end: their names with their data.
+async fn events(response: reqwest::Response) -> Vec<(String, Value)> {
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let text = response.text().await.unwrap();
+    let named = text.split("\n\n").filter_map(|event| {
+        let (name, data) = event.trim().split_once('\n')?;
+        let data = serde_json::from_str(data.strip_prefix("data: ")?).unwrap();
+        Some((name.strip_prefix("event: ")?.to_owned(), data))
+    });
+    named.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_progress_of_a_command_is_followed_to_its_end() {
+    let folders = Folders::probes(&["probe"]);
+    let host = serve(config(&folders), false).await;
+    let place = host
+        .accepted(json!({ "to": "probe", "do": "unavailable" }))
+        .await;
+    let response = host.follow(&place).await;
+    host.app.queue().unwrap().work();
+    let followed = events(response).await;
+    let told: Vec<_> = followed
+        .iter()
+        .map(|(name, data)| (name.as_str(), data["state"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told.first(), Some(&("delivery", "available")));
+    let end = [("delivery", "discarded"), ("end", "discarded")];
+    assert_eq!(told[told.len() - 2..], end, "{told:?}");
+    assert_eq!(followed.last().unwrap().1, host.get(&place).await);
+    // Who comes late sees how it ended.
+    let late = events(host.follow(&place).await).await;
+    assert_eq!(late, followed[followed.len() - 2..]);
+    let (status, problem) = host
+        .ask(
+            Method::GET,
+            "/commands/01980a5c-7d3e-7f40-8000-0123456789ab/events",
+        )
+        .await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::NOT_FOUND, &json!("unknown-command"))
+    );
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_the_stream_of_a_command_that_waits() {
+    let folders = Folders::probes(&["probe"]);
+    let host = serve(config(&folders), false).await;
+    let place = host.accepted(echo()).await;
+    let response = host.follow(&place).await;
+    host.stop().await;
+    let followed = events(response).await;
+    assert!(followed.iter().all(|(name, _)| name == "delivery"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_sets_retries_and_concurrency_of_a_handler() {
+    let folders = Folders::probes(&["patient", "single"]);
+    folders.settings("patient", "[queue.retry]\ntransient_max = 5");
+    folders.settings("single", "[queue]\nconcurrency = 1");
+    let host = serve(config(&folders), true).await;
+    let patient = host
+        .accepted(json!({ "to": "patient", "do": "unavailable" }))
+        .await;
+    let naps = json!({ "to": "single", "do": "sleep", "amount": 30 });
+    let mut singles = Vec::new();
+    for _ in 0..8 {
+        singles.push(host.accepted(naps.clone()).await);
+    }
+    let mut most = 0;
+    let mut open = true;
+    while open {
+        let depth = host.get("/queue").await;
+        let of = |state: &str| {
+            let entries = depth["depth"].as_array().unwrap().iter();
+            let mine = entries.filter(|one| one["handler"] == "single" && one["state"] == state);
+            mine.map(|one| one["count"].as_u64().unwrap()).sum::<u64>()
+        };
+        most = most.max(of("running"));
+        open = of("running") + of("available") > 0;
+    }
+    assert_eq!(most, 1, "more than one ran at once");
+    assert_eq!(host.finished(&patient).await["deliveries"][0]["attempt"], 5);
     host.stop().await;
 }
 

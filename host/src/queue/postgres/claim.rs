@@ -114,6 +114,7 @@ async fn take(
     let limited: Vec<&str> = room.keys().copied().collect();
     let rooms: Vec<i64> = room.values().copied().collect();
     let only: Option<Vec<&str>> = request
+        .capacity
         .handlers
         .as_ref()
         .map(|names| names.iter().map(|name| name.as_str()).collect());
@@ -166,10 +167,15 @@ async fn room<'r>(
     tx: &Transaction<'_>,
     request: &'r ClaimRequest,
 ) -> Result<HashMap<&'r str, i64>, Error> {
-    if request.limits.is_empty() {
+    if request.capacity.limits.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut names: Vec<&str> = request.limits.keys().map(|name| name.as_str()).collect();
+    let mut names: Vec<&str> = request
+        .capacity
+        .limits
+        .keys()
+        .map(|name| name.as_str())
+        .collect();
     names.sort_unstable();
     for name in names {
         let statement = tx
@@ -195,7 +201,7 @@ async fn room<'r>(
             (limit - running.get(name.as_str()).copied().unwrap_or(0)).max(0),
         )
     };
-    Ok(request.limits.iter().map(left).collect())
+    Ok(request.capacity.limits.iter().map(left).collect())
 }
 
 /// A delivery with what it is ordered by: urgency, then place.

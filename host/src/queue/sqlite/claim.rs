@@ -15,8 +15,8 @@ use super::{
 use crate::{
     name::HandlerName,
     queue::{
-        ClaimRequest, Claimed, Claims, DeliveryId, Failures, HOSTS_LOST_MAX, Lease, QueueError,
-        Renewal, State, Timestamp, view,
+        Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, HOSTS_LOST_MAX, Lease,
+        QueueError, Renewal, State, Timestamp, view,
     },
 };
 
@@ -110,15 +110,16 @@ fn take(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<Vec<Claimed
     if request.max == 0 {
         return Ok(Vec::new());
     }
-    let running = running(tx, request)?;
+    let capacity = &request.capacity;
+    let running = running(tx, capacity)?;
     // (urgency, place, row): the front of each handler's queue, then the front of all.
     let mut heads: Vec<(i64, i64, i64)> = Vec::new();
     for handler in waiting_handlers(tx)? {
-        let wanted = request
+        let wanted = capacity
             .handlers
             .as_ref()
-            .is_none_or(|names| names.contains(&handler));
-        let room = request.limits.get(&handler).map_or(request.max, |limit| {
+            .is_none_or(|names| names.binary_search(&handler).is_ok());
+        let room = capacity.limits.get(&handler).map_or(request.max, |limit| {
             limit
                 .saturating_sub(running.get(&handler).copied().unwrap_or(0))
                 .min(request.max)
@@ -214,8 +215,8 @@ fn waiting_handlers(tx: &Tx<'_>) -> rusqlite::Result<Vec<HandlerName>> {
 }
 
 /// How many of each handler run; counted only where a limit asks.
-fn running(tx: &Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<HashMap<HandlerName, usize>> {
-    if request.limits.is_empty() {
+fn running(tx: &Tx<'_>, capacity: &Capacity) -> rusqlite::Result<HashMap<HandlerName, usize>> {
+    if capacity.limits.is_empty() {
         return Ok(HashMap::new());
     }
     tx.connection

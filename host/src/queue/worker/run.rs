@@ -128,7 +128,12 @@ impl Run {
 
     /// Runs it and stores what came of it.
     pub(super) async fn perform(self) -> Arc<Shared> {
+        let (delivery, attempt) = (&self.claimed.lease.delivery, self.claimed.attempt);
+        debug!(%delivery, attempt, "started");
         let result = self.run().await;
+        if let Some(failed) = result.as_ref().filter(|r| r.status != Status::Succeeded) {
+            warn!(%delivery, attempt, status = failed.status.as_str(), "{}", failed.message);
+        }
         let settlement = self.settlement(result);
         self.settle(settlement).await;
         self.shared.runs.remove(&self.claimed.lease);

@@ -1,0 +1,111 @@
+//! Owns the progress of one command as server-sent events.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axum::{
+    Error,
+    extract::{Path, State},
+    response::{
+        IntoResponse,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::{StreamExt, stream};
+
+use super::{
+    problem::Problem,
+    queue::{parse, queue},
+};
+use crate::{
+    app::App,
+    command::CommandId,
+    name::HandlerName,
+    queue::{Changes, CommandView, State as DeliveryState},
+};
+
+/// The longest silence: proxies cut silent connections at a minute, and a
+/// client that is gone is noticed.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Sends a `delivery` for each delivery, as `GET /commands/{id}` shows it, and
+/// another one whenever it moved on; at last `end` with the whole command.
+/// What changed and changed again in one moment is sent once. A client that
+/// connects again begins with how things stand.
+pub(super) async fn events(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let command: CommandId = parse("id", &id)?;
+    let store = queue(&app)?.store();
+    let changes = store.signals().changes(command);
+    let first = store.get(command).await?;
+    let follow = Follow {
+        app,
+        changes,
+        command,
+        next: Some(first),
+        seen: HashMap::new(),
+        ended: false,
+    };
+    let events = stream::unfold(follow, |mut follow| async {
+        let events = follow.events().await?;
+        Some((stream::iter(events), follow))
+    });
+    let alive = KeepAlive::new().interval(SILENCE_MAX);
+    Ok(Sse::new(events.flatten()).keep_alive(alive))
+}
+
+/// What a client that follows a command has seen of it.
+struct Follow {
+    app: Arc<App>,
+    changes: Changes,
+    command: CommandId,
+    // How it stands, where that is read and not sent yet.
+    next: Option<CommandView>,
+    seen: HashMap<HandlerName, (DeliveryState, u32, bool)>,
+    ended: bool,
+}
+
+impl Follow {
+    /// What happened since the last call, at least one event; none after the end.
+    async fn events(&mut self) -> Option<Vec<Result<Event, Error>>> {
+        while !self.ended {
+            let view = match self.next.take() {
+                Some(view) => view,
+                None => self.changed().await?,
+            };
+            let mut events = Vec::new();
+            for delivery in &view.deliveries {
+                let now = (delivery.state, delivery.attempt, delivery.cancel_requested);
+                if self.seen.insert(delivery.id.handler.clone(), now) != Some(now) {
+                    events.push(Event::default().event("delivery").json_data(delivery));
+                }
+            }
+            self.ended = view.is_final();
+            if self.ended {
+                events.push(Event::default().event("end").json_data(&view));
+            }
+            if !events.is_empty() {
+                return Some(events);
+            }
+        }
+        None
+    }
+
+    /// The command after news of it; none where there is no more to come: the
+    /// host stops, or the command was removed.
+    async fn changed(&mut self) -> Option<CommandView> {
+        loop {
+            // A client that follows does not hold up the end of the host.
+            let draining = &self.app.shutdown().draining;
+            draining.run_until_cancelled(self.changes.next()).await?;
+            match self.app.queue()?.store().get(self.command).await {
+                Ok(view) => return Some(view),
+                Err(error) if error.is_engine() => {
+                    tracing::warn!(code = error.code(), error = ?error, "could not read a command that is followed; trying again");
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+}
