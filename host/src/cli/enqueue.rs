@@ -45,9 +45,13 @@ pub(super) struct Args {
     /// Commands with the same key run one after the other at each handler
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
+    /// Keep it also where no rule matches
+    #[arg(long)]
+    accept_unmatched: bool,
 }
 
-pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> {
+    config.queue.accept_unmatched |= args.accept_unmatched;
     let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
     let mut app = App::start(config).await?;
     warn_of(&app.snapshot().problems);

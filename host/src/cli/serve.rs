@@ -16,10 +16,15 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
   pointsman serve &
   curl -X POST http://localhost:3000/commands/execute -H 'Content-Type: application/json' \\
        -d '{\"requestType\": \"CreatePolicy\", \"productType\": \"HighRisk\"}'
+  curl -X POST http://localhost:3000/commands -H 'Content-Type: application/json' \\
+       -d '{\"requestType\": \"CreatePolicy\", \"productType\": \"HighRisk\"}'
+
+The first command is run and answered; the second is kept on the disk, and run
+whatever happens to the host in between.
 
 SIGTERM and Ctrl-C let commands in flight finish; a second one quits at once.")]
 pub(super) struct Args {
@@ -29,6 +34,9 @@ pub(super) struct Args {
     /// Cancel a command's handlers when its client hangs up
     #[arg(long)]
     cancel_on_disconnect: bool,
+    /// Keep commands that no rule matches, too: they are completed at once
+    #[arg(long)]
+    accept_unmatched: bool,
 }
 
 impl Args {
@@ -37,6 +45,7 @@ impl Args {
             config.http.listen = listen;
         }
         config.http.cancel_on_disconnect |= self.cancel_on_disconnect;
+        config.queue.accept_unmatched |= self.accept_unmatched;
     }
 }
 

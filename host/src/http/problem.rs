@@ -53,7 +53,7 @@ impl Problem {
         Self::new(
             StatusCode::NOT_FOUND,
             "no-such-path",
-            "there is nothing at this path\n  hint: POST /commands/execute, POST /commands, GET /commands/{id}, /commands/{id}/events, GET /queue, POST /rules/explain, GET /plugins, /rules, /healthz, /readyz",
+            "there is nothing at this path\n  hint: POST /commands/execute, POST /commands, GET /commands/{id}, GET /queue, POST /rules/explain, GET /plugins, /rules, /healthz, /readyz",
         )
     }
 

@@ -21,12 +21,13 @@ use std::{
 };
 
 use deadpool_postgres::{Object, Pool, Transaction};
+use tokio::sync::Notify;
 use tokio_postgres::error::SqlState;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use self::{
-    listen::{Listener, News},
+    listen::{Listener, News, Outbox},
     pool::to,
 };
 use super::{
@@ -92,13 +93,13 @@ impl PostgresConfig {
 #[derive(Debug)]
 pub struct Postgres {
     pool: Pool,
-    channel: String,
     depth_max: u64,
     clock: Option<Arc<dyn Clock>>,
     signals: Arc<Signals>,
+    outbox: Arc<Outbox>,
     counted: Mutex<Counted>,
     stop: CancellationToken,
-    // The listener; dropping the store only tells it to stop, closing awaits it.
+    // The listener and the teller; dropping the store only tells it to stop, closing awaits it.
     tasks: TaskTracker,
 }
 
@@ -136,12 +137,21 @@ impl Postgres {
             signals: Arc::clone(&signals),
             stop: stop.clone(),
         };
+        let outbox = Arc::new(Outbox {
+            pool: pool.clone(),
+            channel,
+            signals: Arc::clone(&signals),
+            news: Mutex::default(),
+            filled: Notify::new(),
+        });
         let tasks = TaskTracker::new();
         tasks.spawn(listener.run());
+        let (teller, end) = (Arc::clone(&outbox), stop.clone());
+        tasks.spawn(async move { teller.run(&end).await });
         tasks.close();
         Ok(Self {
             pool,
-            channel,
+            outbox,
             depth_max: config.depth_max,
             clock: config.clock,
             signals,
@@ -166,16 +176,6 @@ impl Postgres {
             .map_err(to(DOING))?;
         let row = tx.query_one(&statement, &[]).await.map_err(to(DOING))?;
         Ok(Timestamp::from_millis(row.get(0)))
-    }
-
-    /// Commits with `news` for all hosts; this one hears it at once.
-    async fn commit(&self, tx: Transaction<'_>, news: &[News]) -> Result<(), QueueError> {
-        listen::notify(&tx, &self.channel, news)
-            .await
-            .map_err(to("tell the other hosts"))?;
-        tx.commit().await.map_err(to("commit"))?;
-        news.iter().for_each(|news| news.tell(&self.signals));
-        Ok(())
     }
 
     /// Refuses where `added` more would be too many. Counts only when what is
@@ -236,8 +236,10 @@ impl Postgres {
         write::insert(&tx, now, &fresh)
             .await
             .map_err(to("store a command"))?;
-        let news: &[News] = if added > 0 { &[News::Work] } else { &[] };
-        self.commit(tx, news).await?;
+        tx.commit().await.map_err(to("commit"))?;
+        if added > 0 {
+            self.outbox.put(News::Work);
+        }
         Ok(answers)
     }
 
@@ -246,7 +248,7 @@ impl Postgres {
         let tx = client.transaction().await.map_err(to("begin"))?;
         let now = self.now(&tx).await?;
         let claims = claim::claim(&tx, now, request).await?;
-        self.commit(tx, &[]).await?;
+        tx.commit().await.map_err(to("commit"))?;
         for claimed in &claims.deliveries {
             self.signals.send_change(claimed.lease.delivery.command);
         }
@@ -264,7 +266,7 @@ impl Postgres {
         let renewals = claim::renew(&tx, leases, until)
             .await
             .map_err(to("renew leases"))?;
-        self.commit(tx, &[]).await?;
+        tx.commit().await.map_err(to("commit"))?;
         Ok(renewals)
     }
 
@@ -275,13 +277,14 @@ impl Postgres {
         let state = write::settle(&tx, now, lease, row)
             .await
             .map_err(to("settle a delivery"))?;
-        let Some(state) = state else {
+        let Some((state, more)) = state else {
             return Err(QueueError::LeaseLost(lease.delivery.clone()));
         };
-        let changed = News::Changed(lease.delivery.command);
-        let waits = matches!(state, State::Available | State::Retryable);
-        self.commit(tx, &[changed, News::Work][..1 + usize::from(waits)])
-            .await?;
+        tx.commit().await.map_err(to("commit"))?;
+        self.signals.send_change(lease.delivery.command);
+        if more {
+            self.outbox.put(News::Work);
+        }
         Ok(state)
     }
 
@@ -293,11 +296,10 @@ impl Postgres {
             .await
             .map_err(to("cancel a command"))?;
         let done = done.ok_or(QueueError::UnknownCommand(command))?;
-        self.commit(
-            tx,
-            &[News::Changed(command), News::Cancelled(command), News::Work],
-        )
-        .await?;
+        tx.commit().await.map_err(to("commit"))?;
+        self.signals.send_change(command);
+        self.outbox.put(News::Cancelled(command));
+        self.outbox.put(News::Work);
         Ok(done)
     }
 
@@ -321,7 +323,8 @@ impl Postgres {
         let tx = client.transaction().await.map_err(to("begin"))?;
         let now = self.now(&tx).await?;
         let done = dead::step(&tx, now, filter, retry, below).await?;
-        self.commit(tx, &[News::Work]).await?;
+        tx.commit().await.map_err(to("commit"))?;
+        self.outbox.put(News::Work);
         Ok(done)
     }
 
@@ -350,7 +353,7 @@ impl Postgres {
                 let (removed, rest) = dead::sweep(&tx, age, dead_age, after)
                     .await
                     .map_err(to(DOING))?;
-                self.commit(tx, &[]).await?;
+                tx.commit().await.map_err(to("commit"))?;
                 swept.commands += removed;
                 next = rest;
             }

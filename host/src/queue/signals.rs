@@ -19,7 +19,7 @@ use crate::command::CommandId;
 /// oldest: it then waits for the next renewal to tell it.
 const NEWS_MAX: usize = 1024;
 /// How long a waiter trusts that no news is no change.
-const REREAD: Duration = Duration::from_secs(1);
+const REREAD: Duration = Duration::from_millis(500);
 
 /// The news of one store.
 #[derive(Debug)]

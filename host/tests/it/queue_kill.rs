@@ -21,11 +21,11 @@ const CONCURRENCY: usize = 4;
 /// that a busy machine renews in time.
 const LEASE: Duration = Duration::from_secs(3);
 
-fn folders(queue: &str) -> Folders {
+fn folders(queue: &str, lease: Duration) -> Folders {
     let folders = Folders::probes(&["probe"]);
     let settings = format!(
         "[queue]\n{queue}concurrency = {CONCURRENCY}\nlease_ms = {}\npoll_ms = 100\n[reload]\npoll_ms = 60000\n",
-        LEASE.as_millis()
+        lease.as_millis()
     );
     std::fs::write(folders.path().join("pointsman.toml"), settings).unwrap();
     folders
@@ -151,18 +151,22 @@ async fn survives(folders: Folders, kills: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_every_kill() {
-    survives(folders(""), if stress() { 200 } else { 12 }).await;
+    survives(folders("", LEASE), if stress() { 200 } else { 8 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_every_kill_on_postgres() {
     let Some(server) = server() else { return };
-    survives(folders(&server.settings()), if stress() { 50 } else { 6 }).await;
+    survives(
+        folders(&server.settings(), LEASE),
+        if stress() { 50 } else { 4 },
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_ends_its_host_three_times_is_quarantined_and_the_rest_is_done() {
-    let folders = folders("");
+    let folders = folders("", Duration::from_secs(1));
     let mut deadly = String::new();
     for attempt in 1..=3 {
         let mut program = Program::start(&folders);

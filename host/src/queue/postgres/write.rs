@@ -209,13 +209,14 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Ends an attempt; none where the lease is lost.
+/// Ends an attempt: the new state, and whether another delivery may go on now;
+/// none where the lease is lost.
 pub(super) async fn settle(
     tx: &Transaction<'_>,
     now: Timestamp,
     lease: &Lease,
     row: &SettlementRow,
-) -> Result<Option<State>, Error> {
+) -> Result<Option<(State, bool)>, Error> {
     let statement = tx
         .prepare_cached(
             "UPDATE delivery SET
@@ -253,10 +254,11 @@ pub(super) async fn settle(
     if let Some(error) = &row.error {
         add_failure(tx, now, lease.row, found.get(1), error).await?;
     }
+    let ordering_key: Option<&str> = found.get(2);
     if state.is_final() {
-        ended(tx, lease.row, found.get(3), found.get(2)).await?;
+        ended(tx, lease.row, found.get(3), ordering_key).await?;
     }
-    Ok(Some(state))
+    Ok(Some((state, !state.is_final() || ordering_key.is_some())))
 }
 
 pub(super) async fn add_failure(

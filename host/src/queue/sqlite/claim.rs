@@ -25,17 +25,22 @@ use crate::{
 const DUE_STEP: i64 = 1000;
 
 pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Claims, QueueError> {
-    end_leases(tx).map_err(to("end the leases of lost hosts"))?;
-    (|| {
-        wake(tx)?;
-        let deliveries = take(tx, request)?;
-        let next_due = view::until(next_due(tx)?, tx.now);
-        Ok(Claims {
-            deliveries,
-            next_due,
-        })
-    })()
-    .map_err(to("claim deliveries"))
+    let due = match tx.due {
+        Some(due) => due,
+        None => {
+            end_leases(tx).map_err(to("end the leases of lost hosts"))?;
+            let due = wake(tx).and_then(|()| next_due(tx));
+            *tx.due.insert(due.map_err(to("wake what is due"))?)
+        }
+    };
+    let until = tx.now.after(request.lease).as_millis();
+    let deliveries = take(tx, request, until).map_err(to("claim deliveries"))?;
+    let leased = (!deliveries.is_empty()).then_some(until);
+    let next_due = due.into_iter().chain(leased).min();
+    Ok(Claims {
+        deliveries,
+        next_due: view::until(next_due, tx.now),
+    })
 }
 
 fn end_leases(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
@@ -106,7 +111,7 @@ fn next_due(tx: &Tx<'_>) -> rusqlite::Result<Option<i64>> {
         .query_row([], |row| row.get(0))
 }
 
-fn take(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<Vec<Claimed>> {
+fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result<Vec<Claimed>> {
     if request.max == 0 {
         return Ok(Vec::new());
     }
@@ -141,7 +146,6 @@ fn take(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<Vec<Claimed
     }
     heads.sort_unstable();
     heads.truncate(request.max);
-    let until = tx.now.after(request.lease).as_millis();
     // One token a claim: a delivery is claimed at most once in it.
     let token = Uuid::now_v7();
     heads

@@ -203,18 +203,21 @@ fn dead_letter(reader: &Connection, seq: i64) -> rusqlite::Result<DeadLetter> {
     })
 }
 
+/// The handler and state of every unfinished delivery: each part is answered
+/// from one partial index alone.
+pub(super) const OPEN: &str = "SELECT handler, 'available' AS state FROM delivery
+        WHERE state = 'available' AND blocked = 0
+    UNION ALL SELECT handler, state FROM delivery WHERE ordering_key IS NOT NULL AND blocked = 1
+        AND state IN ('available', 'running', 'scheduled', 'retryable') AND state = 'available'
+    UNION ALL SELECT handler, state FROM delivery WHERE state IN ('scheduled', 'retryable')
+    UNION ALL SELECT handler, 'running' FROM delivery WHERE state = 'running'";
+
 pub(super) fn depth(reader: &Connection) -> Result<Vec<Depth>, QueueError> {
-    // Each part is answered from one partial index alone.
-    let parts = "SELECT handler, 'available' AS state FROM delivery
-            WHERE state = 'available' AND blocked = 0
-        UNION ALL SELECT handler, state FROM delivery WHERE ordering_key IS NOT NULL AND blocked = 1
-            AND state IN ('available', 'running', 'scheduled', 'retryable') AND state = 'available'
-        UNION ALL SELECT handler, state FROM delivery WHERE state IN ('scheduled', 'retryable')
-        UNION ALL SELECT handler, 'running' FROM delivery WHERE state = 'running'
-        UNION ALL SELECT handler, 'discarded' FROM delivery WHERE state = 'discarded'";
     reader
         .prepare_cached(&format!(
-            "SELECT handler, state, count(*) FROM ({parts}) GROUP BY 1, 2 ORDER BY 1, 2"
+            "SELECT handler, state, count(*) FROM ({OPEN}
+                 UNION ALL SELECT handler, 'discarded' FROM delivery WHERE state = 'discarded')
+             GROUP BY 1, 2 ORDER BY 1, 2"
         ))
         .and_then(|mut statement| {
             statement

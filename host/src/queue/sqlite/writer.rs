@@ -15,7 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 use uuid::Uuid;
 
-use super::schema::{self, to};
+use super::{
+    read::OPEN,
+    schema::{self, to},
+};
 use crate::queue::{Clock, CommandId, QueueError, Signals, Timestamp};
 
 /// Operations in one transaction: enough to hide the disk's sync, few enough
@@ -31,6 +34,9 @@ pub(super) struct Tx<'c> {
     pub(super) depth_max: u64,
     pub(super) counts: Counts,
     pub(super) news: News,
+    /// The next time that something falls due, once what is due now was looked
+    /// after: one claim does it for all of a transaction, where no time passes.
+    pub(super) due: Option<Option<i64>>,
 }
 
 /// Figures that would be slow to count each time. Only a commit changes the writer's.
@@ -227,6 +233,7 @@ impl State {
             depth_max: self.settings.depth_max,
             counts: self.counts,
             news: News::default(),
+            due: None,
         };
         let done = (|| {
             execute(connection, "BEGIN IMMEDIATE").map_err(to("begin a transaction"))?;
@@ -296,11 +303,12 @@ fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 }
 
 fn count(connection: &Connection) -> Result<Counts, QueueError> {
+    // From the partial indexes: it must not read the whole history at every start.
     connection
         .query_row(
-            "SELECT (SELECT count(*) FROM delivery
-                     WHERE state IN ('available', 'running', 'scheduled', 'retryable')),
-                    (SELECT ifnull(max(seq), 0) FROM delivery)",
+            &format!(
+                "SELECT (SELECT count(*) FROM ({OPEN})), (SELECT ifnull(max(seq), 0) FROM delivery)"
+            ),
             [],
             |row| {
                 Ok(Counts {
