@@ -129,6 +129,7 @@ impl From<QueueError> for Problem {
             | QueueError::NewerSchema { .. }
             | QueueError::NoRoom
             | QueueError::Storage { .. }
+            | QueueError::Unsynced(_)
             | QueueError::Unavailable { .. }
             | QueueError::Closed => StatusCode::SERVICE_UNAVAILABLE,
         };

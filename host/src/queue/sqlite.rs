@@ -9,6 +9,7 @@ mod read;
 mod row;
 mod schema;
 mod settle;
+mod sync;
 mod writer;
 
 use std::{
