@@ -272,6 +272,16 @@ impl Postgres {
 
     async fn try_settle(&self, lease: &Lease, row: &SettlementRow) -> Result<State, QueueError> {
         let mut client = self.client().await?;
+        if row.state == State::Completed {
+            let now = self.clock.as_ref().map(|clock| clock.now());
+            let completed = write::complete(&client, now, lease, row)
+                .await
+                .map_err(to("complete a delivery"))?;
+            if let Some(state) = completed {
+                self.signals.send_change(lease.delivery.command);
+                return Ok(state);
+            }
+        }
         let tx = client.transaction().await.map_err(to("begin"))?;
         let now = self.now(&tx).await?;
         let state = write::settle(&tx, now, lease, row)

@@ -387,6 +387,7 @@ fn pointsman(folder: &Path, args: &[&str]) -> (Option<i32>, String, String) {
         .current_dir(folder)
         .args(args)
         .env_remove("RUST_LOG")
+        .env_remove("POINTSMAN_STRESS")
         .env("NO_COLOR", "1")
         .output()
         .unwrap();

@@ -39,6 +39,8 @@ impl Program {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
             .current_dir(folders.path())
             .args(["serve", "--listen", "127.0.0.1:0", "--color", "never"])
+            // It would take it for a setting.
+            .env_remove("POINTSMAN_STRESS")
             .env("RUST_LOG", "info,pointsman::queue=debug")
             .stderr(Stdio::piped())
             .spawn()

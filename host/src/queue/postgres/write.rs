@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{Client, Transaction};
 use sha2::{Digest, Sha256};
 use tokio_postgres::Error;
 use uuid::Uuid;
@@ -207,6 +207,29 @@ pub(super) async fn insert(
     )
     .await?;
     Ok(())
+}
+
+/// Completes a delivery that none waits behind, in a transaction of one
+/// statement: the way most go. None where that is not so.
+pub(super) async fn complete(
+    client: &Client,
+    now: Option<Timestamp>,
+    lease: &Lease,
+    row: &SettlementRow,
+) -> Result<Option<State>, Error> {
+    let statement = client
+        .prepare_cached(
+            "UPDATE delivery SET state = 'completed', output = $3,
+                 finished_ms = coalesce($4, (extract(epoch FROM clock_timestamp()) * 1000)::int8),
+                 lease_until_ms = NULL, lease_token = NULL
+             WHERE seq = $1 AND lease_token = $2 AND state = 'running' AND ordering_key IS NULL",
+        )
+        .await?;
+    let now = now.map(Timestamp::as_millis);
+    let completed = client
+        .execute(&statement, &[&lease.row, &lease.token, &row.output, &now])
+        .await?;
+    Ok((completed > 0).then_some(State::Completed))
 }
 
 /// Ends an attempt: the new state, and whether another delivery may go on now;
