@@ -58,6 +58,7 @@ pub struct Plugin {
     instances: Semaphore,
     breaker: breaker::Breaker,
     idle: idle::Idle,
+    table_elements_max: usize,
 }
 
 impl Plugin {
