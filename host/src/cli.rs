@@ -7,6 +7,7 @@ mod explain;
 mod list;
 mod new;
 mod print;
+mod remote;
 mod rules;
 mod run;
 mod serve;

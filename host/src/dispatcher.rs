@@ -165,7 +165,12 @@ impl Dispatcher {
             command,
             metrics: Arc::clone(&self.metrics),
             started,
-            cancel: self.shutdown.killing.child_token(),
+            // A token of its own only where it may be cancelled alone: the
+            // tree of tokens has locks.
+            cancel: match options.fail_fast || options.cancel_on_drop {
+                true => self.shutdown.killing.child_token(),
+                false => self.shutdown.killing.clone(),
+            },
             observer: options.observer,
             fail_fast: options.fail_fast,
             _permits: permits,

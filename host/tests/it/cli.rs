@@ -8,7 +8,7 @@ use std::{
 use expect_test::{Expect, expect};
 use serde_json::Value;
 
-use crate::host::Folders;
+use crate::host::{Folders, only, serve_with};
 
 fn pointsman(folders: &Folders, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
@@ -251,4 +251,30 @@ fn a_signal_lets_commands_in_flight_finish() {
     let answer = client.join().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert_eq!(serve.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_asks_a_host_that_serves_and_shows_a_quarantine() {
+    let folders = Folders::probes(&["probe"]);
+    folders.settings("probe", "[breaker]\nfailures = 1");
+    let (app, url) = serve_with(folders.config()).await;
+    only(&app, r#"{"to":"probe","do":"trap"}"#).await;
+    let list =
+        |url: &str| tokio::task::block_in_place(|| output(&folders, &["list", "--url", url]));
+    let shown = list(&url);
+    assert_eq!(shown.status.code(), Some(0));
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("quarantined"), "{shown}");
+
+    let refused = list("localhost:3000");
+    assert_eq!(refused.status.code(), Some(2));
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        refused.contains("write it as http://127.0.0.1:3000"),
+        "{refused}"
+    );
+    let nobody = list("http://127.0.0.1:1");
+    assert_eq!(nobody.status.code(), Some(2));
+    let nobody = String::from_utf8(nobody.stderr).unwrap();
+    assert!(nobody.contains("http://127.0.0.1:1/plugins"), "{nobody}");
 }
