@@ -16,6 +16,19 @@ use crate::{
     snapshot::{PluginFile, Stamp},
 };
 
+/// Loads one plugin file, with its settings beside it, as a reload does; none
+/// if the file is not there. Blocks while it compiles.
+#[must_use]
+pub fn load_file(config: &Config, runtime: &Runtime, path: &Path) -> Option<PluginFile> {
+    let load = Load {
+        config,
+        runtime,
+        last_good: None,
+        path: path.into(),
+    };
+    load.run()
+}
+
 /// One file to be loaded.
 pub(super) struct Load<'a> {
     pub(super) config: &'a Config,
