@@ -35,7 +35,7 @@ const WASI: [&str; 7] = [
 /// A released version of the contract that this host serves.
 pub(super) struct Served {
     /// Such as `0.1.0`.
-    pub(super) version: &'static str,
+    version: &'static str,
     /// Its text.
     wit: &'static str,
     /// Finds its export in a component whose imports are there.
@@ -44,7 +44,7 @@ pub(super) struct Served {
 
 /// Every released version, oldest first. A new one is an entry here, its text
 /// in `host/wit`, and its bindings in `bindings`.
-pub(super) const SERVED: &[Served] = &[Served {
+const SERVED: &[Served] = &[Served {
     version: "0.1.0",
     wit: include_str!("../../wit/handler@0.1.0.wit"),
     bind: bindings::bind_0_1_0,
@@ -97,7 +97,7 @@ impl fmt::Display for Mismatch {
 }
 
 /// The versions that this host serves: `0.1.0, 0.2.0`.
-pub(super) fn served_versions() -> String {
+fn served_versions() -> String {
     let versions: Vec<_> = SERVED.iter().map(|served| served.version).collect();
     versions.join(", ")
 }
@@ -119,11 +119,8 @@ pub(super) fn built_for(names: &Names) -> Option<&str> {
 /// The version whose bindings call the component. None where it was built for
 /// one that is not served: wasmtime alone would take 0.1.7 for 0.1.0.
 pub(super) fn choose(names: &Names) -> Option<&'static Served> {
-    let imports = names.imports.iter().filter_map(|name| own(name));
-    if imports
-        .into_iter()
-        .any(|(_, version)| find(version).is_none())
-    {
+    let mut imports = names.imports.iter().filter_map(|name| own(name));
+    if imports.any(|(_, version)| find(version).is_none()) {
         return None;
     }
     find(built_for(names)?)

@@ -12,6 +12,7 @@ mod grants;
 mod host;
 mod http;
 mod instances;
+mod languages;
 mod new;
 mod reload;
 mod reload_stress;
