@@ -1,6 +1,7 @@
 //! The host from outside: as a library, over HTTP and on the command line.
 
 mod architecture;
+mod build_tools;
 mod check_files;
 mod cli;
 mod cli_rules;
@@ -18,3 +19,4 @@ mod reload;
 mod reload_stress;
 mod rules;
 mod sandbox;
+mod typescript;
