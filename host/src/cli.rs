@@ -3,6 +3,7 @@
 
 mod build;
 mod check;
+mod check_files;
 mod explain;
 mod list;
 mod new;
@@ -106,7 +107,7 @@ enum Cmd {
     Build(build::Args),
     /// Show handlers, their rules and what is broken
     List(list::Args),
-    /// Test and lint the rules against the loaded handlers
+    /// Test and lint the rules against the loaded handlers, or check components
     Check(check::Args),
     /// Show why each rule did or did not fire for a command
     Explain(explain::Args),

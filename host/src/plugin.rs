@@ -1,7 +1,8 @@
 //! Owns [`Plugin`]: one component, checked against the contract, compiled and
 //! ready to be called. The only part of the house that knows wasmtime.
 //!
-//! `loader` makes a plugin from a file, `instance` calls it, `limits`, `logs`
+//! `loader` makes a plugin from a file, `contract` says where one does not fit,
+//! `inspect` reads what a file says of itself, `instance` calls it, `limits`, `logs`
 //! and `state` are what a call carries, `settings` is what the operator says of
 //! it and `grants` what that lets it do, `breaker` leaves it alone for a while,
 //! `idle` keeps instances between calls, `bindings` is the contract and
@@ -9,9 +10,11 @@
 
 mod bindings;
 mod breaker;
+mod contract;
 mod engine;
 mod grants;
 mod idle;
+mod inspect;
 mod instance;
 mod limits;
 mod loader;
@@ -26,8 +29,10 @@ use std::{
 
 use tokio::sync::Semaphore;
 
+pub use contract::Mismatch;
 pub use engine::Runtime;
 pub use grants::{Grants, HttpPattern, PatternError};
+pub use inspect::{Inspection, Need};
 pub use instance::Call;
 pub use loader::{LoadError, load};
 pub use logs::OnLine;
@@ -53,7 +58,7 @@ pub struct Plugin {
     pub settings: Arc<HandlerSettings>,
     /// What the settings granted it when it was loaded.
     pub grants: Arc<Grants>,
-    pre: bindings::HandlerPre<state::State>,
+    pre: bindings::Pre,
     // As many permits as `settings.limits.instances_max`.
     instances: Semaphore,
     breaker: breaker::Breaker,

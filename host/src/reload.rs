@@ -28,6 +28,8 @@ use crate::{
     snapshot::{PluginFile, Problem, RuleFileState, Severity, Snapshot, Snapshots},
 };
 use file::stamp;
+pub use load::load_file;
+
 use load::Load;
 
 /// The endings of rule files.

@@ -132,11 +132,7 @@ impl Plugin {
         };
         live.store.data_mut().begin(shared);
         live.store.set_epoch_deadline(1);
-        let answer = live
-            .handler
-            .pointsman_handler_command_handler()
-            .call_handle(&mut live.store, command)
-            .await?;
+        let answer = live.handler.handle(&mut live.store, command).await?;
         live.calls += 1;
         live.store.data().end();
         // Dropped here where it is not kept, so that its end counts as CPU time.
@@ -163,7 +159,7 @@ impl Plugin {
                 Box::pin(tokio::task::yield_now()),
             ))
         });
-        let handler = self.pre.instantiate_async(&mut store).await?;
+        let handler = self.pre.instantiate(&mut store).await?;
         Ok(Live::new(store, handler))
     }
 

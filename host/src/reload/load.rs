@@ -19,6 +19,19 @@ use crate::{
 /// The longest settings file of a handler: a thousand times the usual.
 const SETTINGS_MAX_BYTES: u64 = 1 << 20;
 
+/// Loads one plugin file, with its settings beside it, as a reload does; none
+/// if the file is not there. Blocks while it compiles.
+#[must_use]
+pub fn load_file(config: &Config, runtime: &Runtime, path: &Path) -> Option<PluginFile> {
+    let load = Load {
+        config,
+        runtime,
+        last_good: None,
+        path: path.into(),
+    };
+    load.run()
+}
+
 /// One file to be loaded.
 pub(super) struct Load<'a> {
     pub(super) config: &'a Config,

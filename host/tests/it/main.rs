@@ -1,6 +1,8 @@
 //! The host from outside: as a library, over HTTP and on the command line.
 
 mod architecture;
+mod build_tools;
+mod check_files;
 mod cli;
 mod cli_rules;
 mod components;
@@ -11,8 +13,10 @@ mod grants;
 mod host;
 mod http;
 mod instances;
+mod languages;
 mod new;
 mod reload;
 mod reload_stress;
 mod rules;
 mod sandbox;
+mod typescript;
