@@ -10,6 +10,7 @@ mod print;
 mod rules;
 mod run;
 mod serve;
+mod test;
 
 use std::{
     fs,
@@ -103,6 +104,8 @@ enum Cmd {
     New(new::Args),
     /// Build handlers from source and install them
     Build(build::Args),
+    /// Run the cases of handlers against their components
+    Test(test::Args),
     /// Show handlers, their rules and what is broken
     List(list::Args),
     /// Test and lint the rules against the loaded handlers
@@ -185,6 +188,7 @@ impl Cli {
             match self.command {
                 Cmd::Run(args) => run::run(args, config).await,
                 Cmd::Serve(_) => serve::run(config).await,
+                Cmd::Test(args) => test::run(args, config).await,
                 Cmd::List(args) => list::run(&args, config).await,
                 Cmd::Check(args) => check::run(&args, config).await,
                 Cmd::Explain(args) => explain::run(&args, config).await,
