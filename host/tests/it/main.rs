@@ -1,6 +1,7 @@
 //! The host from outside: as a library, over HTTP and on the command line.
 
 mod architecture;
+mod cases;
 mod cli;
 mod cli_rules;
 mod components;
