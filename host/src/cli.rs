@@ -3,6 +3,7 @@
 
 mod build;
 mod check;
+mod dev;
 mod explain;
 mod list;
 mod new;
@@ -104,6 +105,8 @@ enum Cmd {
     New(new::Args),
     /// Build handlers from source and install them
     Build(build::Args),
+    /// Build, install and test a handler again whenever its source changes
+    Dev(dev::Args),
     /// Run the cases of handlers against their components
     Test(test::Args),
     /// Show handlers, their rules and what is broken
@@ -188,6 +191,7 @@ impl Cli {
             match self.command {
                 Cmd::Run(args) => run::run(args, config).await,
                 Cmd::Serve(_) => serve::run(config).await,
+                Cmd::Dev(args) => dev::run(args, config).await,
                 Cmd::Test(args) => test::run(args, config).await,
                 Cmd::List(args) => list::run(&args, config).await,
                 Cmd::Check(args) => check::run(&args, config).await,

@@ -18,8 +18,8 @@ use crate::{
     plugin::Plugin,
     sources::Sources,
 };
-use show::clear;
-use suite::Suite;
+pub(super) use show::{clear, suite as show_suite, summary};
+pub(super) use suite::Suite;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

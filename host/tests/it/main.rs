@@ -6,6 +6,7 @@ mod cli;
 mod cli_rules;
 mod components;
 mod contract;
+mod dev;
 mod dispatch;
 mod fuzzed_plugins;
 mod grants;
