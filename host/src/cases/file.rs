@@ -1,13 +1,17 @@
 //! Owns the reading of a case file, with an error at the first thing that is
 //! not as it should be.
 
+mod fields;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
-use toml::{Table, Value};
+use toml::Table;
+
+use fields::{Read, Reader, find};
 
 use super::{Case, Expect, ExpectedLine, ExpectedOutput, update::Places};
 use crate::{
@@ -15,9 +19,7 @@ use crate::{
     config::{Config, ConfigError},
     outcome::{Level, Status},
     plugin::{HandlerSettings, Simulation},
-    rules::{
-        Dialect, Member, Node, NodeValue, Pattern, RuleError, Source, excerpt, parse_json, suggest,
-    },
+    rules::{Dialect, Member, Node, NodeValue, Pattern, RuleError, Source, parse_json},
 };
 
 /// When a call begins that does not say so: 2026-01-01T00:00:00Z.
@@ -166,12 +168,6 @@ pub(super) fn places(path: &Path, text: &str) -> Result<Places, CaseError> {
     })
 }
 
-type Read<T> = Result<T, RuleError>;
-
-struct Reader<'r, 't> {
-    source: &'r Source<'t>,
-}
-
 impl Reader<'_, '_> {
     fn case(&self, path: &Path, root: &Node<'_>, config: &Config) -> Result<Case, CaseError> {
         let members = self.object(root, "a case", &CASE_KEYS)?;
@@ -291,38 +287,6 @@ impl Reader<'_, '_> {
         error
     }
 
-    fn toml(&self, node: &Node<'_>) -> Read<Value> {
-        Ok(match &node.value {
-            NodeValue::Null => {
-                let error = self
-                    .source
-                    .error(node.at, "null", "a setting cannot be null");
-                return Err(error);
-            }
-            NodeValue::Bool(value) => Value::Boolean(*value),
-            NodeValue::Number(text) => match (text.parse(), text.parse()) {
-                (Ok(integer), _) => Value::Integer(integer),
-                (Err(_), Ok(float)) => Value::Float(float),
-                _ => return Err(self.wrong_kind(node, "a setting", "a number in range")),
-            },
-            NodeValue::String(text) => Value::String(text.to_string()),
-            NodeValue::Array(items) => {
-                let items = items.iter().map(|item| self.toml(item));
-                Value::Array(items.collect::<Result<_, _>>()?)
-            }
-            NodeValue::Object(members) => {
-                let mut table = Table::new();
-                for member in members {
-                    let value = self.toml(&member.value)?;
-                    if table.insert(member.key.to_string(), value).is_some() {
-                        return Err(self.duplicate(member));
-                    }
-                }
-                Value::Table(table)
-            }
-        })
-    }
-
     fn expect(&self, node: &Node<'_>) -> Read<Expect> {
         let members = self.object(node, "`expect`", &EXPECT_KEYS)?;
         let status = match find(members, "status") {
@@ -414,73 +378,6 @@ impl Reader<'_, '_> {
             message: self.text(message, "`message`")?.into(),
         })
     }
-
-    /// The members of an object that has no key but `allowed`, each once.
-    fn object<'n, 'd>(
-        &self,
-        node: &'n Node<'d>,
-        what: &str,
-        allowed: &[&str],
-    ) -> Read<&'n [Member<'d>]> {
-        let NodeValue::Object(members) = &node.value else {
-            return Err(self.wrong_kind(node, what, "an object"));
-        };
-        for (at, member) in members.iter().enumerate() {
-            if !allowed.contains(&&*member.key) {
-                let message = format!("unknown key `{}` in {what}", excerpt(&member.key));
-                let hint = suggest(&member.key, allowed);
-                let error =
-                    self.source
-                        .error_with_hint(member.key_at, "unknown-key", message, hint);
-                return Err(error);
-            }
-            if members[..at].iter().any(|other| other.key == member.key) {
-                return Err(self.duplicate(member));
-            }
-        }
-        Ok(members)
-    }
-
-    fn duplicate(&self, member: &Member<'_>) -> RuleError {
-        let message = format!("duplicate key `{}`", excerpt(&member.key));
-        self.source.error(member.key_at, "duplicate-key", message)
-    }
-
-    fn text<'n>(&self, node: &'n Node<'_>, what: &str) -> Read<&'n str> {
-        match &node.value {
-            NodeValue::String(text) => Ok(text),
-            _ => Err(self.wrong_kind(node, what, "a string")),
-        }
-    }
-
-    fn number(&self, node: &Node<'_>, what: &str) -> Read<u64> {
-        let wrong = || self.wrong_kind(node, what, "a whole number of at least 0");
-        match &node.value {
-            NodeValue::Number(text) => text.parse().map_err(|_| wrong()),
-            _ => Err(wrong()),
-        }
-    }
-
-    fn one_of(&self, node: &Node<'_>, what: &str, names: &[&str]) -> Read<usize> {
-        let text = self.text(node, what)?;
-        names.iter().position(|name| *name == text).ok_or_else(|| {
-            let message = format!("{what} cannot be `{}`", excerpt(text));
-            self.source
-                .error_with_hint(node.at, "unknown-value", message, suggest(text, names))
-        })
-    }
-
-    fn wrong_kind(&self, node: &Node<'_>, what: &str, wanted: &str) -> RuleError {
-        let message = format!("{what} must be {wanted}, found {}", node.kind());
-        self.source.error(node.at, "wrong-type", message)
-    }
-}
-
-fn find<'n, 't>(members: &'n [Member<'t>], key: &str) -> Option<&'n Node<'t>> {
-    members
-        .iter()
-        .find(|member| member.key == key)
-        .map(|member| &member.value)
 }
 
 /// Where the last part of a dotted key stands that the members do have.

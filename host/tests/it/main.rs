@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cases;
+mod cases_cli;
 mod cli;
 mod cli_rules;
 mod components;
