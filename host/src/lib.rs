@@ -16,6 +16,7 @@
 //! | leaves | [`command`] | one valid JSON object |
 //! | | [`outcome`] | what a handler's call and a command came to |
 //! | | [`config`] | every setting and limit |
+//! | | [`metrics`] | counts and durations of commands and calls |
 //! | | [`name`] | handler names, nearest names |
 //! | | [`shutdown`] | tasks, and how they end |
 //! | beside | [`build`] | source folder → component: one recipe a language |
@@ -43,6 +44,7 @@ pub mod command;
 pub mod config;
 pub mod dispatcher;
 pub mod http;
+pub mod metrics;
 pub mod name;
 pub mod new;
 pub mod outcome;

@@ -280,7 +280,7 @@ impl Serialize for HandlerReport {
 }
 
 /// How a command went as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Hash)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReportStatus {
     /// All handlers succeeded.

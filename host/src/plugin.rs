@@ -60,6 +60,7 @@ pub struct Plugin {
     instances: Semaphore,
     breaker: breaker::Breaker,
     idle: idle::Idle,
+    table_elements_max: usize,
 }
 
 impl Plugin {
@@ -76,6 +77,7 @@ impl Plugin {
             instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
             breaker: breaker::Breaker::new(settings.breaker.clone()),
             idle: self.idle.with_settings(settings.instances.clone()),
+            table_elements_max: self.table_elements_max,
             settings: Arc::new(settings),
             grants: Arc::new(grants),
         }

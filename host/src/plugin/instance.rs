@@ -15,6 +15,7 @@ use super::{
     Plugin, bindings,
     grants::FolderGone,
     idle::Live,
+    limits::Refused,
     logs::{LogSink, OnLine},
     simulation::{Simulated, Simulation},
     state::{Shared, State},
@@ -179,6 +180,7 @@ impl Plugin {
             Arc::clone(shared),
             Arc::clone(&self.settings),
             Arc::clone(&self.grants),
+            self.table_elements_max,
         )?;
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
@@ -238,29 +240,46 @@ impl Plugin {
         if let Some(gone) = error.downcast_ref::<FolderGone>() {
             return self.failure(Status::Unavailable, gone.to_string(), None);
         }
-        let mut failure = if shared.memory.refused() {
-            self.failure(
+        let mut failure = match shared.memory.refused() {
+            Some(Refused::Bytes) => self.failure(
                 Status::OutOfMemory,
                 format!(
                     "wanted more than {} bytes of memory",
                     limits.memory_max_bytes
                 ),
                 Some("limits.memory_max_bytes"),
-            )
-        } else {
-            let reason = match error.downcast_ref::<Trap>() {
-                Some(Trap::StackOverflow) => "the call stack is exhausted".to_owned(),
-                Some(Trap::UnreachableCodeReached) => panic_text(&shared.logs)
-                    .unwrap_or_else(|| "reached an `unreachable` instruction".into()),
-                Some(trap) => trap.to_string(),
-                None => format!("{:#}", error.root_cause()),
-            };
-            self.failure(Status::Trapped, reason, None)
+            ),
+            Some(Refused::TableElements) => self.failure(
+                Status::OutOfMemory,
+                format!(
+                    "wanted a table of more than {} elements",
+                    self.table_elements_max
+                ),
+                Some("host.table_elements_max"),
+            ),
+            None => self.trapped(error, shared),
         };
         if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
             failure.backtrace = frames(backtrace);
         }
         failure
+    }
+
+    fn trapped(&self, error: &wasmtime::Error, shared: &Shared) -> Failure {
+        let (reason, key) = match error.downcast_ref::<Trap>() {
+            Some(Trap::StackOverflow) => (
+                "the call stack is exhausted".to_owned(),
+                Some("host.stack_max_bytes"),
+            ),
+            Some(Trap::UnreachableCodeReached) => {
+                let panic = panic_text(&shared.logs);
+                let reason = panic.unwrap_or_else(|| "reached an `unreachable` instruction".into());
+                (reason, None)
+            }
+            Some(trap) => (trap.to_string(), None),
+            None => (format!("{:#}", error.root_cause()), None),
+        };
+        self.failure(Status::Trapped, reason, key)
     }
 
     /// A handler that gives up after a denied use does so for that reason: what

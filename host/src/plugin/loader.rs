@@ -96,6 +96,7 @@ pub fn load(
         instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
         breaker: Breaker::new(settings.breaker.clone()),
         idle: Idle::new(settings.instances.clone(), Arc::clone(&runtime.idle)),
+        table_elements_max: runtime.table_elements_max,
         settings,
         grants,
         pre,

@@ -128,9 +128,14 @@ impl State {
         shared: Arc<Shared>,
         settings: Arc<HandlerSettings>,
         grants: Arc<Grants>,
+        table_elements_max: usize,
     ) -> Result<Self, FolderGone> {
         let mut state = Self {
-            limiter: MemoryLimiter::new(settings.limits.memory_max_bytes, Arc::clone(&shared)),
+            limiter: MemoryLimiter::new(
+                settings.limits.memory_max_bytes,
+                table_elements_max,
+                Arc::clone(&shared),
+            ),
             random: shared.simulated.as_ref().map(Simulated::random),
             shared,
             settings,

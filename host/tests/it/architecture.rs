@@ -13,6 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["rules", "plugin"],
     &["new", "sources"],
     &["build"],
+    &["metrics"],
     &["command", "outcome", "config", "shutdown"],
     &["name"],
 ];
@@ -25,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["cli"]),
     ("notify", &["reload"]),
+    ("prometheus_client", &["metrics"]),
 ];
 
 /// Every source file with the room it belongs to.
