@@ -4,6 +4,7 @@
 mod build;
 mod check;
 mod check_files;
+mod dev;
 mod explain;
 mod list;
 mod new;
@@ -12,6 +13,7 @@ mod remote;
 mod rules;
 mod run;
 mod serve;
+mod test;
 
 use std::{
     fs,
@@ -105,6 +107,10 @@ enum Cmd {
     New(new::Args),
     /// Build handlers from source and install them
     Build(build::Args),
+    /// Build, install and test a handler again whenever its source changes
+    Dev(dev::Args),
+    /// Run the cases of handlers against their components
+    Test(test::Args),
     /// Show handlers, their rules and what is broken
     List(list::Args),
     /// Test and lint the rules against the loaded handlers, or check components
@@ -187,6 +193,8 @@ impl Cli {
             match self.command {
                 Cmd::Run(args) => run::run(args, config).await,
                 Cmd::Serve(_) => serve::run(config).await,
+                Cmd::Dev(args) => dev::run(args, config).await,
+                Cmd::Test(args) => test::run(args, config).await,
                 Cmd::List(args) => list::run(&args, config).await,
                 Cmd::Check(args) => check::run(&args, config).await,
                 Cmd::Explain(args) => explain::run(&args, config).await,

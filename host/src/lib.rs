@@ -9,6 +9,7 @@
 //! | | [`http`] | routes, wire shapes, problem documents |
 //! | service | [`dispatcher`] | command + snapshot → one task a match → report |
 //! | | [`reload`] | changed files → the next snapshot |
+//! | | [`cases`] | case files + component → what is not as expected |
 //! | core | [`snapshot`] | plugins + rules of one generation, swapped whole |
 //! | | [`rules`] | rule files → rule set; which handlers a command goes to, and why |
 //! | | [`plugin`] | component → plugin; one call in a sandbox → outcome |
@@ -20,6 +21,7 @@
 //! | | [`shutdown`] | tasks, and how they end |
 //! | beside | [`build`] | source folder → component: one recipe a language |
 //! | | [`new`] | templates → the source folder of a new handler |
+//! | | [`sources`] | waits for changes in source folders |
 //!
 //! To embed it without the command line and HTTP:
 //!
@@ -36,6 +38,7 @@
 
 pub mod app;
 pub mod build;
+pub mod cases;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -50,3 +53,4 @@ pub mod reload;
 pub mod rules;
 pub mod shutdown;
 pub mod snapshot;
+pub mod sources;

@@ -5,8 +5,8 @@
 //! `inspect` reads what a file says of itself, `instance` calls it, `limits`, `logs`
 //! and `state` are what a call carries, `settings` is what the operator says of
 //! it and `grants` what that lets it do, `breaker` leaves it alone for a while,
-//! `idle` keeps instances between calls, `bindings` is the contract and
-//! `engine` what all plugins share.
+//! `idle` keeps instances between calls, `simulation` is the world of a call
+//! in a test, `bindings` is the contract and `engine` what all plugins share.
 
 mod bindings;
 mod breaker;
@@ -20,6 +20,7 @@ mod limits;
 mod loader;
 mod logs;
 mod settings;
+mod simulation;
 mod state;
 
 use std::{
@@ -39,6 +40,7 @@ pub use logs::OnLine;
 pub use settings::{
     Folder, HandlerSettings, HttpGrant, InstanceMode, InstanceSettings, SecretSource,
 };
+pub use simulation::Simulation;
 
 use crate::name::HandlerName;
 
@@ -67,6 +69,25 @@ pub struct Plugin {
 }
 
 impl Plugin {
+    /// The same component under other settings; compiles nothing.
+    #[must_use]
+    pub fn with_settings(&self, settings: HandlerSettings, grants: Grants) -> Self {
+        Self {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            description: self.description.clone(),
+            digest: Arc::clone(&self.digest),
+            size_bytes: self.size_bytes,
+            pre: self.pre.clone(),
+            instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
+            breaker: breaker::Breaker::new(settings.breaker.clone()),
+            idle: self.idle.with_settings(settings.instances.clone()),
+            table_elements_max: self.table_elements_max,
+            settings: Arc::new(settings),
+            grants: Arc::new(grants),
+        }
+    }
+
     /// What is left of its quarantine, if it failed too often of late.
     #[must_use]
     pub fn quarantined(&self) -> Option<Duration> {

@@ -8,7 +8,7 @@ use wasmtime::{
     component::{HasSelf, InstancePre, Linker, types::ComponentItem},
 };
 
-use super::{grants::Secret, state::State};
+use super::{grants::Secret, simulation, state::State};
 use crate::outcome::Level;
 
 /// One module a served version; its interfaces' `Host`s are implemented below.
@@ -33,6 +33,7 @@ pub(super) use v0_1_0::{
 };
 
 /// A component of a served version, ready to be instantiated.
+#[derive(Clone)]
 pub(super) enum Pre {
     V0_1_0(v0_1_0::HandlerPre<State>),
 }
@@ -101,6 +102,7 @@ const RANDOM_BYTES_MAX: u32 = 65_536;
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     v0_1_0::Handler::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    simulation::add_timers_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 
@@ -121,18 +123,28 @@ impl log::Host for State {
 
 impl clock::Host for State {
     fn now(&mut self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = match self.simulated_clock() {
+            Some(clock) => Ok(clock.now()),
+            None => SystemTime::now().duration_since(UNIX_EPOCH),
+        };
         now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn sleep(&mut self, duration_ms: u64) {
-        tokio::time::sleep(Duration::from_millis(duration_ms)).await;
+        let duration = Duration::from_millis(duration_ms);
+        match self.simulated_clock() {
+            Some(clock) => clock.sleep(duration).await,
+            None => tokio::time::sleep(duration).await,
+        }
     }
 }
 
 impl random::Host for State {
     fn number(&mut self) -> wasmtime::Result<u64> {
-        Ok(getrandom::u64()?)
+        match &mut self.random {
+            Some(random) => Ok(random.next()),
+            None => Ok(getrandom::u64()?),
+        }
     }
 
     fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
@@ -140,7 +152,10 @@ impl random::Host for State {
             wasmtime::bail!("`random.bytes` gives at most {RANDOM_BYTES_MAX} at once, not {count}");
         }
         let mut bytes = vec![0; count as usize];
-        getrandom::fill(&mut bytes)?;
+        match &mut self.random {
+            Some(random) => random.fill(&mut bytes),
+            None => getrandom::fill(&mut bytes)?,
+        }
         Ok(bytes)
     }
 }

@@ -32,9 +32,6 @@ const LANGUAGES: [(&str, &str); 5] = [
     ("c", "src/handler.c"),
 ];
 
-/// Whether `pointsman test DIR` is there and runs the cases of the templates.
-const CASES: bool = false;
-
 /// The languages that `POINTSMAN_LANGUAGES` asks for: `1` for all, or names such
 /// as `rust,c`. Says loudly where it asks for none of these.
 fn asked_for(languages: &[&'static str]) -> Vec<&'static str> {
@@ -89,9 +86,7 @@ async fn every_language_goes_from_new_to_an_answered_command() {
         pointsman(&folders, &["build", &name]);
         let build = rebuild(&folders, &name, &folder.join(source));
         pointsman(&folders, &["check", &format!("plugins/{name}.wasm")]);
-        if CASES {
-            pointsman(&folders, &["test", &name]);
-        }
+        pointsman(&folders, &["test", &name]);
         let rule = fs::read_to_string(folder.join("rule.json")).unwrap();
         folders.rules(&format!("{name}.json"), &rule);
         let measured = measure(&folders, &name).await;

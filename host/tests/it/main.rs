@@ -2,11 +2,14 @@
 
 mod architecture;
 mod build_tools;
+mod cases;
+mod cases_cli;
 mod check_files;
 mod cli;
 mod cli_rules;
 mod components;
 mod contract;
+mod dev;
 mod dispatch;
 mod fuzzed_plugins;
 mod grants;
