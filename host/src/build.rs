@@ -61,6 +61,18 @@ impl Language {
             Self::C => "c",
         }
     }
+
+    /// Its name as people write it.
+    #[must_use]
+    pub fn full_name(self) -> &'static str {
+        match self {
+            Self::Rust => "Rust",
+            Self::TypeScript => "TypeScript",
+            Self::JavaScript => "JavaScript",
+            Self::Python => "Python",
+            Self::C => "C",
+        }
+    }
 }
 
 impl fmt::Display for Language {
@@ -306,7 +318,7 @@ pub fn build(
         Language::Python => python::build(folder, options, progress)?,
         Language::C => c::build(folder, options, progress)?,
     };
-    let component = component::annotate(&component::lift(bytes, &about.name)?, &about)?;
+    let component = component::annotate(&component::lift(bytes, &about.name)?, &about, language)?;
     Ok(Built {
         about,
         language,

@@ -3,15 +3,19 @@
 
 mod build;
 mod check;
+mod check_files;
+mod dev;
 mod enqueue;
 mod explain;
 mod list;
 mod new;
 mod print;
 mod queue;
+mod remote;
 mod rules;
 mod run;
 mod serve;
+mod test;
 
 use std::{
     fs,
@@ -113,9 +117,13 @@ enum Cmd {
     New(new::Args),
     /// Build handlers from source and install them
     Build(build::Args),
+    /// Build, install and test a handler again whenever its source changes
+    Dev(dev::Args),
+    /// Run the cases of handlers against their components
+    Test(test::Args),
     /// Show handlers, their rules and what is broken
     List(list::Args),
-    /// Test and lint the rules against the loaded handlers
+    /// Test and lint the rules against the loaded handlers, or check components
     Check(check::Args),
     /// Show why each rule did or did not fire for a command
     Explain(explain::Args),
@@ -197,6 +205,8 @@ impl Cli {
                 Cmd::Enqueue(args) => enqueue::run(args, config).await,
                 Cmd::Queue(args) => queue::run(args, config).await,
                 Cmd::Serve(_) => serve::run(config).await,
+                Cmd::Dev(args) => dev::run(args, config).await,
+                Cmd::Test(args) => test::run(args, config).await,
                 Cmd::List(args) => list::run(&args, config).await,
                 Cmd::Check(args) => check::run(&args, config).await,
                 Cmd::Explain(args) => explain::run(&args, config).await,

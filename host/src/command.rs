@@ -22,6 +22,15 @@ impl CommandId {
         Self(Uuid::now_v7())
     }
 
+    /// The id of a command that is accepted at `unix_ms` (milliseconds since
+    /// the Unix epoch), told from others of that time by `seed` alone.
+    #[must_use]
+    pub fn simulated(unix_ms: u64, seed: u64) -> Self {
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&seed.to_be_bytes());
+        Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
+    }
+
     /// The id as handlers get it: 36 characters, hexadecimal in lower case, with hyphens.
     pub(crate) fn text(self) -> IdText {
         let mut text = [0; Hyphenated::LENGTH];

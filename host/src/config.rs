@@ -8,6 +8,7 @@ mod queue;
 
 use std::{
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -43,6 +44,10 @@ pub struct Config {
     pub queue: QueueConfig,
 }
 
+/// With less, no handler gets through its start; each instance has such a
+/// stack, so with more a few thousand would take all address space.
+const STACK_BYTES: RangeInclusive<usize> = 32 << 10..=16 << 20;
+
 /// What all handlers together may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +62,10 @@ pub struct HostLimits {
     pub plugin_max_bytes: u64,
     /// Components compiled at once; 0 means one a core.
     pub compile_jobs_max: usize,
+    /// Bytes of call stack that a handler's code may use.
+    pub stack_max_bytes: usize,
+    /// Elements of one table of a handler.
+    pub table_elements_max: usize,
     /// Keeps compiled code between runs in the user's cache folder.
     pub compile_cache: bool,
     /// How long a shutdown waits for commands in flight, in milliseconds.
@@ -120,6 +129,10 @@ impl Default for Config {
                 // Python's interpreter as a component has 40 MiB.
                 plugin_max_bytes: 128 << 20,
                 compile_jobs_max: 0,
+                // wasmtime's own.
+                stack_max_bytes: 512 << 10,
+                // Python's interpreter has some 10,000.
+                table_elements_max: 100_000,
                 compile_cache: true,
                 // Kubernetes kills 30 s after SIGTERM.
                 shutdown_grace_ms: 25_000,
@@ -284,15 +297,24 @@ impl Config {
             ("host.plugin_max_bytes", self.host.plugin_max_bytes),
             ("reload.poll_ms", self.reload.poll_ms),
         ];
+        let wrong = |key: &str, found: u64, expected: String| {
+            Err(ConfigError::WrongValue {
+                origin: "settings".into(),
+                key: key.into(),
+                found: found.to_string(),
+                expected,
+            })
+        };
         for (key, value) in positive.into_iter().chain(self.queue.positive()) {
             if value == 0 {
-                return Err(ConfigError::WrongValue {
-                    origin: "settings".into(),
-                    key: key.into(),
-                    found: "0".into(),
-                    expected: "at least 1".into(),
-                });
+                return wrong(key, value, "at least 1".into());
             }
+        }
+        let stack = self.host.stack_max_bytes;
+        if !STACK_BYTES.contains(&stack) {
+            let (least, most) = (STACK_BYTES.start(), STACK_BYTES.end());
+            let expected = format!("{least} to {most}");
+            return wrong("host.stack_max_bytes", stack as u64, expected);
         }
         Ok(self)
     }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     command::Command,
     config::HostLimits,
+    metrics::Metrics,
     name::{HandlerName, nearest},
     outcome::{Failure, HandlerReport, LogLine, Outcome, Report, Status},
     plugin::{Call, OnLine, Plugin},
@@ -33,6 +34,7 @@ const NEAREST_RULES_MAX: usize = 1_000;
 pub struct Dispatcher {
     snapshots: Arc<Snapshots>,
     shutdown: Shutdown,
+    metrics: Arc<Metrics>,
     // One permit an instance.
     instances: Arc<Semaphore>,
     instances_max: u32,
@@ -144,6 +146,7 @@ impl Dispatcher {
         Self {
             snapshots,
             shutdown,
+            metrics: Arc::default(),
             instances: Arc::new(Semaphore::new(limits.instances_max as usize)),
             instances_max: limits.instances_max,
             waiting: Arc::default(),
@@ -162,14 +165,35 @@ impl Dispatcher {
         command: Command,
         options: Options,
     ) -> Result<Report, DispatchError> {
+        let result = self.report(command, options).await;
+        match &result {
+            Ok(report) => self.metrics.command(report),
+            Err(error) => self.metrics.refused(error.code()),
+        }
+        result
+    }
+
+    /// What became of commands and calls so far.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    async fn report(&self, command: Command, options: Options) -> Result<Report, DispatchError> {
         let started_at = Timestamp::now();
         let started = Instant::now();
         let Routed { snapshot, matches } = self.route(&command)?.or_hint(&command)?;
         let permits = self.admit(matches.len()).await?;
         let run = Arc::new(Run {
             command,
+            metrics: Arc::clone(&self.metrics),
             started,
-            cancel: self.shutdown.killing.child_token(),
+            // A token of its own only where it may be cancelled alone: the
+            // tree of tokens has locks.
+            cancel: match options.fail_fast || options.cancel_on_drop {
+                true => self.shutdown.killing.child_token(),
+                false => self.shutdown.killing.clone(),
+            },
             observer: options.observer,
             fail_fast: options.fail_fast,
             _permits: permits,
@@ -233,7 +257,10 @@ impl Dispatcher {
                     on_line: None,
                     cancel: &attempt.cancel,
                 };
-                plugin.call(command, call).await
+                let _running = self.metrics.running();
+                let outcome = plugin.call(command, call).await;
+                self.metrics.call(handler, &outcome, started.elapsed());
+                outcome
             }
             Err(missing) => Outcome::not_run(missing),
         }
@@ -287,6 +314,7 @@ impl Drop for Place<'_> {
 /// One command on its way, shared by the tasks of its handlers.
 struct Run {
     command: Command,
+    metrics: Arc<Metrics>,
     started: Instant,
     cancel: CancellationToken,
     observer: Option<Observer>,
@@ -339,6 +367,7 @@ impl Run {
                     on_line: on_line(self.observer.as_ref(), &handler),
                     cancel: &self.cancel,
                 };
+                let _running = self.metrics.running();
                 let outcome = plugin.call(&self.command, call).await;
                 (Some(plugin), outcome)
             }
@@ -353,6 +382,8 @@ impl Run {
             started_after: began,
             duration: self.started.elapsed().saturating_sub(began),
         };
+        self.metrics
+            .call(&report.handler, &report.outcome, report.duration);
         if let Some(observer) = &self.observer {
             observer(Event::Finished(&report));
         }

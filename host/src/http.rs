@@ -26,6 +26,7 @@ use crate::{
     app::App,
     command::Command,
     dispatcher::{DispatchError, Event, Observer, Options},
+    metrics,
     outcome::{Report, ReportStatus},
 };
 use problem::Problem;
@@ -42,6 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/rules/explain", post(explain))
         .route("/plugins", get(plugins))
         .route("/rules", get(rules))
+        .route("/metrics", get(metrics_text))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(async || Problem::not_found())
@@ -171,6 +173,11 @@ async fn plugins(State(app): State<Arc<App>>) -> impl IntoResponse {
 
 async fn rules(State(app): State<Arc<App>>) -> impl IntoResponse {
     Json(app.snapshot().rules_view()).into_response()
+}
+
+async fn metrics_text(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let text = app.dispatcher().metrics().text(app.snapshot().generation);
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
 
 /// Alive: the process answers.

@@ -10,16 +10,19 @@
 //! | service | [`queue`] | accepted commands, durable until finished: store, worker |
 //! | | [`dispatcher`] | command + snapshot → one task a match → report |
 //! | | [`reload`] | changed files → the next snapshot |
+//! | | [`cases`] | case files + component → what is not as expected |
 //! | core | [`snapshot`] | plugins + rules of one generation, swapped whole |
 //! | | [`rules`] | rule files → rule set; which handlers a command goes to, and why |
 //! | | [`plugin`] | component → plugin; one call in a sandbox → outcome |
 //! | leaves | [`command`] | one valid JSON object |
 //! | | [`outcome`] | what a handler's call and a command came to |
 //! | | [`config`] | every setting and limit |
+//! | | [`metrics`] | counts and durations of commands and calls |
 //! | | [`name`] | handler names, nearest names |
 //! | | [`shutdown`] | tasks, and how they end |
 //! | beside | [`build`] | source folder → component: one recipe a language |
 //! | | [`new`] | templates → the source folder of a new handler |
+//! | | [`sources`] | waits for changes in source folders |
 //!
 //! To embed it without the command line and HTTP:
 //!
@@ -36,11 +39,13 @@
 
 pub mod app;
 pub mod build;
+pub mod cases;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod dispatcher;
 pub mod http;
+pub mod metrics;
 pub mod name;
 pub mod new;
 pub mod outcome;
@@ -50,3 +55,4 @@ pub mod reload;
 pub mod rules;
 pub mod shutdown;
 pub mod snapshot;
+pub mod sources;

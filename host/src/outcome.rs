@@ -43,6 +43,20 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every way in which a call can end by itself.
+    pub const ENDS: [Self; 10] = [
+        Self::Succeeded,
+        Self::Rejected,
+        Self::Unavailable,
+        Self::TimedOut,
+        Self::CpuExceeded,
+        Self::OutOfMemory,
+        Self::Trapped,
+        Self::OutputTooLarge,
+        Self::InvalidOutput,
+        Self::Denied,
+    ];
+
     /// The stable name, as in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -113,6 +127,15 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every level, the least first.
+    pub const ALL: [Self; 5] = [
+        Self::Trace,
+        Self::Debug,
+        Self::Info,
+        Self::Warn,
+        Self::Error,
+    ];
+
     /// The name, as in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -257,7 +280,7 @@ impl Serialize for HandlerReport {
 }
 
 /// How a command went as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Hash)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReportStatus {
     /// All handlers succeeded.

@@ -1,22 +1,26 @@
 //! Owns [`Plugin`]: one component, checked against the contract, compiled and
 //! ready to be called. The only part of the house that knows wasmtime.
 //!
-//! `loader` makes a plugin from a file, `instance` calls it, `limits`, `logs`
+//! `loader` makes a plugin from a file, `contract` says where one does not fit,
+//! `inspect` reads what a file says of itself, `instance` calls it, `limits`, `logs`
 //! and `state` are what a call carries, `settings` is what the operator says of
 //! it and `grants` what that lets it do, `breaker` leaves it alone for a while,
-//! `idle` keeps instances between calls, `bindings` is the contract and
-//! `engine` what all plugins share.
+//! `idle` keeps instances between calls, `simulation` is the world of a call
+//! in a test, `bindings` is the contract and `engine` what all plugins share.
 
 mod bindings;
 mod breaker;
+mod contract;
 mod engine;
 mod grants;
 mod idle;
+mod inspect;
 mod instance;
 mod limits;
 mod loader;
 mod logs;
 mod settings;
+mod simulation;
 mod state;
 
 use std::{
@@ -26,8 +30,10 @@ use std::{
 
 use tokio::sync::Semaphore;
 
+pub use contract::Mismatch;
 pub use engine::Runtime;
 pub use grants::{Grants, HttpPattern, PatternError};
+pub use inspect::{Inspection, Need};
 pub use instance::Call;
 pub use loader::{LoadError, load};
 pub use logs::OnLine;
@@ -35,6 +41,7 @@ pub use settings::{
     Folder, HandlerQueueSettings, HandlerSettings, HttpGrant, InstanceMode, InstanceSettings,
     SecretSource,
 };
+pub use simulation::Simulation;
 
 use crate::name::HandlerName;
 
@@ -54,14 +61,34 @@ pub struct Plugin {
     pub settings: Arc<HandlerSettings>,
     /// What the settings granted it when it was loaded.
     pub grants: Arc<Grants>,
-    pre: bindings::HandlerPre<state::State>,
+    pre: bindings::Pre,
     // As many permits as `settings.limits.instances_max`.
     instances: Semaphore,
     breaker: breaker::Breaker,
     idle: idle::Idle,
+    table_elements_max: usize,
 }
 
 impl Plugin {
+    /// The same component under other settings; compiles nothing.
+    #[must_use]
+    pub fn with_settings(&self, settings: HandlerSettings, grants: Grants) -> Self {
+        Self {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            description: self.description.clone(),
+            digest: Arc::clone(&self.digest),
+            size_bytes: self.size_bytes,
+            pre: self.pre.clone(),
+            instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
+            breaker: breaker::Breaker::new(settings.breaker.clone()),
+            idle: self.idle.with_settings(settings.instances.clone()),
+            table_elements_max: self.table_elements_max,
+            settings: Arc::new(settings),
+            grants: Arc::new(grants),
+        }
+    }
+
     /// What is left of its quarantine, if it failed too often of late.
     #[must_use]
     pub fn quarantined(&self) -> Option<Duration> {

@@ -36,8 +36,12 @@ pub use lint::{Finding, Severity};
 pub use rule::{Rule, RuleName, Select};
 pub use set::{Match, RuleSet};
 
+// What the files of cases share with rule files: JSON with places, and its errors.
+pub(crate) use decimal::Decimal;
+pub(crate) use error::{Source, excerpt, suggest};
+pub(crate) use json::{Member, Node, NodeValue, parse as parse_json};
+
 use conjunct::View;
-use error::Source;
 use event::{Event, FieldTrie, PathId};
 use pattern::Conjuncts;
 
@@ -96,8 +100,20 @@ impl Pattern {
         }
         let node = json::parse(text)
             .map_err(|error| source.error(error.at, "invalid-json", error.message))?;
+        Self::read(&source, dialect, &node)
+    }
+
+    /// Reads a pattern that is a part of a file.
+    ///
+    /// # Errors
+    /// [`RuleError`], with its place in the file.
+    pub(crate) fn read(
+        source: &Source<'_>,
+        dialect: Dialect,
+        node: &Node<'_>,
+    ) -> Result<Self, RuleError> {
         let mut trie = FieldTrie::default();
-        let conjuncts = pattern::read(&source, dialect, &mut trie, &node)?;
+        let conjuncts = pattern::read(source, dialect, &mut trie, node)?;
         let paths = (0..trie.len() as PathId).collect();
         Ok(Self {
             dialect,

@@ -6,7 +6,7 @@ mod view;
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use view::{ErrorView, PluginView, PluginsView, RuleFileView, RulesView};
 
@@ -79,7 +79,7 @@ pub struct RuleFileState {
 }
 
 /// Whether a file is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileState {
     /// As it is now.
@@ -127,7 +127,7 @@ impl RuleFileState {
 }
 
 /// Something to mend, in the words of the house: `thing: reason`, then `  hint: fix`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// How bad it is.
@@ -137,7 +137,7 @@ pub struct Problem {
 }
 
 /// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// A file is not in use, or not as it is now.

@@ -15,7 +15,7 @@ use wasm_metadata::{AddMetadata, AddMetadataField, Description, Licenses, Versio
 use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
-use super::{About, BuildError};
+use super::{About, BuildError, Language};
 use crate::name::HandlerName;
 
 /// Makes a component of a core module that says which world it fits; a
@@ -58,17 +58,23 @@ fn says_its_world(module: &[u8]) -> bool {
     })
 }
 
-/// Puts name, version, description and licence into a component.
+/// Puts name, version, description, licence and language into a component.
 ///
 /// # Errors
 /// [`BuildError::Component`] where the licence is no SPDX expression.
-pub fn annotate(component: &[u8], about: &About) -> Result<Vec<u8>, BuildError> {
+pub fn annotate(
+    component: &[u8],
+    about: &About,
+    language: Language,
+) -> Result<Vec<u8>, BuildError> {
     let wrong = |reason: String| BuildError::Component {
         what: format!("`{}`", about.name),
         reason,
     };
     let mut metadata = AddMetadata::default();
     metadata.name = AddMetadataField::Set(about.name.to_string());
+    // What is embedded says its own: CPython and the JavaScript engines say Rust.
+    metadata.language = vec![(language.full_name().into(), String::new())];
     metadata.processed_by = vec![("pointsman".into(), env!("CARGO_PKG_VERSION").into())];
     if let Some(version) = &about.version {
         metadata.version = AddMetadataField::Set(Version::new(version.clone()));

@@ -2,7 +2,11 @@
 //! into one component, about 18 MiB. WASI stays unstubbed: stubbed, `random`
 //! would give the same numbers in every call.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde::Deserialize;
 
@@ -58,23 +62,7 @@ pub(super) fn build(
     }
     let program = COMPONENTIZE.command(options, progress)?;
     let build = scratch(folder)?;
-    let packages = build.join("packages");
-    if !project.dependencies.is_empty() && !options.offline {
-        progress("pip install: the dependencies of `pyproject.toml`");
-        tool::run(
-            tool::pip(&COMPONENTIZE.python(options))
-                // Pure Python only: a compiled extension is for another machine than this one.
-                .args([
-                    "--upgrade",
-                    "--only-binary=:all:",
-                    "--platform=any",
-                    "--target",
-                ])
-                .arg(&packages)
-                .args(&project.dependencies),
-            "apt install python3-pip",
-        )?;
-    }
+    let packages = packages(folder, &build, &project.dependencies, options, progress)?;
     progress("componentize-py");
     let component = build.join("handler.wasm");
     let mut command: Command = tool::command(&program);
@@ -85,8 +73,8 @@ pub(super) fn build(
         .arg("--wit-path")
         .arg(wit)
         .args(["--world", "handler", "componentize", "--python-path", "."]);
-    if packages.is_dir() {
-        command.arg("--python-path").arg(&packages);
+    if let Some(packages) = packages {
+        command.arg("--python-path").arg(packages);
     }
     command.args(["handler", "--output"]).arg(&component);
     tool::run(&mut command, "pip install componentize-py").map_err(without_wrapper)?;
@@ -101,6 +89,54 @@ pub(super) fn build(
         }),
     };
     Ok((about, read_bytes(&component)?))
+}
+
+/// The folder with the `dependencies`, if there are any. They are fetched when
+/// they change, and never offline.
+fn packages(
+    folder: &Path,
+    build: &Path,
+    dependencies: &[String],
+    options: &Options,
+    progress: &dyn Fn(&str),
+) -> Result<Option<PathBuf>, BuildError> {
+    if dependencies.is_empty() {
+        return Ok(None);
+    }
+    let packages = build.join("packages");
+    // Beside the folder, and written last: what it names is there whole.
+    let installed = build.join("packages.txt");
+    let wanted = dependencies.join("\n");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(Some(packages));
+    }
+    let mut pip = tool::pip(&COMPONENTIZE.python(options));
+    // Pure Python only: a compiled extension is for another machine than this one.
+    pip.args(["--only-binary=:all:", "--platform=any", "--target"])
+        .arg(&packages)
+        .args(dependencies);
+    if options.offline {
+        return Err(BuildError::MissingTool {
+            tool: format!("`{}` of `dependencies`", dependencies.join("`, `")),
+            fix: format!("pointsman build {}", folder.display()),
+        });
+    }
+    progress("pip install: the dependencies of `pyproject.toml`, once");
+    for old in [&packages, &installed] {
+        let removed = match old.is_dir() {
+            true => fs::remove_dir_all(old),
+            false => fs::remove_file(old),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(BuildError::io(old)(error));
+            }
+            _ => {}
+        }
+    }
+    tool::run(&mut pip, "apt install python3-pip")?;
+    fs::write(&installed, wanted).map_err(BuildError::io(&installed))?;
+    Ok(Some(packages))
 }
 
 /// Leaves out the traceback of the tool's own start script: it names no line of the author.

@@ -129,7 +129,8 @@ pub(super) fn require(
     }
     Err(BuildError::WrongVersion {
         tool: format!("`{program}`"),
-        found: said.trim().into(),
+        // `cargo 1.70.0 (...)` names itself, `v16.20.2` does not.
+        found: said.trim().trim_start_matches(program).trim().into(),
         wanted: format!("{wanted} or later"),
         fix: fix.into(),
     })

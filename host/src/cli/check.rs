@@ -1,21 +1,36 @@
-//! `pointsman check`: the rules against the loaded handlers, before a host does it.
+//! `pointsman check`: the rules against the loaded handlers, or single
+//! components against the contract, before a host does it.
+
+use std::path::PathBuf;
 
 use anstream::println;
 use serde_json::json;
 
-use super::{Exit, print};
+use super::{Exit, check_files, print};
 use crate::{app::App, config::Config, rules, snapshot};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Loads all plugins and rules, runs the tests in the rule files, and looks for
-rules that name no loaded handler, that can never match or that another one
-shadows, and for fields that no test uses.
+Without files: loads all plugins and rules, runs the tests in the rule files,
+and looks for rules that name no loaded handler, that can never match or that
+another one shadows, and for fields that no test uses.
 
-Exit codes: 0 nothing is wrong, 1 something is (with --strict a warning too).")]
+With files: loads each component as the host would, and shows the contract that
+it was built for, what it carries, what it imports and what it may need granted,
+or each place where it does not fit.
+
+Exit codes: 0 nothing is wrong, 1 something is (with --strict a warning too),
+2 a file is not there.
+
+Examples:
+  pointsman check
+  pointsman check plugins/create-policy.wasm")]
 pub(super) struct Args {
+    /// Components to check, instead of the rules
+    #[arg(value_name = "FILE.wasm")]
+    files: Vec<PathBuf>,
     /// Let warnings count as errors
-    #[arg(long)]
+    #[arg(long, conflicts_with = "files")]
     strict: bool,
     /// Print it as one JSON document
     #[arg(long)]
@@ -23,6 +38,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
+    if !args.files.is_empty() {
+        return check_files::run(&args.files, args.json, &config);
+    }
     let app = App::start(config).await?;
     let snapshot = app.snapshot();
     let handlers: Vec<_> = snapshot.plugins.keys().cloned().collect();

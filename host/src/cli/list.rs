@@ -2,35 +2,54 @@
 
 use anstream::println;
 
-use super::{Exit, print, warn_of};
+use super::{Exit, print, remote::Remote, warn_of};
 use crate::{
     app::App,
     config::Config,
-    snapshot::{FileState, PluginView},
+    snapshot::{FileState, PluginView, PluginsView, Severity},
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 all files are in use, 1 some file is broken.")]
+#[command(after_help = "\
+Loads the folders as a host would; with --url, shows what a host that serves
+has loaded, and which handlers it has in quarantine.
+
+Examples:
+  pointsman list
+  pointsman list --url http://127.0.0.1:3000
+
+Exit codes: 0 all files are in use, 1 some file is broken.")]
 pub(super) struct Args {
     /// Print it as one JSON document
     #[arg(long)]
     json: bool,
+    /// Ask the host that serves there
+    #[arg(long, value_name = "URL")]
+    url: Option<Remote>,
 }
 
 pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
-    let app = App::start(config).await?;
-    let snapshot = app.snapshot();
-    let view = snapshot.plugins_view();
+    let view = match &args.url {
+        Some(host) => host.get("/plugins").await?,
+        None => App::start(config).await?.snapshot().plugins_view(),
+    };
+    let PluginsView {
+        plugins, problems, ..
+    } = &view;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&view)?);
     } else {
-        table(&view.plugins);
-        warn_of(&view.problems);
+        table(plugins);
+        warn_of(problems);
     }
-    let broken = |state| state != FileState::Loaded;
-    let rules_broken = snapshot.rule_files.iter().any(|file| broken(file.state()));
-    let failed = rules_broken || view.plugins.iter().any(|plugin| broken(plugin.state));
-    Ok(if failed {
+    // Broken rule files too are among the problems.
+    let broken = problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error)
+        || plugins
+            .iter()
+            .any(|plugin| plugin.state != FileState::Loaded);
+    Ok(if broken {
         Exit::Failed
     } else {
         Exit::Succeeded
@@ -56,19 +75,19 @@ fn table(plugins: &[PluginView]) {
         print::Styled(
             print::BOLD,
             format_args!(
-                "{:width$}  {:7}  {:12}  {:>9}  {:6}  RULES",
+                "{:width$}  {:7}  {:12}  {:>9}  {:11}  RULES",
                 "HANDLER", "VERSION", "DIGEST", "SIZE", "STATE"
             )
         )
     );
     for (plugin, name) in plugins.iter().zip(&names) {
         println!(
-            "{:width$}  {:7}  {:12}  {:>9}  {:6}  {}",
+            "{:width$}  {:7}  {:12}  {:>9}  {:11}  {}",
             print::handler(name),
             plugin.version.as_deref().unwrap_or("-"),
             plugin.digest.as_deref().map_or("-", |digest| &digest[..12]),
             plugin.size_bytes.map_or_else(|| "-".into(), print::bytes),
-            print::state(plugin.state),
+            print::state(plugin),
             if plugin.rules.is_empty() {
                 "-".into()
             } else {

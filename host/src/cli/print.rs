@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::{
     outcome::{Level, Status},
-    snapshot::{FileState, Severity},
+    snapshot::{FileState, PluginView, Severity},
 };
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -48,13 +48,14 @@ pub(super) fn status(status: Status) -> Styled<String> {
     }
 }
 
-pub(super) fn state(state: FileState) -> Styled<&'static str> {
-    let style = match state {
+pub(super) fn state(plugin: &PluginView) -> Styled<&'static str> {
+    let style = match plugin.state {
+        _ if plugin.quarantined_ms.is_some() => return Styled(YELLOW, "quarantined"),
         FileState::Loaded => GREEN,
         FileState::Stale => YELLOW,
         FileState::Failed => RED,
     };
-    Styled(style, state.as_str())
+    Styled(style, plugin.state.as_str())
 }
 
 pub(super) fn good<T: fmt::Display>(text: T) -> Styled<T> {

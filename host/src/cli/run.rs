@@ -1,6 +1,6 @@
 //! `pointsman run`: one command, its handlers' lines as they come, its report.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anstream::{eprintln, println};
 
@@ -10,7 +10,8 @@ use crate::{
     command::Command,
     config::Config,
     dispatcher::{DispatchError, Event, Observer, Options},
-    outcome::{Report, ReportStatus},
+    name::HandlerName,
+    outcome::{LogLine, Outcome, Report, ReportStatus},
 };
 
 #[derive(Debug, clap::Args)]
@@ -87,37 +88,47 @@ fn observer(app: &App) -> Observer {
         .unwrap_or(0);
     Arc::new(move |event| match event {
         Event::Started(_) => {}
-        Event::Log(handler, line) => println!(
-            "{:width$}  {}  {}",
-            print::handler(handler),
-            print::Styled(
-                print::DIM,
-                format_args!("{:>8.3} s", line.after.as_secs_f64())
-            ),
-            print::Styled(print::level(line.level), &line.message),
-        ),
+        Event::Log(handler, line) => show_line(handler, width, line),
         Event::Finished(report) => {
-            let name = print::handler(&report.handler);
-            let status = print::status(report.outcome.status());
-            let took = print::duration(report.duration);
-            match &report.outcome.result {
-                Ok(Some(output)) => println!("{name:width$}  {status} in {took}  {output}"),
-                Ok(None) => println!("{name:width$}  {status} in {took}"),
-                Err(failure) => {
-                    println!("{name:width$}  {status} after {took}: {}", failure.message);
-                    for frame in &failure.backtrace {
-                        eprintln!("{:width$}    at {frame}", "");
-                    }
-                }
-            }
-            if report.outcome.logs.dropped > 0 {
-                println!(
-                    "{name:width$}  {} log lines dropped: `limits.log_lines_max` and `limits.log_max_bytes` set the limits",
-                    report.outcome.logs.dropped
-                );
-            }
+            show_outcome(&report.handler, width, report.duration, &report.outcome);
         }
     })
+}
+
+/// A line of a handler, as it comes.
+pub(super) fn show_line(handler: &HandlerName, width: usize, line: &LogLine) {
+    println!(
+        "{:width$}  {}  {}",
+        print::handler(handler),
+        print::Styled(
+            print::DIM,
+            format_args!("{:>8.3} s", line.after.as_secs_f64())
+        ),
+        print::Styled(print::level(line.level), &line.message),
+    );
+}
+
+/// How a handler's call went.
+pub(super) fn show_outcome(handler: &HandlerName, width: usize, took: Duration, outcome: &Outcome) {
+    let name = print::handler(handler);
+    let status = print::status(outcome.status());
+    let took = print::duration(took);
+    match &outcome.result {
+        Ok(Some(output)) => println!("{name:width$}  {status} in {took}  {output}"),
+        Ok(None) => println!("{name:width$}  {status} in {took}"),
+        Err(failure) => {
+            println!("{name:width$}  {status} after {took}: {}", failure.message);
+            for frame in &failure.backtrace {
+                eprintln!("{:width$}    at {frame}", "");
+            }
+        }
+    }
+    if outcome.logs.dropped > 0 {
+        println!(
+            "{name:width$}  {} log lines dropped: `limits.log_lines_max` and `limits.log_max_bytes` set the limits",
+            outcome.logs.dropped
+        );
+    }
 }
 
 fn summary(report: &Report) -> String {

@@ -3,14 +3,18 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{
+    Engine, Store,
+    component::{HasSelf, InstancePre, Linker, types::ComponentItem},
+};
 
-use super::{grants::Secret, state::State};
+use super::{grants::Secret, simulation, state::State};
 use crate::outcome::Level;
 
-mod generated {
+/// One module a served version; its interfaces' `Host`s are implemented below.
+mod v0_1_0 {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "wit/handler@0.1.0.wit",
         world: "handler",
         // The command is lent to its handlers: each call copies it once, into the guest.
         ownership: Borrowing { duplicate_if_necessary: false },
@@ -22,29 +26,83 @@ mod generated {
     });
 }
 
-use generated::pointsman::handler::{clock, config, log, random, types};
-pub(super) use generated::{
-    Handler, HandlerPre, exports::pointsman::handler::command_handler::Failure,
-    pointsman::handler::types::Command,
+use v0_1_0::pointsman::handler::{clock, config, log, random, types};
+// The newest version's: an older one's are converted where it is called.
+pub(super) use v0_1_0::{
+    exports::pointsman::handler::command_handler::Failure, pointsman::handler::types::Command,
 };
 
-/// The interface that a handler exports.
-pub(super) const EXPORT: &str = "pointsman:handler/command-handler@0.1.0";
-/// The function in it.
-pub(super) const EXPORT_FUNCTION: &str = "handle";
-/// The package of the contract, without its version.
-pub(super) const PACKAGE: &str = "pointsman:handler";
-/// The contract's version that this host serves.
-pub(super) const VERSION: &str = "0.1.0";
+/// A component of a served version, ready to be instantiated.
+#[derive(Clone)]
+pub(super) enum Pre {
+    V0_1_0(v0_1_0::HandlerPre<State>),
+}
+
+/// Finds the export of version 0.1.0, and checks its types: wasmtime by itself
+/// does so only when an instance is there.
+pub(super) fn bind_0_1_0(pre: InstancePre<State>) -> wasmtime::Result<Pre> {
+    const EXPORT: &str = "pointsman:handler/command-handler@0.1.0";
+    let (component, engine) = (pre.component().component_type(), pre.engine());
+    let export = component.get_export(engine, EXPORT).map(|export| export.ty);
+    let Some(ComponentItem::ComponentInstance(export)) = export else {
+        wasmtime::bail!("missing export `{EXPORT}`");
+    };
+    let handle = export.get_export(engine, "handle").map(|handle| handle.ty);
+    let Some(ComponentItem::ComponentFunc(handle)) = handle else {
+        wasmtime::bail!("missing export `handle` in `{EXPORT}`");
+    };
+    if handle.async_() {
+        wasmtime::bail!("`handle` is an async function");
+    }
+    type Answer = Result<Option<String>, Failure>;
+    handle.typecheck::<(Command<'_>,), (Answer,)>(&component.instance_type())?;
+    Ok(Pre::V0_1_0(v0_1_0::HandlerPre::new(pre)?))
+}
+
+impl Pre {
+    pub(super) fn engine(&self) -> &Engine {
+        match self {
+            Self::V0_1_0(pre) => pre.engine(),
+        }
+    }
+
+    pub(super) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Handler> {
+        match self {
+            Self::V0_1_0(pre) => Ok(Handler::V0_1_0(pre.instantiate_async(store).await?)),
+        }
+    }
+}
+
+/// An instance of a component of a served version.
+pub(super) enum Handler {
+    V0_1_0(v0_1_0::Handler),
+}
+
+impl Handler {
+    /// Calls the contract's `handle`.
+    pub(super) async fn handle(
+        &self,
+        store: &mut Store<State>,
+        command: Command<'_>,
+    ) -> wasmtime::Result<Result<Option<String>, Failure>> {
+        match self {
+            Self::V0_1_0(handler) => {
+                let export = handler.pointsman_handler_command_handler();
+                export.call_handle(store, command).await
+            }
+        }
+    }
+}
 
 /// Bytes that `random.bytes` gives at once: the limit of the Web's `getRandomValues`.
 const RANDOM_BYTES_MAX: u32 = 65_536;
 
-/// Links what a handler may import: the contract, and WASI 0.2 with whatever
-/// the handler was granted.
+/// Links what a handler may import: every served version of the contract, and
+/// WASI 0.2 with whatever the handler was granted.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    Handler::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    v0_1_0::Handler::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    simulation::add_timers_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 
@@ -65,18 +123,28 @@ impl log::Host for State {
 
 impl clock::Host for State {
     fn now(&mut self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = match self.simulated_clock() {
+            Some(clock) => Ok(clock.now()),
+            None => SystemTime::now().duration_since(UNIX_EPOCH),
+        };
         now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn sleep(&mut self, duration_ms: u64) {
-        tokio::time::sleep(Duration::from_millis(duration_ms)).await;
+        let duration = Duration::from_millis(duration_ms);
+        match self.simulated_clock() {
+            Some(clock) => clock.sleep(duration).await,
+            None => tokio::time::sleep(duration).await,
+        }
     }
 }
 
 impl random::Host for State {
     fn number(&mut self) -> wasmtime::Result<u64> {
-        Ok(getrandom::u64()?)
+        match &mut self.random {
+            Some(random) => Ok(random.next()),
+            None => Ok(getrandom::u64()?),
+        }
     }
 
     fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
@@ -84,7 +152,10 @@ impl random::Host for State {
             wasmtime::bail!("`random.bytes` gives at most {RANDOM_BYTES_MAX} at once, not {count}");
         }
         let mut bytes = vec![0; count as usize];
-        getrandom::fill(&mut bytes)?;
+        match &mut self.random {
+            Some(random) => random.fill(&mut bytes),
+            None => getrandom::fill(&mut bytes)?,
+        }
         Ok(bytes)
     }
 }

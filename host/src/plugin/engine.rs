@@ -16,10 +16,8 @@ use crate::config::HostLimits;
 /// thread from other tasks, and the grain of its CPU limit.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-/// Bytes of stack for one guest. wasmtime's own default, named because the
-/// async stack must be larger by what host calls need.
-const WASM_STACK_BYTES: usize = 512 << 10;
-const ASYNC_STACK_BYTES: usize = 2 << 20;
+/// What host calls need of the stack below the guest's own.
+const HOST_STACK_BYTES: usize = 1536 << 10;
 
 /// Memory that stays mapped in a pool slot between two calls, so that a fresh
 /// instance costs no page faults. A Rust handler touches about 1 MiB.
@@ -27,8 +25,6 @@ const MEMORY_KEEP_RESIDENT_BYTES: usize = 2 << 20;
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
-/// Elements of the largest table: Python's interpreter has some 10,000.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// A component of componentize-py is made of some 15 modules.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 
@@ -39,6 +35,7 @@ pub struct Runtime {
     pub(super) linker: Arc<Linker<State>>,
     /// Places for instances that wait for their next call, of all plugins together.
     pub(super) idle: Arc<Semaphore>,
+    pub(super) table_elements_max: usize,
     pooling: bool,
 }
 
@@ -66,6 +63,7 @@ impl Runtime {
             engine,
             linker: Arc::new(linker),
             idle: Arc::new(Semaphore::new(idle_max(limits) as usize)),
+            table_elements_max: limits.table_elements_max,
             pooling,
         })
     }
@@ -83,8 +81,8 @@ fn config(limits: &HostLimits, pooling: bool) -> Config {
     config.epoch_interruption(true);
     // The contract's exports are synchronous; without it a call costs a third less.
     config.concurrency_support(false);
-    config.max_wasm_stack(WASM_STACK_BYTES);
-    config.async_stack_size(ASYNC_STACK_BYTES);
+    config.max_wasm_stack(limits.stack_max_bytes);
+    config.async_stack_size(limits.stack_max_bytes + HOST_STACK_BYTES);
     if limits.compile_cache {
         match Cache::from_file(None) {
             Ok(cache) => drop(config.cache(Some(cache))),
@@ -117,7 +115,7 @@ fn pool(limits: &HostLimits) -> PoolingAllocationConfig {
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_memories_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT)
-        .table_elements(TABLE_ELEMENTS_MAX)
+        .table_elements(limits.table_elements_max)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)

@@ -157,6 +157,11 @@ impl Grants {
         !self.folders.is_empty()
     }
 
+    /// Whether any HTTP request may go out.
+    pub(super) fn has_http(&self) -> bool {
+        !self.http.is_empty()
+    }
+
     /// Opens the folders for one instance.
     pub(super) fn open_folders(&self, ctx: &mut WasiCtxBuilder) -> Result<(), FolderGone> {
         for folder in &self.folders {

@@ -52,6 +52,11 @@ impl Idle {
         }
     }
 
+    /// None waiting, among the same places.
+    pub(super) fn with_settings(&self, settings: InstanceSettings) -> Self {
+        Self::new(settings, Arc::clone(&self.places))
+    }
+
     /// An instance that may serve another call. Ends those that are too old.
     pub(super) fn take(&self, now: Instant) -> Option<Live> {
         if self.settings.mode == InstanceMode::Fresh {

@@ -15,7 +15,9 @@ use super::{
     Plugin, bindings,
     grants::FolderGone,
     idle::Live,
+    limits::Refused,
     logs::{LogSink, OnLine},
+    simulation::{Simulated, Simulation},
     state::{Shared, State},
 };
 use crate::{
@@ -51,6 +53,30 @@ impl Plugin {
     /// where the settings say `reuse`. Dropping the future frees the
     /// instance, at the latest when the guest reaches its next tick.
     pub async fn call(&self, command: &Command, call: Call<'_>) -> Outcome {
+        self.call_in(command, call, None).await
+    }
+
+    /// Handles one command as [`Plugin::call`] does, always in a fresh
+    /// instance, with the clock and the random numbers of `simulation`.
+    /// Sleeping takes no time, but counts towards the timeout. All else is
+    /// real: CPU time, memory, folders, requests. Timers of WASI are real too
+    /// where `[http]` grants something, since a simulated one would always be
+    /// faster than the request beside it.
+    pub async fn simulate(
+        &self,
+        command: &Command,
+        call: Call<'_>,
+        simulation: Simulation,
+    ) -> Outcome {
+        self.call_in(command, call, Some(simulation)).await
+    }
+
+    async fn call_in(
+        &self,
+        command: &Command,
+        call: Call<'_>,
+        simulation: Option<Simulation>,
+    ) -> Outcome {
         let pass = match self.breaker.admit(Instant::now()) {
             Ok(pass) => pass,
             Err(left) => {
@@ -75,7 +101,8 @@ impl Plugin {
         let limits = &self.settings.limits;
         let began = Instant::now();
         let logs = LogSink::new(call.started, limits, call.on_line);
-        let shared = Arc::new(Shared::new(began, limits, logs));
+        let simulated = simulation.map(|simulation| Simulated::new(simulation, limits.timeout()));
+        let shared = Arc::new(Shared::new(began, limits, logs, simulated));
         let id = command.id.text();
         let command = bindings::Command {
             id: &id,
@@ -88,14 +115,14 @@ impl Plugin {
         let running = shared.cpu.measure(running);
         let running = call.cancel.run_until_cancelled(running);
         let mut live = None;
-        let result = match tokio::time::timeout(limits.timeout(), running).await {
-            Ok(None) => Err(self.failure(Status::Cancelled, "cancelled".into(), None)),
-            Ok(Some(Ok((answer, instance)))) => {
+        let result = match in_time(&shared, limits.timeout(), running).await {
+            Some(None) => Err(self.failure(Status::Cancelled, "cancelled".into(), None)),
+            Some(Some(Ok((answer, instance)))) => {
                 live = instance;
                 answer.map_or_else(|failure| Err(said(failure)), |answer| self.output(answer))
             }
-            Ok(Some(Err(error))) => Err(self.failed(&error, &shared)),
-            Err(_) => Err(self.failure(
+            Some(Some(Err(error))) => Err(self.failed(&error, &shared)),
+            None => Err(self.failure(
                 Status::TimedOut,
                 format!("no answer after {:?}", limits.timeout()),
                 Some("limits.timeout_ms"),
@@ -125,21 +152,22 @@ impl Plugin {
 
     /// Runs one command, and hands back the instance if it may serve another.
     async fn run(&self, shared: &Arc<Shared>, command: bindings::Command<'_>) -> Answer {
-        let mut live = match self.idle.take(Instant::now()) {
+        let waiting = match shared.simulated {
+            None => self.idle.take(Instant::now()),
+            Some(_) => None,
+        };
+        let mut live = match waiting {
             Some(live) => live,
             None => self.start(shared).await?,
         };
         live.store.data_mut().begin(shared);
         live.store.set_epoch_deadline(1);
-        let answer = live
-            .handler
-            .pointsman_handler_command_handler()
-            .call_handle(&mut live.store, command)
-            .await?;
+        let answer = live.handler.handle(&mut live.store, command).await?;
         live.calls += 1;
         live.store.data().end();
         // Dropped here where it is not kept, so that its end counts as CPU time.
-        let live = self.idle.may_keep(&live, Instant::now()).then_some(live);
+        let may_keep = shared.simulated.is_none() && self.idle.may_keep(&live, Instant::now());
+        let live = may_keep.then_some(live);
         Ok((answer, live))
     }
 
@@ -148,6 +176,7 @@ impl Plugin {
             Arc::clone(shared),
             Arc::clone(&self.settings),
             Arc::clone(&self.grants),
+            self.table_elements_max,
         )?;
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
@@ -161,7 +190,7 @@ impl Plugin {
                 Box::pin(tokio::task::yield_now()),
             ))
         });
-        let handler = self.pre.instantiate_async(&mut store).await?;
+        let handler = self.pre.instantiate(&mut store).await?;
         Ok(Live::new(store, handler))
     }
 
@@ -207,29 +236,46 @@ impl Plugin {
         if let Some(gone) = error.downcast_ref::<FolderGone>() {
             return self.failure(Status::Unavailable, gone.to_string(), None);
         }
-        let mut failure = if shared.memory.refused() {
-            self.failure(
+        let mut failure = match shared.memory.refused() {
+            Some(Refused::Bytes) => self.failure(
                 Status::OutOfMemory,
                 format!(
                     "wanted more than {} bytes of memory",
                     limits.memory_max_bytes
                 ),
                 Some("limits.memory_max_bytes"),
-            )
-        } else {
-            let reason = match error.downcast_ref::<Trap>() {
-                Some(Trap::StackOverflow) => "the call stack is exhausted".to_owned(),
-                Some(Trap::UnreachableCodeReached) => panic_text(&shared.logs)
-                    .unwrap_or_else(|| "reached an `unreachable` instruction".into()),
-                Some(trap) => trap.to_string(),
-                None => format!("{:#}", error.root_cause()),
-            };
-            self.failure(Status::Trapped, reason, None)
+            ),
+            Some(Refused::TableElements) => self.failure(
+                Status::OutOfMemory,
+                format!(
+                    "wanted a table of more than {} elements",
+                    self.table_elements_max
+                ),
+                Some("host.table_elements_max"),
+            ),
+            None => self.trapped(error, shared),
         };
         if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
             failure.backtrace = frames(backtrace);
         }
         failure
+    }
+
+    fn trapped(&self, error: &wasmtime::Error, shared: &Shared) -> Failure {
+        let (reason, key) = match error.downcast_ref::<Trap>() {
+            Some(Trap::StackOverflow) => (
+                "the call stack is exhausted".to_owned(),
+                Some("host.stack_max_bytes"),
+            ),
+            Some(Trap::UnreachableCodeReached) => {
+                let panic = panic_text(&shared.logs);
+                let reason = panic.unwrap_or_else(|| "reached an `unreachable` instruction".into());
+                (reason, None)
+            }
+            Some(trap) => (trap.to_string(), None),
+            None => (format!("{:#}", error.root_cause()), None),
+        };
+        self.failure(Status::Trapped, reason, key)
     }
 
     /// A handler that gives up after a denied use does so for that reason: what
@@ -269,6 +315,20 @@ impl Plugin {
         };
         Failure::new(code, message)
     }
+}
+
+/// What `running` gives, or none where it takes longer than `timeout`, by this
+/// machine's clock or by that of a simulated call.
+async fn in_time<T>(
+    shared: &Shared,
+    timeout: Duration,
+    running: impl Future<Output = T>,
+) -> Option<T> {
+    let Some(simulated) = &shared.simulated else {
+        return tokio::time::timeout(timeout, running).await.ok();
+    };
+    let running = simulated.clock.in_time(running);
+    tokio::time::timeout(timeout, running).await.ok().flatten()
 }
 
 /// The handler's own word.

@@ -3,12 +3,17 @@
 
 use std::{
     pin::Pin,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use wasmtime::ResourceLimiter;
+
+use super::state::Shared;
 
 /// Bytes that one table element takes on the host.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
@@ -86,7 +91,16 @@ impl<F: Future + Unpin> Future for Measured<'_, F> {
 #[derive(Default)]
 pub(super) struct MemoryUse {
     peak: AtomicU64,
-    refused: AtomicBool,
+    refused: OnceLock<Refused>,
+}
+
+/// Why a growth was refused.
+#[derive(Clone, Copy)]
+pub(super) enum Refused {
+    /// It would have been more than all memories and tables together may have.
+    Bytes,
+    /// It would have been more elements than one table may have.
+    TableElements,
 }
 
 impl MemoryUse {
@@ -95,48 +109,51 @@ impl MemoryUse {
         self.peak.load(Relaxed)
     }
 
-    /// Whether a growth was refused.
-    pub(super) fn refused(&self) -> bool {
-        self.refused.load(Relaxed)
+    /// Why the first growth that was refused was.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.refused.get().copied()
+    }
+
+    fn refuse(&self, reason: Refused) -> bool {
+        // The first one counts: what follows is the guest's way of dealing with it.
+        self.refused.get_or_init(|| reason);
+        false
     }
 }
 
 /// Adds up all linear memories and tables of one instance.
 pub(super) struct MemoryLimiter {
     used: usize,
-    limit: usize,
-    memory_use: std::sync::Arc<super::state::Shared>,
+    bytes_max: usize,
+    table_elements_max: usize,
+    shared: Arc<Shared>,
 }
 
 impl MemoryLimiter {
-    pub(super) fn new(limit: usize, shared: std::sync::Arc<super::state::Shared>) -> Self {
+    pub(super) fn new(bytes_max: usize, table_elements_max: usize, shared: Arc<Shared>) -> Self {
         Self {
             used: 0,
-            limit,
-            memory_use: shared,
+            bytes_max,
+            table_elements_max,
+            shared,
         }
     }
 
     /// Counts for another call from now on; the memory is what it was.
-    pub(super) fn begin(&mut self, shared: std::sync::Arc<super::state::Shared>) {
+    pub(super) fn begin(&mut self, shared: Arc<Shared>) {
         shared.memory.peak.store(self.used as u64, Relaxed);
-        self.memory_use = shared;
+        self.shared = shared;
     }
 
     fn grow(&mut self, bytes: usize) -> bool {
-        let memory_use = &self.memory_use.memory;
+        let memory = &self.shared.memory;
         let used = self.used.saturating_add(bytes);
-        if used > self.limit {
-            memory_use.refused.store(true, Relaxed);
-            return false;
+        if used > self.bytes_max {
+            return memory.refuse(Refused::Bytes);
         }
         self.used = used;
-        memory_use.peak.fetch_max(used as u64, Relaxed);
+        memory.peak.fetch_max(used as u64, Relaxed);
         true
-    }
-
-    fn failed(&self) {
-        self.memory_use.memory.refused.store(true, Relaxed);
     }
 }
 
@@ -151,7 +168,7 @@ impl ResourceLimiter for MemoryLimiter {
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.failed();
+        self.shared.memory.refuse(Refused::Bytes);
         Ok(())
     }
 
@@ -161,12 +178,15 @@ impl ResourceLimiter for MemoryLimiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if desired > self.table_elements_max {
+            return Ok(self.shared.memory.refuse(Refused::TableElements));
+        }
         let elements = desired.saturating_sub(current);
         Ok(self.grow(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
     }
 
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.failed();
+        self.shared.memory.refuse(Refused::TableElements);
         Ok(())
     }
 

@@ -7,12 +7,17 @@ use std::{
 };
 
 use tokio::sync::Semaphore;
-use wasmtime::component::{Component, types::ComponentItem};
+use wasmtime::component::Component;
 
 use super::{
-    Grants, Plugin, Runtime, bindings, breaker::Breaker, idle::Idle, settings::HandlerSettings,
+    Grants, Mismatch, Plugin, Runtime,
+    breaker::Breaker,
+    contract::{self, Names},
+    idle::Idle,
+    inspect,
+    settings::HandlerSettings,
 };
-use crate::name::{HandlerName, nearest};
+use crate::name::HandlerName;
 
 /// Why a file is no plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +29,8 @@ pub struct LoadError {
     pub reason: String,
     /// What to do about it.
     pub hint: String,
+    /// Each place where it does not fit the contract, if that is what is wrong.
+    pub mismatches: Vec<Mismatch>,
 }
 
 impl LoadError {
@@ -33,6 +40,30 @@ impl LoadError {
             path: path.into(),
             reason: reason.into(),
             hint: hint.into(),
+            mismatches: Vec::new(),
+        }
+    }
+
+    /// An error of a component that does not fit the contract, in each of these places.
+    fn mismatched(path: &Path, mismatches: Vec<Mismatch>) -> Self {
+        let reason = match mismatches.as_slice() {
+            [only] => only.to_string(),
+            several => {
+                let count = several.len();
+                let indented = |mismatch: &Mismatch| mismatch.to_string().replace('\n', "\n  ");
+                let places = several
+                    .iter()
+                    .map(|mismatch| format!("\n  {}", indented(mismatch)));
+                let places: String = places.collect();
+                format!("does not fit the contract in {count} places{places}")
+            }
+        };
+        let mut hints: Vec<_> = mismatches.iter().map(|one| one.hint.as_str()).collect();
+        hints.dedup();
+        let hint = hints.join("; ");
+        Self {
+            mismatches,
+            ..Self::new(path, reason, hint)
         }
     }
 }
@@ -69,24 +100,25 @@ pub fn load(
                 ),
             },
         )?;
-    check_imports(runtime, &component).map_err(|(reason, hint)| error(reason, hint))?;
-    check_export(runtime, &component).map_err(|(reason, hint)| error(reason, hint))?;
-    let mismatch = |cause: wasmtime::Error| {
-        error(
-            format!("does not fit the contract: {cause:#}"),
-            format!(
-                "build it against wit/ ({}@{})",
-                bindings::PACKAGE,
-                bindings::VERSION
-            ),
-        )
+    let ty = component.component_type();
+    let names = Names {
+        imports: names(ty.imports(&runtime.engine)),
+        exports: names(ty.exports(&runtime.engine)),
     };
-    let pre = runtime
-        .linker
-        .instantiate_pre(&component)
-        .and_then(bindings::HandlerPre::new)
-        .map_err(mismatch)?;
-    let (version, description) = metadata(bytes);
+    let bound = contract::choose(&names).map(|served| {
+        let pre = runtime.linker.instantiate_pre(&component);
+        pre.and_then(served.bind)
+    });
+    let pre = match bound {
+        Some(Ok(pre)) => pre,
+        refused => {
+            let cause = refused.and_then(Result::err);
+            let cause = cause.map(|cause| format!("{cause:#}"));
+            let mismatches = contract::mismatches(&names, bytes, cause);
+            return Err(LoadError::mismatched(path, mismatches));
+        }
+    };
+    let (version, description) = inspect::version_and_description(bytes);
     Ok(Plugin {
         name,
         version,
@@ -96,6 +128,7 @@ pub fn load(
         instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
         breaker: Breaker::new(settings.breaker.clone()),
         idle: Idle::new(settings.instances.clone(), Arc::clone(&runtime.idle)),
+        table_elements_max: runtime.table_elements_max,
         settings,
         grants,
         pre,
@@ -133,122 +166,6 @@ fn check_header(bytes: &[u8]) -> Result<(), Wrong> {
     }
 }
 
-fn check_imports(runtime: &Runtime, component: &Component) -> Result<(), Wrong> {
-    let contract = format!("{}/", bindings::PACKAGE);
-    let known = ["log", "clock", "random", "config", "types"];
-    for (import, _) in component.component_type().imports(&runtime.engine) {
-        let wrong = |hint: String| {
-            Err((
-                format!("imports `{import}`, which the host does not provide"),
-                hint,
-            ))
-        };
-        if let Some(interface) = import.strip_prefix(&contract) {
-            let (interface, version) = interface.split_once('@').unwrap_or((interface, "none"));
-            if version != bindings::VERSION {
-                return wrong(format!(
-                    "it was built against version {version} of the contract, this host serves {}: build it against the WIT that `pointsman` ships",
-                    bindings::VERSION
-                ));
-            }
-            if !known.contains(&interface) {
-                let near = nearest(interface, known)
-                    .map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
-                return wrong(format!("the contract has no interface `{interface}`{near}"));
-            }
-        } else if !(import.starts_with("wasi:") && import.contains("@0.2.")) {
-            return wrong(
-                "a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2".into(),
-            );
-        }
-    }
-    Ok(())
-}
-
-fn check_export(runtime: &Runtime, component: &Component) -> Result<(), Wrong> {
-    let engine = &runtime.engine;
-    let hint = format!(
-        "build it against wit/ ({}@{}), e.g. with `pointsman build`",
-        bindings::PACKAGE,
-        bindings::VERSION
-    );
-    let ty = component.component_type();
-    let interface = bindings::EXPORT.split('@').next().unwrap_or_default();
-    let Some((export, found)) = ty
-        .exports(engine)
-        .find(|(name, _)| name.split('@').next() == Some(interface))
-    else {
-        let exports: Vec<_> = ty
-            .exports(engine)
-            .map(|(name, _)| format!("`{name}`"))
-            .collect();
-        let exports = match exports.as_slice() {
-            [] => "it exports nothing".to_owned(),
-            exports => format!("it exports {}", exports.join(", ")),
-        };
-        return Err((
-            format!("missing export `{}`; {exports}", bindings::EXPORT),
-            hint,
-        ));
-    };
-    if export != bindings::EXPORT {
-        return Err((
-            format!(
-                "exports `{export}`, and this host serves `{}`",
-                bindings::EXPORT
-            ),
-            hint,
-        ));
-    }
-    let function = match &found.ty {
-        ComponentItem::ComponentInstance(instance) => {
-            instance.get_export(engine, bindings::EXPORT_FUNCTION)
-        }
-        _ => None,
-    };
-    match function.map(|function| function.ty) {
-        Some(ComponentItem::ComponentFunc(function)) => {
-            let fits =
-                function.params().len() == 1 && function.results().len() == 1 && !function.async_();
-            if fits {
-                return Ok(());
-            }
-            Err((
-                format!(
-                    "export `{}` takes {} parameters and gives {} results; expected `handle: func(command: command) -> result<option<string>, failure>`",
-                    bindings::EXPORT_FUNCTION,
-                    function.params().len(),
-                    function.results().len()
-                ),
-                hint,
-            ))
-        }
-        _ => Err((
-            format!(
-                "missing export `{}` in `{export}`",
-                bindings::EXPORT_FUNCTION
-            ),
-            hint,
-        )),
-    }
-}
-
-/// The version and the description that the component carries.
-fn metadata(bytes: &[u8]) -> (Option<Arc<str>>, Option<Arc<str>>) {
-    // Metadata is no condition for running: a section that cannot be read is none.
-    let Ok(payload) = wasm_metadata::Payload::from_binary(bytes) else {
-        return (None, None);
-    };
-    let metadata = payload.metadata();
-    let text = |value: String| Arc::<str>::from(value);
-    (
-        metadata
-            .version
-            .as_ref()
-            .map(|version| text(version.to_string())),
-        metadata
-            .description
-            .as_ref()
-            .map(|description| text(description.to_string())),
-    )
+fn names<'a, T>(items: impl Iterator<Item = (&'a str, T)>) -> Vec<String> {
+    items.map(|(name, _)| name.to_owned()).collect()
 }

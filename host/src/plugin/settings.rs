@@ -139,21 +139,34 @@ impl HandlerSettings {
     /// [`ConfigError`], which names the file and the key.
     pub fn parse(origin: &Path, text: &str, config: &Config) -> Result<Self, ConfigError> {
         let origin = origin.display().to_string();
+        let given = config::parse(&origin, text)?;
+        Self::read(&origin, given, config)
+    }
+
+    /// Lays the table `given`, which stands in `origin`, over the defaults of
+    /// the host.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the origin and the key.
+    pub(crate) fn read(
+        origin: &str,
+        mut given: Table,
+        config: &Config,
+    ) -> Result<Self, ConfigError> {
         let mut merged = config::table_of(&Self::new(config));
-        let mut given: Table = config::parse(&origin, text)?;
         let free = FREE_SECTIONS.map(|section| given.remove_entry(section));
-        config::merge(&mut merged, given, &origin, "")?;
+        config::merge(&mut merged, given, origin, "")?;
         for (section, value) in free.into_iter().flatten() {
             let value = if section == "secrets" {
-                check_secrets(&value, &origin)?;
+                check_secrets(&value, origin)?;
                 value
             } else {
                 strings(value)
             };
             merged.insert(section, value);
         }
-        let settings: Self = config::typed(merged, &origin)?;
-        settings.check(&origin)
+        let settings: Self = config::typed(merged, origin)?;
+        settings.check(origin)
     }
 
     /// Refuses what cannot work or has two meanings.

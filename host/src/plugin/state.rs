@@ -24,6 +24,7 @@ use super::{
     limits::{CpuMeter, MemoryLimiter, MemoryUse},
     logs::LogSink,
     settings::HandlerSettings,
+    simulation::{Clock, Simulated, SplitMix64},
 };
 use crate::{config::HandlerLimits, outcome::Level};
 
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) logs: LogSink,
     pub(super) cpu: CpuMeter,
     pub(super) memory: MemoryUse,
+    /// The clock and the numbers of the call, where they are not this machine's.
+    pub(super) simulated: Option<Simulated>,
     began: Instant,
     timeout: Duration,
     denials: Mutex<Vec<Denial>>,
@@ -42,9 +45,15 @@ pub(super) struct Shared {
 
 impl Shared {
     /// A call that began at `began`.
-    pub(super) fn new(began: Instant, limits: &HandlerLimits, logs: LogSink) -> Self {
+    pub(super) fn new(
+        began: Instant,
+        limits: &HandlerLimits,
+        logs: LogSink,
+        simulated: Option<Simulated>,
+    ) -> Self {
         Self {
             logs,
+            simulated,
             cpu: CpuMeter::new(began, limits.cpu_max()),
             memory: MemoryUse::default(),
             began,
@@ -80,6 +89,8 @@ pub(super) struct State {
     pub(super) settings: Arc<HandlerSettings>,
     pub(super) grants: Arc<Grants>,
     pub(super) limiter: MemoryLimiter,
+    /// The numbers of a simulated call.
+    pub(super) random: Option<SplitMix64>,
     // Made at the first call into WASI: most handlers never make one, though
     // std links it.
     wasi: Option<Box<Wasi>>,
@@ -117,9 +128,15 @@ impl State {
         shared: Arc<Shared>,
         settings: Arc<HandlerSettings>,
         grants: Arc<Grants>,
+        table_elements_max: usize,
     ) -> Result<Self, FolderGone> {
         let mut state = Self {
-            limiter: MemoryLimiter::new(settings.limits.memory_max_bytes, Arc::clone(&shared)),
+            limiter: MemoryLimiter::new(
+                settings.limits.memory_max_bytes,
+                table_elements_max,
+                Arc::clone(&shared),
+            ),
+            random: shared.simulated.as_ref().map(Simulated::random),
             shared,
             settings,
             grants,
@@ -168,6 +185,9 @@ impl State {
         for (name, value) in &self.settings.env {
             ctx.env(name, value);
         }
+        if let Some(simulated) = &self.shared.simulated {
+            simulated.grant(&mut ctx);
+        }
         // No argument and no address is granted.
         ctx.stdout(Stream(Arc::clone(&streams[0])))
             .stderr(Stream(Arc::clone(&streams[1])))
@@ -184,6 +204,12 @@ impl State {
             table,
             streams,
         })
+    }
+
+    /// The clock of a simulated call.
+    pub(super) fn simulated_clock(&self) -> Option<Clock> {
+        let simulated = self.shared.simulated.as_ref();
+        simulated.map(|simulated| simulated.clock.clone())
     }
 
     fn wasi(&mut self) -> &mut Wasi {

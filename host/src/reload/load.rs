@@ -8,13 +8,29 @@ use std::{
     sync::Arc,
 };
 
-use super::file::{digest, read};
+use super::file::{Content, digest, read};
 use crate::{
     config::Config,
     name::HandlerName,
     plugin::{self, Grants, HandlerSettings, LoadError, Plugin, Runtime},
     snapshot::{PluginFile, Stamp},
 };
+
+/// The longest settings file of a handler: a thousand times the usual.
+const SETTINGS_MAX_BYTES: u64 = 1 << 20;
+
+/// Loads one plugin file, with its settings beside it, as a reload does; none
+/// if the file is not there. Blocks while it compiles.
+#[must_use]
+pub fn load_file(config: &Config, runtime: &Runtime, path: &Path) -> Option<PluginFile> {
+    let load = Load {
+        config,
+        runtime,
+        last_good: None,
+        path: path.into(),
+    };
+    load.run()
+}
 
 /// One file to be loaded.
 pub(super) struct Load<'a> {
@@ -47,8 +63,17 @@ impl Load<'_> {
     fn plugin(&self, stamps: &mut Stamps) -> Result<Option<Arc<Plugin>>, LoadError> {
         let host = &self.config.host;
         let settings_path = self.path.with_extension("toml");
-        let (settings_stamp, settings_text) = match read(&settings_path, u64::MAX) {
-            Ok(content) => (Some(content.stamp), content.bytes.unwrap_or_default()),
+        let (settings_stamp, settings_text) = match read(&settings_path, SETTINGS_MAX_BYTES) {
+            Ok(Content { stamp, bytes, len }) => match bytes {
+                Some(bytes) => (Some(stamp), bytes),
+                None => {
+                    return Err(LoadError::new(
+                        &settings_path,
+                        format!("has {len} bytes, more than {SETTINGS_MAX_BYTES}"),
+                        "keep large values in a file: a `[secrets]` entry or a folder names it",
+                    ));
+                }
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Vec::new()),
             Err(cause) => {
                 return Err(LoadError::new(

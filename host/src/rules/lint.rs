@@ -4,9 +4,9 @@
 
 mod shadow;
 
-use std::fmt;
+use std::{collections::hash_map::Entry, fmt};
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use super::{
@@ -84,7 +84,7 @@ impl RuleSet {
     /// loaded ones.
     #[must_use]
     pub fn lint(&self, handlers: &[HandlerName]) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut findings = self.unknown_handlers(handlers);
         let files = self
             .files()
             .map(|indexed| (indexed.file.path(), indexed))
@@ -92,7 +92,6 @@ impl RuleSet {
         for indexed in self.files() {
             let file = &indexed.file;
             for rule in file.rules() {
-                unknown_handlers(rule, handlers, &mut findings);
                 constant_guard(rule, &mut findings);
                 findings.extend(shadow::find(self, &files, indexed, rule));
             }
@@ -101,36 +100,72 @@ impl RuleSet {
         findings.sort_by(|a, b| (&a.file, a.line, a.severity).cmp(&(&b.file, b.line, b.severity)));
         findings
     }
+
+    /// The part of [`RuleSet::lint`] that each reload asks for: one finding a
+    /// file and handler that is not among `handlers`, the loaded ones.
+    pub(crate) fn unknown_handlers(&self, handlers: &[HandlerName]) -> Vec<Finding> {
+        let loaded: FxHashSet<&HandlerName> = handlers.iter().collect();
+        let mut findings = Vec::new();
+        for indexed in self.files() {
+            let mut unknown = Vec::new();
+            let mut places = FxHashMap::default();
+            for rule in indexed.file.rules() {
+                for handler in rule.handlers().iter().filter(|name| !loaded.contains(name)) {
+                    match places.entry(handler) {
+                        Entry::Occupied(place) => {
+                            let known: &mut Unknown<'_> = &mut unknown[*place.get()];
+                            known.more += 1;
+                        }
+                        Entry::Vacant(place) => {
+                            place.insert(unknown.len());
+                            unknown.push(Unknown {
+                                first: rule,
+                                handler,
+                                more: 0,
+                            });
+                        }
+                    }
+                }
+            }
+            findings.extend(unknown.iter().map(|unknown| unknown.finding(handlers)));
+        }
+        findings
+    }
 }
 
-fn unknown_handlers(rule: &Rule, handlers: &[HandlerName], findings: &mut Vec<Finding>) {
-    for handler in rule
-        .handlers()
-        .iter()
-        .filter(|handler| !handlers.contains(handler))
-    {
+/// Rules of one file that name one handler which is not loaded.
+struct Unknown<'a> {
+    first: &'a Rule,
+    handler: &'a HandlerName,
+    more: usize,
+}
+
+impl Unknown<'_> {
+    fn finding(&self, handlers: &[HandlerName]) -> Finding {
         let known = handlers.iter().map(HandlerName::as_str);
-        let near = name::nearest(handler.as_str(), known.clone())
-            .map(|near| format!("did you mean `{near}`? "));
+        let near = name::nearest(self.handler.as_str(), known.clone())
+            .map_or_else(String::new, |near| format!("did you mean `{near}`? "));
         let hint = match handlers.len() {
             0 => "no handler is loaded".to_owned(),
-            _ => format!(
-                "{}loaded handlers: {}",
-                near.unwrap_or_default(),
-                list(known)
-            ),
+            _ => format!("{near}loaded handlers: {}", list(known)),
+        };
+        let more = match self.more {
+            0 => String::new(),
+            1 => ", as does 1 more".to_owned(),
+            more => format!(", as do {more} more"),
         };
         let message = format!(
-            "rule `{}` names the unknown handler `{handler}`",
-            rule.name()
+            "rule `{}` names the unknown handler `{}`{more}",
+            self.first.name(),
+            self.handler,
         );
-        findings.push(Finding::at(
-            rule,
+        Finding::at(
+            self.first,
             Severity::Error,
             "unknown-handler",
             message,
             Some(hint),
-        ));
+        )
     }
 }
 

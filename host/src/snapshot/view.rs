@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{FileState, Problem, Snapshot};
 use crate::{name::HandlerName, rules::Rule};
 
 /// All plugin files.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginsView {
     /// The generation.
@@ -21,7 +21,7 @@ pub struct PluginsView {
 }
 
 /// One plugin file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginView {
     /// The handler that it provides, if its name is one.
@@ -48,7 +48,7 @@ pub struct PluginView {
 }
 
 /// What is wrong with a file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorView {
     /// What is wrong.

@@ -64,28 +64,28 @@ class log:
 
     @staticmethod
     def trace(message: object) -> None:
-        lines.log(lines.Level.TRACE, str(message))
+        lines.log(lines.Level.TRACE, _text(message))
 
     @staticmethod
     def debug(message: object) -> None:
-        lines.log(lines.Level.DEBUG, str(message))
+        lines.log(lines.Level.DEBUG, _text(message))
 
     @staticmethod
     def info(message: object) -> None:
-        lines.log(lines.Level.INFO, str(message))
+        lines.log(lines.Level.INFO, _text(message))
 
     @staticmethod
     def warn(message: object) -> None:
-        lines.log(lines.Level.WARN, str(message))
+        lines.log(lines.Level.WARN, _text(message))
 
     @staticmethod
     def error(message: object) -> None:
-        lines.log(lines.Level.ERROR, str(message))
+        lines.log(lines.Level.ERROR, _text(message))
 
 
 def config(key: str) -> str | None:
     """The value of `key` in this handler's configuration, if it has one."""
-    return configuration.get(key)
+    return configuration.get(_text(key))
 
 
 def now_ms() -> int:
@@ -127,15 +127,21 @@ def export(handle: Callable[[Command], Any]) -> type:
     return CommandHandler
 
 
+def _text(value: object) -> str:
+    """A text that UTF-8 can carry: half a surrogate pair becomes `?`."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
 def _failure(error: BaseException) -> types.Failure:
     """What the contract knows for anything that was raised."""
-    if isinstance(error, Unavailable):
-        retry_after_ms = error.retry_after_ms
-        known = isinstance(retry_after_ms, int) and 0 <= retry_after_ms < 2**64
-        return types.Failure_Unavailable(
-            types.RetryInfo(str(error), retry_after_ms if known else None)
-        )
-    if isinstance(error, Rejected):
-        return types.Failure_Rejected(str(error))
-    log.error("".join(traceback.format_exception(error)).rstrip())
-    return types.Failure_Rejected("".join(traceback.format_exception_only(error)).strip())
+    try:
+        if isinstance(error, Unavailable):
+            after = error.retry_after_ms
+            known = isinstance(after, int) and not isinstance(after, bool) and 0 <= after < 2**64
+            return types.Failure_Unavailable(types.RetryInfo(_text(error), after if known else None))
+        if isinstance(error, Rejected):
+            return types.Failure_Rejected(_text(error))
+        log.error("".join(traceback.format_exception(error)).rstrip())
+        return types.Failure_Rejected(_text("".join(traceback.format_exception_only(error)).strip()))
+    except BaseException:  # its own text can raise as well
+        return types.Failure_Rejected(f"the handler raised {type(error).__name__}, which has no text")

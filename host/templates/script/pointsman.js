@@ -5,8 +5,13 @@
 
 import { now, sleep } from "pointsman:handler/clock@0.1.0";
 import { get } from "pointsman:handler/config@0.1.0";
-import { log as write } from "pointsman:handler/log@0.1.0";
+import { log as writeLine } from "pointsman:handler/log@0.1.0";
 import { bytes } from "pointsman:handler/random@0.1.0";
+
+/** Any value as a text that UTF-8 can carry: half a surrogate pair would be a trap. */
+const toText = (value) => String(value).replace(/[\ud800-\udfff]/gu, "\ufffd");
+
+const write = (level, message) => writeLine(level, toText(message));
 
 /** The command is wrong for this handler: it will not be tried again. */
 export class Rejected extends Error {
@@ -25,11 +30,11 @@ export class Unavailable extends Error {
 
 /** Log lines, one function a level. */
 export const log = {
-  trace: (message) => write("trace", String(message)),
-  debug: (message) => write("debug", String(message)),
-  info: (message) => write("info", String(message)),
-  warn: (message) => write("warn", String(message)),
-  error: (message) => write("error", String(message)),
+  trace: (message) => write("trace", message),
+  debug: (message) => write("debug", message),
+  info: (message) => write("info", message),
+  warn: (message) => write("warn", message),
+  error: (message) => write("error", message),
 };
 
 // The engine has no console: what packages print becomes log lines.
@@ -44,7 +49,7 @@ globalThis.console ??= {
 };
 
 /** The value of `key` in this handler's configuration, or undefined. */
-export const config = (key) => get(key) ?? undefined;
+export const config = (key) => get(toText(key)) ?? undefined;
 
 /** The wall clock in milliseconds since 1970. */
 export const nowMs = () => Number(now());
@@ -90,20 +95,19 @@ function text(answer) {
 
 /** What the contract knows for anything that was thrown. */
 function failure(error) {
-  if (error instanceof Unavailable) {
-    const retryAfterMs = error.retryAfterMs;
-    const known = Number.isSafeInteger(retryAfterMs) && retryAfterMs >= 0;
-    return { tag: "unavailable", val: { message: error.message, retryAfterMs: known ? retryAfterMs : undefined } };
-  }
-  if (error instanceof Rejected) return { tag: "rejected", val: error.message };
-  if (error?.stack) write("error", String(error.stack).trimEnd());
-  return { tag: "rejected", val: describe(error) };
-}
-
-function describe(error) {
   try {
-    return String(error);
+    if (error instanceof Unavailable) {
+      const retryAfterMs = error.retryAfterMs;
+      const known = Number.isSafeInteger(retryAfterMs) && retryAfterMs >= 0;
+      return {
+        tag: "unavailable",
+        val: { message: toText(error.message), retryAfterMs: known ? retryAfterMs : undefined },
+      };
+    }
+    if (error instanceof Rejected) return { tag: "rejected", val: toText(error.message) };
+    if (error?.stack) write("error", String(error.stack).trimEnd());
+    return { tag: "rejected", val: toText(error) };
   } catch {
-    return "the handler threw a value that has no text";
+    return { tag: "rejected", val: "the handler threw a value that cannot be looked at" };
   }
 }

@@ -9,11 +9,12 @@ const FLOORS: &[&[&str]] = &[
     &["http"],
     &["app"],
     &["queue"],
-    &["dispatcher", "reload"],
+    &["dispatcher", "reload", "cases"],
     &["snapshot"],
     &["rules", "plugin"],
-    &["new"],
+    &["new", "sources"],
     &["build"],
+    &["metrics"],
     &["command", "outcome", "config", "shutdown"],
     &["name"],
 ];
@@ -29,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rusqlite", &["queue"]),
     ("tokio_postgres", &["queue"]),
     ("deadpool_postgres", &["queue"]),
+    ("prometheus_client", &["metrics"]),
 ];
 
 /// Every source file with the room it belongs to.

@@ -8,15 +8,19 @@ use std::{
 use expect_test::{Expect, expect};
 use serde_json::Value;
 
-use crate::host::Folders;
+use crate::host::{Folders, only, serve_with};
 
-fn pointsman(folders: &Folders, args: &[&str]) -> Command {
+pub(crate) fn pointsman(folders: &Folders, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
     command
         .current_dir(folders.path())
         .args(args)
         .env_remove("RUST_LOG")
         .env("NO_COLOR", "1");
+    // Those that ask for longer tests are no settings, and would be refused as such.
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("POINTSMAN_")) {
+        command.env_remove(key);
+    }
     command
 }
 
@@ -46,11 +50,11 @@ pub(crate) fn check(folders: &Folders, args: &[&str], wanted: Expect) {
     wanted.assert_eq(&shown);
 }
 
-/// A number of a time or a size, or twelve hex digits of a digest.
+/// A number of a time or a size, or a digest, whole or in twelve hex digits.
 fn filter(word: &str) -> String {
     let number = word.trim_start_matches('(');
     let is_number = number.parse::<f64>().is_ok() && (number.contains('.') || number.len() > 1);
-    let is_digest = word.len() == 12 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_digest = [12, 64].contains(&word.len()) && word.bytes().all(|b| b.is_ascii_hexdigit());
     match (is_number, is_digest) {
         (true, _) => word.replace(number, "…"),
         (_, true) => "DIGEST".into(),
@@ -251,4 +255,30 @@ fn a_signal_lets_commands_in_flight_finish() {
     let answer = client.join().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert_eq!(serve.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_asks_a_host_that_serves_and_shows_a_quarantine() {
+    let folders = Folders::probes(&["probe"]);
+    folders.settings("probe", "[breaker]\nfailures = 1");
+    let (app, url) = serve_with(folders.config()).await;
+    only(&app, r#"{"to":"probe","do":"trap"}"#).await;
+    let list =
+        |url: &str| tokio::task::block_in_place(|| output(&folders, &["list", "--url", url]));
+    let shown = list(&url);
+    assert_eq!(shown.status.code(), Some(0));
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("quarantined"), "{shown}");
+
+    let refused = list("localhost:3000");
+    assert_eq!(refused.status.code(), Some(2));
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        refused.contains("write it as http://127.0.0.1:3000"),
+        "{refused}"
+    );
+    let nobody = list("http://127.0.0.1:1");
+    assert_eq!(nobody.status.code(), Some(2));
+    let nobody = String::from_utf8(nobody.stderr).unwrap();
+    assert!(nobody.contains("http://127.0.0.1:1/plugins"), "{nobody}");
 }

@@ -171,7 +171,7 @@ ends! {
     a_trap_is_an_outcome: r#"{"to":"probe","do":"trap"}"#, "",
         expect!["trapped: `probe`: reached an `unreachable` instruction"];
     endless_recursion_ends: r#"{"to":"probe","do":"recurse"}"#, "",
-        expect!["trapped: `probe`: the call stack is exhausted"];
+        expect!["trapped: `probe`: the call stack is exhausted; `host.stack_max_bytes` in pointsman.toml sets the limit"];
     an_endless_loop_ends_at_the_cpu_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ncpu_max_ms = 50",
         expect!["cpu-exceeded: `probe`: computed for more than 50ms; `limits.cpu_max_ms` in plugins/probe.toml sets the limit"];
     an_endless_loop_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ntimeout_ms = 50",

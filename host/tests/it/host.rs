@@ -94,7 +94,7 @@ pub(crate) fn wasi_guest() -> Vec<u8> {
 }
 
 /// The target folder that this test binary lies in.
-fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.ancestors().nth(3).unwrap().into()
 }

@@ -245,3 +245,44 @@ async fn a_host_full_of_computing_handlers_still_says_that_it_is_healthy() {
     assert_eq!(healthy.status(), StatusCode::OK);
     assert!(spinning.try_join_next().is_none(), "they were still at it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_count_commands_and_calls_by_how_they_ended() {
+    let folders = Folders::probes(&["probe"]);
+    let (_app, url) = serve(&folders).await;
+    for body in [
+        r#"{"to":"probe","do":"nothing"}"#,
+        r#"{"to":"probe","do":"nothing"}"#,
+        r#"{"to":"probe","do":"reject"}"#,
+        r#"{"to":"nobody"}"#,
+    ] {
+        post(&url, body).await;
+    }
+    let response = reqwest::get(format!("{url}/metrics")).await.unwrap();
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    let text = response.text().await.unwrap();
+    let mut counts: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.contains("_seconds"))
+        .collect();
+    counts.sort_unstable();
+    expect![[r#"
+        pointsman_calls_running 0
+        pointsman_calls_total{handler="probe",status="rejected"} 1
+        pointsman_calls_total{handler="probe",status="succeeded"} 2
+        pointsman_commands_refused_total{code="no-matching-handler"} 1
+        pointsman_commands_total{status="failed"} 1
+        pointsman_commands_total{status="succeeded"} 2
+        pointsman_generation 1"#]]
+    .assert_eq(&counts.join("\n"));
+    for measured in [
+        "pointsman_command_duration_seconds_count 3",
+        r#"pointsman_call_duration_seconds_count{handler="probe"} 3"#,
+        r#"pointsman_call_cpu_seconds_total{handler="probe"}"#,
+    ] {
+        assert!(text.contains(measured), "{measured}: {text}");
+    }
+}

@@ -209,6 +209,7 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
         )),
         expect![[r#"
             plugins/hollow.wasm: missing export `handle` in `pointsman:handler/command-handler@0.1.0`
+              expected: handle: func(command: command) -> result<option<string>, failure>
               hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]],
     )
     .await;
@@ -218,8 +219,8 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
             r#"(component (instance $e) (export "{interface}@0.0.9" (instance $e)))"#
         )),
         expect![[r#"
-            plugins/older.wasm: exports `pointsman:handler/command-handler@0.0.9`, and this host serves `pointsman:handler/command-handler@0.1.0`
-              hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]],
+            plugins/older.wasm: was built for pointsman:handler@0.0.9, which this host does not serve: it serves 0.1.0
+              hint: put what `pointsman wit` prints (0.1.0) into its `wit/` folder, and build it again with `pointsman build`"#]],
     )
     .await;
     check_plugin(
@@ -233,7 +234,9 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
         (export "{interface}@0.1.0" (instance $e)))"#
         )),
         expect![[r#"
-            plugins/takes-number.wasm: export `handle` takes 2 parameters and gives 1 results; expected `handle: func(command: command) -> result<option<string>, failure>`
+            plugins/takes-number.wasm: `handle` of `pointsman:handler/command-handler@0.1.0` differs from the contract
+              expected: handle: func(command: command) -> result<option<string>, failure>
+              found:    handle: func(n: u32, m: u32) -> u32
               hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]],
     )
     .await;
@@ -243,16 +246,18 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
             r#"(component (import "acme:mail/send@1.0.0" (instance (export "send" (func)))))"#,
         ),
         expect![[r#"
-            plugins/importer.wasm: imports `acme:mail/send@1.0.0`, which the host does not provide
-              hint: a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2"#]],
+            plugins/importer.wasm: does not fit the contract in 2 places
+              imports `acme:mail/send@1.0.0`, which the host does not provide
+              missing export `pointsman:handler/command-handler@0.1.0`; it exports nothing
+              hint: a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2; build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]],
     )
     .await;
     check_plugin(
         "future",
         component(r#"(component (import "pointsman:handler/log@0.9.0" (instance)))"#),
         expect![[r#"
-            plugins/future.wasm: imports `pointsman:handler/log@0.9.0`, which the host does not provide
-              hint: it was built against version 0.9.0 of the contract, this host serves 0.1.0: build it against the WIT that `pointsman` ships"#]],
+            plugins/future.wasm: was built for pointsman:handler@0.9.0, newer than what this host serves: 0.1.0
+              hint: use a newer `pointsman`, or build it against the contract of this one: `pointsman wit` prints 0.1.0"#]],
     )
     .await;
 }

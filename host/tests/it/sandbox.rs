@@ -189,11 +189,11 @@ async fn thousands_of_misbehaving_calls_leave_nothing_behind() {
     }
     let folders = folders();
     let app = Arc::new(folders.start().await);
-    // Until the pool has given out as many of its slots as it will.
-    storm(&app, 60).await;
-    let (memory, files) = (resident_bytes(), open_files());
     // Every round calls each guest once.
     let rounds = rounds(1_000, 10_000) / GUESTS.len() + 1;
+    // Until the pool has warmed as many of its slots as it keeps warm.
+    storm(&app, 60.max(rounds / 4)).await;
+    let (memory, files) = (resident_bytes(), open_files());
     storm(&app, rounds).await;
     until("all tasks are done", || app.shutdown().tasks.is_empty()).await;
     eprintln!(

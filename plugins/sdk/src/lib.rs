@@ -38,6 +38,19 @@ use bindings::pointsman::handler::{clock, config, log, random, types};
 pub use log::Level;
 
 /// What a handler does with a command.
+///
+/// ```
+/// use pointsman_sdk::{Command, Failure, Handler, Value, json};
+///
+/// struct Count;
+///
+/// impl Handler for Count {
+///     fn handle(command: Command) -> Result<Option<Value>, Failure> {
+///         let words: Vec<String> = command.field("words")?;
+///         Ok(Some(json!({ "count": words.len() })))
+///     }
+/// }
+/// ```
 pub trait Handler {
     /// Handles one command. The value becomes `output` in the report.
     ///
@@ -48,7 +61,18 @@ pub trait Handler {
 }
 
 /// One command on its way to this handler.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// # use pointsman_sdk::Command;
+/// // In a test, any command will do.
+/// let command = Command {
+///     attributes: r#"{"requestType":"Greet","name":"Ada"}"#.into(),
+///     attempt: 1,
+///     ..Command::default()
+/// };
+/// assert_eq!(command.field::<String>("name"), Ok("Ada".into()));
+/// ```
+#[derive(Clone, Debug, Default)]
 pub struct Command {
     /// The command's id, a UUID, the same for every handler of the command.
     pub id: String,
@@ -65,6 +89,14 @@ pub struct Command {
 impl Command {
     /// The attributes as a `T`.
     ///
+    /// ```
+    /// # use pointsman_sdk::{Command, Failure, serde_json};
+    /// # let command = Command { attributes: r#"{"name":"Ada","age":36}"#.into(), ..Command::default() };
+    /// let attributes: serde_json::Map<_, _> = command.parse()?;
+    /// assert_eq!(attributes["age"], 36);
+    /// # Ok::<(), Failure>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Failure::Rejected`] where they have another shape.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
@@ -74,6 +106,18 @@ impl Command {
 
     /// One top-level attribute as a `T`.
     ///
+    /// ```
+    /// # use pointsman_sdk::{Command, Failure};
+    /// # let command = Command { attributes: r#"{"name":"Ada","age":36}"#.into(), ..Command::default() };
+    /// let age: u32 = command.field("age")?;
+    /// assert_eq!(age, 36);
+    /// assert_eq!(
+    ///     command.field::<String>("street"),
+    ///     Err(Failure::rejected("the command has no `street`"))
+    /// );
+    /// # Ok::<(), Failure>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Failure::Rejected`] where it is missing or of another type.
     pub fn field<T: DeserializeOwned>(&self, name: &str) -> Result<T, Failure> {
@@ -82,6 +126,14 @@ impl Command {
     }
 
     /// One top-level attribute as a `T`, or none where it is missing.
+    ///
+    /// ```
+    /// # use pointsman_sdk::{Command, Failure};
+    /// # let command = Command { attributes: r#"{"name":"Ada"}"#.into(), ..Command::default() };
+    /// let title: Option<String> = command.optional_field("title")?;
+    /// assert_eq!(title, None);
+    /// # Ok::<(), Failure>(())
+    /// ```
     ///
     /// # Errors
     /// [`Failure::Rejected`] where it is of another type.
@@ -97,6 +149,22 @@ impl Command {
 }
 
 /// Why a handler did not do what the command asks.
+///
+/// ```
+/// # use pointsman_sdk::Failure;
+/// # use std::time::Duration;
+/// fn book(seats: u32, free: u32) -> Result<(), Failure> {
+///     if seats == 0 {
+///         // It never will: the command is wrong.
+///         return Err(Failure::rejected("a booking has at least one seat"));
+///     }
+///     if seats > free {
+///         // It may later: somebody may cancel.
+///         return Err(Failure::retry_after("no seat is free", Duration::from_secs(60)));
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// It never will: the command is wrong for this handler. Not retried.
@@ -135,6 +203,10 @@ impl Failure {
 }
 
 /// Waits. It costs no CPU time, and counts towards the handler's timeout.
+///
+/// ```no_run
+/// pointsman_sdk::sleep(std::time::Duration::from_millis(250));
+/// ```
 pub fn sleep(duration: Duration) {
     clock::sleep(millis(duration));
 }
@@ -158,65 +230,120 @@ pub fn simulate_io(duration: Duration) -> Result<(), Failure> {
 }
 
 /// The wall clock: milliseconds since 1970-01-01T00:00:00Z.
+///
+/// ```no_run
+/// let began = pointsman_sdk::now_ms();
+/// // ...
+/// pointsman_sdk::info!("took {} ms", pointsman_sdk::now_ms() - began);
+/// ```
 #[must_use]
 pub fn now_ms() -> u64 {
     clock::now()
 }
 
 /// A random number, each as likely as any other.
+///
+/// ```no_run
+/// let die = pointsman_sdk::random_number() % 6 + 1;
+/// ```
 #[must_use]
 pub fn random_number() -> u64 {
     random::number()
 }
 
 /// `count` random bytes, at most 65,536 at once, good enough for a key.
+///
+/// ```no_run
+/// let key = pointsman_sdk::random_bytes(32);
+/// ```
 #[must_use]
 pub fn random_bytes(count: u32) -> Vec<u8> {
     random::bytes(count)
 }
 
 /// The value of `key` in this handler's configuration, if it has one.
+///
+/// ```no_run
+/// let greeting = pointsman_sdk::config("greeting").unwrap_or_else(|| "hello".into());
+/// ```
 #[must_use]
 pub fn config(key: &str) -> Option<String> {
     config::get(key)
 }
 
 /// Writes one log line; [`info!`](crate::info) and its siblings format it.
+///
+/// ```no_run
+/// pointsman_sdk::log(pointsman_sdk::Level::Info, "ready");
+/// ```
 pub fn log(level: Level, message: &str) {
     log::log(level, message);
 }
 
 /// Logs fine detail, for the handler's author. Takes what `format!` takes.
+///
+/// ```no_run
+/// pointsman_sdk::trace!("row {}", 3);
+/// ```
 #[macro_export]
 macro_rules! trace {
     ($($message:tt)*) => { $crate::log($crate::Level::Trace, &::std::format!($($message)*)) };
 }
 
 /// Logs what helps to find a fault. Takes what `format!` takes.
+///
+/// ```no_run
+/// pointsman_sdk::debug!("cache has {} entries", 12);
+/// ```
 #[macro_export]
 macro_rules! debug {
     ($($message:tt)*) => { $crate::log($crate::Level::Debug, &::std::format!($($message)*)) };
 }
 
 /// Logs what happened. Takes what `format!` takes.
+///
+/// ```no_run
+/// pointsman_sdk::info!("greeting {}", "Ada");
+/// ```
 #[macro_export]
 macro_rules! info {
     ($($message:tt)*) => { $crate::log($crate::Level::Info, &::std::format!($($message)*)) };
 }
 
 /// Logs that something is off, and the work went on. Takes what `format!` takes.
+///
+/// ```no_run
+/// pointsman_sdk::warn!("no address, and the rest went on");
+/// ```
 #[macro_export]
 macro_rules! warn {
     ($($message:tt)*) => { $crate::log($crate::Level::Warn, &::std::format!($($message)*)) };
 }
 
 /// Logs that something failed. Takes what `format!` takes.
+///
+/// ```no_run
+/// pointsman_sdk::error!("the answer of the bank has no `id`");
+/// ```
 #[macro_export]
 macro_rules! error {
     ($($message:tt)*) => { $crate::log($crate::Level::Error, &::std::format!($($message)*)) };
 }
 
 /// Makes a [`Handler`] the one that this component exports.
+///
+/// ```
+/// # use pointsman_sdk::{Command, Failure, Handler, Value};
+/// struct Nothing;
+///
+/// impl Handler for Nothing {
+///     fn handle(_: Command) -> Result<Option<Value>, Failure> {
+///         Ok(None)
+///     }
+/// }
+///
+/// pointsman_sdk::export!(Nothing);
+/// ```
 #[macro_export]
 macro_rules! export {
     ($handler:ty) => {

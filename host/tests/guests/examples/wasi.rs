@@ -2,7 +2,12 @@
 //! calls out over HTTP, as the command's `do` says.
 #![cfg(target_os = "wasi")]
 
-use std::{env, fs};
+use std::{
+    env, fs,
+    hash::{BuildHasher, RandomState},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use pointsman_sdk::{Command, Failure, Handler, Value, config, export, json};
 use wasip2::http::{
@@ -28,6 +33,17 @@ impl Handler for Wasi {
             "write" => {
                 fs::write(path, "written").map_err(failed)?;
                 Ok(None)
+            }
+            "sleep-hours" => {
+                let hours: u64 = path.parse().unwrap();
+                let (began, random) = (Instant::now(), RandomState::new().hash_one(0));
+                thread::sleep(Duration::from_secs(hours * 3600));
+                let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                Ok(Some(json!({
+                    "unix_ms": unix.as_millis() as u64,
+                    "slept_ms": began.elapsed().as_millis() as u64,
+                    "random": random,
+                })))
             }
             "print" => {
                 println!("to standard output");

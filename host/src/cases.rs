@@ -1,0 +1,302 @@
+//! Owns the tests of a handler: files in `cases/`, each with a command and what
+//! the handler must make of it, run against the real component in the real
+//! sandbox. Only the clock and the random numbers are simulated, so that a case
+//! ends the same way each time and never waits.
+//!
+//! ```json
+//! {
+//!   "description": "greets by name",
+//!   "command": { "requestType": "Greet", "name": "Ada" },
+//!   "config": { "greeting": "good day" },
+//!   "expect": {
+//!     "output": { "greeting": "good day Ada" },
+//!     "logs": [{ "level": "info", "message": "greeting Ada" }]
+//!   }
+//! }
+//! ```
+//!
+//! | key | is |
+//! |---|---|
+//! | `command` | the command; all other keys may be left out |
+//! | `config`, `secrets`, `env`, `folders`, `http`, `limits` | as in `plugins/<name>.toml`, which itself is not read; relative paths begin beside the case |
+//! | `now` | the time when the call begins, RFC 3339; else 2026-01-01T00:00:00Z |
+//! | `seed` | where the random numbers begin; else 0 |
+//! | `attempt` | which try this is; else 1 |
+//! | `expect.status` | how the call ends, as in a report; else `succeeded` |
+//! | `expect.output` | the answer, equal as JSON: neither the order of keys nor the spelling of numbers matters |
+//! | `expect.output_matches` | or a pattern for it, as the `match` of a rule |
+//! | `expect.message` | a part of the error's message |
+//! | `expect.retry_after_ms` | when an unavailable handler wants to be asked again |
+//! | `expect.logs` | all lines in order: a text is a part of the line, an object with `level` and `message` the whole line |
+//!
+//! The clock stands still but for sleeping, which takes no time and counts
+//! towards `limits.timeout_ms`. The clocks and random numbers of WASI are
+//! simulated too; its timers are real where `http` grants something. Requests,
+//! folders, CPU time and memory are real.
+//!
+//! A handler written in Rust runs its cases from `cargo test` with this in
+//! `tests/cases.rs`:
+//!
+//! ```no_run
+//! #[test]
+//! fn the_cases_pass() {
+//!     pointsman::cases::assert_pass(env!("CARGO_MANIFEST_DIR"));
+//! }
+//! # fn main() {}
+//! ```
+
+mod diff;
+mod expect;
+mod file;
+mod update;
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+pub use diff::{Edit, Side};
+pub use expect::{Difference, Expect, ExpectedLine, ExpectedOutput};
+pub use file::CaseError;
+pub use update::update;
+
+use crate::{
+    build,
+    command::{Command, CommandId},
+    config::Config,
+    name::HandlerName,
+    outcome::Outcome,
+    plugin::{self, Call, Grants, HandlerSettings, LoadError, Plugin, Runtime, Simulation},
+};
+
+/// The folder of the cases, beside the source.
+pub const FOLDER: &str = "cases";
+
+/// One valid case file.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The stem of the file.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What it shows, in a sentence.
+    pub description: Option<String>,
+    /// The command as it is sent.
+    pub command: Command,
+    /// Which try this is.
+    pub attempt: u32,
+    /// The settings of the handler, over the host's defaults.
+    pub settings: HandlerSettings,
+    /// The clock and the random numbers.
+    pub simulation: Simulation,
+    /// What the call must come to.
+    pub expect: Expect,
+}
+
+/// The case files of a folder by name, the broken ones with what is wrong.
+///
+/// # Errors
+/// [`CaseError`] where the folder is missing or holds no case.
+pub fn read(folder: &Path, config: &Config) -> Result<Vec<CaseFile>, CaseError> {
+    let paths = file::folder(folder)?.into_iter();
+    Ok(paths.map(|path| CaseFile::read(path, config)).collect())
+}
+
+/// A file in a folder of cases.
+#[derive(Debug)]
+pub struct CaseFile {
+    /// The stem of the file.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What it holds, or why it holds no case.
+    pub case: Result<Case, CaseError>,
+}
+
+impl CaseFile {
+    /// Reads one file; settings that it does not give are those of `config`.
+    #[must_use]
+    pub fn read(path: PathBuf, config: &Config) -> Self {
+        Self {
+            name: file::name(&path),
+            case: file::read(&path, config),
+            path,
+        }
+    }
+}
+
+/// Runs cases, each in a fresh instance. Clones share the engine.
+#[derive(Clone)]
+pub struct Runner {
+    runtime: Runtime,
+}
+
+/// How a case went.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// How the call went.
+    pub outcome: Outcome,
+    /// What is not as expected; nothing where the case passed.
+    pub differences: Vec<Difference>,
+}
+
+impl Verdict {
+    /// Whether all is as expected.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+impl Runner {
+    /// Builds the engine. It lives as long as the plugins that it loads.
+    ///
+    /// # Errors
+    /// When this machine cannot run WebAssembly.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        // A case runs one instance; the pool need not be that of a host.
+        let mut host = config.host.clone();
+        host.instances_max = host.instances_max.min(16);
+        Ok(Self {
+            runtime: Runtime::new(&host)?,
+        })
+    }
+
+    /// Compiles the component of the handler `name`, read from `path`, and
+    /// checks it against the contract. Blocks meanwhile.
+    ///
+    /// # Errors
+    /// [`LoadError`] says what is wrong with it.
+    pub fn load(
+        &self,
+        name: &HandlerName,
+        path: &Path,
+        component: &[u8],
+    ) -> Result<Plugin, LoadError> {
+        let settings = HandlerSettings::new(&Config::default());
+        let grants = Grants::read(name.clone(), &settings, path)?;
+        let digest = Sha256::digest(component);
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        plugin::load(
+            &self.runtime,
+            name.clone(),
+            path,
+            component,
+            digest.into(),
+            Arc::new(settings),
+            Arc::new(grants),
+        )
+    }
+
+    /// Runs one case.
+    ///
+    /// # Errors
+    /// [`LoadError`] where a secret or a folder of the case is not there.
+    pub async fn run(&self, plugin: &Plugin, case: &Case) -> Result<Verdict, LoadError> {
+        let grants = Grants::read(plugin.name.clone(), &case.settings, &case.path)?;
+        let plugin = plugin.with_settings(case.settings.clone(), grants);
+        let Simulation { now_ms, seed } = case.simulation;
+        let mut command = case.command.clone();
+        command.id = CommandId::simulated(now_ms, seed);
+        let call = Call {
+            attempt: case.attempt,
+            delivery_id: &format!("{}/{}", command.id, plugin.name),
+            started: Instant::now(),
+            on_line: None,
+            cancel: &CancellationToken::new(),
+        };
+        let outcome = plugin.simulate(&command, call, case.simulation).await;
+        Ok(Verdict {
+            differences: case.expect.compare(&outcome),
+            outcome,
+        })
+    }
+}
+
+/// Builds the handler in `folder` and runs the cases in its folder `cases/`.
+/// Blocks meanwhile; not for an async thread.
+///
+/// # Panics
+/// Where it does not build or fit the contract, where a case file is wrong or
+/// there is none, and where a case fails: with what is wrong, and a diff.
+pub fn assert_pass(folder: impl AsRef<Path>) {
+    let folder = folder.as_ref();
+    let say = |line: &str| eprintln!("{line}");
+    let built = || {
+        let built = build::build(folder, &build::Options::default(), &say)?;
+        Ok((built.about.name, built.component))
+    };
+    assert_all(folder, &folder.join(FOLDER), built);
+}
+
+/// Runs the cases in the folder `cases` against the component in the file
+/// `component`, whose stem is the handler's name. Blocks meanwhile; not for an
+/// async thread.
+///
+/// # Panics
+/// As [`assert_pass`] does.
+pub fn assert_component_passes(component: impl AsRef<Path>, cases: impl AsRef<Path>) {
+    let path = component.as_ref();
+    let read = || {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        Ok((HandlerName::parse(&stem)?, std::fs::read(path)?))
+    };
+    assert_all(path, cases.as_ref(), read);
+}
+
+fn assert_all(
+    path: &Path,
+    cases: &Path,
+    component: impl FnOnce() -> anyhow::Result<(HandlerName, Vec<u8>)>,
+) {
+    match failures(path, cases, component) {
+        Ok(failures) => assert!(failures.is_empty(), "{failures}"),
+        Err(error) => panic!("{}: {error:#}", path.display()),
+    }
+}
+
+/// What is wrong with single cases, each with its file.
+fn failures(
+    path: &Path,
+    cases: &Path,
+    component: impl FnOnce() -> anyhow::Result<(HandlerName, Vec<u8>)>,
+) -> anyhow::Result<String> {
+    let config = Config::default();
+    // Before the build, which may take long.
+    let files = read(cases, &config)?;
+    let (name, component) = component()?;
+    let runner = Runner::new(&config)?;
+    let plugin = runner.load(&name, path, &component)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut failures = String::new();
+    for file in files {
+        let path = file.path.display();
+        let case = match file.case {
+            Ok(case) => case,
+            Err(error) => {
+                write!(failures, "\n{error}")?;
+                continue;
+            }
+        };
+        match runtime.block_on(runner.run(&plugin, &case)) {
+            Ok(verdict) => {
+                for (at, difference) in verdict.differences.iter().enumerate() {
+                    if at == 0 {
+                        write!(failures, "\n{path}")?;
+                    }
+                    let difference = difference.to_string().replace('\n', "\n  ");
+                    write!(failures, "\n  {difference}")?;
+                }
+            }
+            Err(error) => write!(failures, "\n{path}: {error}")?,
+        }
+    }
+    Ok(failures)
+}

@@ -1,0 +1,150 @@
+//! `pointsman dev`: one handler, built, installed and tried whenever its source
+//! changes.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use anstream::println;
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, print, run, test};
+use crate::{
+    build,
+    cases::{self, Runner},
+    command::Command,
+    config::Config,
+    plugin::{Call, Grants, HandlerSettings, Plugin},
+    sources::Sources,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pointsman dev                                       the handler in this folder: runs its cases
+  pointsman dev greet --command '{\"name\":\"Ada\"}'      runs this command instead
+
+After each change it builds, checks the component against the contract,
+installs it in the plugins folder, where a running `pointsman serve` takes it up,
+and tries it. What does not build or fit is not installed. Ctrl-C ends.")]
+pub(super) struct Args {
+    /// The source folder
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Run this command, with plugins/<name>.toml and a real clock, instead of
+    /// the cases: JSON text, or `@FILE`
+    #[arg(long, value_name = "JSON")]
+    command: Option<String>,
+    /// Fetch nothing to build
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
+    build::recognise(&args.dir)?;
+    let command = match &args.command {
+        Some(command) => Some(Command::parse(super::read(
+            command,
+            config.host.command_max_bytes,
+        )?)?),
+        None => None,
+    };
+    let runner = Runner::new(&config)?;
+    let mut sources = Sources::new(vec![args.dir.clone()]);
+    loop {
+        test::clear();
+        let round = round(&args, command.as_ref(), &runner, &config, &mut sources);
+        tokio::select! {
+            tried = round => {
+                if let Err(error) = tried {
+                    print::error(&error);
+                }
+            }
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
+        }
+        sources.built();
+        println!(
+            "{}",
+            print::Styled(
+                print::DIM,
+                format_args!("waiting for changes in {}; Ctrl-C ends", args.dir.display())
+            )
+        );
+        tokio::select! {
+            () = sources.changed() => {}
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
+        }
+    }
+}
+
+/// One build, and what is done with it.
+async fn round(
+    args: &Args,
+    command: Option<&Command>,
+    runner: &Runner,
+    config: &Config,
+    sources: &mut Sources,
+) -> anyhow::Result<()> {
+    let (name, component) = test::built(&args.dir, args.offline).await?;
+    let size = print::bytes(component.len() as u64);
+    let plugin = test::load(runner, name, &args.dir, component.clone()).await?;
+    let path = build::install(&component, &config.plugins, &plugin.name)?;
+    println!(
+        "installed {} ({size})",
+        print::Styled(print::BOLD, path.display())
+    );
+    match command {
+        Some(command) => {
+            let settings_path = path.with_extension("toml");
+            sources.add(settings_path.clone());
+            call(&plugin, command.clone(), &settings_path, config).await
+        }
+        None => {
+            let files = cases::read(&args.dir.join(cases::FOLDER), config)?;
+            let suite = test::Suite::run(runner, &plugin, files, config, false).await;
+            test::show_suite(&suite);
+            println!("{}", test::summary(&[suite]));
+            Ok(())
+        }
+    }
+}
+
+/// Runs one command as the host would, whatever the rules.
+async fn call(
+    plugin: &Plugin,
+    mut command: Command,
+    settings_path: &Path,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let settings = match fs::read_to_string(settings_path) {
+        Ok(text) => HandlerSettings::parse(settings_path, &text, config)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => HandlerSettings::new(config),
+        Err(error) => {
+            return Err(error).with_context(|| format!("{}", settings_path.display()));
+        }
+    };
+    let grants = Grants::read(plugin.name.clone(), &settings, settings_path)?;
+    let plugin = plugin.with_settings(settings, grants);
+    // Another command each time, as a handler sees it.
+    command.id = crate::command::CommandId::generate();
+    let name = plugin.name.clone();
+    let width = name.as_str().len();
+    let started = Instant::now();
+    let call = Call {
+        attempt: 1,
+        delivery_id: &format!("{}/{name}", command.id),
+        started,
+        on_line: Some(Arc::new({
+            let name = name.clone();
+            move |line| run::show_line(&name, width, line)
+        })),
+        cancel: &CancellationToken::new(),
+    };
+    let outcome = plugin.call(&command, call).await;
+    run::show_outcome(&name, width, started.elapsed(), &outcome);
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! `pointsman test`: the cases of handlers, run against their components.
+
+mod junit;
+mod show;
+mod suite;
+
+use std::path::{Path, PathBuf};
+
+use anstream::{eprintln, println};
+use anyhow::Context;
+
+use super::{Exit, print};
+use crate::{
+    build,
+    cases::{self, CaseFile, Runner},
+    config::Config,
+    name::HandlerName,
+    plugin::Plugin,
+    sources::Sources,
+};
+pub(super) use show::{clear, suite as show_suite, summary};
+pub(super) use suite::Suite;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pointsman test                      the handler in this folder, or all below plugins/
+  pointsman test greet --watch
+  pointsman test plugins/greet.wasm --cases greet/cases
+
+A source folder is built first. A case is a file such as cases/greets.json:
+  { \"command\": { \"name\": \"Ada\" }, \"expect\": { \"output\": { \"greeting\": \"hello Ada\" } } }
+
+Exit codes: 0 all cases passed, 1 some did not, 2 bad usage or a bad case file.")]
+pub(super) struct Args {
+    /// Source folders and components [default: this folder, or all sources below the plugins folder]
+    #[arg(value_name = "DIR|FILE.wasm")]
+    targets: Vec<PathBuf>,
+    /// The folder with the cases [default: `cases` in the source folder]
+    #[arg(long, value_name = "DIR")]
+    cases: Option<PathBuf>,
+    /// Run only the cases whose name contains this
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+    /// Write what the handler does into the cases as what is expected
+    #[arg(long)]
+    update: bool,
+    /// Run again whenever a source, a component or a case changes
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// Test the installed component of a source folder
+    #[arg(long)]
+    no_build: bool,
+    /// Fetch nothing to build
+    #[arg(long)]
+    offline: bool,
+    /// Print the results as one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Write the results as JUnit XML too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// One handler to be tested.
+struct Target {
+    /// Its source, if it is to be built.
+    source: Option<PathBuf>,
+    /// Its component, if it is not.
+    component: PathBuf,
+    cases: PathBuf,
+}
+
+pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
+    let targets = targets(&args, &config)?;
+    let runner = Runner::new(&config)?;
+    let watched = targets.iter().flat_map(|target| {
+        let built_from = target.source.as_ref().unwrap_or(&target.component);
+        [built_from.clone(), target.cases.clone()]
+    });
+    let mut sources = Sources::new(watched.collect());
+    loop {
+        if args.watch {
+            clear();
+        }
+        let ran = once(&args, &targets, &runner, &config);
+        if !args.watch {
+            return ran.await;
+        }
+        tokio::select! {
+            ran = ran => drop(ran?),
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
+        }
+        sources.built();
+        println!(
+            "{}",
+            print::Styled(print::DIM, "waiting for changes; Ctrl-C ends")
+        );
+        tokio::select! {
+            () = sources.changed() => {}
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
+        }
+    }
+}
+
+async fn once(
+    args: &Args,
+    targets: &[Target],
+    runner: &Runner,
+    config: &Config,
+) -> anyhow::Result<Exit> {
+    let mut suites = Vec::new();
+    for target in targets {
+        let suite = tested(args, target, runner, config).await;
+        if !args.json {
+            show::suite(&suite);
+        }
+        suites.push(suite);
+    }
+    let all = suites.iter().map(|suite| suite.cases.len()).sum::<usize>();
+    if let Some(filter) = args.filter.as_deref().filter(|_| all == 0)
+        && suites.iter().all(|suite| suite.error.is_none())
+    {
+        anyhow::bail!("no case has `{filter}` in its name");
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&show::json(&suites))?);
+    } else {
+        println!("{}", show::summary(&suites));
+    }
+    if let Some(path) = &args.junit {
+        let xml = junit::document(&suites)?;
+        std::fs::write(path, xml)
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
+    }
+    Ok(suites
+        .iter()
+        .map(Suite::exit)
+        .max_by_key(|exit| *exit as u8)
+        .unwrap_or(Exit::Succeeded))
+}
+
+/// Builds what is to be built, and runs its cases.
+async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) -> Suite {
+    let shown = target.source.as_ref().unwrap_or(&target.component);
+    // Before the build, which may take long.
+    let mut files = match cases::read(&target.cases, config) {
+        Ok(files) => files,
+        Err(error) => return Suite::unusable(shown, error.to_string()),
+    };
+    if let Some(filter) = &args.filter {
+        files.retain(|file: &CaseFile| file.name.contains(filter.as_str()));
+    }
+    let component = match &target.source {
+        Some(source) => built(source, args.offline).await,
+        None => component(&target.component),
+    };
+    let loaded = match component {
+        Ok((name, component)) => load(runner, name, shown, component).await,
+        Err(error) => Err(error),
+    };
+    match loaded {
+        Ok(plugin) => Suite::run(runner, &plugin, files, config, args.update).await,
+        Err(error) => Suite::failed(shown, format!("{error:#}")),
+    }
+}
+
+/// Builds the handler in `source`: its name, and its component.
+pub(super) async fn built(source: &Path, offline: bool) -> anyhow::Result<(HandlerName, Vec<u8>)> {
+    let source = source.to_owned();
+    let build = move || {
+        let options = build::Options {
+            offline,
+            ..build::Options::default()
+        };
+        build::build(&source, &options, &|line| eprintln!("{line}"))
+    };
+    let built = tokio::task::spawn_blocking(build).await??;
+    Ok((built.about.name, built.component))
+}
+
+/// Checks a component against the contract, and compiles it.
+pub(super) async fn load(
+    runner: &Runner,
+    name: HandlerName,
+    path: &Path,
+    component: Vec<u8>,
+) -> anyhow::Result<Plugin> {
+    let (runner, path) = (runner.clone(), path.to_owned());
+    let load = move || runner.load(&name, &path, &component);
+    Ok(tokio::task::spawn_blocking(load).await??)
+}
+
+/// The handler's name, and the bytes.
+fn component(path: &Path) -> anyhow::Result<(HandlerName, Vec<u8>)> {
+    let bytes =
+        std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = HandlerName::parse(&stem).with_context(|| format!("{}", path.display()))?;
+    Ok((name, bytes))
+}
+
+fn targets(args: &Args, config: &Config) -> anyhow::Result<Vec<Target>> {
+    let here = PathBuf::from(".");
+    let paths = match args.targets.as_slice() {
+        // The root of a workspace with handlers has a build file too.
+        [] if build::recognise(&here).is_ok()
+            && (here.join(cases::FOLDER).is_dir() || !config.plugins.is_dir()) =>
+        {
+            vec![here]
+        }
+        [] => build::sources(&config.plugins).with_context(|| {
+            "no handler to test: name its source folder or its component, such as `pointsman test greet`"
+        })?,
+        paths => paths.into(),
+    };
+    if paths.is_empty() {
+        anyhow::bail!(
+            "no handler to test: no source below {}\n  hint: name a source folder or a component, such as `pointsman test greet`",
+            config.plugins.display()
+        );
+    }
+    if args.cases.is_some() && paths.len() > 1 {
+        anyhow::bail!("`--cases` is for one handler, not for {}", paths.len());
+    }
+    let target = |path: PathBuf| target(path, args, config);
+    paths.into_iter().map(target).collect()
+}
+
+fn target(path: PathBuf, args: &Args, config: &Config) -> anyhow::Result<Target> {
+    if path.is_dir() {
+        let cases = path.join(cases::FOLDER);
+        let absolute = std::path::absolute(&path)?;
+        // `.` and `..` have no name of their own.
+        let absolute = absolute.canonicalize().unwrap_or(absolute);
+        let name = absolute.file_name().unwrap_or_default();
+        let component = config.plugins.join(name).with_extension("wasm");
+        return Ok(Target {
+            cases: args.cases.clone().unwrap_or(cases),
+            source: (!args.no_build).then_some(path),
+            component,
+        });
+    }
+    if !path.is_file() {
+        anyhow::bail!(
+            "{}: no such file or folder\n  hint: name a source folder or a component, such as `pointsman test greet`",
+            path.display()
+        );
+    }
+    // `plugins/greet.wasm` beside its source `plugins/greet`, or beside its cases.
+    let beside = path.with_extension("").join(cases::FOLDER);
+    let cases = if beside.is_dir() {
+        beside
+    } else {
+        path.with_file_name(cases::FOLDER)
+    };
+    Ok(Target {
+        source: None,
+        component: path,
+        cases: args.cases.clone().unwrap_or(cases),
+    })
+}

@@ -1,0 +1,207 @@
+//! Owns the [`Metrics`] of one host: what became of commands and calls, as
+//! counters and histograms in the OpenMetrics text format of `GET /metrics`.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::{
+    name::HandlerName,
+    outcome::{Outcome, Report, ReportStatus, Status},
+};
+
+/// The media type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Counts from the start of the host on.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    commands: Family<CommandLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
+    command_duration: Histogram,
+    calls: Family<CallLabels, Counter>,
+    call_duration: Family<HandlerLabels, Histogram>,
+    call_cpu: Family<HandlerLabels, Counter<f64, AtomicU64>>,
+    logs_dropped: Family<HandlerLabels, Counter>,
+    running: Gauge,
+    generation: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CommandLabels {
+    status: ReportStatus,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    handler: HandlerName,
+    status: Status,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandlerLabels {
+    handler: HandlerName,
+}
+
+impl EncodeLabelValue for HandlerName {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.as_str().encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for Status {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.as_str().encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for ReportStatus {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.as_str().encode(encoder)
+    }
+}
+
+/// From 100 µs, a call of a small handler, to 100 s, past the usual timeout.
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(1e-4, 10_f64.sqrt(), 13))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("pointsman"),
+            commands: Family::default(),
+            refused: Family::default(),
+            command_duration: durations(),
+            calls: Family::default(),
+            call_duration: Family::new_with_constructor(durations),
+            call_cpu: Family::default(),
+            logs_dropped: Family::default(),
+            running: Gauge::default(),
+            generation: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("commands", "Commands by status", self.commands.clone());
+        registry.register(
+            "commands_refused",
+            "Commands that reached no handler, by code",
+            self.refused.clone(),
+        );
+        registry.register_with_unit(
+            "command_duration",
+            "From a command to its report",
+            Unit::Seconds,
+            self.command_duration.clone(),
+        );
+        registry.register("calls", "Calls of a handler by status", self.calls.clone());
+        registry.register_with_unit(
+            "call_duration",
+            "From the start of a call to its outcome",
+            Unit::Seconds,
+            self.call_duration.clone(),
+        );
+        registry.register_with_unit(
+            "call_cpu",
+            "CPU time of a handler's calls",
+            Unit::Seconds,
+            self.call_cpu.clone(),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Log lines of a handler over its limits",
+            self.logs_dropped.clone(),
+        );
+        registry.register("calls_running", "Calls that run now", self.running.clone());
+        registry.register(
+            "generation",
+            "Of plugins and rules",
+            self.generation.clone(),
+        );
+    }
+
+    /// A command came to a report.
+    pub fn command(&self, report: &Report) {
+        let labels = CommandLabels {
+            status: report.status,
+        };
+        self.commands.get_or_create(&labels).inc();
+        self.command_duration.observe(report.duration.as_secs_f64());
+    }
+
+    /// A command reached no handler; `code` is the stable code of the error.
+    pub fn refused(&self, code: &'static str) {
+        self.refused.get_or_create(&RefusedLabels { code }).inc();
+    }
+
+    /// A call begins, and runs until the value is dropped.
+    #[must_use]
+    pub fn running(&self) -> Running<'_> {
+        self.running.inc();
+        Running(&self.running)
+    }
+
+    /// A call of `name` ended.
+    pub fn call(&self, name: &HandlerName, outcome: &Outcome, duration: Duration) {
+        let handler = HandlerLabels {
+            handler: name.clone(),
+        };
+        let call = CallLabels {
+            handler: name.clone(),
+            status: outcome.status(),
+        };
+        self.calls.get_or_create(&call).inc();
+        self.call_duration
+            .get_or_create(&handler)
+            .observe(duration.as_secs_f64());
+        self.call_cpu
+            .get_or_create(&handler)
+            .inc_by(outcome.spent.cpu.as_secs_f64());
+        if outcome.logs.dropped > 0 {
+            self.logs_dropped
+                .get_or_create(&handler)
+                .inc_by(outcome.logs.dropped);
+        }
+    }
+
+    /// Everything so far, as OpenMetrics text; `generation` is the current one.
+    #[must_use]
+    pub fn text(&self, generation: u64) -> String {
+        self.generation
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes everything");
+        text
+    }
+}
+
+/// A call that runs.
+#[derive(Debug)]
+pub struct Running<'a>(&'a Gauge);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

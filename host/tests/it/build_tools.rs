@@ -1,0 +1,261 @@
+//! `pointsman build` where a tool is missing, old, or cannot reach its
+//! registry. The tools are shell scripts in a folder that is the whole `PATH`.
+#![cfg(unix)]
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+use expect_test::{Expect, expect};
+
+use crate::{
+    cli::{output, pointsman},
+    host::Folders,
+};
+
+/// A new handler, and the tools that its build finds.
+struct Bench {
+    folders: Folders,
+}
+
+impl Bench {
+    fn new(language: &str) -> Self {
+        let folders = Folders::new();
+        let made = output(&folders, &["new", "greet", "--lang", language]);
+        assert!(made.status.success());
+        fs::create_dir(folders.path().join("bin")).unwrap();
+        Self { folders }
+    }
+
+    /// A tool that is this shell script.
+    fn tool(self, name: &str, script: &str) -> Self {
+        self.script(&format!("bin/{name}"), script)
+    }
+
+    fn script(self, path: &str, script: &str) -> Self {
+        let bench = self.file(path, &format!("#!/bin/sh\n{script}\n"));
+        let path = bench.folders.path().join(path);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        bench
+    }
+
+    fn file(self, path: &str, text: &str) -> Self {
+        let path: PathBuf = self.folders.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    /// What a build says that fails, without the path of the folders.
+    fn says(&self, flags: &[&str], wanted: Expect) {
+        let mut build = pointsman(&self.folders, &["build", "greet"]);
+        let output = build
+            .args(flags)
+            .env("PATH", self.folders.path().join("bin"))
+            .env("XDG_CACHE_HOME", self.folders.path().join("cache"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            fs::read_dir(self.folders.plugins())
+                .unwrap()
+                .next()
+                .is_none()
+        );
+        let text = String::from_utf8(output.stderr).unwrap();
+        let resolved = self.folders.path().canonicalize().unwrap();
+        let text = text.replace(&format!("{}/", resolved.display()), "");
+        wanted.assert_eq(&self.folders.without_path(&text));
+    }
+}
+
+#[test]
+fn a_missing_tool_is_named_with_the_command_that_installs_it() {
+    Bench::new("rust").says(
+        &[],
+        expect![[r#"
+        error: `cargo` is missing
+          hint: install it with `rustup toolchain install stable`
+    "#]],
+    );
+    Bench::new("js").says(
+        &[],
+        expect![[r#"
+        error: `node` is missing
+          hint: install it with `apt install nodejs npm`
+    "#]],
+    );
+    Bench::new("python").says(&[], expect![[r#"
+        installing componentize-py 0.25.1, once: python3 -m venv cache/pointsman/tools/componentize-py-0.25.1 && cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install componentize-py==0.25.1
+        error: `python3` is missing
+          hint: install it with `apt install python3 python3-venv`
+    "#]]);
+    Bench::new("c").says(&[], expect![[r#"
+        installing ziglang 0.17.1, once: python3 -m venv cache/pointsman/tools/ziglang-0.17.1 && cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install ziglang==0.17.1
+        error: `python3` is missing
+          hint: install it with `apt install python3 python3-venv`
+    "#]]);
+}
+
+#[test]
+fn offline_nothing_is_fetched_and_what_is_missing_is_named() {
+    let node = "echo v22.1.0";
+    let offline = ["--offline"];
+    Bench::new("rust")
+        .tool("cargo", r#"case "$1" in --version) echo "cargo 1.95.0";; *) printf '{"packages":[{"name":"greet","version":"0.1.0","manifest_path":"%s/Cargo.toml","targets":[{"crate_types":["cdylib"]}]}],"workspace_root":"%s"}' "$PWD" "$PWD";; esac"#)
+        .tool("rustc", "echo /no/such/folder")
+        .says(&offline, expect![[r#"
+            error: the Rust target `wasm32-unknown-unknown` is missing
+              hint: install it with `rustup target add wasm32-unknown-unknown`
+        "#]]);
+    Bench::new("ts").tool("node", node).says(
+        &offline,
+        expect![[r#"
+            error: `componentize-qjs` is missing
+              hint: install it with `cd greet && npm install`
+        "#]],
+    );
+    Bench::new("python").says(&offline, expect![[r#"
+        error: `componentize-py` 0.25.1 is missing
+          hint: install it with `python3 -m venv cache/pointsman/tools/componentize-py-0.25.1 && cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install componentize-py==0.25.1`
+    "#]]);
+    Bench::new("c").says(&offline, expect![[r#"
+        error: `ziglang` 0.17.1 is missing
+          hint: install it with `python3 -m venv cache/pointsman/tools/ziglang-0.17.1 && cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install ziglang==0.17.1`
+    "#]]);
+    let pyproject = "[project]\nname = \"greet\"\ndependencies = [\"attrs\", \"iso8601>=2\"]\n";
+    Bench::new("python")
+        .tool("componentize-py", "echo componentize-py 0.25.1")
+        .file("greet/pyproject.toml", pyproject)
+        // What an earlier list of dependencies left behind does not do.
+        .file("greet/build/packages.txt", "attrs")
+        .file("greet/build/packages/attrs.py", "")
+        .says(
+            &offline,
+            expect![[r#"
+                error: `attrs`, `iso8601>=2` of `dependencies` is missing
+                  hint: install it with `pointsman build greet`
+            "#]],
+        );
+}
+
+#[test]
+fn a_tool_of_the_wrong_version_is_named_with_the_right_one() {
+    Bench::new("rust")
+        .tool("cargo", "echo 'cargo 1.70.0 (ec8a8a0ca 2023-04-25)'")
+        .says(
+            &[],
+            expect![[r#"
+                error: `cargo` 1.70.0 (ec8a8a0ca 2023-04-25) does not do: 1.88 or later is needed
+                  hint: install it with `rustup toolchain install stable`
+            "#]],
+        );
+    Bench::new("js").tool("node", "echo v16.20.2").says(
+        &[],
+        expect![[r#"
+            error: `node` v16.20.2 does not do: 18.0 or later is needed
+              hint: install it with `apt install nodejs npm`
+        "#]],
+    );
+    Bench::new("js")
+        .tool("node", "echo v22.1.0")
+        .file(
+            "greet/node_modules/componentize-qjs/package.json",
+            r#"{"version":"0.3.0"}"#,
+        )
+        .file(
+            "greet/node_modules/esbuild/package.json",
+            r#"{"version":"0.28.2"}"#,
+        )
+        .says(
+            &[],
+            expect![[r#"
+            error: `componentize-qjs` 0.3.0 does not do: 0.4.5 is needed
+              hint: install it with `npm install --save-dev --save-exact componentize-qjs@0.4.5`
+        "#]],
+        );
+    Bench::new("python")
+        .tool("componentize-py", "echo componentize-py 0.17.0")
+        .says(&["--offline"], expect![[r#"
+            error: `componentize-py` 0.17.0 does not do: 0.25.1 is needed
+              hint: install it with `python3 -m venv cache/pointsman/tools/componentize-py-0.25.1 && cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install componentize-py==0.25.1`
+        "#]]);
+    Bench::new("c")
+        .tool("zig", "echo 0.13.0")
+        .says(&["--offline"], expect![[r#"
+            error: `zig` 0.13.0 does not do: 0.17.1 is needed
+              hint: install it with `python3 -m venv cache/pointsman/tools/ziglang-0.17.1 && cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install ziglang==0.17.1`
+        "#]]);
+}
+
+#[test]
+fn without_a_network_that_is_what_is_said() {
+    Bench::new("js")
+        .tool("node", "echo v22.1.0")
+        .tool("npm", "echo 'npm error code ENOTFOUND' >&2\necho 'npm error network request to https://registry.npmjs.org/esbuild failed' >&2\nexit 1")
+        .says(&[], expect![[r#"
+            installing the packages of `package.json`, once: npm install
+            error: no network for `npm install --no-fund --no-audit --loglevel=error`
+              hint: it fetches what is missing once; try again with a network
+            npm error code ENOTFOUND
+            npm error network request to https://registry.npmjs.org/esbuild failed
+        "#]]);
+    // A new environment is a folder with a Python in it.
+    let venv = r#"for last; do :; done
+/bin/mkdir -p "$last/bin"
+printf '#!/bin/sh\necho "ERROR: Failed to establish a new connection: [Errno -3]" >&2\nexit 1\n' > "$last/bin/python"
+/bin/chmod +x "$last/bin/python""#;
+    Bench::new("python")
+        .tool("python3", venv)
+        .says(&[], expect![[r#"
+            installing componentize-py 0.25.1, once: python3 -m venv cache/pointsman/tools/componentize-py-0.25.1 && cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install componentize-py==0.25.1
+            error: no network for `cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install --quiet --no-input --disable-pip-version-check componentize-py==0.25.1`
+              hint: it fetches what is missing once; try again with a network
+            ERROR: Failed to establish a new connection: [Errno -3]
+        "#]]);
+    Bench::new("c")
+        .tool("python3", venv)
+        .says(&[], expect![[r#"
+            installing ziglang 0.17.1, once: python3 -m venv cache/pointsman/tools/ziglang-0.17.1 && cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install ziglang==0.17.1
+            error: no network for `cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install --quiet --no-input --disable-pip-version-check ziglang==0.17.1`
+              hint: it fetches what is missing once; try again with a network
+            ERROR: Failed to establish a new connection: [Errno -3]
+        "#]]);
+    Bench::new("rust")
+        .tool("cargo", r#"case "$1" in --version) echo "cargo 1.95.0";; *) printf '{"packages":[{"name":"greet","version":"0.1.0","manifest_path":"%s/Cargo.toml","targets":[{"crate_types":["cdylib"]}]}],"workspace_root":"%s"}' "$PWD" "$PWD";; esac"#)
+        .tool("rustc", "echo /no/such/folder")
+        .tool("rustup", "echo 'error: could not download file: dns error: failed to lookup address' >&2\nexit 1")
+        .says(&[], expect![[r#"
+            adding the Rust target, once: rustup target add wasm32-unknown-unknown
+            error: no network for `rustup target add wasm32-unknown-unknown`
+              hint: it fetches what is missing once; try again with a network
+            error: could not download file: dns error: failed to lookup address
+        "#]]);
+}
+
+#[test]
+fn a_build_that_fails_gives_the_compiler_the_word() {
+    Bench::new("python")
+        .tool(
+            "componentize-py",
+            r#"[ "$1" = --version ] && echo componentize-py 0.25.1 && exit
+echo 'Traceback (most recent call last): its own script' >&2
+echo 'AssertionError: handler.py:3: SyntaxError: invalid syntax' >&2
+exit 1"#,
+        )
+        .says(&[], expect![[r#"
+            componentize-py
+            error: `componentize-py --wit-path greet/wit --world handler componentize --python-path . handler --output greet/build/handler.wasm` failed
+            handler.py:3: SyntaxError: invalid syntax
+        "#]]);
+    Bench::new("c")
+        .tool(
+            "zig",
+            r#"[ "$1" = version ] && echo 0.17.1 && exit
+echo 'src/handler.c:9:3: error: use of undeclared identifier' >&2
+exit 1"#,
+        )
+        .says(&[], expect![[r#"
+            zig cc (the first time on a machine it compiles the C library, too)
+            error: `zig cc -target wasm32-wasi -mexec-model=reactor -std=gnu17 -Os -Wall -Wextra -I src -I build/bindings src/handler.c src/pointsman.c greet/build/bindings/handler.c greet/build/bindings/handler_component_type.o -o greet/build/handler.wasm` failed
+            src/handler.c:9:3: error: use of undeclared identifier
+        "#]]);
+}
