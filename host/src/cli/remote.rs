@@ -88,7 +88,8 @@ impl Remote {
             .uri(path)
             .header(header::HOST, address)
             .body(Full::<Bytes>::default())?;
-        let exchange = async {
+        // It takes the sender along: its end ends the connection.
+        let exchange = async move {
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES);
