@@ -51,7 +51,7 @@ pub const HOSTS_LOST_MAX: u32 = 3;
 
 /// Where commands are kept. Every method that changes something answers after
 /// the change is durable; where it answers an error, nothing was changed (but
-/// see [`QueueError::Unavailable`] and [`QueueError::Unsynced`]).
+/// see [`QueueError::Unavailable`]).
 pub trait Store: Send + Sync + fmt::Debug {
     /// Stores commands, all or none, in order.
     ///

@@ -129,7 +129,6 @@ impl From<QueueError> for Problem {
             | QueueError::NewerSchema { .. }
             | QueueError::NoRoom
             | QueueError::Storage { .. }
-            | QueueError::Unsynced(_)
             | QueueError::Unavailable { .. }
             | QueueError::Closed => StatusCode::SERVICE_UNAVAILABLE,
         };

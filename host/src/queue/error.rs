@@ -1,14 +1,14 @@
 //! Owns [`QueueError`]: what can go wrong at the queue, each with a stable code.
 
-use std::{error::Error, path::PathBuf, sync::Arc};
+use std::{error::Error, path::PathBuf};
 
 use super::model::{DeliveryId, State};
 use crate::command::CommandId;
 
 /// Why the queue did not do what was asked. Where an enqueue answers an error,
-/// nothing of it was written, but for [`QueueError::Unavailable`] and
-/// [`QueueError::Unsynced`]: there the connection or the disk broke and the
-/// outcome is unknown, so repeat it with the same idempotency key.
+/// nothing of it was written, but for [`QueueError::Unavailable`]: there the
+/// connection broke and the answer is unknown, so repeat it with the same
+/// idempotency key.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// Too many unfinished deliveries.
@@ -93,9 +93,6 @@ pub enum QueueError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The disk did not confirm what was written.
-    #[error("the disk did not confirm what was written: whether it lasts is unknown")]
-    Unsynced(#[source] Arc<std::io::Error>),
     /// The queue was closed.
     #[error("the queue is closed")]
     Closed,
@@ -117,7 +114,7 @@ impl QueueError {
             Self::NewerSchema { .. } => "queue-schema-newer",
             Self::NoRoom => "queue-no-room",
             Self::Config(_) => "queue-config",
-            Self::Storage { .. } | Self::Unsynced(_) => "queue-failed",
+            Self::Storage { .. } => "queue-failed",
             Self::Unavailable { .. } => "queue-unavailable",
             Self::Closed => "queue-closed",
         }
@@ -129,7 +126,7 @@ impl QueueError {
     pub fn is_engine(&self) -> bool {
         matches!(
             self,
-            Self::NoRoom | Self::Storage { .. } | Self::Unsynced(_) | Self::Unavailable { .. }
+            Self::NoRoom | Self::Storage { .. } | Self::Unavailable { .. }
         )
     }
 }

@@ -9,7 +9,6 @@ mod read;
 mod row;
 mod schema;
 mod settle;
-mod sync;
 mod writer;
 
 use std::{

@@ -1,7 +1,7 @@
 //! Owns the SQLite file: how a connection is opened, the tables, and the steps
 //! from each version of them to the next.
 
-use std::{fs::File, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -9,8 +9,6 @@ use crate::queue::QueueError;
 
 /// The name of the database in the data folder.
 pub(super) const FILE: &str = "queue.sqlite";
-/// SQLite's name for the log of that file.
-const LOG: &str = "queue.sqlite-wal";
 /// Pages in the log before they are carried into the database: at 4 KiB each,
 /// 64 MiB. Pages that change often are then written once, not each time.
 const CHECKPOINT_PAGES: i64 = 16_384;
@@ -91,8 +89,8 @@ pub(super) fn open_writer(
     (|| {
         connection.busy_timeout(Duration::from_secs(5))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // The commits are synced by `sync`, before they are answered.
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // NORMAL would lose acknowledged commands when the power goes.
+        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -110,15 +108,6 @@ pub(super) fn open_writer(
     .map_err(to("set up the database"))?;
     migrate(&mut connection)?;
     Ok(connection)
-}
-
-/// The log that commits are appended to, once the database is open: to be synced.
-pub(super) fn open_log(folder: &Path) -> Result<Arc<File>, QueueError> {
-    let opened = File::options().write(true).open(folder.join(LOG));
-    opened.map(Arc::new).map_err(|error| QueueError::Storage {
-        doing: "open its log",
-        source: error.into(),
-    })
 }
 
 /// A connection that reads beside the writer.

@@ -1,11 +1,10 @@
 //! Owns the one thread that writes. Operations that arrive while a commit is
-//! under way form the next group: one transaction, one [`sync`](super::sync) of
-//! the disk, and only then their answers. A refusal writes nothing and so harms no neighbour;
+//! under way form the next group: one transaction, one sync of the disk, and
+//! only then their answers. A refusal writes nothing and so harms no neighbour;
 //! where the engine fails, the group is rolled back and each operation is tried
 //! in a transaction of its own.
 
 use std::{
-    fs::File,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -19,7 +18,6 @@ use uuid::Uuid;
 use super::{
     read::OPEN,
     schema::{self, to},
-    sync::{Committed, Syncer},
 };
 use crate::queue::{Clock, CommandId, QueueError, Signals, Timestamp};
 
@@ -69,22 +67,7 @@ impl Tx<'_> {
     }
 }
 
-impl News {
-    pub(super) fn tell(self, signals: &Signals) {
-        for command in self.changed {
-            signals.send_change(command);
-        }
-        for command in self.cancelled {
-            signals.send_cancellation(command);
-        }
-        if self.work {
-            signals.send_work();
-        }
-    }
-}
-
-/// What is done in a transaction, and who waits for it.
-pub(super) trait Operation: Send {
+trait Operation: Send {
     /// Runs it; only an engine's error comes back, the rest waits for the answer.
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), QueueError>;
     /// Answers: what `run` found, or that it failed.
@@ -145,13 +128,10 @@ impl Writer {
     pub(super) fn start(connection: Connection, settings: Settings) -> Result<Self, QueueError> {
         let counts = count(&connection)?;
         let (operations, mut waiting) = mpsc::channel(WAITING_MAX);
-        let syncer = Syncer::start(Arc::clone(&settings.signals)).map_err(no_thread)?;
         let mut state = State {
-            log: schema::open_log(&settings.folder)?,
             connection: Some(connection),
             counts,
             settings,
-            syncer,
         };
         let thread = thread::Builder::new()
             .name("queue-writer".to_owned())
@@ -161,7 +141,10 @@ impl Writer {
                     state.commit_group(std::mem::take(&mut group));
                 }
             })
-            .map_err(no_thread)?;
+            .map_err(|error| QueueError::Storage {
+                doing: "start its writer",
+                source: error.into(),
+            })?;
         Ok(Self {
             open: Mutex::new(Some(Open { operations, thread })),
         })
@@ -216,37 +199,30 @@ impl Drop for Writer {
 struct State {
     // None after an I/O error, until it could be reopened.
     connection: Option<Connection>,
-    log: Arc<File>,
-    syncer: Syncer,
     counts: Counts,
     settings: Settings,
 }
 
 impl State {
     fn commit_group(&mut self, mut group: Vec<Box<dyn Operation>>) {
-        if let Ok((log, news)) = self.try_commit(&mut group) {
-            return self.syncer.send(Committed { log, group, news });
+        if self.try_commit(&mut group).is_ok() {
+            group
+                .into_iter()
+                .for_each(|operation| operation.answer(None));
+            return;
         }
-        for mut operation in group {
-            match self.try_commit(std::slice::from_mut(&mut operation)) {
-                Ok((log, news)) => self.syncer.send(Committed {
-                    log,
-                    group: vec![operation],
-                    news,
-                }),
-                Err(failed) => {
-                    error!(code = failed.code(), error = ?failed, "the queue could not write");
-                    operation.answer(Some(failed));
-                }
+        for operation in group {
+            let mut alone = [operation];
+            let failed = self.try_commit(&mut alone).err();
+            if let Some(failed) = &failed {
+                error!(code = failed.code(), error = ?failed, "the queue could not write");
             }
+            let [operation] = alone;
+            operation.answer(failed);
         }
     }
 
-    /// Commits the group; answers what is to be synced and told.
-    fn try_commit(
-        &mut self,
-        group: &mut [Box<dyn Operation>],
-    ) -> Result<(Option<Arc<File>>, News), QueueError> {
+    fn try_commit(&mut self, group: &mut [Box<dyn Operation>]) -> Result<(), QueueError> {
         self.reopen_if_broken()?;
         let Some(connection) = &self.connection else {
             return Err(QueueError::Closed);
@@ -259,7 +235,6 @@ impl State {
             news: News::default(),
             due: None,
         };
-        let before = connection.total_changes();
         let done = (|| {
             execute(connection, "BEGIN IMMEDIATE").map_err(to("begin a transaction"))?;
             group
@@ -271,8 +246,8 @@ impl State {
         match done {
             Ok(()) => {
                 self.counts = counts;
-                let wrote = connection.total_changes() != before;
-                Ok((wrote.then(|| Arc::clone(&self.log)), news))
+                self.tell(news);
+                Ok(())
             }
             Err(error) => {
                 let rolled_back =
@@ -290,9 +265,6 @@ impl State {
     /// Opens the file anew and carries the log into the database, so that no
     /// later commit builds on a log that the disk may not hold.
     fn reopen_if_broken(&mut self) -> Result<(), QueueError> {
-        if self.syncer.take_failure() {
-            self.connection = None;
-        }
         if self.connection.is_some() {
             return Ok(());
         }
@@ -307,17 +279,22 @@ impl State {
             });
         }
         self.counts = count(&connection)?;
-        self.log = schema::open_log(&self.settings.folder)?;
         self.connection = Some(connection);
         info!("the queue's database was reopened after an error");
         Ok(())
     }
-}
 
-fn no_thread(error: std::io::Error) -> QueueError {
-    QueueError::Storage {
-        doing: "start its threads",
-        source: error.into(),
+    fn tell(&self, news: News) {
+        let signals = &self.settings.signals;
+        news.changed
+            .into_iter()
+            .for_each(|command| signals.send_change(command));
+        news.cancelled
+            .into_iter()
+            .for_each(|command| signals.send_cancellation(command));
+        if news.work {
+            signals.send_work();
+        }
     }
 }
 
