@@ -42,6 +42,10 @@ const RUST: &[File] = &[
         include_str!("../../plugins/sdk/src/lib.rs"),
     ),
     (
+        "vendor/pointsman-sdk/src/heap.rs",
+        include_str!("../../plugins/sdk/src/heap.rs"),
+    ),
+    (
         "vendor/pointsman-sdk/src/bindings.rs",
         include_str!("../../plugins/sdk/src/bindings.rs"),
     ),

@@ -27,6 +27,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 pub use serde_json::{self, Value, json};
 
+#[cfg(target_family = "wasm")]
+#[expect(unsafe_code, reason = "an allocator is")]
+mod heap;
+
 // Generated from `wit/` by the host's tests: `UPDATE_EXPECT=1 cargo test contract`.
 #[doc(hidden)]
 #[rustfmt::skip]
