@@ -27,7 +27,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 pub use serde_json::{self, Value, json};
 
-#[cfg(target_family = "wasm")]
+// Where WASI is, its C library frees what the host allocates here.
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
 #[expect(unsafe_code, reason = "an allocator is")]
 mod heap;
 
