@@ -121,12 +121,12 @@ pub(super) fn build(
     )?;
     progress(engine);
     let component = bundle.with_extension("wasm");
-    let mut command = if engine == QUICKJS.0 {
+    let (mut command, output) = if engine == QUICKJS.0 {
         let mut command = program(folder, "componentize-qjs");
         command
             .args(["--sync", "--opt-size", "--world", "handler", "--js"])
             .arg(&bundle);
-        command
+        (command, "--output")
     } else {
         let mut command = program(folder, "jco");
         // Nothing of WASI is granted but what the host links: no timers, no fetch.
@@ -136,14 +136,10 @@ pub(super) fn build(
             "--world-name",
             "handler",
         ]);
-        command
+        (command, "--out")
     };
     tool::run(
-        command
-            .arg("--wit")
-            .arg(wit)
-            .arg("--output")
-            .arg(&component),
+        command.arg("--wit").arg(wit).arg(output).arg(&component),
         NODE_FIX,
     )?;
     Ok((about(folder, package)?, read_bytes(&component)?))

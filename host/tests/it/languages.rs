@@ -102,6 +102,24 @@ async fn every_language_goes_from_new_to_an_answered_command() {
     std::io::stderr().write_all(table.as_bytes()).unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn javascript_has_starlingmonkey_as_its_other_engine() {
+    if asked_for(&["js"]).is_empty() {
+        return;
+    }
+    let folders = Folders::new();
+    pointsman(&folders, &["new", "greet", "--lang", "js"]);
+    let package = folders.path().join("greet/package.json");
+    let text = fs::read_to_string(&package).unwrap();
+    let (engine, other) = (
+        r#""componentize-qjs": "0.4.5""#,
+        r#""@bytecodealliance/jco": "1.34.0""#,
+    );
+    assert!(text.contains(engine), "{text}");
+    fs::write(&package, text.replace(engine, other)).unwrap();
+    pointsman(&folders, &["test", "greet"]);
+}
+
 /// The time of a build after a change, with all tools and packages there.
 fn rebuild(folders: &Folders, name: &str, source: &Path) -> Duration {
     let mut file = fs::OpenOptions::new().append(true).open(source).unwrap();
