@@ -180,7 +180,7 @@ fn chosen(path: &str, filter: DeadFilter) -> anyhow::Result<String> {
     parameters.add("status", filter.status.map(|status| status.as_str()));
     parameters.add("from", filter.finished_from.map(rfc3339).transpose()?);
     parameters.add("until", filter.finished_until.map(rfc3339).transpose()?);
-    let all = parameters.none().then_some(true);
+    let all = parameters.none.then_some(true);
     parameters.add("all", all);
     Ok(parameters.path())
 }
@@ -193,6 +193,7 @@ fn rfc3339(time: Timestamp) -> anyhow::Result<jiff::Timestamp> {
 struct Parameters<'p> {
     path: &'p str,
     query: Serializer<'static, String>,
+    /// Nothing was added.
     none: bool,
 }
 
@@ -210,11 +211,6 @@ impl<'p> Parameters<'p> {
             self.query.append_pair(name, &value.to_string());
             self.none = false;
         }
-    }
-
-    /// Whether nothing was added.
-    fn none(&self) -> bool {
-        self.none
     }
 
     fn path(mut self) -> String {
