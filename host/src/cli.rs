@@ -7,6 +7,7 @@ mod check_files;
 mod dev;
 mod enqueue;
 mod explain;
+mod kept;
 mod list;
 mod new;
 mod print;
@@ -109,7 +110,7 @@ enum Cmd {
     Run(run::Args),
     /// Keep one command in the queue, for a host that serves
     Enqueue(enqueue::Args),
-    /// Show the queue; retry or discard what lies in its dead letter
+    /// Show the queue; cancel commands, retry or discard what lies in its dead letter
     Queue(queue::Args),
     /// Take commands over HTTP, and changed files while running
     Serve(serve::Args),
@@ -245,13 +246,11 @@ impl Cli {
     }
 }
 
-/// The durable queue of an app, where the settings have one.
-async fn open_queue(app: &mut App) -> anyhow::Result<Option<&Queue>> {
-    let url = format!("http://{}", app.config().http.listen);
+/// The durable queue of an app, where the settings have one; `hint` says what
+/// to do where another process works on its folder.
+async fn open_queue<'a>(app: &'a mut App, hint: &str) -> anyhow::Result<Option<&'a Queue>> {
     match app.open_queue().await {
-        Err(error @ QueueError::Locked(_)) => anyhow::bail!(
-            "{error}\n  hint: where that is `pointsman serve`, ask it over HTTP, such as POST {url}/commands; `queue.folder` names another folder, `queue.engine=off` does without"
-        ),
+        Err(error @ QueueError::Locked(_)) => anyhow::bail!("{error}\n  hint: {hint}"),
         opened => opened.context("the queue cannot be opened"),
     }
 }

@@ -1,15 +1,19 @@
-//! `pointsman enqueue`: puts one command into the queue, without a host that serves.
+//! `pointsman enqueue`: puts one command into the queue, itself or through a
+//! host that serves.
 
 use anstream::println;
-use anyhow::Context;
 
-use super::{Exit, print, warn_of};
+use super::{
+    Exit,
+    kept::{Kept, matched_nothing},
+    print,
+    remote::Remote,
+    warn_of,
+};
 use crate::{
-    app::App,
     command::Command,
     config::Config,
-    dispatcher::DispatchError,
-    queue::{EnqueueError, EnqueueOptions, Timestamp},
+    queue::{EnqueueOptions, Timestamp},
 };
 
 #[derive(Debug, clap::Args)]
@@ -17,9 +21,10 @@ use crate::{
 Examples:
   pointsman enqueue '{\"requestType\":\"CreatePolicy\"}'
   pointsman enqueue @command.json --run-at 2030-01-01T00:00:00Z --idempotency-key order-17
+  pointsman enqueue @command.json --url http://127.0.0.1:3000
 
 With `queue.engine = \"sqlite\"` one process works on the data folder: while
-`pointsman serve` does, send the command there, with POST /commands.
+`pointsman serve` does, send the command there with --url.
 
 Exit codes: 0 stored, 2 bad usage or bad command, or not stored, 3 no handler matched.")]
 pub(super) struct Args {
@@ -45,18 +50,21 @@ pub(super) struct Args {
     /// Commands with the same key run one after the other at each handler
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
-    /// Keep it also where no rule matches
-    #[arg(long)]
+    /// Keep it also where no rule matches; a host that serves has a setting for it
+    #[arg(long, conflicts_with = "url")]
     accept_unmatched: bool,
+    /// Send it to the host that serves there
+    #[arg(long, value_name = "URL")]
+    url: Option<Remote>,
 }
 
 pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> {
     config.queue.accept_unmatched |= args.accept_unmatched;
     let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
-    let mut app = App::start(config).await?;
-    warn_of(&app.snapshot().problems);
-    super::open_queue(&mut app).await?;
-    let queue = app.queue().with_context(super::no_queue)?;
+    let kept = Kept::open(args.url, config).await?;
+    if let Kept::Here(app) = &kept {
+        warn_of(&app.snapshot().problems);
+    }
     let options = EnqueueOptions {
         idempotency_key: args.idempotency_key,
         priority: args.priority,
@@ -65,14 +73,14 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
             .map(|time| Timestamp::from_millis(time.as_millisecond())),
         ordering_key: args.ordering_key,
     };
-    let accepted = match queue.enqueue(&command, options).await {
-        Err(EnqueueError::Dispatch(error @ DispatchError::NoMatchingHandler { .. })) => {
-            print::error(&error.into());
+    let accepted = match kept.enqueue(&command, options).await {
+        Err(error) if matched_nothing(&error) => {
+            print::error(&error);
             return Ok(Exit::NoMatch);
         }
         accepted => accepted?,
     };
-    queue.store().close().await?;
+    kept.close().await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&accepted)?);
         return Ok(Exit::Succeeded);

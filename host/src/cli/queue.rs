@@ -1,17 +1,15 @@
 //! `pointsman queue`: what is kept, why it failed, and what becomes of it.
 
 use anstream::println;
-use anyhow::Context;
 
-use super::{Exit, print};
+use super::{Exit, kept::Kept, print, remote::Remote};
 use crate::{
-    app::App,
     command::CommandId,
     config::Config,
     name::HandlerName,
     queue::{
         CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId, PAGE_MAX, Page, State,
-        Status, Store, Timestamp,
+        Status, Timestamp,
     },
 };
 
@@ -22,10 +20,14 @@ Examples:
   pointsman queue inspect 01980a5c-7d3e-7f40-8000-0123456789ab.create-policy
   pointsman queue retry --handler create-policy
   pointsman queue discard --all
+  pointsman queue list --url http://127.0.0.1:3000
 
 With `queue.engine = \"sqlite\"` one process works on the data folder: while
-`pointsman serve` does, ask it with GET /commands and GET /queue/dead.")]
+`pointsman serve` does, ask it with --url.")]
 pub(super) struct Args {
+    /// Ask the host that serves there
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<Remote>,
     #[command(subcommand)]
     command: Cmd,
 }
@@ -41,6 +43,11 @@ enum Cmd {
         /// Print it as one JSON document
         #[arg(long)]
         json: bool,
+    },
+    /// Call a command off, running handlers included
+    Cancel {
+        /// Its id
+        command: CommandId,
     },
     /// Put dead letters back in the queue
     Retry(DeadArgs),
@@ -92,26 +99,31 @@ impl From<DeadArgs> for DeadFilter {
 }
 
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
-    let mut app = App::start(config).await?;
-    super::open_queue(&mut app).await?;
-    let store = app.queue().with_context(super::no_queue)?.store();
+    let kept = Kept::open(args.url, config).await?;
     match args.command {
-        Cmd::List(args) => list(store, args).await?,
-        Cmd::Inspect { id, json } => inspect(store, &id, json).await?,
+        Cmd::List(args) => list(&kept, args).await?,
+        Cmd::Inspect { id, json } => inspect(&kept, &id, json).await?,
+        Cmd::Cancel { command } => {
+            let done = kept.cancel(command).await?;
+            println!(
+                "{} cancelled, {} being interrupted",
+                done.cancelled, done.interrupting
+            );
+        }
         Cmd::Retry(args) => {
-            let count = store.retry_dead(args.into()).await?;
+            let count = kept.retry(args.into()).await?;
             println!("{count} put back in the queue");
         }
         Cmd::Discard(args) => {
-            let count = store.discard_dead(args.into()).await?;
+            let count = kept.discard(args.into()).await?;
             println!("{count} given up");
         }
     }
-    store.close().await?;
+    kept.close().await?;
     Ok(Exit::Succeeded)
 }
 
-async fn list(store: &dyn Store, args: ListArgs) -> anyhow::Result<()> {
+async fn list(kept: &Kept, args: ListArgs) -> anyhow::Result<()> {
     let filter = CommandFilter {
         state: args.state,
         handler: args.handler,
@@ -121,7 +133,7 @@ async fn list(store: &dyn Store, args: ListArgs) -> anyhow::Result<()> {
     while commands.len() < args.limit {
         let limit = (args.limit - commands.len()).min(PAGE_MAX);
         let after = commands.last().map(|last| last.id);
-        let page = store.list(filter.clone(), Page { after, limit }).await?;
+        let page = kept.page(filter.clone(), Page { after, limit }).await?;
         let full = page.len() == limit;
         commands.extend(page);
         if !full {
@@ -136,9 +148,9 @@ async fn list(store: &dyn Store, args: ListArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn inspect(store: &dyn Store, id: &str, json: bool) -> anyhow::Result<()> {
+async fn inspect(kept: &Kept, id: &str, json: bool) -> anyhow::Result<()> {
     if id.contains('.') {
-        let detail = store.inspect(id.parse()?).await?;
+        let detail = kept.delivery(id.parse()?).await?;
         if json {
             println!("{}", serde_json::to_string_pretty(&detail)?);
         } else {
@@ -146,7 +158,7 @@ async fn inspect(store: &dyn Store, id: &str, json: bool) -> anyhow::Result<()> 
         }
         return Ok(());
     }
-    let view = store.get(id.parse::<CommandId>()?).await?;
+    let view = kept.command(id.parse::<CommandId>()?).await?;
     if json {
         println!("{}", serde_json::to_string_pretty(&view)?);
     } else {

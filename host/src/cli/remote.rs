@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
-use http::{Method, Request, Uri, header, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -39,55 +39,99 @@ impl FromStr for Remote {
     }
 }
 
-/// What matters here of a problem document.
-#[derive(Deserialize)]
-struct Problem {
+/// Why the host did not do what it was asked, as its problem document says.
+#[derive(Debug, Deserialize, thiserror::Error)]
+#[error("{detail}{}", .hint.iter().map(|hint| format!("\n  hint: {hint}")).collect::<String>())]
+pub(super) struct Problem {
+    /// The stable code, such as `no-matching-handler`.
+    pub(super) code: String,
     detail: String,
     hint: Option<String>,
 }
 
+/// What is asked of a host.
+#[derive(Debug, Default)]
+struct Asked<'a> {
+    method: Method,
+    path: &'a str,
+    headers: HeaderMap,
+    body: String,
+}
+
 impl Remote {
     /// The JSON that `GET path` answers.
+    ///
+    /// # Errors
+    /// [`Problem`] where the host refused, else why there is no answer; so for all three.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask(Method::GET, path).await
+        self.ask(Asked {
+            path,
+            ..Asked::default()
+        })
+        .await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> anyhow::Result<T> {
+    /// The JSON that `DELETE path` answers.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask(Asked {
+            method: Method::DELETE,
+            path,
+            ..Asked::default()
+        })
+        .await
+    }
+
+    /// The JSON that `POST path` answers to this JSON text.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        mut headers: HeaderMap,
+        body: impl Into<String>,
+    ) -> anyhow::Result<T> {
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        self.ask(Asked {
+            method: Method::POST,
+            path,
+            headers,
+            body: body.into(),
+        })
+        .await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, asked: Asked<'_>) -> anyhow::Result<T> {
         let address = format!("{}:{}", self.host, self.port);
-        let answer = tokio::time::timeout(TIMEOUT, self.send(method, path, &address));
-        let answer = answer
+        let url = format!("http://{address}{}", asked.path);
+        let answer = tokio::time::timeout(TIMEOUT, self.send(asked, &address));
+        let (status, body) = answer
             .await
             .map_err(|_| anyhow!("no answer after {TIMEOUT:?}"))
             .and_then(|answer| answer)
-            .with_context(|| format!("http://{address}{path}"))?;
-        let (status, body) = answer;
+            .with_context(|| url.clone())?;
         if status.is_success() {
             return serde_json::from_slice(&body)
-                .with_context(|| format!("http://{address}{path} is not what a host answers"));
+                .with_context(|| format!("{url} is not what a host answers"));
         }
-        match serde_json::from_slice(&body) {
-            Ok(Problem { detail, hint: None }) => bail!("{detail}"),
-            Ok(Problem {
-                detail,
-                hint: Some(hint),
-            }) => bail!("{detail}\n  hint: {hint}"),
-            Err(_) => bail!("http://{address}{path} answers {status}"),
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => Err(problem.into()),
+            Err(_) => bail!("{url} answers {status}"),
         }
     }
 
     async fn send(
         &self,
-        method: Method,
-        path: &str,
+        asked: Asked<'_>,
         address: &str,
     ) -> anyhow::Result<(http::StatusCode, Bytes)> {
         let stream = TcpStream::connect(address).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, address)
-            .body(Full::<Bytes>::default())?;
+        let mut request = Request::builder()
+            .method(asked.method)
+            .uri(asked.path)
+            .body(Full::<Bytes>::from(asked.body))?;
+        *request.headers_mut() = asked.headers;
+        let host = HeaderValue::from_str(address)?;
+        request.headers_mut().insert(header::HOST, host);
         // It takes the sender along: its end ends the connection.
         let exchange = async move {
             let response = sender.send_request(request).await?;

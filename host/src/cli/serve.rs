@@ -14,6 +14,10 @@ use crate::{
     snapshot::{Problem, Severity},
 };
 
+/// What to do where another process has the queue.
+const LOCKED_HINT: &str =
+    "`queue.folder` names another folder, `queue.engine=off` does without a queue";
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -59,7 +63,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
         format!("cannot listen on {address}; choose another address with `--listen`")
     })?;
     let mut app = App::start(config).await?;
-    if let Some(queue) = super::open_queue(&mut app).await? {
+    if let Some(queue) = super::open_queue(&mut app, LOCKED_HINT).await? {
         queue.work();
     }
     let app = Arc::new(app);

@@ -1,5 +1,7 @@
 //! Owns how the queue looks as JSON (camelCase, times in RFC 3339), in answers
-//! over HTTP and from the command line.
+//! over HTTP and from the command line. [`read`] is the way back.
+
+mod read;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;

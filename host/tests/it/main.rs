@@ -26,6 +26,7 @@ mod queue_hosts;
 mod queue_kill;
 mod queue_lifecycle;
 mod queue_program;
+mod queue_remote;
 mod queue_worker;
 mod reload;
 mod reload_stress;

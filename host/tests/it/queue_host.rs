@@ -419,10 +419,7 @@ async fn the_command_line_enqueues_for_the_next_host_and_sees_what_came_of_it() 
         said.contains("`data` is in use by another process"),
         "{said}"
     );
-    assert!(
-        said.contains("POST http://127.0.0.1:3000/commands"),
-        "{said}"
-    );
+    assert!(said.contains("`--url http://127.0.0.1:3000`"), "{said}");
     host.stop().await;
 
     let delivery = format!("{id}.probe");

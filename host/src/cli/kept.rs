@@ -1,0 +1,219 @@
+//! Owns where the kept commands are that the command line works on: in this
+//! process, which then must be the only one on the data folder, or at a host
+//! that serves. Both answer the same views.
+
+use anyhow::{Context, bail};
+use form_urlencoded::Serializer;
+use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+
+use super::{
+    no_queue,
+    remote::{Problem, Remote},
+};
+use crate::{
+    app::App,
+    command::{Command, CommandId},
+    config::Config,
+    dispatcher::DispatchError,
+    queue::{
+        Accepted, Cancellation, CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId,
+        EnqueueError, EnqueueOptions, Page, Queue, Timestamp,
+    },
+};
+
+/// Where the queue is.
+pub(super) enum Kept {
+    /// In this process.
+    Here(Box<App>),
+    /// At a host that serves.
+    There(Remote),
+}
+
+impl Kept {
+    /// At `url`, or else where the settings say.
+    pub(super) async fn open(url: Option<Remote>, config: Config) -> anyhow::Result<Self> {
+        if let Some(host) = url {
+            return Ok(Self::There(host));
+        }
+        let listen = config.http.listen;
+        let mut app = App::start(config).await?;
+        let hint = format!(
+            "where that is `pointsman serve`, ask it with `--url http://{listen}`; `queue.folder` names another folder"
+        );
+        super::open_queue(&mut app, &hint).await?;
+        Ok(Self::Here(Box::new(app)))
+    }
+
+    pub(super) async fn enqueue(
+        &self,
+        command: &Command,
+        options: EnqueueOptions,
+    ) -> anyhow::Result<Accepted> {
+        let host = match self {
+            Self::Here(app) => return Ok(queue(app)?.enqueue(command, options).await?),
+            Self::There(host) => host,
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(key) = options.idempotency_key {
+            // The other side cuts off spaces at the ends.
+            let value = HeaderValue::from_str(&key).ok();
+            let Some(value) = value.filter(|_| key.trim() == key && key.is_ascii()) else {
+                bail!("`--idempotency-key`: use visible ASCII characters with `--url`");
+            };
+            headers.insert("idempotency-key", value);
+        }
+        let mut parameters = Parameters::new("/commands");
+        parameters.add("priority", Some(options.priority));
+        parameters.add("runAt", options.run_at.map(rfc3339).transpose()?);
+        parameters.add("orderingKey", options.ordering_key);
+        let attributes = command.attributes().to_owned();
+        host.post(&parameters.path(), headers, attributes).await
+    }
+
+    pub(super) async fn page(
+        &self,
+        filter: CommandFilter,
+        page: Page<CommandId>,
+    ) -> anyhow::Result<Vec<CommandView>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            commands: Vec<CommandView>,
+        }
+        let host = match self {
+            Self::Here(app) => return Ok(queue(app)?.store().list(filter, page).await?),
+            Self::There(host) => host,
+        };
+        let mut parameters = Parameters::new("/commands");
+        parameters.add("state", filter.state);
+        parameters.add("handler", filter.handler);
+        parameters.add("from", filter.created_from.map(rfc3339).transpose()?);
+        parameters.add("until", filter.created_until.map(rfc3339).transpose()?);
+        parameters.add("after", page.after);
+        parameters.add("limit", Some(page.limit));
+        let answer: Answer = host.get(&parameters.path()).await?;
+        Ok(answer.commands)
+    }
+
+    pub(super) async fn command(&self, id: CommandId) -> anyhow::Result<CommandView> {
+        match self {
+            Self::Here(app) => Ok(queue(app)?.store().get(id).await?),
+            Self::There(host) => host.get(&format!("/commands/{id}")).await,
+        }
+    }
+
+    pub(super) async fn delivery(&self, id: DeliveryId) -> anyhow::Result<DeliveryDetail> {
+        match self {
+            Self::Here(app) => Ok(queue(app)?.store().inspect(id).await?),
+            Self::There(host) => host.get(&format!("/queue/deliveries/{id}")).await,
+        }
+    }
+
+    pub(super) async fn cancel(&self, id: CommandId) -> anyhow::Result<Cancellation> {
+        match self {
+            Self::Here(app) => Ok(queue(app)?.store().cancel(id).await?),
+            Self::There(host) => host.delete(&format!("/commands/{id}")).await,
+        }
+    }
+
+    pub(super) async fn retry(&self, filter: DeadFilter) -> anyhow::Result<u64> {
+        #[derive(Deserialize)]
+        struct Answer {
+            retried: u64,
+        }
+        match self {
+            Self::Here(app) => Ok(queue(app)?.store().retry_dead(filter).await?),
+            Self::There(host) => {
+                let path = chosen("/queue/dead/retry", filter)?;
+                let answer: Answer = host.post(&path, HeaderMap::new(), "").await?;
+                Ok(answer.retried)
+            }
+        }
+    }
+
+    pub(super) async fn discard(&self, filter: DeadFilter) -> anyhow::Result<u64> {
+        #[derive(Deserialize)]
+        struct Answer {
+            discarded: u64,
+        }
+        match self {
+            Self::Here(app) => Ok(queue(app)?.store().discard_dead(filter).await?),
+            Self::There(host) => {
+                let path = chosen("/queue/dead/discard", filter)?;
+                let answer: Answer = host.post(&path, HeaderMap::new(), "").await?;
+                Ok(answer.discarded)
+            }
+        }
+    }
+
+    /// Gives up what is held in this process.
+    pub(super) async fn close(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Here(app) => Ok(queue(app)?.store().close().await?),
+            Self::There(_) => Ok(()),
+        }
+    }
+}
+
+fn queue(app: &App) -> anyhow::Result<&Queue> {
+    app.queue().with_context(no_queue)
+}
+
+/// Whether an enqueue failed because no rule matched.
+pub(super) fn matched_nothing(error: &anyhow::Error) -> bool {
+    let here = error.downcast_ref::<EnqueueError>().is_some_and(|error| {
+        matches!(
+            error,
+            EnqueueError::Dispatch(DispatchError::NoMatchingHandler { .. })
+        )
+    });
+    let there = error.downcast_ref::<Problem>();
+    here || there.is_some_and(|problem| problem.code == "no-matching-handler")
+}
+
+/// The path that changes the dead letters of a filter; one without anything set
+/// means all, which is to be said.
+fn chosen(path: &str, filter: DeadFilter) -> anyhow::Result<String> {
+    let mut parameters = Parameters::new(path);
+    parameters.add("delivery", filter.delivery);
+    parameters.add("handler", filter.handler);
+    parameters.add("status", filter.status.map(|status| status.as_str()));
+    parameters.add("from", filter.finished_from.map(rfc3339).transpose()?);
+    parameters.add("until", filter.finished_until.map(rfc3339).transpose()?);
+    let all = parameters.none.then_some(true);
+    parameters.add("all", all);
+    Ok(parameters.path())
+}
+
+fn rfc3339(time: Timestamp) -> anyhow::Result<jiff::Timestamp> {
+    Ok(jiff::Timestamp::from_millisecond(time.as_millis())?)
+}
+
+/// A path with what stands behind its `?`.
+struct Parameters<'p> {
+    path: &'p str,
+    query: Serializer<'static, String>,
+    /// Nothing was added.
+    none: bool,
+}
+
+impl<'p> Parameters<'p> {
+    fn new(path: &'p str) -> Self {
+        Self {
+            path,
+            query: Serializer::new(String::new()),
+            none: true,
+        }
+    }
+
+    fn add(&mut self, name: &str, value: Option<impl ToString>) {
+        if let Some(value) = value {
+            self.query.append_pair(name, &value.to_string());
+            self.none = false;
+        }
+    }
+
+    fn path(mut self) -> String {
+        format!("{}?{}", self.path, self.query.finish())
+    }
+}
