@@ -29,7 +29,7 @@ use anstream::{ColorChoice, eprintln};
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
     app::App,
@@ -180,7 +180,15 @@ impl Cli {
         } else {
             "warn"
         };
-        let filter = EnvFilter::try_new(self.log.as_deref().unwrap_or(default_log))?;
+        let log = self.log.as_deref().unwrap_or(default_log);
+        let filter = match log.parse::<LevelFilter>() {
+            // A bare level is ours: the compiler alone writes thousands of lines at `debug`.
+            Ok(level) if level > LevelFilter::INFO => format!("info,pointsman={level}"),
+            _ => log.to_owned(),
+        };
+        let filter = EnvFilter::try_new(filter).with_context(|| {
+            format!("`--log {log}` (or RUST_LOG) is no filter: write a level such as `debug`, or `info,pointsman::reload=debug`")
+        })?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_target(false)

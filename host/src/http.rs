@@ -55,14 +55,19 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Serves until the app drains; connections at work are answered first.
+/// Serves until the app has drained. While it does, what asks for more is
+/// refused as `draining`, and `/readyz` says so; then connections close.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<()> {
-    let draining = app.shutdown().draining.clone();
+    let shutdown = app.shutdown().clone();
+    let drained = async move {
+        shutdown.draining.cancelled().await;
+        shutdown.tasks.wait().await;
+    };
     axum::serve(listener, router(app))
-        .with_graceful_shutdown(draining.cancelled_owned())
+        .with_graceful_shutdown(drained)
         .await
 }
 

@@ -96,7 +96,16 @@ impl RuleSet {
         files: impl IntoIterator<Item = Arc<RuleFile>>,
     ) -> Result<Self, RuleError> {
         let mut fresh: Vec<Arc<RuleFile>> = files.into_iter().collect();
-        fresh.sort_by(|a, b| a.path().cmp(b.path()));
+        // Those that were there come first: where two do not go together, the
+        // one that came later is to blame.
+        let before: FxHashSet<*const RuleFile> = previous
+            .slots
+            .iter()
+            .flat_map(Slot::files)
+            .map(|indexed| Arc::as_ptr(&indexed.file))
+            .collect();
+        let is_new = |file: &Arc<RuleFile>| !before.contains(&Arc::as_ptr(file));
+        fresh.sort_by(|a, b| (is_new(a), a.path()).cmp(&(is_new(b), b.path())));
         let slots = keep(previous, &mut fresh);
         let mut set = Self {
             slots,

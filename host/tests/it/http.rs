@@ -1,5 +1,7 @@
 //! The host over HTTP.
 
+use std::sync::Arc;
+
 use expect_test::{Expect, expect};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
@@ -183,7 +185,22 @@ async fn a_host_is_ready_until_it_drains_and_healthy_throughout() {
     let client = Client::new();
     assert_eq!(get(&client, "/healthz").await, StatusCode::OK);
     assert_eq!(get(&client, "/readyz").await, StatusCode::OK);
-    assert!(app.stop().await);
+
+    // While a command is in flight, it says that it drains, on a new connection too.
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    app.shutdown().tasks.spawn(ended);
+    let stopping = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { app.stop().await }
+    });
+    app.shutdown().draining.cancelled().await;
+    let refused = Client::new().get(format!("{url}/readyz")).send().await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.text().await.unwrap().contains("draining"));
+    assert_eq!(get(&client, "/healthz").await, StatusCode::OK);
+    drop(end);
+    assert!(stopping.await.unwrap());
     // The server closes its port in a task of its own.
     for _ in 0..1_000 {
         if client.get(format!("{url}/readyz")).send().await.is_err() {

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -14,6 +13,7 @@ use pointsman::{app::App, outcome::HandlerReport};
 use serde_json::Value;
 
 use crate::{
+    cli,
     components::{
         answering, assert_flat, beside, handler, is_alone, open_files, resident_bytes, rounds,
     },
@@ -172,12 +172,11 @@ async fn the_outcomes_are_the_same_in_the_library_over_http_and_on_the_command_l
     assert_eq!(response.status(), 200);
     assert_eq!(ends_of(&response.json().await.unwrap()), wanted(), "HTTP");
 
-    let mut run = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-    run.current_dir(folders.path());
-    run.args(["run", "--json", r#"{"to":"all"}"#]);
+    let mut run = cli::pointsman(&folders, &["run", "--json", r#"{"to":"all"}"#]);
     let output = tokio::task::spawn_blocking(move || run.output().unwrap());
     let output = output.await.unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
     let report = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(ends_of(&report), wanted(), "command line");
 }

@@ -391,7 +391,14 @@ fn two_files_cannot_use_one_rule_name() {
           hint: rule names are unique over all files"#]]
     .assert_eq(&error.to_string());
     let one = RuleSet::build([a.clone()]).unwrap();
-    assert_eq!(RuleSet::build_from(&one, [a, b]).unwrap_err(), error);
+    assert_eq!(
+        RuleSet::build_from(&one, [a.clone(), b.clone()]).unwrap_err(),
+        error
+    );
+    // The one that came later is to blame, whatever its name.
+    let one = RuleSet::build([b.clone()]).unwrap();
+    let error = RuleSet::build_from(&one, [a, b]).unwrap_err();
+    assert_eq!(error.path(), "rules/a.json");
 }
 
 #[test]
