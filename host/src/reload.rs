@@ -112,10 +112,11 @@ impl Reloader {
                 let hint = "`pointsman build` makes it from the sources";
                 return Folder {
                     files: previous.plugin_files.clone(),
-                    problem: Some(missing_folder(folder, &error, "plugins", hint)),
+                    problems: vec![missing_folder(folder, &error, "plugins", hint)],
                 };
             }
         };
+        let problems = lone_settings(folder, &paths);
         let mut loading = Vec::new();
         for path in paths {
             let known = previous.plugin_files.iter().find(|file| file.path == path);
@@ -124,7 +125,7 @@ impl Reloader {
         let loaded = futures_util::future::join_all(loading).await;
         Folder {
             files: loaded.into_iter().flatten().collect(),
-            problem: None,
+            problems,
         }
     }
 
@@ -159,7 +160,7 @@ impl Reloader {
 /// The files of one folder, and what is wrong with the folder itself.
 struct Folder<T> {
     files: Vec<T>,
-    problem: Option<Problem>,
+    problems: Vec<Problem>,
 }
 
 /// Runs what computes, or waits for a disk, beside the async threads. None
@@ -182,7 +183,7 @@ fn assemble(
     plugins: Folder<PluginFile>,
 ) -> (Option<Snapshot>, Reload) {
     let mut rules = rules::files(&config.rules, previous);
-    let mut problems: Vec<_> = plugins.problem.into_iter().chain(rules.problem).collect();
+    let mut problems = [plugins.problems, std::mem::take(&mut rules.problems)].concat();
     problems.sort();
     let plugin_files = plugins.files;
     let unread = plugin_files.iter().any(|file| file.stamps.is_none())
@@ -329,13 +330,38 @@ fn same_stamps(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileSta
             .eq(rules.iter().map(rule))
 }
 
+/// Whether what is wrong with the folders, beside the files in use, is as it was.
 fn same_problems(previous: &Snapshot, folder_problems: &[Problem]) -> bool {
-    let is_folder = |problem: &&Problem| problem.message.contains(MISSING_FOLDER);
+    let is_folder = |problem: &&Problem| {
+        problem.message.contains(MISSING_FOLDER) || problem.message.contains(LONE_SETTINGS)
+    };
     previous
         .problems
         .iter()
         .filter(is_folder)
         .eq(folder_problems.iter())
+}
+
+const LONE_SETTINGS: &str = ": there is no handler of this name";
+
+/// Settings that are in force for nothing: their limits and secrets were meant
+/// for some handler.
+fn lone_settings(folder: &Path, plugins: &[PathBuf]) -> Vec<Problem> {
+    // A folder that cannot be read is told elsewhere.
+    let settings = files(folder, &["toml"]).unwrap_or_default();
+    let lone = settings.iter().filter(|path| {
+        let plugin = path.with_extension("wasm");
+        plugins.binary_search(&plugin).is_err()
+    });
+    let problem = |path: &PathBuf| {
+        let path = path.display();
+        let hint = "rename it after its handler, `<name>.toml` beside `<name>.wasm`, or remove it";
+        problem(
+            Severity::Warning,
+            format_args!("{path}{LONE_SETTINGS}\n  hint: {hint}"),
+        )
+    };
+    lone.map(problem).collect()
 }
 
 const MISSING_FOLDER: &str = ": the folder cannot be read";

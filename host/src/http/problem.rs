@@ -53,7 +53,7 @@ impl Problem {
         Self::new(
             StatusCode::NOT_FOUND,
             "no-such-path",
-            "there is nothing at this path\n  hint: POST /commands/execute, POST /commands, GET /commands/{id}, GET /queue, POST /rules/explain, GET /plugins, /rules, /healthz, /readyz",
+            "there is nothing at this path\n  hint: POST /commands/execute, POST /commands, GET /commands, /commands/{id}, /commands/{id}/events, /queue, /queue/dead, POST /rules/explain, GET /plugins, /rules, /metrics, /healthz, /readyz",
         )
     }
 
@@ -61,7 +61,7 @@ impl Problem {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
-            "this path takes another method\n  hint: commands are sent with POST, all else is read with GET",
+            "this path takes another method\n  hint: the `Allow` header names those that it takes",
         )
     }
 

@@ -25,7 +25,7 @@ pub(super) fn files(folder: &Path, previous: &Snapshot) -> Folder<RuleFileState>
             let hint = "without rules no command reaches a handler";
             return Folder {
                 files: previous.rule_files.clone(),
-                problem: Some(missing_folder(folder, &error, "rules", hint)),
+                problems: vec![missing_folder(folder, &error, "rules", hint)],
             };
         }
     };
@@ -34,7 +34,7 @@ pub(super) fn files(folder: &Path, previous: &Snapshot) -> Folder<RuleFileState>
         .filter_map(|path| rule_file(known(previous, &path), path));
     Folder {
         files: states.collect(),
-        problem: None,
+        problems: Vec::new(),
     }
 }
 

@@ -113,14 +113,14 @@ async fn what_is_wrong_with_a_request_is_a_problem_document() {
         Client::new().get(format!("{url}/nothing")),
         expect![[r#"
         404 Not Found no-such-path: there is nothing at this path
-        hint: POST /commands/execute, POST /commands, GET /commands/{id}, GET /queue, POST /rules/explain, GET /plugins, /rules, /healthz, /readyz"#]],
+        hint: POST /commands/execute, POST /commands, GET /commands, /commands/{id}, /commands/{id}/events, /queue, /queue/dead, POST /rules/explain, GET /plugins, /rules, /metrics, /healthz, /readyz"#]],
     )
     .await;
     check(
         Client::new().get(format!("{url}/commands/execute")),
         expect![[r#"
         405 Method Not Allowed method-not-allowed: this path takes another method
-        hint: commands are sent with POST, all else is read with GET"#]],
+        hint: the `Allow` header names those that it takes"#]],
     )
     .await;
     assert_eq!(

@@ -327,3 +327,21 @@ async fn two_rule_files_with_one_rule_name_keep_the_one_that_was_there() {
         Status::Succeeded
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_without_a_handler_are_told_until_there_is_one() {
+    let folders = Folders::probes(&["probe"]);
+    let (app, _) = serve(&folders).await;
+    folders.settings("prob", "[limits]\ntimeout_ms = 500");
+    let told = || {
+        let problems = &app.snapshot().problems;
+        problems.iter().any(|problem| {
+            problem
+                .message
+                .contains("prob.toml: there is no handler of this name")
+        })
+    };
+    until("the lone settings are told", told).await;
+    folders.remove("plugins/prob.toml");
+    until("nothing is to be mended", || !told()).await;
+}

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::{Shared, pause};
-use crate::queue::{Claimed, Lease, QueueError, RunResult, Settlement, Status};
+use crate::queue::{Claimed, Lease, QueueError, RunResult, Settlement, State, Status};
 
 /// The deliveries that run on this worker.
 #[derive(Default)]
@@ -132,7 +132,7 @@ impl Run {
         debug!(%delivery, attempt, "started");
         let result = self.run().await;
         if let Some(failed) = result.as_ref().filter(|r| r.status != Status::Succeeded) {
-            warn!(%delivery, attempt, status = failed.status.as_str(), "{}", failed.message);
+            warn!(%delivery, attempt, status = failed.status.as_str(), "the run failed: {}", failed.message);
         }
         let settlement = self.settlement(result);
         self.settle(settlement).await;
@@ -208,6 +208,12 @@ impl Run {
                 .settle(lease.clone(), settlement.clone())
                 .await
             {
+                Ok(State::Discarded) => {
+                    return warn!(
+                        delivery = %lease.delivery,
+                        "is in the dead letter: no attempt is left; `pointsman queue inspect` shows why"
+                    );
+                }
                 Ok(state) => return debug!(delivery = %lease.delivery, %state, "settled"),
                 Err(error @ (QueueError::LeaseLost(_) | QueueError::Closed)) => {
                     return warn!(delivery = %lease.delivery, code = error.code(), "the result of a run is not stored: {error}");
