@@ -1,7 +1,7 @@
 //! `pointsman check`: the rules against the loaded handlers, or single
 //! components against the contract, before a host does it.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use anstream::println;
 use serde_json::json;
@@ -46,14 +46,11 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     let handlers: Vec<_> = snapshot.plugins.keys().cloned().collect();
     let findings = snapshot.rules.lint(&handlers);
     // The snapshot says by itself, as a problem, what the lint says of unknown handlers.
+    let found: HashSet<String> = findings.iter().map(ToString::to_string).collect();
     let problems: Vec<_> = snapshot
         .problems
         .iter()
-        .filter(|problem| {
-            !findings
-                .iter()
-                .any(|finding| finding.to_string() == problem.message)
-        })
+        .filter(|problem| !found.contains(&problem.message))
         .collect();
     let errors = problems
         .iter()
