@@ -28,6 +28,16 @@ pub(crate) fn output(folders: &Folders, args: &[&str]) -> Output {
     pointsman(folders, args).output().unwrap()
 }
 
+/// Exit code, standard output and standard error.
+pub(crate) fn said(folders: &Folders, args: &[&str]) -> (Option<i32>, String, String) {
+    let output = output(folders, args);
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
 /// Standard output, standard error and the exit code, with times and digests left out.
 pub(crate) fn check(folders: &Folders, args: &[&str], wanted: Expect) {
     let output = output(folders, args);

@@ -1,13 +1,16 @@
 //! The queue of a whole host: commands that are kept, run by real handlers,
 //! over HTTP and from the command line.
 
-use std::{path::Path, process::Command, sync::Arc};
+use std::sync::Arc;
 
 use pointsman::{app::App, config::Config};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::host::{Folders, until};
+use crate::{
+    cli,
+    host::{Folders, until},
+};
 
 /// A host that keeps commands in its own folder, with quick retries.
 struct Serving {
@@ -382,38 +385,22 @@ async fn commands_are_listed_by_pages_and_filters() {
     host.stop().await;
 }
 
-fn pointsman(folder: &Path, args: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_pointsman"))
-        .current_dir(folder)
-        .args(args)
-        .env_remove("RUST_LOG")
-        .env_remove("POINTSMAN_STRESS")
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
-    (
-        output.status.code(),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_enqueues_for_the_next_host_and_sees_what_came_of_it() {
     let folders = Folders::probes(&["probe"]);
     let dead = r#"{"to":"probe","do":"reject"}"#;
-    let (code, shown, _) = pointsman(folders.path(), &["enqueue", dead]);
+    let (code, shown, _) = cli::said(&folders, &["enqueue", dead]);
     assert_eq!(code, Some(0));
     let id = shown.split_whitespace().next().unwrap();
     assert_eq!(shown, format!("{id}  stored\n  probe\n"));
-    let (code, ..) = pointsman(folders.path(), &["enqueue", r#"{"to":"nobody"}"#]);
+    let (code, ..) = cli::said(&folders, &["enqueue", r#"{"to":"nobody"}"#]);
     assert_eq!(code, Some(3));
-    let (_, shown, _) = pointsman(folders.path(), &["queue", "list"]);
+    let (_, shown, _) = cli::said(&folders, &["queue", "list"]);
     assert!(shown.contains("probe  available  attempt 0"), "{shown}");
 
     let host = serve(config(&folders), true).await;
     host.finished(&format!("/commands/{id}")).await;
-    let (code, _, said) = pointsman(folders.path(), &["enqueue", dead]);
+    let (code, _, said) = cli::said(&folders, &["enqueue", dead]);
     assert_eq!(code, Some(2));
     assert!(
         said.contains("`data` is in use by another process"),
@@ -423,12 +410,12 @@ async fn the_command_line_enqueues_for_the_next_host_and_sees_what_came_of_it() 
     host.stop().await;
 
     let delivery = format!("{id}.probe");
-    let (_, shown, _) = pointsman(folders.path(), &["queue", "inspect", &delivery]);
+    let (_, shown, _) = cli::said(&folders, &["queue", "inspect", &delivery]);
     assert!(shown.contains("rejected: not today"), "{shown}");
-    let (code, ..) = pointsman(folders.path(), &["queue", "retry"]);
+    let (code, ..) = cli::said(&folders, &["queue", "retry"]);
     assert_eq!(code, Some(2), "a filter has to be named");
-    let (_, shown, _) = pointsman(folders.path(), &["queue", "retry", &delivery]);
+    let (_, shown, _) = cli::said(&folders, &["queue", "retry", &delivery]);
     assert_eq!(shown, "1 put back in the queue\n");
-    let (_, shown, _) = pointsman(folders.path(), &["queue", "discard", "--all"]);
+    let (_, shown, _) = cli::said(&folders, &["queue", "discard", "--all"]);
     assert_eq!(shown, "0 given up\n");
 }

@@ -1,28 +1,11 @@
 //! The command line beside a host that serves, each in a process of its own:
 //! with `--url` it shows what it shows without.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{host::Folders, queue_program::Program};
-
-/// Exit code, standard output and standard error of the command line.
-fn pointsman(folders: &Folders, args: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_pointsman"))
-        .current_dir(folders.path())
-        .args(args)
-        .env_remove("RUST_LOG")
-        .env_remove("POINTSMAN_STRESS")
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
-    (
-        output.status.code(),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
-}
+use crate::{cli, host::Folders, queue_program::Program};
 
 /// The first word: the id of what was stored.
 fn id(shown: &str) -> &str {
@@ -34,7 +17,7 @@ async fn with_url_the_command_line_shows_what_it_shows_without() {
     let folders = Folders::probes(&["probe"]);
     let mut host = Program::start(&folders);
     let url = host.url.clone();
-    let asks = |args: &[&str]| pointsman(&folders, &[args, &["--url", &url]].concat());
+    let asks = |args: &[&str]| cli::said(&folders, &[args, &["--url", &url]].concat());
 
     // What fails has a log and an error; `null` and odd numbers stay as they are.
     let dead = r#"{"to":"probe","do":"reject","amount":1e3,"with":"é"}"#;
@@ -101,7 +84,7 @@ async fn with_url_the_command_line_shows_what_it_shows_without() {
     let over_http: Vec<_> = reads.iter().map(|args| asks(args)).collect();
     host.kill();
     for (args, over_http) in reads.iter().zip(&over_http) {
-        assert_eq!(&pointsman(&folders, args), over_http, "{args:?}");
+        assert_eq!(&cli::said(&folders, args), over_http, "{args:?}");
     }
     let codes: Vec<_> = over_http.iter().map(|(code, ..)| code.unwrap()).collect();
     assert_eq!(codes, [0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 3, 2, 2, 2]);
@@ -116,7 +99,7 @@ async fn with_url_the_command_line_shows_what_it_shows_without() {
 async fn dead_letters_are_retried_and_given_up_at_a_host_that_serves() {
     let folders = Folders::probes(&["probe"]);
     let host = Program::start(&folders);
-    let asks = |args: &[&str]| pointsman(&folders, &[args, &["--url", &host.url]].concat());
+    let asks = |args: &[&str]| cli::said(&folders, &[args, &["--url", &host.url]].concat());
     for _ in 0..2 {
         asks(&["enqueue", r#"{"to":"probe","do":"reject"}"#]);
     }
@@ -142,11 +125,11 @@ async fn dead_letters_are_retried_and_given_up_at_a_host_that_serves() {
     let (code, _, said) = asks(&key);
     assert_eq!(code, Some(2));
     assert!(said.contains("use visible ASCII characters"), "{said}");
-    let (code, _, said) = pointsman(&folders, &["queue", "list"]);
+    let (code, _, said) = cli::said(&folders, &["queue", "list"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("`--url http://127.0.0.1:3000`"), "{said}");
     let nobody = ["queue", "list", "--url", "http://127.0.0.1:1"];
-    let (code, _, said) = pointsman(&folders, &nobody);
+    let (code, _, said) = cli::said(&folders, &nobody);
     assert_eq!(code, Some(2));
     assert!(said.contains("http://127.0.0.1:1/commands"), "{said}");
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use pointsman::{
+    command::CommandId,
     name::HandlerName,
     queue::{
         Claimed, DeadFilter, Page, RetryPolicy, RunResult, State, Status, Store,
@@ -98,6 +99,20 @@ fn house() -> House {
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A command with two deliveries, both of which run and go on.
+async fn two_runs(house: &House) -> CommandId {
+    let accepted = house.store.enqueue(vec![command(&["waits", "hangs"])]);
+    let id = accepted.await.unwrap()[0].id;
+    wait_for(&*house.store, id, PATIENCE, |view| {
+        view.deliveries
+            .iter()
+            .all(|delivery| delivery.state == State::Running)
+    })
+    .await
+    .unwrap();
+    id
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_three_handlers_one_fails_and_the_others_run_exactly_once() {
     let house = house();
@@ -174,19 +189,7 @@ async fn a_panic_counts_as_a_trap_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelling_interrupts_a_run() {
     let house = house();
-    let id = house
-        .store
-        .enqueue(vec![command(&["waits", "hangs"])])
-        .await
-        .unwrap()[0]
-        .id;
-    wait_for(&*house.store, id, PATIENCE, |view| {
-        view.deliveries
-            .iter()
-            .all(|delivery| delivery.state == State::Running)
-    })
-    .await
-    .unwrap();
+    let id = two_runs(&house).await;
     house.store.cancel(id).await.unwrap();
     let view = wait_for(&*house.store, id, PATIENCE, |view| view.state().is_final())
         .await
@@ -201,19 +204,7 @@ async fn cancelling_interrupts_a_run() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_gives_back_what_runs_without_charging_it() {
     let house = house();
-    let id = house
-        .store
-        .enqueue(vec![command(&["waits", "hangs"])])
-        .await
-        .unwrap()[0]
-        .id;
-    wait_for(&*house.store, id, PATIENCE, |view| {
-        view.deliveries
-            .iter()
-            .all(|delivery| delivery.state == State::Running)
-    })
-    .await
-    .unwrap();
+    let id = two_runs(&house).await;
     let drained = house.worker.drain(Duration::from_millis(20)).await;
     assert_eq!((drained.finished, drained.interrupted), (0, 2));
     let view = house.store.get(id).await.unwrap();
