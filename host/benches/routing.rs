@@ -20,7 +20,7 @@ const FILE: usize = 10_000;
 /// A rate is the best of some short windows: other work on the machine only
 /// ever slows one down.
 const WINDOW: Duration = Duration::from_millis(60);
-const WINDOWS: usize = 8;
+const WINDOWS: usize = 20;
 /// How many different commands there are, whatever the number of rules: one
 /// alone would stay in the nearest cache and flatter the baseline.
 const COMMANDS: usize = 5_000;

@@ -376,7 +376,7 @@ impl Run {
         let report = HandlerReport {
             version: plugin.as_ref().and_then(|plugin| plugin.version.clone()),
             digest: plugin.as_ref().map(|plugin| plugin.digest.clone()),
-            rules: rules.into_iter().map(Arc::from).collect(),
+            rules,
             handler,
             outcome,
             started_after: began,

@@ -183,7 +183,20 @@ async fn rules(State(app): State<Arc<App>>) -> impl IntoResponse {
 }
 
 async fn metrics_text(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let text = app.dispatcher().metrics().text(app.snapshot().generation);
+    let depths = match app.queue() {
+        Some(queue) => queue.store().depth().await,
+        None => Ok(Vec::new()),
+    };
+    // The rest is worth having while the queue's database is away.
+    let depths = depths.unwrap_or_else(|error| {
+        tracing::warn!(code = error.code(), error = ?error, "could not count the queue for /metrics");
+        Vec::new()
+    });
+    let deliveries = depths
+        .into_iter()
+        .map(|depth| (depth.handler, depth.state.as_str(), depth.count));
+    let generation = app.snapshot().generation;
+    let text = app.dispatcher().metrics().text(generation, deliveries);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
 

@@ -4,7 +4,10 @@
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
+    encoding::{
+        EncodeLabelSet, EncodeLabelValue, LabelValueEncoder,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{
         counter::Counter,
         family::Family,
@@ -58,6 +61,12 @@ struct HandlerLabels {
     handler: HandlerName,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeliveryLabels {
+    handler: HandlerName,
+    state: &'static str,
+}
+
 impl EncodeLabelValue for HandlerName {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
         self.as_str().encode(encoder)
@@ -106,7 +115,7 @@ impl Metrics {
         registry.register("commands", "Commands by status", self.commands.clone());
         registry.register(
             "commands_refused",
-            "Commands that reached no handler, by code",
+            "Commands that were refused, by code",
             self.refused.clone(),
         );
         registry.register_with_unit(
@@ -150,7 +159,7 @@ impl Metrics {
         self.command_duration.observe(report.duration.as_secs_f64());
     }
 
-    /// A command reached no handler; `code` is the stable code of the error.
+    /// A command was refused; `code` is the stable code of the error.
     pub fn refused(&self, code: &'static str) {
         self.refused.get_or_create(&RefusedLabels { code }).inc();
     }
@@ -185,13 +194,35 @@ impl Metrics {
         }
     }
 
-    /// Everything so far, as OpenMetrics text; `generation` is the current one.
+    /// Everything so far, as OpenMetrics text; `generation` is the current one,
+    /// `queue` how many deliveries to each handler are in which state.
     #[must_use]
-    pub fn text(&self, generation: u64) -> String {
+    pub fn text(
+        &self,
+        generation: u64,
+        queue: impl IntoIterator<Item = (HandlerName, &'static str, u64)>,
+    ) -> String {
         self.generation
             .set(i64::try_from(generation).unwrap_or(i64::MAX));
+        // Made anew: what is no longer in the queue must not stay.
+        let deliveries = Family::<DeliveryLabels, Gauge>::default();
+        for (handler, state, count) in queue {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            deliveries
+                .get_or_create(&DeliveryLabels { handler, state })
+                .set(count);
+        }
+        let mut of_queue = Registry::with_prefix("pointsman");
+        of_queue.register(
+            "deliveries",
+            "Deliveries in the queue by state; `discarded` is the dead letter",
+            deliveries,
+        );
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("a string takes everything");
+        encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &of_queue))
+            .and_then(|()| encode_eof(&mut text))
+            .expect("a string takes everything");
         text
     }
 }

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{command::CommandId, name::HandlerName};
+use crate::{
+    command::CommandId,
+    name::{HandlerName, RuleName},
+};
 
 /// How one handler's call ended. Every end is one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -227,7 +230,7 @@ pub struct HandlerReport {
     /// The SHA-256 of its file in lower-case hex; none where it is not loaded.
     pub digest: Option<Arc<str>>,
     /// The names of all rules that chose it.
-    pub rules: Vec<Arc<str>>,
+    pub rules: Vec<RuleName>,
     /// How its call went.
     pub outcome: Outcome,
     /// When its task began, from the start of the command.
@@ -245,7 +248,7 @@ impl Serialize for HandlerReport {
             handler: &'a HandlerName,
             version: Option<&'a str>,
             digest: Option<&'a str>,
-            rules: &'a [Arc<str>],
+            rules: &'a [RuleName],
             status: Status,
             #[serde(skip_serializing_if = "Option::is_none")]
             output: Option<&'a Option<Box<RawValue>>>,

@@ -175,16 +175,21 @@ fn show(view: &CommandView) {
         state(view.state())
     );
     for delivery in &view.deliveries {
+        let output = delivery.output.as_ref().map(|output| format!("  {output}"));
         println!(
             "  {}  {}  attempt {}{}",
             print::handler(&delivery.id.handler),
             state(delivery.state),
             delivery.attempt,
-            delivery
-                .output
-                .as_ref()
-                .map_or_else(String::new, |output| format!("  {output}")),
+            output.unwrap_or_default(),
         );
+        // Of one that completed in the end, its failures are history.
+        if let Some(failure) = &delivery.last_failure
+            && delivery.state != State::Completed
+        {
+            let message = failure.error.message.lines().next().unwrap_or_default();
+            println!("    {}: {message}", print::bad(failure.error.status));
+        }
     }
 }
 

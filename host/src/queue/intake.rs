@@ -72,6 +72,17 @@ pub enum EnqueueError {
     Queue(#[from] QueueError),
 }
 
+impl EnqueueError {
+    /// The stable code, in kebab-case.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Dispatch(error) => error.code(),
+            Self::Queue(error) => error.code(),
+        }
+    }
+}
+
 impl Queue {
     /// Opens the store; none where the settings say `off`. Nothing runs before
     /// [`Queue::work`].
@@ -127,6 +138,18 @@ impl Queue {
     /// # Errors
     /// [`EnqueueError`]; then nothing is stored (but see [`QueueError::Unavailable`]).
     pub async fn enqueue(
+        &self,
+        command: &Command,
+        options: EnqueueOptions,
+    ) -> Result<Accepted, EnqueueError> {
+        let accepted = self.route_and_store(command, options).await;
+        if let Err(error) = &accepted {
+            self.dispatcher.metrics().refused(error.code());
+        }
+        accepted
+    }
+
+    async fn route_and_store(
         &self,
         command: &Command,
         options: EnqueueOptions,

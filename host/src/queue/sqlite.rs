@@ -81,6 +81,7 @@ impl Sqlite {
     pub fn open(config: SqliteConfig) -> Result<Self, QueueError> {
         let lock = lock(&config.folder)?;
         let connection = schema::open_writer(&config.folder, config.size_max_bytes)?;
+        schema::end_all_leases(&connection)?;
         let signals = Arc::new(Signals::default());
         let readers = Arc::new(Readers {
             folder: config.folder.clone(),

@@ -82,6 +82,8 @@ pub struct DeliveryView {
     pub output: Option<String>,
     /// When it ended.
     pub finished: Option<Timestamp>,
+    /// Why its last attempt that failed did so.
+    pub last_failure: Option<Failure>,
 }
 
 /// One failed attempt.
@@ -139,8 +141,6 @@ pub struct DeadFilter {
 pub struct DeadLetter {
     /// The delivery.
     pub delivery: DeliveryView,
-    /// Its last failure.
-    pub last: Option<Failure>,
     /// Where the next page begins after it.
     pub(super) row: i64,
 }
@@ -240,7 +240,7 @@ pub(super) fn host_lost(attempt: u32, lost: u32, max: u32) -> AttemptError {
     AttemptError {
         status: Status::HostLost,
         message: format!(
-            "the host was lost during attempt {attempt}: its lease ran out ({lost} of {max} before the dead letter takes it)"
+            "the host was lost during attempt {attempt} ({lost} of {max} before the dead letter takes it)"
         ),
         logs: Vec::new(),
     }

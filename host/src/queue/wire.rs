@@ -112,6 +112,8 @@ struct DeliveryWire<'a> {
     cancel_requested: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<Json<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_failure: Option<&'a Failure>,
 }
 
 impl<'a> From<&'a DeliveryView> for DeliveryWire<'a> {
@@ -129,6 +131,7 @@ impl<'a> From<&'a DeliveryView> for DeliveryWire<'a> {
             finished_at: view.finished,
             cancel_requested: view.cancel_requested,
             output: view.output.as_deref().map(Json),
+            last_failure: view.last_failure.as_ref(),
         }
     }
 }
@@ -161,7 +164,11 @@ impl Serialize for DeliveryDetail {
             failures: &'a [Failure],
         }
         let wire = Wire {
-            delivery: (&self.delivery).into(),
+            // The failures say it.
+            delivery: DeliveryWire {
+                last_failure: None,
+                ..(&self.delivery).into()
+            },
             attributes: Json(&self.attributes),
             failures: &self.failures,
         };
@@ -171,18 +178,7 @@ impl Serialize for DeliveryDetail {
 
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Wire<'a> {
-            #[serde(flatten)]
-            delivery: DeliveryWire<'a>,
-            last_failure: Option<&'a Failure>,
-        }
-        let wire = Wire {
-            delivery: (&self.delivery).into(),
-            last_failure: self.last.as_ref(),
-        };
-        wire.serialize(serializer)
+        self.delivery.serialize(serializer)
     }
 }
 

@@ -13,10 +13,10 @@ use super::{
     group,
     guard::Attributes,
     matcher,
-    rule::{Rule, RuleName},
+    rule::Rule,
     set::{IndexedFile, Match, RuleSet, collect},
 };
-use crate::name::HandlerName;
+use crate::name::{HandlerName, RuleName};
 
 /// How many misses an explanation lists.
 const MAX_MISSES: usize = 10;
@@ -172,10 +172,10 @@ impl RuleSet {
                 .into_iter()
                 .zip(&matching)
         {
-            let (name, file, line) = (rule.name.clone(), rule.file.to_string(), rule.line);
+            let (name, file, line) = (rule.name.clone(), rule.file().to_owned(), rule.line());
             if let Some(winner) = winner {
-                let group = rule.group.as_deref().unwrap_or_default().to_owned();
-                let fallback = rule.fallback && !winner.fallback;
+                let group = rule.group().unwrap_or_default().to_owned();
+                let fallback = rule.is_fallback() && !winner.is_fallback();
                 explanation.overruled.push(Overruled {
                     rule: name,
                     file,
@@ -335,8 +335,8 @@ impl<'r> Case<'r, '_, '_> {
             .filter(|clause| !clause.holds(self.view));
         Miss {
             rule: self.rule.name.clone(),
-            file: self.rule.file.to_string(),
-            line: self.rule.line,
+            file: self.rule.file().to_owned(),
+            line: self.rule.line(),
             failed: failed.map(|clause| self.report(clause)).collect(),
             held: near.held,
             reason: near.reason,

@@ -3,6 +3,8 @@
 //! characters. (Java's expansion of one character to several, such as `ΐ` to
 //! three, is deliberately not copied.)
 
+use smol_str::SmolStr;
+
 /// The character that stands for all cases of `c`.
 #[inline]
 pub(crate) fn fold(c: char) -> char {
@@ -29,8 +31,8 @@ fn single(mut mapped: impl Iterator<Item = char>) -> Option<char> {
 }
 
 /// `text` with every character folded.
-pub(crate) fn fold_text(text: &str) -> Box<str> {
-    text.chars().map(fold).collect::<String>().into()
+pub(crate) fn fold_text(text: &str) -> SmolStr {
+    text.chars().map(fold).collect()
 }
 
 /// Whether `text` is `folded` but for case.

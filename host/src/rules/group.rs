@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     RuleError,
-    rule::{Rule, Select},
+    rule::{Membership, Rule, Select},
 };
 
 /// Why a rule that matches does not fire: the rule that took its place.
@@ -29,7 +29,8 @@ pub(crate) fn decide<'r>(
 
 /// Where a rule stands in its group: lower comes first. Equal ranks go by file and line.
 pub(crate) fn rank(rule: &Rule) -> (bool, bool, Option<i64>) {
-    (rule.fallback, rule.priority.is_none(), rule.priority)
+    let priority = rule.priority();
+    (rule.is_fallback(), priority.is_none(), priority)
 }
 
 fn winner_over<'r>(
@@ -37,15 +38,15 @@ fn winner_over<'r>(
     matching: &[&'r Rule],
     select_of: &impl Fn(&str) -> Select,
 ) -> Option<Winner<'r>> {
-    let group = rule.group.as_deref()?;
+    let group = rule.group()?;
     let first = matching
         .iter()
         .copied()
-        .filter(|other| other.group.as_deref() == Some(group))
+        .filter(|other| other.group() == Some(group))
         .min_by_key(|other| rank(other))?;
     let yields = match select_of(group) {
         Select::First => !std::ptr::eq(first, rule),
-        Select::All => rule.fallback && !first.fallback,
+        Select::All => rule.is_fallback() && !first.is_fallback(),
     };
     yields.then_some(first)
 }
@@ -60,20 +61,26 @@ pub(crate) type Selects = FxHashMap<Arc<str>, Select>;
 pub(crate) fn selects<'r>(rules: impl Iterator<Item = &'r Rule>) -> Result<Selects, RuleError> {
     let mut said: FxHashMap<&Arc<str>, (&Rule, Select)> = FxHashMap::default();
     for rule in rules {
-        let (Some(group), Some(select)) = (&rule.group, rule.select) else {
+        let Some(Membership {
+            group,
+            select: Some(select),
+            ..
+        }) = rule.membership.as_deref()
+        else {
             continue;
         };
-        let (earlier, theirs) = *said.entry(group).or_insert((rule, select));
-        if theirs != select {
+        let (earlier, theirs) = *said.entry(group).or_insert((rule, *select));
+        if theirs != *select {
             let message = format!(
                 "rule `{}` and {} say different things about `select` of group `{group}`",
                 rule.name,
                 earlier.reference()
             );
             let hint = "it is enough if one rule of the group says it".to_owned();
+            let (file, place) = rule.position();
             return Err(RuleError::new(
-                &rule.file,
-                (rule.line, rule.column),
+                file,
+                place,
                 "group-select",
                 message,
                 Some(hint),

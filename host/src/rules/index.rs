@@ -14,6 +14,8 @@ mod field;
 mod intervals;
 mod keys;
 
+use std::num::NonZeroU64;
+
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -25,31 +27,63 @@ use self::{
 use super::{
     conjunct::Conjunct,
     event::{Event, PathId},
+    file::MAX_RULES,
+    pattern::MAX_OR_COMBINATIONS,
     rule::Rule,
     set::IndexedFile,
 };
 
-/// Number of a combination of clauses in its index.
-type ConjunctId = u32;
+/// Combinations that could hold for a command.
+type Candidates = SmallVec<[Place; 32]>;
 
 /// Keys of one command with the field each comes from, sorted by field.
 type SeenKeys = SmallVec<[(PathId, Key); 32]>;
 
-/// Where a [`Conjunct`] is to be found.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    file: u32,
-    rule: u32,
-    conjunct: u32,
+/// Where a [`Conjunct`] is to be found: file, rule and combination, which is
+/// also their order. One number says it, so that no list has to be asked: the
+/// one above, to leave zero for nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(NonZeroU64);
+
+impl Place {
+    const CONJUNCT_BITS: u32 = 12;
+    const RULE_BITS: u32 = 20;
+
+    fn new(file: usize, rule: usize, conjunct: usize) -> Self {
+        const { assert!(MAX_RULES <= 1 << Self::RULE_BITS) };
+        const { assert!(MAX_OR_COMBINATIONS <= 1 << Self::CONJUNCT_BITS) };
+        let rules = (file as u64) << Self::RULE_BITS | rule as u64;
+        let number = rules << Self::CONJUNCT_BITS | conjunct as u64;
+        Self(NonZeroU64::MIN.saturating_add(number))
+    }
+
+    fn number(self) -> u64 {
+        self.0.get() - 1
+    }
+
+    /// The file and the rule, as one number.
+    fn file_and_rule(self) -> u64 {
+        self.number() >> Self::CONJUNCT_BITS
+    }
+
+    fn file(self) -> usize {
+        (self.file_and_rule() >> Self::RULE_BITS) as usize
+    }
+
+    fn rule(self) -> usize {
+        (self.file_and_rule() & ((1 << Self::RULE_BITS) - 1)) as usize
+    }
+
+    fn conjunct(self) -> usize {
+        (self.number() & ((1 << Self::CONJUNCT_BITS) - 1)) as usize
+    }
 }
 
 /// The index of some files.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// Sorted by file, rule and combination.
-    places: Vec<Place>,
     /// Combinations that no field gives access to: `"*"`, or `exists: false` alone.
-    always: Vec<ConjunctId>,
+    always: Vec<Place>,
     keys: Keys,
     /// By path; none where no access clause uses the field.
     fields: Vec<Option<Box<FieldIndex>>>,
@@ -58,24 +92,17 @@ pub(crate) struct Index {
 impl Index {
     pub(crate) fn build(files: &[IndexedFile]) -> Self {
         let chooser = Chooser::survey(files);
-        let mut places = Vec::with_capacity(chooser.count());
         let mut always = Vec::new();
         let mut keys = KeysBuilder::default();
         let mut fields: FxHashMap<PathId, FieldBuilder> = FxHashMap::default();
-        for (file, rule, conjunct, indexed, clauses) in conjuncts(files) {
-            let id = places.len() as ConjunctId;
-            places.push(Place {
-                file,
-                rule,
-                conjunct,
-            });
+        for (place, indexed, clauses) in conjuncts(files) {
             match chooser.choose(clauses, indexed) {
-                Access::Always => always.push(id),
+                Access::Always => always.push(place),
                 Access::One(clause) => {
                     let path = indexed.paths[clause.path as usize];
                     let field = fields.entry(path).or_default();
                     for matcher in clause.matchers.iter() {
-                        field.add(path, matcher, id, &mut keys);
+                        field.add(path, matcher, place, &mut keys);
                     }
                 }
                 Access::Two { first, second } => {
@@ -91,7 +118,7 @@ impl Index {
                     }
                     let seconds = || access::keys(second, second_path);
                     for one in access::keys(first, indexed.paths[first.path as usize]) {
-                        seconds().for_each(|other| keys.add_pair(one, second_path, other, id));
+                        seconds().for_each(|other| keys.add_pair(one, second_path, other, place));
                     }
                 }
             }
@@ -103,15 +130,14 @@ impl Index {
             built[path as usize] = Some(Box::new(field.build()));
         }
         Self {
-            places,
             always,
             keys: keys.build(),
             fields: built,
         }
     }
 
-    /// Adds the rules whose `match` holds to `matching`, in no special order;
-    /// only rules of files that `live` keeps.
+    /// Adds the rules whose `match` holds to `matching`, in the order of
+    /// `files` and of their lines; only rules of files that `live` keeps.
     pub(crate) fn matching<'r>(
         &self,
         files: &'r [IndexedFile],
@@ -119,7 +145,7 @@ impl Index {
         event: &Event<'_>,
         matching: &mut SmallVec<[&'r Rule; 8]>,
     ) {
-        let mut candidates: SmallVec<[ConjunctId; 32]> = SmallVec::from_slice(&self.always);
+        let mut candidates: Candidates = SmallVec::from_slice(&self.always);
         let mut seen = SeenKeys::new();
         for field in event.fields() {
             if let Some(Some(index)) = self.fields.get(field.path as usize) {
@@ -131,41 +157,31 @@ impl Index {
             candidates.sort_unstable();
             candidates.dedup();
         }
-        let mut last = (u32::MAX, u32::MAX);
-        for id in candidates {
-            let place = self.places[id as usize];
+        let mut last = None;
+        for place in candidates {
             // One combination that holds is enough.
-            if last == (place.file, place.rule) || !live[place.file as usize] {
+            if last == Some(place.file_and_rule()) || !live[place.file()] {
                 continue;
             }
-            let indexed = &files[place.file as usize];
-            let rule = &indexed.file.rules()[place.rule as usize];
-            if rule.conjuncts[place.conjunct as usize].holds(indexed.view(event)) {
-                last = (place.file, place.rule);
+            let indexed = &files[place.file()];
+            let rule = &indexed.file.rules()[place.rule()];
+            if rule.conjuncts[place.conjunct()].holds(indexed.view(event)) {
+                last = Some(place.file_and_rule());
                 matching.push(rule);
             }
         }
     }
 }
 
-/// All combinations of `files` with the numbers that lead to them.
-fn conjuncts(
-    files: &[IndexedFile],
-) -> impl Iterator<Item = (u32, u32, u32, &IndexedFile, &Conjunct)> {
+/// All combinations of `files`, in their order.
+fn conjuncts(files: &[IndexedFile]) -> impl Iterator<Item = (Place, &IndexedFile, &Conjunct)> {
     files.iter().enumerate().flat_map(|(file, indexed)| {
-        indexed
-            .file
-            .rules()
-            .iter()
-            .enumerate()
-            .flat_map(move |(rule, parsed)| {
-                parsed
-                    .conjuncts
-                    .iter()
-                    .enumerate()
-                    .map(move |(conjunct, clauses)| {
-                        (file as u32, rule as u32, conjunct as u32, indexed, clauses)
-                    })
+        let rules = indexed.file.rules().iter().enumerate();
+        rules.flat_map(move |(rule, parsed)| {
+            let conjuncts = parsed.conjuncts.iter().enumerate();
+            conjuncts.map(move |(conjunct, clauses)| {
+                (Place::new(file, rule, conjunct), indexed, clauses)
             })
+        })
     })
 }

@@ -4,6 +4,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use smol_str::SmolStr;
+
 use super::{
     Dialect,
     decimal::Decimal,
@@ -23,22 +25,22 @@ pub(crate) enum Scalar<'e> {
     String(Cow<'e, str>),
 }
 
-/// One alternative of a clause: what a value must be.
+/// One alternative of a clause: what a value must be. Short texts stand in place.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Matcher {
     Null,
     Bool(bool),
     /// The text matters only to the `eventbridge` dialect.
     Number(Box<(Decimal, Box<str>)>),
-    Exact(Box<str>),
+    Exact(SmolStr),
     /// A string that spells an IP address: any spelling of it matches.
     Address(Box<(Network, Box<str>)>),
-    Prefix(Box<str>),
-    Suffix(Box<str>),
+    Prefix(SmolStr),
+    Suffix(SmolStr),
     /// Folded, as are the two that follow.
-    EqualsIgnoreCase(Box<str>),
-    PrefixIgnoreCase(Box<str>),
-    SuffixIgnoreCase(Box<str>),
+    EqualsIgnoreCase(SmolStr),
+    PrefixIgnoreCase(SmolStr),
+    SuffixIgnoreCase(SmolStr),
     Wildcard(Box<Wildcard>),
     Numeric(Box<Range>),
     Cidr(Box<(Network, Box<str>)>),

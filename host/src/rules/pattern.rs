@@ -147,12 +147,14 @@ impl Reader<'_, '_> {
                     .encode_utf16()
                     .cmp(self.trie.name(*b).encode_utf16())
             });
-            let clauses = combination
-                .into_iter()
-                .map(|(path, matchers)| Clause { path, matchers });
-            Conjunct {
-                clauses: clauses.collect(),
-            }
+            // Collected, it would have room for the next power of two.
+            let mut clauses = SmallVec::with_capacity(combination.len());
+            clauses.extend(
+                combination
+                    .into_iter()
+                    .map(|(path, matchers)| Clause { path, matchers }),
+            );
+            Conjunct { clauses }
         });
         Ok(conjuncts.collect())
     }

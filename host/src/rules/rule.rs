@@ -1,62 +1,13 @@
 //! Owns [`Rule`]: one valid rule, as the engine uses it and as `GET /rules`
 //! shows it.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 use smallvec::SmallVec;
 
 use super::{guard::Guard, pattern::Conjuncts};
-use crate::name::HandlerName;
-
-/// The name of a rule, unique over all rule files.
-///
-/// Invariant: 1 to [`RuleName::MAX_LEN`] bytes, no control characters, no space
-/// at either end.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RuleName(Arc<str>);
-
-impl RuleName {
-    /// The longest name: it stands in log lines and tables.
-    pub const MAX_LEN: usize = 128;
-
-    /// Checks `text` against the invariant of the type.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=Self::MAX_LEN).contains(&text.len());
-        (fits && text.trim() == text && !text.chars().any(char::is_control))
-            .then(|| Self(text.into()))
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<RuleName> for Arc<str> {
-    fn from(name: RuleName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for RuleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl Borrow<str> for RuleName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Serialize for RuleName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
+use crate::name::{HandlerName, RuleName};
 
 /// Which of the matching rules of a group fire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,19 +27,33 @@ impl Select {
 
 /// One rule: for which commands which handlers run.
 ///
-/// What routing reads stands in the rule itself where it is short: with 100,000
-/// rules, each pointer to follow is a cache miss.
+/// What routing reads stands in the rule itself, the first look at it first,
+/// in three lines of the cache: with 100,000 rules, each pointer to follow and
+/// each further line is a cache miss.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Rule {
+    pub(crate) conjuncts: Conjuncts,
+    pub(crate) guard: Option<Box<Guard>>,
+    pub(crate) membership: Option<Box<Membership>>,
     pub(crate) name: RuleName,
-    pub(crate) description: Option<Box<str>>,
     pub(crate) handlers: SmallVec<[HandlerName; 1]>,
-    pub(crate) group: Option<Arc<str>>,
+    pub(crate) origin: Box<Origin>,
+}
+
+/// A rule's place in its group.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pub(crate) group: Arc<str>,
     pub(crate) fallback: bool,
     pub(crate) select: Option<Select>,
     pub(crate) priority: Option<i64>,
-    pub(crate) guard: Option<Box<Guard>>,
-    pub(crate) conjuncts: Conjuncts,
+}
+
+/// What people are shown of a rule.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) description: Option<Box<str>>,
     /// The `match` as JSON text.
     pub(crate) pattern: Box<str>,
     pub(crate) file: Arc<str>,
@@ -106,7 +71,7 @@ impl Rule {
     /// What the rule is for, in its author's words.
     #[must_use]
     pub fn description(&self) -> Option<&str> {
-        self.description.as_deref()
+        self.origin.description.as_deref()
     }
 
     /// The handlers that run when the rule fires; at least one, none twice.
@@ -118,26 +83,28 @@ impl Rule {
     /// The group the rule belongs to, if any; groups span all files.
     #[must_use]
     pub fn group(&self) -> Option<&str> {
-        self.group.as_deref()
+        Some(&*self.membership.as_deref()?.group)
     }
 
     /// Whether the rule fires only where no other rule of its group matches.
     #[must_use]
     pub fn is_fallback(&self) -> bool {
-        self.fallback
+        self.membership
+            .as_deref()
+            .is_some_and(|member| member.fallback)
     }
 
     /// What the rule says about its group's selection, if anything.
     #[must_use]
     pub fn select(&self) -> Option<Select> {
-        self.select
+        self.membership.as_deref()?.select
     }
 
     /// The rank in a group that selects the first: lower comes first, rules
     /// without one come last.
     #[must_use]
     pub fn priority(&self) -> Option<i64> {
-        self.priority
+        self.membership.as_deref()?.priority
     }
 
     /// The CEL expression that must hold besides the match, if any.
@@ -149,24 +116,29 @@ impl Rule {
     /// The `match` as JSON text.
     #[must_use]
     pub fn pattern(&self) -> &str {
-        &self.pattern
+        &self.origin.pattern
     }
 
     /// The file, as it was named when it was read.
     #[must_use]
     pub fn file(&self) -> &str {
-        &self.file
+        &self.origin.file
     }
 
     /// The line where the rule starts, from 1.
     #[must_use]
     pub fn line(&self) -> u32 {
-        self.line
+        self.origin.line
+    }
+
+    /// File, then line and column: rules are shown in this order.
+    pub(crate) fn position(&self) -> (&str, (u32, u32)) {
+        (&self.origin.file, (self.origin.line, self.origin.column))
     }
 
     /// `` rule `high-risk` (rules/policy.json:4) ``
     pub(crate) fn reference(&self) -> String {
-        format!("rule `{}` ({}:{})", self.name, self.file, self.line)
+        format!("rule `{}` ({}:{})", self.name, self.file(), self.line())
     }
 }
 
@@ -174,36 +146,36 @@ impl Serialize for Rule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut view = serializer.serialize_struct("Rule", 11)?;
         view.serialize_field("name", &self.name)?;
-        match &self.description {
+        match self.description() {
             Some(description) => view.serialize_field("description", description)?,
             None => view.skip_field("description")?,
         }
-        let pattern = serde_json::from_str::<&serde_json::value::RawValue>(&self.pattern);
+        let pattern = serde_json::from_str::<&serde_json::value::RawValue>(self.pattern());
         view.serialize_field("match", &pattern.map_err(serde::ser::Error::custom)?)?;
         view.serialize_field("handlers", self.handlers())?;
-        match &self.group {
-            Some(group) => view.serialize_field("group", &**group)?,
+        match self.group() {
+            Some(group) => view.serialize_field("group", group)?,
             None => view.skip_field("group")?,
         }
-        if self.fallback {
+        if self.is_fallback() {
             view.serialize_field("fallback", &true)?;
         } else {
             view.skip_field("fallback")?;
         }
-        match &self.select {
-            Some(select) => view.serialize_field("select", select)?,
+        match self.select() {
+            Some(select) => view.serialize_field("select", &select)?,
             None => view.skip_field("select")?,
         }
-        match &self.priority {
-            Some(priority) => view.serialize_field("priority", priority)?,
+        match self.priority() {
+            Some(priority) => view.serialize_field("priority", &priority)?,
             None => view.skip_field("priority")?,
         }
         match self.guard() {
             Some(guard) => view.serialize_field("guard", guard)?,
             None => view.skip_field("guard")?,
         }
-        view.serialize_field("file", &*self.file)?;
-        view.serialize_field("line", &self.line)?;
+        view.serialize_field("file", self.file())?;
+        view.serialize_field("line", &self.line())?;
         view.end()
     }
 }

@@ -15,9 +15,9 @@ use super::{
     group::{self, Selects},
     guard::Attributes,
     index::Index,
-    rule::{Rule, RuleName, Select},
+    rule::{Rule, Select},
 };
-use crate::name::HandlerName;
+use crate::name::{HandlerName, RuleName};
 
 /// A handler that a command reaches, and every rule that chose it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +53,7 @@ struct Slot {
 /// Files that were indexed together.
 #[derive(Debug)]
 struct Segment {
+    /// Sorted by path.
     files: Vec<IndexedFile>,
     /// Where each rule name stands: file and rule.
     names: FxHashMap<RuleName, (u32, u32)>,
@@ -96,16 +97,7 @@ impl RuleSet {
         files: impl IntoIterator<Item = Arc<RuleFile>>,
     ) -> Result<Self, RuleError> {
         let mut fresh: Vec<Arc<RuleFile>> = files.into_iter().collect();
-        // Those that were there come first: where two do not go together, the
-        // one that came later is to blame.
-        let before: FxHashSet<*const RuleFile> = previous
-            .slots
-            .iter()
-            .flat_map(Slot::files)
-            .map(|indexed| Arc::as_ptr(&indexed.file))
-            .collect();
-        let is_new = |file: &Arc<RuleFile>| !before.contains(&Arc::as_ptr(file));
-        fresh.sort_by(|a, b| (is_new(a), a.path()).cmp(&(is_new(b), b.path())));
+        fresh.sort_by(|a, b| a.path().cmp(b.path()));
         let slots = keep(previous, &mut fresh);
         let mut set = Self {
             slots,
@@ -115,7 +107,7 @@ impl RuleSet {
             set.trie = previous.trie.clone();
         }
         if !fresh.is_empty() {
-            let segment = set.segment(fresh)?;
+            let segment = set.segment(fresh, previous)?;
             set.slots.push(Slot {
                 live: vec![true; segment.files.len()].into(),
                 segment: Arc::new(segment),
@@ -131,30 +123,30 @@ impl RuleSet {
         Ok(set)
     }
 
-    /// Indexes `files` beside the segments that are there.
-    fn segment(&mut self, files: Vec<Arc<RuleFile>>) -> Result<Segment, RuleError> {
+    /// Indexes `files`, sorted by path, beside the segments that are there.
+    ///
+    /// # Errors
+    /// Where two files use one name, the one that was not in `previous` is to blame.
+    fn segment(
+        &mut self,
+        files: Vec<Arc<RuleFile>>,
+        previous: &Self,
+    ) -> Result<Segment, RuleError> {
         let mut names = FxHashMap::default();
         names.reserve(files.iter().map(|file| file.rules().len()).sum());
         for (number, file) in files.iter().enumerate() {
             for (index, rule) in file.rules().iter().enumerate() {
-                let kept = self.slots.iter().find_map(|slot| slot.rule(&rule.name));
                 let fresh = names.insert(rule.name.clone(), (number as u32, index as u32));
                 let fresh = fresh.map(|(number, index): (u32, u32)| {
                     &files[number as usize].rules()[index as usize]
                 });
-                if let Some(other) = fresh.or(kept) {
-                    let message = format!(
-                        "the rule name `{}` is already used in {}:{}",
-                        rule.name, other.file, other.line
-                    );
-                    let hint = "rule names are unique over all files".to_owned();
-                    return Err(RuleError::new(
-                        &rule.file,
-                        (rule.line, rule.column),
-                        "name-twice",
-                        message,
-                        Some(hint),
-                    ));
+                if let Some(other) = fresh.or_else(|| self.rule(&rule.name)) {
+                    let before = previous.rule(&rule.name);
+                    let was_there = before.is_some_and(|before| std::ptr::eq(before, rule));
+                    return Err(match was_there {
+                        true => name_twice(other, rule),
+                        false => name_twice(rule, other),
+                    });
                 }
             }
         }
@@ -189,7 +181,7 @@ impl RuleSet {
                 .as_ref()
                 .is_none_or(|guard| guard.check(&mut guards).is_ok())
         });
-        if matching.iter().any(|rule| rule.group.is_some()) {
+        if matching.iter().any(|rule| rule.membership.is_some()) {
             let decided = group::decide(&matching, |group| self.select_of(group));
             matching = decided
                 .into_iter()
@@ -208,10 +200,16 @@ impl RuleSet {
                 .index
                 .matching(&slot.segment.files, &slot.live, event, &mut matching);
         }
-        if matching.len() > 1 {
-            matching.sort_by_key(|rule: &&Rule| (&*rule.file, rule.line, rule.column));
+        // Those of one segment come in order.
+        if self.slots.len() > 1 {
+            matching.sort_by_key(|rule: &&Rule| rule.position());
         }
         matching
+    }
+
+    /// The rule of this name.
+    fn rule(&self, name: &RuleName) -> Option<&Rule> {
+        self.slots.iter().find_map(|slot| slot.rule(name))
     }
 
     pub(crate) fn select_of(&self, group: &str) -> Select {
@@ -260,6 +258,19 @@ impl Slot {
         self.live[file as usize]
             .then(|| &self.segment.files[file as usize].file.rules()[rule as usize])
     }
+}
+
+/// `rule` has the name of `other`.
+fn name_twice(rule: &Rule, other: &Rule) -> RuleError {
+    let (file, place) = rule.position();
+    let message = format!(
+        "the rule name `{}` is already used in {}:{}",
+        rule.name,
+        other.file(),
+        other.line()
+    );
+    let hint = "rule names are unique over all files".to_owned();
+    RuleError::new(file, place, "name-twice", message, Some(hint))
 }
 
 /// The segments of `previous` that are worth keeping for the files `fresh`,

@@ -269,7 +269,7 @@ async fn one_that_fails_leaves_the_others_running() {
         report.handlers[1]
             .rules
             .iter()
-            .map(|rule| &**rule)
+            .map(|rule| rule.as_str())
             .collect::<Vec<_>>(),
         ["all", "good"]
     );

@@ -191,6 +191,11 @@ async fn a_failing_delivery_ends_in_the_dead_letter_and_comes_back_when_asked() 
     let place = host.accepted(command).await;
     let view = host.finished(&place).await;
     assert_eq!(view["state"], "discarded");
+    let last = &view["deliveries"][0]["lastFailure"];
+    assert_eq!(
+        (&last["attempt"], &last["message"]),
+        (&json!(3), &json!("come back"))
+    );
     let dead = host.get("/queue/dead").await;
     let id = dead["dead"][0]["deliveryId"].as_str().unwrap();
     assert_eq!(dead["dead"][0]["lastFailure"]["message"], "come back");
@@ -328,6 +333,16 @@ async fn what_cannot_be_kept_is_refused() {
         (status, &problem["code"]),
         (StatusCode::SERVICE_UNAVAILABLE, &json!("queue-full"))
     );
+    let metrics = reqwest::get(format!("{}/metrics", host.url)).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    for line in [
+        r#"pointsman_deliveries{handler="probe",state="available"} 1"#,
+        r#"pointsman_commands_refused_total{code="no-matching-handler"} 1"#,
+        r#"pointsman_commands_refused_total{code="queue-full"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"));
     for path in [
         "/commands?stat=completed",
         "/commands?state=gone",

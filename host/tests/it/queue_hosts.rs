@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::{
     host::Folders,
     queue_engines::{Server, server},
-    queue_program::{Program, Step, accepted, post},
+    queue_program::{Program, Step, accepted, post, stress},
 };
 
 const LEASE: Duration = Duration::from_secs(2);
@@ -102,6 +102,10 @@ async fn what_a_host_did_in_its_sleep_is_refused_when_it_wakes() {
     assert!(other.says(1, &["settled", id, "completed"]).await);
     let done = other.get(&place).await;
     assert_eq!(done["deliveries"][0]["attempt"], 2);
+    // Longer than every timeout between the hosts and the database.
+    if stress() {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
     sleeper.signal("CONT");
     // Its renewal or its acknowledgement, whichever comes first, finds the lease gone.
     let refused = async || {

@@ -106,7 +106,7 @@ async fn the_dead_letter_tells_every_attempt_and_gives_back(fixture: Fixture) {
         .unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(
-        dead[0].last.as_ref().unwrap().error,
+        dead[0].delivery.last_failure.as_ref().unwrap().error,
         error(Status::Rejected, "never")
     );
     let delivery = dead[0].delivery.id.clone();

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     pool::to,
-    row::{self, DELIVERY},
+    row::{self, MORE, deliveries},
 };
 use crate::queue::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
@@ -40,7 +40,8 @@ pub(super) async fn commands(
         .collect();
     let statement = client
         .prepare_cached(&format!(
-            "SELECT {DELIVERY} FROM delivery d WHERE command_id = ANY ($1) ORDER BY handler"
+            "{} WHERE d.command_id = ANY ($1) ORDER BY d.handler",
+            deliveries("")
         ))
         .await
         .map_err(to(DOING))?;
@@ -98,8 +99,8 @@ pub(super) async fn inspect(
 ) -> Result<DeliveryDetail, QueueError> {
     const DOING: &str = "read a delivery";
     let sql = format!(
-        "SELECT {DELIVERY}, d.seq, c.attributes FROM delivery d JOIN command c ON c.id = d.command_id
-         WHERE d.command_id = $1 AND d.handler = $2"
+        "{} JOIN command c ON c.id = d.command_id WHERE d.command_id = $1 AND d.handler = $2",
+        deliveries(", d.seq, c.attributes")
     );
     let found = client
         .query_opt(&sql, &[&id.command.0, &id.handler.as_str()])
@@ -109,13 +110,13 @@ pub(super) async fn inspect(
     let failures = client
         .query(
             "SELECT attempt, at_ms, error FROM failure WHERE delivery = $1 ORDER BY ordinal",
-            &[&found.get::<_, i64>(12)],
+            &[&found.get::<_, i64>(MORE)],
         )
         .await
         .map_err(to(DOING))?;
     Ok(DeliveryDetail {
         delivery: row::delivery(&found)?,
-        attributes: found.get(13),
+        attributes: found.get(MORE + 1),
         failures: failures
             .iter()
             .map(|row| row::failure(row, 0))
@@ -165,19 +166,16 @@ pub(super) async fn dead(
         .await
         .map_err(to(DOING))?;
     let sql = format!(
-        "SELECT {DELIVERY}, d.seq, f.attempt, f.at_ms, f.error FROM delivery d LEFT JOIN LATERAL (
-             SELECT * FROM failure WHERE delivery = d.seq ORDER BY ordinal DESC LIMIT 1) f ON true
-         WHERE d.seq = ANY ($1) ORDER BY d.seq DESC"
+        "{} WHERE d.seq = ANY ($1) ORDER BY d.seq DESC",
+        deliveries(", d.seq")
     );
     let found = client.query(&sql, &[&rows]).await.map_err(to(DOING))?;
     found
         .iter()
         .map(|row| {
-            let failed: Option<i64> = row.get(13);
             Ok(DeadLetter {
                 delivery: row::delivery(row)?,
-                last: failed.map(|_| row::failure(row, 13)).transpose()?,
-                row: row.get(12),
+                row: row.get(MORE),
             })
         })
         .collect()

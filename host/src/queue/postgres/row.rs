@@ -13,9 +13,20 @@ use crate::{
     queue::{CommandId, DeliveryId, DeliveryView, Failure, QueueError, State, Timestamp},
 };
 
-/// The columns of [`delivery`], for a table named `d`.
-pub(super) const DELIVERY: &str = "d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt,
-    d.priority, d.run_at_ms, d.ordering_key, d.cancel_requested, d.output, d.finished_ms";
+/// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
+/// failure. `more` are columns after its own, from [`MORE`] on.
+pub(super) fn deliveries(more: &str) -> String {
+    format!(
+        "SELECT d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt, d.priority,
+             d.run_at_ms, d.ordering_key, d.cancel_requested, d.output, d.finished_ms,
+             f.attempt, f.at_ms, f.error {more}
+         FROM delivery d LEFT JOIN LATERAL (
+             SELECT * FROM failure WHERE delivery = d.seq ORDER BY ordinal DESC LIMIT 1) f ON true"
+    )
+}
+
+/// The first column that is not [`delivery`]'s.
+pub(super) const MORE: usize = 15;
 
 /// The state in a column.
 pub(super) fn state(row: &Row, column: usize) -> Result<State, Error> {
@@ -51,7 +62,7 @@ pub(super) fn foreign(error: impl std::error::Error + Send + Sync + 'static) -> 
     }
 }
 
-/// Reads the columns of [`DELIVERY`] at the front of a row.
+/// Reads what [`deliveries`] selects, at the front of a row.
 pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
     Ok(DeliveryView {
         id: DeliveryId {
@@ -68,6 +79,10 @@ pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
         cancel_requested: row.get(9),
         output: row.get(10),
         finished: row.get::<_, Option<i64>>(11).map(Timestamp::from_millis),
+        last_failure: match row.get::<_, Option<i64>>(12) {
+            Some(_) => Some(failure(row, 12)?),
+            None => None,
+        },
     })
 }
 

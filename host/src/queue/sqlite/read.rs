@@ -3,12 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    row::{self, DELIVERY},
+    row::{self, MORE, deliveries},
     schema::to,
 };
 use crate::queue::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryId, DeliveryView, Depth, Failure, Page, QueueError, State, Timestamp,
+    DeliveryId, DeliveryView, Depth, Page, QueueError, State, Timestamp,
 };
 
 pub(super) fn get(reader: &Connection, id: CommandId) -> Result<CommandView, QueueError> {
@@ -37,7 +37,8 @@ fn command(reader: &Connection, id: CommandId) -> rusqlite::Result<Option<Comman
     };
     view.deliveries = reader
         .prepare_cached(&format!(
-            "SELECT {DELIVERY} FROM delivery d WHERE command_id = ?1 ORDER BY handler"
+            "{} WHERE d.command_id = ?1 ORDER BY d.handler",
+            deliveries("")
         ))?
         .query_map([id.0.into_bytes()], row::delivery)?
         .collect::<rusqlite::Result<_>>()?;
@@ -109,12 +110,13 @@ pub(super) fn inspect(reader: &Connection, id: &DeliveryId) -> Result<DeliveryDe
 fn detail(reader: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<DeliveryDetail>> {
     let found: Option<(DeliveryView, i64, String)> = reader
         .prepare_cached(&format!(
-            "SELECT {DELIVERY}, d.seq, c.attributes FROM delivery d JOIN command c ON c.id = d.command_id
-             WHERE d.command_id = ?1 AND d.handler = ?2"
+            "{} JOIN command c ON c.id = d.command_id WHERE d.command_id = ?1 AND d.handler = ?2",
+            deliveries(", d.seq, c.attributes")
         ))?
-        .query_row(params![id.command.0.into_bytes(), id.handler.as_str()], |row| {
-            Ok((row::delivery(row)?, row.get(12)?, row.get(13)?))
-        })
+        .query_row(
+            params![id.command.0.into_bytes(), id.handler.as_str()],
+            |row| Ok((row::delivery(row)?, row.get(MORE)?, row.get(MORE + 1)?)),
+        )
         .optional()?;
     let Some((delivery, seq, attributes)) = found else {
         return Ok(None);
@@ -123,7 +125,7 @@ fn detail(reader: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<Deliv
         .prepare_cached(
             "SELECT attempt, at_ms, error FROM failure WHERE delivery = ?1 ORDER BY ordinal",
         )?
-        .query_map([seq], row::failure)?
+        .query_map([seq], |row| row::failure(row, 0))?
         .collect::<rusqlite::Result<_>>()?;
     Ok(Some(DeliveryDetail {
         delivery,
@@ -188,19 +190,9 @@ pub(super) fn dead(
 
 fn dead_letter(reader: &Connection, seq: i64) -> rusqlite::Result<DeadLetter> {
     let delivery = reader
-        .prepare_cached(&format!("SELECT {DELIVERY} FROM delivery d WHERE seq = ?1"))?
+        .prepare_cached(&format!("{} WHERE d.seq = ?1", deliveries("")))?
         .query_row([seq], row::delivery)?;
-    let last: Option<Failure> = reader
-        .prepare_cached(
-            "SELECT attempt, at_ms, error FROM failure WHERE delivery = ?1 ORDER BY ordinal DESC LIMIT 1",
-        )?
-        .query_row([seq], row::failure)
-        .optional()?;
-    Ok(DeadLetter {
-        delivery,
-        last,
-        row: seq,
-    })
+    Ok(DeadLetter { delivery, row: seq })
 }
 
 /// The handler and state of every unfinished delivery: each part is answered

@@ -9,9 +9,20 @@ use crate::{
     queue::{CommandId, DeliveryId, DeliveryView, Failure, State, Timestamp},
 };
 
-/// The columns of [`delivery`], for a table named `d`.
-pub(super) const DELIVERY: &str = "d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt,
-    d.priority, d.run_at_ms, d.ordering_key, d.cancel_requested, d.output, d.finished_ms";
+/// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
+/// failure. `more` are columns after its own, from [`MORE`] on.
+pub(super) fn deliveries(more: &str) -> String {
+    format!(
+        "SELECT d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt, d.priority,
+             d.run_at_ms, d.ordering_key, d.cancel_requested, d.output, d.finished_ms,
+             f.attempt, f.at_ms, f.error {more}
+         FROM delivery d LEFT JOIN failure f ON f.delivery = d.seq
+             AND f.ordinal = (SELECT max(ordinal) FROM failure WHERE delivery = d.seq)"
+    )
+}
+
+/// The first column that is not [`delivery`]'s.
+pub(super) const MORE: usize = 15;
 
 pub(super) fn command_id(row: &Row<'_>, column: usize) -> rusqlite::Result<CommandId> {
     Ok(CommandId(Uuid::from_bytes(row.get(column)?)))
@@ -34,7 +45,7 @@ fn parse<T, E: std::error::Error + Send + Sync + 'static>(
     parse(text).map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, error.into()))
 }
 
-/// Reads the columns of [`DELIVERY`] at the front of a row.
+/// Reads what [`deliveries`] selects, at the front of a row.
 pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
     Ok(DeliveryView {
         id: DeliveryId {
@@ -51,14 +62,18 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
         cancel_requested: row.get(9)?,
         output: row.get(10)?,
         finished: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
+        last_failure: match row.get::<_, Option<u32>>(12)? {
+            Some(_) => Some(failure(row, 12)?),
+            None => None,
+        },
     })
 }
 
-/// Reads `attempt, at_ms, error`.
-pub(super) fn failure(row: &Row<'_>) -> rusqlite::Result<Failure> {
+/// Reads `attempt, at_ms, error` from `first` on.
+pub(super) fn failure(row: &Row<'_>, first: usize) -> rusqlite::Result<Failure> {
     Ok(Failure {
-        attempt: row.get(0)?,
-        at: Timestamp::from_millis(row.get(1)?),
-        error: json(row, 2)?,
+        attempt: row.get(first)?,
+        at: Timestamp::from_millis(row.get(first + 1)?),
+        error: json(row, first + 2)?,
     })
 }

@@ -110,6 +110,14 @@ pub(super) fn open_writer(
     Ok(connection)
 }
 
+/// Lets all leases run out. Whoever holds the lock on the folder is its only
+/// host: those that held a lease are gone.
+pub(super) fn end_all_leases(connection: &Connection) -> Result<(), QueueError> {
+    let sql = "UPDATE delivery SET lease_until_ms = 0 WHERE state = 'running'";
+    let ended = connection.execute(sql, []);
+    ended.map(drop).map_err(to("end the leases of a lost host"))
+}
+
 /// A connection that reads beside the writer.
 pub(super) fn open_reader(folder: &Path) -> Result<Connection, QueueError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

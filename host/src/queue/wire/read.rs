@@ -121,6 +121,7 @@ impl<'de> Deserialize<'de> for DeliveryView {
             cancel_requested: bool,
             #[serde(default, deserialize_with = "text_where_there")]
             output: Option<String>,
+            last_failure: Option<Failure>,
         }
         let wire = Wire::deserialize(deserializer)?;
         Ok(Self {
@@ -135,6 +136,7 @@ impl<'de> Deserialize<'de> for DeliveryView {
             cancel_requested: wire.cancel_requested,
             output: wire.output,
             finished: wire.finished_at,
+            last_failure: wire.last_failure,
         })
     }
 }
@@ -217,13 +219,16 @@ mod tests {
             r#"{{"deliveryId":"{id}.probe","handler":"probe","state":"running","attempt":2,"digest":"d","rules":["r"],"priority":-1,"orderingKey":"k","runAt":253402300800000,"finishedAt":"2030-01-01T00:00:00.5Z","cancelRequested":true,"output":null}}"#
         );
         assert_eq!(again::<DeliveryView>(&delivery), delivery);
+        let failures = r#"[{"attempt":1,"at":"2030-01-01T00:00:00Z","status":"timed-out","message":"m","logs":[{"level":"info","message":"l"}]}]"#;
+        let last = &failures[1..failures.len() - 1];
+        let open = delivery.trim_end_matches('}');
+        let failed = format!(r#"{open},"lastFailure":{last}}}"#);
+        assert_eq!(again::<DeliveryView>(&failed), failed);
         let attributes = r#"{"z":1.0,"a":123456789012345678901234567890}"#;
         let command = format!(
             r#"{{"commandId":"{id}","state":"running","createdAt":"2030-01-01T00:00:00Z","generation":3,"idempotencyKey":"k","attributes":{attributes},"deliveries":[{delivery}]}}"#
         );
         assert_eq!(again::<CommandView>(&command), command);
-        let failures = r#"[{"attempt":1,"at":"2030-01-01T00:00:00Z","status":"timed-out","message":"m","logs":[{"level":"info","message":"l"}]}]"#;
-        let open = delivery.trim_end_matches('}');
         let detail = format!(r#"{open},"attributes":{attributes},"failures":{failures}}}"#);
         assert_eq!(again::<DeliveryDetail>(&detail), detail);
         let accepted = format!(

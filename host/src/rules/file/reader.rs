@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::{MAX_RULES, MAX_TESTS, RuleFile, RuleTest};
 use crate::{
-    name::HandlerName,
+    name::{HandlerName, RuleName},
     rules::{
         Dialect, RuleError,
         error::{Source, excerpt, suggest},
@@ -17,7 +17,7 @@ use crate::{
         guard::Guard,
         json::{Member, Node, NodeValue},
         pattern,
-        rule::{Rule, RuleName, Select},
+        rule::{Membership, Origin, Rule, Select},
     },
 };
 
@@ -91,7 +91,7 @@ impl<'r, 't> Reader<'r, 't> {
         let mut read = Vec::with_capacity(rules.len());
         for node in rules {
             let rule = self.rule(node, file.dialect, &mut file.trie)?;
-            if let Some(line) = names.insert(rule.name.clone(), rule.line) {
+            if let Some(line) = names.insert(rule.name.clone(), rule.line()) {
                 let message = format!("the rule name `{}` is used twice in this file", rule.name);
                 return Err(self.source.error_with_hint(
                     node.at,
@@ -194,22 +194,26 @@ impl<'r, 't> Reader<'r, 't> {
         };
         let conjuncts = pattern::read(self.source, dialect, trie, match_node)?;
         let (line, column) = self.position(node.at);
-        let pattern = self.json_text(match_node);
-        let file = self.path.clone();
         Ok(Rule {
             name,
-            description,
             handlers,
-            group,
-            fallback,
-            select,
-            priority,
             guard,
             conjuncts,
-            pattern,
-            file,
-            line,
-            column,
+            membership: group.map(|group| {
+                Box::new(Membership {
+                    group,
+                    fallback,
+                    select,
+                    priority,
+                })
+            }),
+            origin: Box::new(Origin {
+                description,
+                pattern: self.json_text(match_node),
+                file: self.path.clone(),
+                line,
+                column,
+            }),
         })
     }
 

@@ -36,7 +36,6 @@ pub(super) enum Access<'c> {
 /// How many rules want what.
 #[derive(Default)]
 pub(super) struct Chooser {
-    count: usize,
     by_key: FxHashMap<Key, u32>,
     /// Ranges, networks and wildcards of each field.
     others: FxHashMap<PathId, u32>,
@@ -47,8 +46,7 @@ pub(super) struct Chooser {
 impl Chooser {
     pub(super) fn survey(files: &[IndexedFile]) -> Self {
         let mut chooser = Self::default();
-        for (.., indexed, conjunct) in conjuncts(files) {
-            chooser.count += 1;
+        for (_, indexed, conjunct) in conjuncts(files) {
             for clause in &conjunct.clauses {
                 let path = indexed.paths[clause.path as usize];
                 *chooser.by_field.entry(path).or_default() += 1;
@@ -61,11 +59,6 @@ impl Chooser {
             }
         }
         chooser
-    }
-
-    /// How many combinations there are.
-    pub(super) fn count(&self) -> usize {
-        self.count
     }
 
     pub(super) fn choose<'c>(&self, conjunct: &'c Conjunct, indexed: &IndexedFile) -> Access<'c> {

@@ -5,7 +5,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use smallvec::SmallVec;
 
 use super::{
-    ConjunctId, SeenKeys,
+    Candidates, Place, SeenKeys,
     intervals::{Interval, Intervals, ordered},
     keys::{KeysBuilder, Kind, number_key, text_key},
 };
@@ -92,7 +92,7 @@ pub(super) struct FieldIndex {
     v4: Intervals<u128>,
     v6: Intervals<u128>,
     wildcards: Option<Wildcards>,
-    present: Vec<ConjunctId>,
+    present: Vec<Place>,
 }
 
 /// One automaton over the longest piece of every wildcard of a field.
@@ -100,7 +100,7 @@ pub(super) struct FieldIndex {
 struct Wildcards {
     automaton: AhoCorasick,
     /// By piece.
-    ids: Vec<Vec<ConjunctId>>,
+    places: Vec<Vec<Place>>,
 }
 
 impl FieldIndex {
@@ -110,7 +110,7 @@ impl FieldIndex {
         &self,
         field: &Field<'_>,
         seen: &mut SeenKeys,
-        candidates: &mut SmallVec<[ConjunctId; 32]>,
+        candidates: &mut Candidates,
     ) {
         candidates.extend_from_slice(&self.present);
         let path = field.path;
@@ -122,7 +122,7 @@ impl FieldIndex {
                 }
                 if !self.ranges.is_empty() {
                     self.ranges
-                        .containing(ordered(text), &mut |id| candidates.push(id));
+                        .containing(ordered(text), &mut |place| candidates.push(place));
                 }
             }
             Scalar::Null if self.kinds.literals => {
@@ -144,7 +144,7 @@ impl FieldIndex {
         path: PathId,
         text: &str,
         seen: &mut SeenKeys,
-        candidates: &mut SmallVec<[ConjunctId; 32]>,
+        candidates: &mut Candidates,
     ) {
         let kinds = &self.kinds;
         if kinds.exact {
@@ -173,7 +173,7 @@ impl FieldIndex {
         }
         if let Some(wildcards) = &self.wildcards {
             for piece in wildcards.automaton.find_overlapping_iter(text) {
-                candidates.extend_from_slice(&wildcards.ids[piece.pattern().as_usize()]);
+                candidates.extend_from_slice(&wildcards.places[piece.pattern().as_usize()]);
             }
         }
         if !(self.v4.is_empty() && self.v6.is_empty()) {
@@ -183,8 +183,8 @@ impl FieldIndex {
 
     /// An address is looked up in both families and both dialects' readings:
     /// event-ruler does not keep them apart.
-    fn look_up_address(&self, text: &str, candidates: &mut SmallVec<[ConjunctId; 32]>) {
-        let mut found = |id| candidates.push(id);
+    fn look_up_address(&self, text: &str, candidates: &mut Candidates) {
+        let mut found = |place| candidates.push(place);
         let readings =
             [Dialect::Pointsman, Dialect::EventBridge].map(|dialect| Address::parse(text, dialect));
         let again = if readings[1] == readings[0] {
@@ -234,8 +234,8 @@ pub(super) struct FieldBuilder {
     ranges: Vec<Interval<u64>>,
     v4: Vec<Interval<u128>>,
     v6: Vec<Interval<u128>>,
-    pieces: rustc_hash::FxHashMap<Box<str>, Vec<ConjunctId>>,
-    present: Vec<ConjunctId>,
+    pieces: rustc_hash::FxHashMap<Box<str>, Vec<Place>>,
+    present: Vec<Place>,
 }
 
 impl FieldBuilder {
@@ -267,18 +267,18 @@ impl FieldBuilder {
         }
     }
 
-    /// Hangs the combination `id` on what `matcher` wants of the field `path`.
+    /// Hangs the combination at `place` on what `matcher` wants of the field `path`.
     pub(super) fn add(
         &mut self,
         path: PathId,
         matcher: &Matcher,
-        id: ConjunctId,
+        place: Place,
         keys: &mut KeysBuilder,
     ) {
         self.note(matcher);
         match route(matcher) {
-            Route::Text(kind, text) => keys.add(text_key(path, kind, text), id),
-            Route::Number(number) => keys.add(number_key(path, number), id),
+            Route::Text(kind, text) => keys.add(text_key(path, kind, text), place),
+            Route::Number(number) => keys.add(number_key(path, number), place),
             Route::Range => {
                 let Matcher::Numeric(range) = matcher else {
                     return;
@@ -291,16 +291,16 @@ impl FieldBuilder {
                 self.ranges.push(Interval {
                     low: end(&range.low, 0),
                     high: end(&range.high, u64::MAX),
-                    id,
+                    place,
                 });
             }
             Route::Network(network) => {
                 let (low, high, is_v6) = network.ends();
                 let family = if is_v6 { &mut self.v6 } else { &mut self.v4 };
-                family.push(Interval { low, high, id });
+                family.push(Interval { low, high, place });
             }
-            Route::Inside(piece) => self.pieces.entry(piece.into()).or_default().push(id),
-            Route::Present => self.present.push(id),
+            Route::Inside(piece) => self.pieces.entry(piece.into()).or_default().push(place),
+            Route::Present => self.present.push(place),
             // The clause would not have been chosen.
             Route::Absent => {}
         }
@@ -311,7 +311,7 @@ impl FieldBuilder {
         let kinds = self.kinds;
         let folds =
             kinds.folded || !kinds.folded_prefixes.is_empty() || !kinds.folded_suffixes.is_empty();
-        let (pieces, ids): (Vec<Box<str>>, Vec<_>) = self.pieces.into_iter().unzip();
+        let (pieces, places): (Vec<Box<str>>, Vec<_>) = self.pieces.into_iter().unzip();
         let automaton = (!pieces.is_empty()).then(|| {
             AhoCorasick::builder()
                 .match_kind(MatchKind::Standard)
@@ -320,10 +320,10 @@ impl FieldBuilder {
         });
         let wildcards = match automaton {
             None => None,
-            Some(Ok(automaton)) => Some(Wildcards { automaton, ids }),
+            Some(Ok(automaton)) => Some(Wildcards { automaton, places }),
             Some(Err(_)) => {
                 // More text than the automaton can number: ask whenever the field is present.
-                self.present.extend(ids.into_iter().flatten());
+                self.present.extend(places.into_iter().flatten());
                 None
             }
         };

@@ -1,7 +1,7 @@
 //! Owns stabbing queries: which of many intervals contain a point, in time that
 //! grows with the answer and the logarithm of their number.
 
-use super::ConjunctId;
+use super::Place;
 
 /// Intervals, both ends included.
 ///
@@ -16,7 +16,7 @@ pub(super) struct Intervals<T> {
 pub(super) struct Interval<T> {
     pub(super) low: T,
     pub(super) high: T,
-    pub(super) id: ConjunctId,
+    pub(super) place: Place,
 }
 
 #[derive(Debug)]
@@ -44,12 +44,12 @@ impl<T: Copy + Ord> Intervals<T> {
     }
 
     /// Calls `found` for every interval that contains `point`.
-    pub(super) fn containing(&self, point: T, found: &mut impl FnMut(ConjunctId)) {
+    pub(super) fn containing(&self, point: T, found: &mut impl FnMut(Place)) {
         search(&self.nodes, point, found);
     }
 }
 
-fn search<T: Copy + Ord>(nodes: &[Node<T>], point: T, found: &mut impl FnMut(ConjunctId)) {
+fn search<T: Copy + Ord>(nodes: &[Node<T>], point: T, found: &mut impl FnMut(Place)) {
     let middle = nodes.len() / 2;
     let Some(Node { interval, reach }) = nodes.get(middle) else {
         return;
@@ -60,7 +60,7 @@ fn search<T: Copy + Ord>(nodes: &[Node<T>], point: T, found: &mut impl FnMut(Con
     search(&nodes[..middle], point, found);
     if interval.low <= point {
         if point <= interval.high {
-            found(interval.id);
+            found(interval.place);
         }
         search(&nodes[middle + 1..], point, found);
     }
@@ -108,17 +108,21 @@ mod tests {
                     Interval {
                         low: if a % 7 == 0 { 0 } else { a.min(b) },
                         high: if b % 7 == 0 { u32::MAX } else { a.max(b) },
-                        id,
+                        place: Place::new(0, id, 0),
                     }
                 })
                 .collect();
             let intervals = Intervals::build(items.clone());
             for point in 0..52 {
                 let mut found = Vec::new();
-                intervals.containing(point, &mut |id| found.push(id));
+                intervals.containing(point, &mut |place| found.push(place));
                 found.sort_unstable();
                 let contains = |item: &&Interval<u32>| item.low <= point && point <= item.high;
-                let wanted: Vec<u32> = items.iter().filter(contains).map(|item| item.id).collect();
+                let wanted: Vec<Place> = items
+                    .iter()
+                    .filter(contains)
+                    .map(|item| item.place)
+                    .collect();
                 assert_eq!(found, wanted, "{point} in {items:?}");
             }
         }

@@ -7,7 +7,7 @@ use std::hash::Hasher;
 use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 
-use super::{ConjunctId, SeenKeys};
+use super::{Candidates, Place, SeenKeys};
 use crate::rules::{decimal::Decimal, event::PathId};
 
 pub(super) type Key = u64;
@@ -53,119 +53,141 @@ fn pair_key(first: Key, second: Key) -> Key {
     hasher.finish()
 }
 
-/// Combinations by key.
-#[derive(Debug, Default)]
+/// Combinations by key: a hash table with linear probing that never changes.
+/// What most keys lead to stands in the table, so that finding it costs one
+/// cache miss.
+#[derive(Debug)]
 pub(super) struct Keys {
-    slots: FxHashMap<Key, Slot>,
-    postings: Vec<ConjunctId>,
-    /// Lists of fields whose keys make pairs with some first key.
+    /// A power of two of them, at least one of them empty.
+    slots: Box<[Slot]>,
+    /// What a hash is shifted by to become the number of a slot.
+    shift: u32,
+    /// The combinations of keys that have several, but for the first of each.
+    postings: Vec<Place>,
+    /// Lists of fields whose keys make pairs with some first key; the first is empty.
     seconds: Vec<SmallVec<[PathId; 4]>>,
 }
 
-/// The combinations of a key: `first` itself if there is one, else a stretch of
-/// the postings that starts there.
-#[derive(Clone, Copy, Debug)]
+/// A key and what hangs on it. Two fit in a line of the cache.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(32))]
 struct Slot {
-    first: u32,
-    count: u32,
+    key: Key,
+    /// The first combination.
+    first: Option<Place>,
+    /// Into `Keys::postings`: where the others start, and how many there are.
+    others: (u32, u32),
     /// Into `Keys::seconds`.
-    second: Option<std::num::NonZeroU32>,
+    seconds: u32,
 }
 
 impl Keys {
+    /// With room for so many different keys.
+    fn with_capacity(count: usize) -> Self {
+        let slots = (count * 3 / 2 + 1).next_power_of_two().max(2);
+        Self {
+            slots: vec![Slot::default(); slots].into(),
+            shift: u64::BITS - slots.ilog2(),
+            postings: Vec::new(),
+            seconds: vec![SmallVec::new()],
+        }
+    }
+
+    /// The slot of `key`, or the empty one where it would be.
     #[inline]
-    fn postings<'k>(&'k self, slot: &'k Slot) -> &'k [ConjunctId] {
-        match slot.count {
-            1 => std::slice::from_ref(&slot.first),
-            count => &self.postings[slot.first as usize..][..count as usize],
+    fn position(&self, key: Key) -> usize {
+        // Fibonacci hashing: the upper bits depend on all bits of the key.
+        let mut at = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize;
+        while self.slots[at].is_taken() && self.slots[at].key != key {
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        at
+    }
+
+    /// The slot of `key`; empty if nothing hangs on it.
+    #[inline]
+    fn find(&self, key: Key) -> &Slot {
+        &self.slots[self.position(key)]
+    }
+
+    #[inline]
+    fn collect(&self, slot: &Slot, candidates: &mut Candidates) {
+        candidates.extend(slot.first);
+        let (start, count) = slot.others;
+        if count > 0 {
+            candidates.extend_from_slice(&self.postings[start as usize..][..count as usize]);
         }
     }
 
     /// Adds the combinations that hang on the keys of a command.
     #[inline]
-    pub(super) fn look_up(&self, seen: &SeenKeys, candidates: &mut SmallVec<[ConjunctId; 32]>) {
+    pub(super) fn look_up(&self, seen: &SeenKeys, candidates: &mut Candidates) {
         for &(_, key) in seen {
-            let Some(slot) = self.slots.get(&key) else {
-                continue;
-            };
-            candidates.extend_from_slice(self.postings(slot));
-            let Some(second) = slot.second else {
-                continue;
-            };
-            for &path in &self.seconds[second.get() as usize] {
+            let slot = self.find(key);
+            self.collect(slot, candidates);
+            for &path in &self.seconds[slot.seconds as usize] {
                 let start = seen.partition_point(|&(other, _)| other < path);
                 for &(_, other) in seen[start..]
                     .iter()
                     .take_while(|&&(other, _)| other == path)
                 {
-                    if let Some(slot) = self.slots.get(&pair_key(key, other)) {
-                        candidates.extend_from_slice(self.postings(slot));
-                    }
+                    self.collect(self.find(pair_key(key, other)), candidates);
                 }
             }
         }
     }
 }
 
+impl Slot {
+    #[inline]
+    fn is_taken(&self) -> bool {
+        self.first.is_some() || self.seconds > 0
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct KeysBuilder {
-    entries: Vec<(Key, ConjunctId)>,
+    entries: Vec<(Key, Place)>,
     seconds: FxHashMap<Key, SmallVec<[PathId; 4]>>,
 }
 
 impl KeysBuilder {
-    pub(super) fn add(&mut self, key: Key, id: ConjunctId) {
-        self.entries.push((key, id));
+    pub(super) fn add(&mut self, key: Key, place: Place) {
+        self.entries.push((key, place));
     }
 
     /// A command with the key `first` is asked for the keys of `path` too.
-    pub(super) fn add_pair(&mut self, first: Key, path: PathId, second: Key, id: ConjunctId) {
+    pub(super) fn add_pair(&mut self, first: Key, path: PathId, second: Key, place: Place) {
         let paths = self.seconds.entry(first).or_default();
         if !paths.contains(&path) {
             paths.push(path);
         }
-        self.entries.push((pair_key(first, second), id));
+        self.entries.push((pair_key(first, second), place));
     }
 
     pub(super) fn build(mut self) -> Keys {
         self.entries.sort_unstable();
         self.entries.dedup();
-        let mut keys = Keys {
-            seconds: vec![SmallVec::new()],
-            ..Keys::default()
-        };
-        keys.slots
-            .reserve(self.entries.chunk_by(|a, b| a.0 == b.0).count());
-        keys.postings.reserve_exact(self.entries.len());
+        let count = self.entries.chunk_by(|a, b| a.0 == b.0).count();
+        let mut keys = Keys::with_capacity(count + self.seconds.len());
         for chunk in self.entries.chunk_by(|a, b| a.0 == b.0) {
-            let count = chunk.len() as u32;
-            let first = match count {
-                1 => chunk[0].1,
-                _ => keys.postings.len() as u32,
+            let (key, first) = chunk[0];
+            let others = (keys.postings.len() as u32, chunk.len() as u32 - 1);
+            keys.postings
+                .extend(chunk[1..].iter().map(|(_, place)| place));
+            let at = keys.position(key);
+            keys.slots[at] = Slot {
+                key,
+                first: Some(first),
+                others,
+                seconds: 0,
             };
-            if count > 1 {
-                keys.postings.extend(chunk.iter().map(|(_, id)| id));
-            }
-            keys.slots.insert(
-                chunk[0].0,
-                Slot {
-                    first,
-                    count,
-                    second: None,
-                },
-            );
         }
-        for (first, paths) in self.seconds {
-            let second = std::num::NonZeroU32::new(keys.seconds.len() as u32);
+        for (key, paths) in self.seconds {
+            let at = keys.position(key);
+            keys.slots[at].key = key;
+            keys.slots[at].seconds = keys.seconds.len() as u32;
             keys.seconds.push(paths);
-            keys.slots
-                .entry(first)
-                .or_insert(Slot {
-                    first: 0,
-                    count: 0,
-                    second: None,
-                })
-                .second = second;
         }
         keys
     }

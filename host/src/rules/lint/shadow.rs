@@ -52,8 +52,7 @@ fn compare(
         return None;
     }
     let finding = |code, message| Some(Finding::at(rule, Severity::Warning, code, message, None));
-    let position = |rule: &Rule| (rule.file.clone(), rule.line, rule.column);
-    match (&rule.group, &other.group) {
+    match (rule.group(), other.group()) {
         (None, None) => {
             let named = rule
                 .handlers
@@ -63,7 +62,7 @@ fn compare(
             let equal = other.handlers.len() == rule.handlers.len()
                 && rule.guard() == other.guard()
                 && includes((indexed, rule), (theirs, other));
-            if !named || equal && position(rule) < position(other) {
+            if !named || equal && rule.position() < other.position() {
                 return None;
             }
             let message = format!(
@@ -74,10 +73,11 @@ fn compare(
             finding("shadowed", message)
         }
         (Some(ours), Some(group)) if ours == group => {
-            let first = (group::rank(other), position(other)) < (group::rank(rule), position(rule));
+            let first =
+                (group::rank(other), other.position()) < (group::rank(rule), rule.position());
             let yields = match rules.select_of(group) {
                 Select::First => first,
-                Select::All => rule.fallback && !other.fallback,
+                Select::All => rule.is_fallback() && !other.is_fallback(),
             };
             if !yields {
                 return None;

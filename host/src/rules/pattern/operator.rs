@@ -3,6 +3,8 @@
 
 mod numeric;
 
+use smol_str::SmolStr;
+
 use crate::rules::{
     Dialect, RuleError,
     decimal::Decimal,
@@ -200,8 +202,8 @@ impl Reader<'_, '_> {
         &self,
         node: &Node<'_>,
         operator: &str,
-        plain: fn(Box<str>) -> Matcher,
-        folded: fn(Box<str>) -> Matcher,
+        plain: fn(SmolStr) -> Matcher,
+        folded: fn(SmolStr) -> Matcher,
     ) -> Read {
         if !matches!(node.value, NodeValue::Object(_)) {
             return self.text(node, operator).map(|text| plain(text.into()));
