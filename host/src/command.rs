@@ -146,6 +146,9 @@ pub enum CommandError {
     /// No valid JSON; nested deeper than 128 levels counts as such.
     #[error("the command is not JSON: {0}")]
     NotJson(serde_json::Error),
+    /// A number beyond the largest double, which most readers of JSON refuse too.
+    #[error("the command has a {0}: send numbers beyond 1.8e308 as strings")]
+    NumberOutOfRange(serde_json::Error),
     /// JSON of another kind.
     #[error(
         "the command is {found}: send one JSON object, such as {{\"requestType\":\"CreatePolicy\"}}"
@@ -159,12 +162,17 @@ pub enum CommandError {
     DuplicateKey(serde_json::Error),
 }
 
+// What their messages begin with: serde_json tells them by nothing else.
 const DUPLICATE: &str = "duplicate key";
+const OUT_OF_RANGE: &str = "number out of range";
 
 impl CommandError {
     fn json(error: serde_json::Error) -> Self {
-        if error.is_data() && error.to_string().starts_with(DUPLICATE) {
+        let message = error.to_string();
+        if error.is_data() && message.starts_with(DUPLICATE) {
             Self::DuplicateKey(error)
+        } else if message.starts_with(OUT_OF_RANGE) {
+            Self::NumberOutOfRange(error)
         } else {
             Self::NotJson(error)
         }
@@ -177,6 +185,7 @@ impl CommandError {
             Self::Empty | Self::NotUtf8 { .. } | Self::NotJson(_) => "invalid-json",
             Self::NotAnObject { .. } => "not-an-object",
             Self::DuplicateKey(_) => "duplicate-key",
+            Self::NumberOutOfRange(_) => "number-out-of-range",
         }
     }
 }
@@ -366,6 +375,12 @@ mod tests {
             b"{\"x\":[{\"b\":1,\"b\":2}]}",
             expect![
                 "duplicate-key: the command has a duplicate key `b` at line 1 column 16: keep one of the two"
+            ],
+        );
+        check(
+            b"{\"a\":1e400}",
+            expect![
+                "number-out-of-range: the command has a number out of range at line 1 column 10: send numbers beyond 1.8e308 as strings"
             ],
         );
         check(

@@ -180,6 +180,15 @@ impl HandlerLimits {
     pub fn cpu_max(&self) -> Duration {
         Duration::from_millis(self.cpu_max_ms)
     }
+
+    /// Limits that let nothing run at zero.
+    pub(crate) fn positive(&self) -> [(&'static str, u64); 3] {
+        [
+            ("limits.memory_max_bytes", self.memory_max_bytes as u64),
+            ("limits.timeout_ms", self.timeout_ms),
+            ("limits.cpu_max_ms", self.cpu_max_ms),
+        ]
+    }
 }
 
 impl HostLimits {
@@ -305,7 +314,11 @@ impl Config {
                 expected,
             })
         };
-        for (key, value) in positive.into_iter().chain(self.queue.positive()) {
+        let positive = positive
+            .into_iter()
+            .chain(self.limits.positive())
+            .chain(self.queue.positive());
+        for (key, value) in positive {
             if value == 0 {
                 return wrong(key, value, "at least 1".into());
             }

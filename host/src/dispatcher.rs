@@ -368,7 +368,8 @@ impl Run {
                     cancel: &self.cancel,
                 };
                 let _running = self.metrics.running();
-                let outcome = plugin.call(&self.command, call).await;
+                // In a box: a task is moved several times before it runs.
+                let outcome = Box::pin(plugin.call(&self.command, call)).await;
                 (Some(plugin), outcome)
             }
             Err(missing) => (None, Outcome::not_run(missing)),

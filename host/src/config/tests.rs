@@ -67,6 +67,11 @@ fn a_wrong_setting_is_named_with_its_place() {
         expect!["settings: invalid value: integer `-7`, expected u64 in `limits.timeout_ms`"],
     );
     check(
+        "[limits]\ntimeout_ms = 0",
+        &[],
+        expect!["settings: `limits.timeout_ms` is 0, expected at least 1"],
+    );
+    check(
         "[host]\ninstances_max = 0",
         &[],
         expect!["settings: `host.instances_max` is 0, expected at least 1"],

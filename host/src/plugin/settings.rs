@@ -179,6 +179,9 @@ impl HandlerSettings {
                 expected: expected.into(),
             })
         };
+        if let Some((key, _)) = self.limits.positive().iter().find(|(_, value)| *value == 0) {
+            return wrong((*key).into(), "0".into(), "at least 1");
+        }
         if let Some(key) = self
             .secrets
             .keys()
