@@ -89,9 +89,8 @@ async fn lifecycles(store: Arc<dyn Store>, batch: usize) -> usize {
     stored
 }
 
-/// Claims 64 at a time, `rounds` times; answers deliveries a second.
-/// Deliveries a second in the median of some claims, once the disk is at rest:
-/// right after a fill it still writes what was filled in.
+/// Claims 64 at a time, `rounds` times; answers deliveries a second, by the
+/// median claim. Waits for the disk first: right after a fill it still writes.
 async fn claims(store: &Arc<dyn Store>, rounds: usize) -> f64 {
     const EACH: usize = 64;
     let synced = std::process::Command::new("sync").status();

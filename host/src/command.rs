@@ -146,7 +146,7 @@ pub enum CommandError {
     /// No valid JSON; nested deeper than 128 levels counts as such.
     #[error("the command is not JSON: {0}")]
     NotJson(serde_json::Error),
-    /// A number beyond the largest double, which most readers of JSON refuse too.
+    /// A number beyond the largest double, which readers of JSON refuse or take for infinity.
     #[error("the command has a {0}: send numbers beyond 1.8e308 as strings")]
     NumberOutOfRange(serde_json::Error),
     /// JSON of another kind.

@@ -182,11 +182,12 @@ impl HandlerLimits {
     }
 
     /// Limits that let nothing run at zero.
-    pub(crate) fn positive(&self) -> [(&'static str, u64); 3] {
+    pub(crate) fn positive(&self) -> [(&'static str, u64); 4] {
         [
             ("limits.memory_max_bytes", self.memory_max_bytes as u64),
             ("limits.timeout_ms", self.timeout_ms),
             ("limits.cpu_max_ms", self.cpu_max_ms),
+            ("limits.instances_max", self.instances_max as u64),
         ]
     }
 }

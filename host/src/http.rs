@@ -8,7 +8,7 @@ mod events;
 mod problem;
 mod queue;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -31,6 +31,8 @@ use crate::{
 };
 use problem::Problem;
 
+/// How long `/metrics` waits for the queue's figures: whoever asks has a timeout too.
+const COUNTING_MAX: Duration = Duration::from_secs(2);
 /// The longest `traceparent` that is taken: version 00 has 55 characters, later ones may have more.
 const TRACEPARENT_MAX_BYTES: usize = 256;
 
@@ -192,10 +194,14 @@ async fn rules(State(app): State<Arc<App>>) -> impl IntoResponse {
 
 async fn metrics_text(State(app): State<Arc<App>>) -> impl IntoResponse {
     let depths = match app.queue() {
-        Some(queue) => queue.store().depth().await,
-        None => Ok(Vec::new()),
+        Some(queue) => tokio::time::timeout(COUNTING_MAX, queue.store().depth()).await,
+        None => Ok(Ok(Vec::new())),
     };
     // The rest is worth having while the queue's database is away.
+    let depths = depths.unwrap_or_else(|_| {
+        tracing::warn!("counting the queue for /metrics took more than {COUNTING_MAX:?}");
+        Ok(Vec::new())
+    });
     let depths = depths.unwrap_or_else(|error| {
         tracing::warn!(code = error.code(), error = ?error, "could not count the queue for /metrics");
         Vec::new()

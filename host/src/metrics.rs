@@ -1,5 +1,5 @@
-//! Owns the [`Metrics`] of one host: what became of commands and calls, as
-//! counters and histograms in the OpenMetrics text format of `GET /metrics`.
+//! Owns the [`Metrics`] of one host: what became of commands and calls, and what
+//! waits in the queue, in the OpenMetrics text format of `GET /metrics`.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -115,7 +115,7 @@ impl Metrics {
         registry.register("commands", "Commands by status", self.commands.clone());
         registry.register(
             "commands_refused",
-            "Commands that were refused, by code",
+            "Commands that were valid and neither run nor kept, by code",
             self.refused.clone(),
         );
         registry.register_with_unit(
@@ -159,7 +159,7 @@ impl Metrics {
         self.command_duration.observe(report.duration.as_secs_f64());
     }
 
-    /// A command was refused; `code` is the stable code of the error.
+    /// A valid command was neither run nor kept; `code` is the stable code of the error.
     pub fn refused(&self, code: &'static str) {
         self.refused.get_or_create(&RefusedLabels { code }).inc();
     }
@@ -215,7 +215,7 @@ impl Metrics {
         let mut of_queue = Registry::with_prefix("pointsman");
         of_queue.register(
             "deliveries",
-            "Deliveries in the queue by state; `discarded` is the dead letter",
+            "Deliveries in the queue by state, the same from each host that shares it; `discarded` is the dead letter",
             deliveries,
         );
         let mut text = String::new();

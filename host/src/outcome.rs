@@ -46,6 +46,23 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 13] = [
+        Self::Succeeded,
+        Self::Rejected,
+        Self::Unavailable,
+        Self::TimedOut,
+        Self::CpuExceeded,
+        Self::OutOfMemory,
+        Self::Trapped,
+        Self::OutputTooLarge,
+        Self::InvalidOutput,
+        Self::Denied,
+        Self::Busy,
+        Self::Cancelled,
+        Self::Quarantined,
+    ];
+
     /// Every way in which a call can end by itself.
     pub const ENDS: [Self; 10] = [
         Self::Succeeded,

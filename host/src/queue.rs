@@ -32,12 +32,12 @@ pub use model::{
     IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, LogLine, NewCommand, NewDelivery, Renewal, Settlement,
     State,
 };
-pub use policy::{FailureClass, RetentionPolicy, RetryPolicy, RunResult, Status};
+pub use policy::{Ending, FailureClass, RetentionPolicy, RetryPolicy, RunResult};
 pub use signals::{Changes, Signals};
 use tokio::time::{Instant, timeout_at};
 pub use view::{
     Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryView, Depth, Failure, PAGE_MAX, Page, Swept,
+    DeliveryView, Depth, Failure, LastFailure, PAGE_MAX, Page, Swept,
 };
 
 /// The answer of a store, on its way.

@@ -8,8 +8,8 @@ use crate::{
     config::Config,
     name::HandlerName,
     queue::{
-        CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId, PAGE_MAX, Page, State,
-        Status, Timestamp,
+        CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId, Ending, PAGE_MAX, Page,
+        State, Timestamp,
     },
 };
 
@@ -81,7 +81,7 @@ struct DeadArgs {
     handler: Option<HandlerName>,
     /// Those whose last failure was this, such as `timed-out`
     #[arg(long)]
-    status: Option<Status>,
+    status: Option<Ending>,
     /// All of them
     #[arg(long, conflicts_with_all = ["delivery", "handler", "status"])]
     all: bool,
@@ -187,8 +187,8 @@ fn show(view: &CommandView) {
         if let Some(failure) = &delivery.last_failure
             && delivery.state != State::Completed
         {
-            let message = failure.error.message.lines().next().unwrap_or_default();
-            println!("    {}: {message}", print::bad(failure.error.status));
+            let message = failure.message.lines().next().unwrap_or_default();
+            println!("    {}: {message}", print::bad(failure.status));
         }
     }
 }

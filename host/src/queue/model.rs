@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     QueueError,
     clock::Timestamp,
-    policy::{FailureClass, Status},
+    policy::{Ending, FailureClass},
 };
 use crate::{
     command::{CommandId, NotACommandId},
@@ -330,7 +330,7 @@ pub struct LogLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptError {
     /// How the run ended.
-    pub status: Status,
+    pub status: Ending,
     /// The reason, for people.
     pub message: String,
     /// What the handler logged in that run.

@@ -1,4 +1,4 @@
-//! Owns what becomes of a delivery after a run: the [`Status`] a run ends with,
+//! Owns what becomes of a delivery after a run: how an attempt ends ([`Ending`]),
 //! the [`RetryPolicy`] that makes a [`Settlement`] of it, and the
 //! [`RetentionPolicy`] of what is finished. No I/O.
 
@@ -9,86 +9,42 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::{
     QueueError,
     model::{AttemptError, Failures, LogLine, Settlement},
 };
-use crate::config::{QueueRetentionConfig, QueueRetryConfig, hours};
+use crate::{
+    config::{QueueRetentionConfig, QueueRetryConfig, hours},
+    outcome::Status,
+};
 
-/// How one run of a handler ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Status {
-    /// It did its work.
-    Succeeded,
-    /// The handler refuses the command for good.
-    Rejected,
-    /// The handler cannot now, and may later.
-    Unavailable,
-    /// It took too long.
-    TimedOut,
-    /// It used too much processor time.
-    CpuExceeded,
-    /// It wanted too much memory.
-    OutOfMemory,
-    /// It crashed.
-    Trapped,
-    /// Its answer was too large.
-    OutputTooLarge,
-    /// Its answer was no JSON.
-    InvalidOutput,
-    /// It did what it was not granted.
-    Denied,
-    /// The host had no room to run it.
-    Busy,
-    /// It was interrupted.
-    Cancelled,
-    /// The host keeps the handler from running, after too many failures.
-    Quarantined,
+/// How one attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// The handler was called.
+    Ran(Status),
     /// The host died, or was stopped for longer than the lease, during the run.
     HostLost,
 }
 
-impl Status {
-    /// Every status.
-    pub const ALL: [Self; 14] = [
-        Self::Succeeded,
-        Self::Rejected,
-        Self::Unavailable,
-        Self::TimedOut,
-        Self::CpuExceeded,
-        Self::OutOfMemory,
-        Self::Trapped,
-        Self::OutputTooLarge,
-        Self::InvalidOutput,
-        Self::Denied,
-        Self::Busy,
-        Self::Cancelled,
-        Self::Quarantined,
-        Self::HostLost,
-    ];
-
-    /// The name in reports, such as `timed-out`.
+impl Ending {
+    /// The name, such as `timed-out`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Succeeded => "succeeded",
-            Self::Rejected => "rejected",
-            Self::Unavailable => "unavailable",
-            Self::TimedOut => "timed-out",
-            Self::CpuExceeded => "cpu-exceeded",
-            Self::OutOfMemory => "out-of-memory",
-            Self::Trapped => "trapped",
-            Self::OutputTooLarge => "output-too-large",
-            Self::InvalidOutput => "invalid-output",
-            Self::Denied => "denied",
-            Self::Busy => "busy",
-            Self::Cancelled => "cancelled",
-            Self::Quarantined => "quarantined",
+            Self::Ran(status) => status.as_str(),
             Self::HostLost => "host-lost",
         }
+    }
+
+    /// Every ending.
+    fn all() -> impl Iterator<Item = Self> {
+        Status::ALL
+            .into_iter()
+            .map(Self::Ran)
+            .chain([Self::HostLost])
     }
 
     /// Which limit of the [`RetryPolicy`] a failure counts against; none where
@@ -96,40 +52,61 @@ impl Status {
     #[must_use]
     pub fn class(self) -> Option<FailureClass> {
         match self {
-            Self::Unavailable | Self::Busy | Self::Cancelled | Self::Quarantined => {
-                Some(FailureClass::Transient)
-            }
-            Self::Trapped => Some(FailureClass::Trap),
-            Self::TimedOut | Self::CpuExceeded => Some(FailureClass::Timeout),
-            Self::OutOfMemory => Some(FailureClass::Memory),
-            // A lost host is counted by the store, at the next claim.
+            // The store counts lost hosts, at the next claim.
             Self::HostLost => None,
-            Self::Succeeded
-            | Self::Rejected
-            | Self::OutputTooLarge
-            | Self::InvalidOutput
-            | Self::Denied => None,
+            Self::Ran(status) => match status {
+                Status::Unavailable | Status::Busy | Status::Cancelled | Status::Quarantined => {
+                    Some(FailureClass::Transient)
+                }
+                Status::Trapped => Some(FailureClass::Trap),
+                Status::TimedOut | Status::CpuExceeded => Some(FailureClass::Timeout),
+                Status::OutOfMemory => Some(FailureClass::Memory),
+                Status::Succeeded
+                | Status::Rejected
+                | Status::OutputTooLarge
+                | Status::InvalidOutput
+                | Status::Denied => None,
+            },
         }
     }
 }
 
-impl fmt::Display for Status {
+impl From<Status> for Ending {
+    fn from(status: Status) -> Self {
+        Self::Ran(status)
+    }
+}
+
+impl Serialize for Ending {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Ending {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl FromStr for Status {
+impl FromStr for Ending {
     type Err = QueueError;
 
     fn from_str(text: &str) -> Result<Self, QueueError> {
-        let found = Self::ALL.into_iter().find(|status| status.as_str() == text);
-        found.ok_or_else(|| QueueError::Invalid {
-            field: "status",
-            reason: format!(
-                "`{text}` is no status: use one of {}",
-                Self::ALL.map(Self::as_str).join(", ")
-            ),
+        let found = Self::all().find(|ending| ending.as_str() == text);
+        found.ok_or_else(|| {
+            let names: Vec<_> = Self::all().map(Self::as_str).collect();
+            QueueError::Invalid {
+                field: "status",
+                reason: format!("`{text}` is no status: use one of {}", names.join(", ")),
+            }
         })
     }
 }
@@ -248,10 +225,11 @@ impl RetryPolicy {
                 output: result.output,
             };
         }
-        let class = result.status.class();
+        let status = Ending::Ran(result.status);
+        let class = status.class();
         let retry_after = result.retry_after;
         let error = AttemptError {
-            status: result.status,
+            status,
             message: result.message,
             logs: result.logs,
         };

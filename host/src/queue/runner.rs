@@ -9,13 +9,13 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Capacity, Claimed, LogLine, RetryPolicy, RunResult, Status, worker::Runner};
+use super::{Capacity, Claimed, LogLine, RetryPolicy, RunResult, worker::Runner};
 use crate::{
     command::Command,
     config::QueueRetryConfig,
     dispatcher::{Attempt, Dispatcher},
     name::HandlerName,
-    outcome::{self, Failure, Outcome},
+    outcome::{Failure, Outcome, Status},
     snapshot::Snapshot,
 };
 
@@ -110,7 +110,7 @@ fn result_of(outcome: Outcome) -> RunResult {
         message: line.message,
     });
     RunResult {
-        status: failure.code.into(),
+        status: failure.code,
         message: message(&failure),
         retry_after: failure.retry_after,
         output: None,
@@ -123,24 +123,4 @@ fn message(failure: &Failure) -> String {
     let frames = failure.backtrace.iter();
     let frames: String = frames.map(|frame| format!("\n    at {frame}")).collect();
     format!("{}{frames}", failure.message)
-}
-
-impl From<outcome::Status> for Status {
-    fn from(status: outcome::Status) -> Self {
-        match status {
-            outcome::Status::Succeeded => Self::Succeeded,
-            outcome::Status::Rejected => Self::Rejected,
-            outcome::Status::Unavailable => Self::Unavailable,
-            outcome::Status::TimedOut => Self::TimedOut,
-            outcome::Status::CpuExceeded => Self::CpuExceeded,
-            outcome::Status::OutOfMemory => Self::OutOfMemory,
-            outcome::Status::Trapped => Self::Trapped,
-            outcome::Status::OutputTooLarge => Self::OutputTooLarge,
-            outcome::Status::InvalidOutput => Self::InvalidOutput,
-            outcome::Status::Denied => Self::Denied,
-            outcome::Status::Busy => Self::Busy,
-            outcome::Status::Cancelled => Self::Cancelled,
-            outcome::Status::Quarantined => Self::Quarantined,
-        }
-    }
 }

@@ -15,6 +15,7 @@ use std::{
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -34,6 +35,10 @@ use super::{
 /// Reads at once: more would only fight for the same disk.
 const READERS: usize = 4;
 /// The file whose lock keeps a second process out.
+/// How long a lost host's leases still last when the next one opens the folder:
+/// a host that crashes again and again must not use up the chances of what it
+/// was running in an instant.
+const LOST_LEASE: Duration = Duration::from_secs(1);
 const LOCK_FILE: &str = "queue.lock";
 
 /// How to open a [`Sqlite`] queue.
@@ -81,7 +86,11 @@ impl Sqlite {
     pub fn open(config: SqliteConfig) -> Result<Self, QueueError> {
         let lock = lock(&config.folder)?;
         let connection = schema::open_writer(&config.folder, config.size_max_bytes)?;
-        schema::end_all_leases(&connection)?;
+        let soon = config.clock.now().after(LOST_LEASE);
+        // They run out by themselves, only later: a full disk is no reason not to open.
+        if let Err(error) = schema::shorten_leases(&connection, soon) {
+            tracing::warn!(code = error.code(), error = ?error, "could not shorten the leases of a lost host");
+        }
         let signals = Arc::new(Signals::default());
         let readers = Arc::new(Readers {
             folder: config.folder.clone(),

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     clock::Timestamp,
     model::{AttemptError, DeliveryId, State},
-    policy::Status,
+    policy::Ending,
 };
 use crate::{command::CommandId, name::HandlerName};
 
@@ -83,7 +85,32 @@ pub struct DeliveryView {
     /// When it ended.
     pub finished: Option<Timestamp>,
     /// Why its last attempt that failed did so.
-    pub last_failure: Option<Failure>,
+    pub last_failure: Option<LastFailure>,
+}
+
+/// The last failed attempt in short: the log of it may be long, and stands in
+/// [`DeliveryDetail::failures`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailure {
+    /// Which attempt.
+    pub attempt: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// How it ended.
+    pub status: Ending,
+    /// The reason, for people.
+    pub message: String,
+}
+
+impl From<Failure> for LastFailure {
+    fn from(failure: Failure) -> Self {
+        Self {
+            attempt: failure.attempt,
+            at: failure.at,
+            status: failure.error.status,
+            message: failure.error.message,
+        }
+    }
 }
 
 /// One failed attempt.
@@ -129,7 +156,7 @@ pub struct DeadFilter {
     /// To this handler.
     pub handler: Option<HandlerName>,
     /// Whose last failure was this.
-    pub status: Option<Status>,
+    pub status: Option<Ending>,
     /// Which ended at or after this time.
     pub finished_from: Option<Timestamp>,
     /// Which ended before this time.
@@ -238,7 +265,7 @@ pub(super) const DEAD_STEP: i64 = 500;
 /// What a lost host leaves in the failures of a delivery.
 pub(super) fn host_lost(attempt: u32, lost: u32, max: u32) -> AttemptError {
     AttemptError {
-        status: Status::HostLost,
+        status: Ending::HostLost,
         message: format!(
             "the host was lost during attempt {attempt} ({lost} of {max} before the dead letter takes it)"
         ),

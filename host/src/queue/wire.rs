@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Accepted, Cancellation, CommandView, DeadLetter, DeliveryDetail, DeliveryId, DeliveryView,
-    Depth, Failure, State, Timestamp,
+    Depth, Failure, LastFailure, State, Timestamp,
 };
 
 impl Serialize for Timestamp {
@@ -113,7 +113,7 @@ struct DeliveryWire<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<Json<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_failure: Option<&'a Failure>,
+    last_failure: Option<&'a LastFailure>,
 }
 
 impl<'a> From<&'a DeliveryView> for DeliveryWire<'a> {

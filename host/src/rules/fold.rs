@@ -3,8 +3,6 @@
 //! characters. (Java's expansion of one character to several, such as `ΐ` to
 //! three, is deliberately not copied.)
 
-use smol_str::SmolStr;
-
 /// The character that stands for all cases of `c`.
 #[inline]
 pub(crate) fn fold(c: char) -> char {
@@ -31,7 +29,7 @@ fn single(mut mapped: impl Iterator<Item = char>) -> Option<char> {
 }
 
 /// `text` with every character folded.
-pub(crate) fn fold_text(text: &str) -> SmolStr {
+pub(crate) fn fold_text(text: &str) -> String {
     text.chars().map(fold).collect()
 }
 

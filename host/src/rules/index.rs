@@ -40,8 +40,8 @@ type Candidates = SmallVec<[Place; 32]>;
 type SeenKeys = SmallVec<[(PathId, Key); 32]>;
 
 /// Where a [`Conjunct`] is to be found: file, rule and combination, which is
-/// also their order. One number says it, so that no list has to be asked: the
-/// one above, to leave zero for nowhere.
+/// also their order. One number says it, so that no list has to be asked; it is
+/// stored plus one, so that zero means nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place(NonZeroU64);
 

@@ -41,6 +41,9 @@ pub struct Rule {
     pub(crate) origin: Box<Origin>,
 }
 
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Rule>() == 192, "three lines of the cache");
+
 /// A rule's place in its group.
 #[derive(Debug)]
 pub(crate) struct Membership {

@@ -2,8 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use pointsman::queue::{
-    Clock, CommandId, DeadFilter, IDEMPOTENCY_KEPT, QueueError, Renewal, Settlement, State, Status,
+use pointsman::{
+    outcome::Status,
+    queue::{
+        Clock, CommandId, DeadFilter, Ending, IDEMPOTENCY_KEPT, QueueError, Renewal, Settlement,
+        State,
+    },
 };
 
 use crate::queue_engines::{
@@ -307,7 +311,7 @@ async fn three_lost_hosts_end_in_the_dead_letter(fixture: Fixture) {
         detail
             .failures
             .iter()
-            .all(|failure| failure.error.status == Status::HostLost)
+            .all(|failure| failure.error.status == Ending::HostLost)
     );
 }
 

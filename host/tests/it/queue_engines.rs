@@ -15,9 +15,10 @@ use std::{
 
 use pointsman::{
     name::HandlerName,
+    outcome::Status,
     queue::{
         AttemptError, Capacity, ClaimRequest, Claimed, ManualClock, NewCommand, NewDelivery,
-        Settlement, Status, Store, Timestamp,
+        Settlement, Store, Timestamp,
         postgres::{Postgres, PostgresConfig},
         sqlite::{Sqlite, SqliteConfig},
     },
@@ -268,7 +269,7 @@ pub(crate) fn request(max: usize) -> ClaimRequest {
 
 pub(crate) fn error(status: Status, message: &str) -> AttemptError {
     AttemptError {
-        status,
+        status: status.into(),
         message: message.to_owned(),
         logs: Vec::new(),
     }

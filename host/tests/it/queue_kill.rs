@@ -166,7 +166,7 @@ async fn what_was_acknowledged_survives_every_kill_on_postgres() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_ends_its_host_three_times_is_quarantined_and_the_rest_is_done() {
-    // No test waits as long: a host that comes back ends its old leases itself.
+    // No test waits as long: a host that comes back shortens its old leases.
     let folders = folders("", Duration::from_secs(600));
     let mut deadly = String::new();
     for attempt in 1..=3 {

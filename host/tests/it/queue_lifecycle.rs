@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pointsman::queue::{
-    Clock, CommandFilter, CommandId, DeadFilter, LogLine, Page, Renewal, RetentionPolicy,
-    Settlement, State, Status, Timestamp,
+use pointsman::{
+    outcome::Status,
+    queue::{
+        Clock, CommandFilter, CommandId, DeadFilter, LogLine, Page, Renewal, RetentionPolicy,
+        Settlement, State, Timestamp,
+    },
 };
 
 use crate::queue_engines::{Fixture, LEASE, command, done, error, name, on_both_engines, state};
@@ -105,9 +108,10 @@ async fn the_dead_letter_tells_every_attempt_and_gives_back(fixture: Fixture) {
         .await
         .unwrap();
     assert_eq!(dead.len(), 1);
+    let last = dead[0].delivery.last_failure.as_ref().unwrap();
     assert_eq!(
-        dead[0].delivery.last_failure.as_ref().unwrap().error,
-        error(Status::Rejected, "never")
+        (last.attempt, last.status, last.message.as_str()),
+        (2, Status::Rejected.into(), "never")
     );
     let delivery = dead[0].delivery.id.clone();
     let detail = fixture.store.inspect(delivery.clone()).await.unwrap();
@@ -118,7 +122,10 @@ async fn the_dead_letter_tells_every_attempt_and_gives_back(fixture: Fixture) {
         .collect();
     assert_eq!(
         told,
-        [(1, Status::Unavailable, 1), (2, Status::Rejected, 0)]
+        [
+            (1, Status::Unavailable.into(), 1),
+            (2, Status::Rejected.into(), 0)
+        ]
     );
     let one = DeadFilter {
         delivery: Some(delivery),
@@ -136,8 +143,8 @@ async fn the_dead_letter_tells_every_attempt_and_gives_back(fixture: Fixture) {
 async fn the_dead_letter_is_given_up_by_filter(fixture: Fixture) {
     let greet = bury(&fixture, "greet").await;
     let audit = bury(&fixture, "audit").await;
-    let status = |status| DeadFilter {
-        status: Some(status),
+    let status = |status: Status| DeadFilter {
+        status: Some(status.into()),
         ..DeadFilter::default()
     };
     assert_eq!(

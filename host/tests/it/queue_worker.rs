@@ -11,8 +11,9 @@ use std::{
 use pointsman::{
     command::CommandId,
     name::HandlerName,
+    outcome::Status,
     queue::{
-        Claimed, DeadFilter, Page, RetryPolicy, RunResult, State, Status, Store,
+        Claimed, DeadFilter, Page, RetryPolicy, RunResult, State, Store,
         sqlite::{Sqlite, SqliteConfig},
         wait_for,
         worker::{Runner, Worker, WorkerConfig},
@@ -183,7 +184,10 @@ async fn a_panic_counts_as_a_trap_and_loses_nothing() {
         .iter()
         .map(|f| (f.error.status, f.error.message.as_str()))
         .collect();
-    assert_eq!(told, [(Status::Trapped, "the run panicked: on purpose"); 2]);
+    assert_eq!(
+        told,
+        [(Status::Trapped.into(), "the run panicked: on purpose"); 2]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

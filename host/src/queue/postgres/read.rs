@@ -184,8 +184,14 @@ pub(super) async fn dead(
 pub(super) async fn depth(client: &impl GenericClient) -> Result<Vec<Depth>, QueueError> {
     let found = client
         .query(
-            "SELECT handler, state, count(*) FROM delivery
-             WHERE state IN ('available', 'running', 'scheduled', 'retryable', 'discarded')
+            // Each part has its partial index: what is finished is not read.
+            "SELECT handler, state, count(*) FROM (
+                 SELECT handler, state FROM delivery WHERE state = 'available' AND NOT blocked
+                 UNION ALL SELECT handler, state FROM delivery WHERE state = 'available' AND blocked
+                     AND ordering_key IS NOT NULL
+                 UNION ALL SELECT handler, state FROM delivery WHERE state IN ('scheduled', 'retryable')
+                 UNION ALL SELECT handler, state FROM delivery WHERE state = 'running'
+                 UNION ALL SELECT handler, state FROM delivery WHERE state = 'discarded') open
              GROUP BY 1, 2 ORDER BY 1, 2",
             &[],
         )

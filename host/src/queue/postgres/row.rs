@@ -80,7 +80,7 @@ pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
         output: row.get(10),
         finished: row.get::<_, Option<i64>>(11).map(Timestamp::from_millis),
         last_failure: match row.get::<_, Option<i64>>(12) {
-            Some(_) => Some(failure(row, 12)?),
+            Some(_) => Some(failure(row, 12)?.into()),
             None => None,
         },
     })

@@ -63,7 +63,7 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
         output: row.get(10)?,
         finished: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
         last_failure: match row.get::<_, Option<u32>>(12)? {
-            Some(_) => Some(failure(row, 12)?),
+            Some(_) => Some(failure(row, 12)?.into()),
             None => None,
         },
     })

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::queue::QueueError;
+use crate::queue::{QueueError, Timestamp};
 
 /// The name of the database in the data folder.
 pub(super) const FILE: &str = "queue.sqlite";
@@ -110,12 +110,15 @@ pub(super) fn open_writer(
     Ok(connection)
 }
 
-/// Lets all leases run out. Whoever holds the lock on the folder is its only
-/// host: those that held a lease are gone.
-pub(super) fn end_all_leases(connection: &Connection) -> Result<(), QueueError> {
-    let sql = "UPDATE delivery SET lease_until_ms = 0 WHERE state = 'running'";
-    let ended = connection.execute(sql, []);
-    ended.map(drop).map_err(to("end the leases of a lost host"))
+/// Lets all leases run out at `soon`. Whoever holds the lock on the folder is
+/// its only host: those that held a lease are gone.
+pub(super) fn shorten_leases(connection: &Connection, soon: Timestamp) -> Result<(), QueueError> {
+    let sql =
+        "UPDATE delivery SET lease_until_ms = min(lease_until_ms, ?1) WHERE state = 'running'";
+    let shortened = connection.execute(sql, [soon.as_millis()]);
+    shortened
+        .map(drop)
+        .map_err(to("shorten the leases of a lost host"))
 }
 
 /// A connection that reads beside the writer.

@@ -9,7 +9,7 @@ use crate::{
     command::CommandId,
     queue::{
         Accepted, AttemptError, Cancellation, CommandView, DeliveryDetail, DeliveryId,
-        DeliveryView, Failure, LogLine, State, Status, Timestamp,
+        DeliveryView, Ending, Failure, LastFailure, LogLine, State, Timestamp,
     },
 };
 
@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for DeliveryView {
             cancel_requested: bool,
             #[serde(default, deserialize_with = "text_where_there")]
             output: Option<String>,
-            last_failure: Option<Failure>,
+            last_failure: Option<LastFailure>,
         }
         let wire = Wire::deserialize(deserializer)?;
         Ok(Self {
@@ -147,7 +147,7 @@ impl<'de> Deserialize<'de> for Failure {
         struct Wire {
             attempt: u32,
             at: Timestamp,
-            status: Status,
+            status: Ending,
             message: String,
             logs: Vec<LogLine>,
         }
@@ -174,8 +174,10 @@ impl<'de> Deserialize<'de> for DeliveryDetail {
         }
         // Read twice: `flatten` would not keep the text of the output.
         let whole = Box::<RawValue>::deserialize(deserializer)?;
-        let delivery = serde_json::from_str(whole.get()).map_err(D::Error::custom)?;
+        let mut delivery: DeliveryView =
+            serde_json::from_str(whole.get()).map_err(D::Error::custom)?;
         let rest: Rest = serde_json::from_str(whole.get()).map_err(D::Error::custom)?;
+        delivery.last_failure = rest.failures.last().cloned().map(Into::into);
         Ok(Self {
             delivery,
             attributes: rest.attributes,
@@ -220,7 +222,8 @@ mod tests {
         );
         assert_eq!(again::<DeliveryView>(&delivery), delivery);
         let failures = r#"[{"attempt":1,"at":"2030-01-01T00:00:00Z","status":"timed-out","message":"m","logs":[{"level":"info","message":"l"}]}]"#;
-        let last = &failures[1..failures.len() - 1];
+        let last =
+            r#"{"attempt":1,"at":"2030-01-01T00:00:00Z","status":"host-lost","message":"m"}"#;
         let open = delivery.trim_end_matches('}');
         let failed = format!(r#"{open},"lastFailure":{last}}}"#);
         assert_eq!(again::<DeliveryView>(&failed), failed);

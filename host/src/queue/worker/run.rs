@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::{Shared, pause};
-use crate::queue::{Claimed, Lease, QueueError, RunResult, Settlement, State, Status};
+use crate::{
+    outcome::Status,
+    queue::{Claimed, Lease, QueueError, RunResult, Settlement, State},
+};
 
 /// The deliveries that run on this worker.
 #[derive(Default)]

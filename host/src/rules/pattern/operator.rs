@@ -98,9 +98,10 @@ impl Reader<'_, '_> {
             "exactly" => Ok(Matcher::Exact(self.text(value, name)?.into())),
             "prefix" => self.affix(value, name, Matcher::Prefix, Matcher::PrefixIgnoreCase),
             "suffix" => self.affix(value, name, Matcher::Suffix, Matcher::SuffixIgnoreCase),
-            "equals-ignore-case" => Ok(Matcher::EqualsIgnoreCase(fold_text(
-                self.text(value, name)?,
-            ))),
+            "equals-ignore-case" => {
+                let folded = fold_text(self.text(value, name)?);
+                Ok(Matcher::EqualsIgnoreCase(folded.into()))
+            }
             "wildcard" => self.wildcard(value),
             "exists" => match value.value {
                 NodeValue::Bool(true) => Ok(Matcher::Exists),
@@ -223,7 +224,8 @@ impl Reader<'_, '_> {
                 suggest(name, &ALLOWED),
             );
         }
-        self.text(value, name).map(|text| folded(fold_text(text)))
+        self.text(value, name)
+            .map(|text| folded(fold_text(text).into()))
     }
 
     fn wildcard(&self, node: &Node<'_>) -> Read {
@@ -346,7 +348,7 @@ impl Reader<'_, '_> {
                 "prefix" => Ok(Matcher::Prefix(text.into())),
                 "suffix" => Ok(Matcher::Suffix(text.into())),
                 "wildcard" => self.wildcard(item),
-                _ => Ok(Matcher::EqualsIgnoreCase(fold_text(text))),
+                _ => Ok(Matcher::EqualsIgnoreCase(fold_text(text).into())),
             }
         };
         match &value.value {
