@@ -32,9 +32,9 @@ mod wildcard;
 pub use crate::name::RuleName;
 pub use error::{EventError, RuleError};
 pub use explain::{ClauseReport, Explanation, Fired, Miss, Overruled};
-pub use file::{MAX_FILE_BYTES, MAX_RULES, MAX_TESTS, RuleFile};
+pub use file::{MAX_FILE_BYTES, MAX_TESTS, RuleFile};
 pub use lint::{Finding, Severity};
-pub use rule::{Rule, Select};
+pub use rule::{MAX_RULES, Rule, Select};
 pub use set::{Match, RuleSet};
 
 // What the files of cases share with rule files: JSON with places, and its errors.

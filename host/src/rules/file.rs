@@ -20,8 +20,6 @@ use crate::name::HandlerName;
 /// The largest rule file in bytes; a larger one is refused before it is read.
 /// 100,000 rules of everyday size have about 20 MiB: split them.
 pub const MAX_FILE_BYTES: usize = 10 * 1024 * 1024;
-/// The most rules in one file.
-pub const MAX_RULES: usize = 100_000;
 /// The most tests in one file.
 pub const MAX_TESTS: usize = 10_000;
 

@@ -27,9 +27,8 @@ use self::{
 use super::{
     conjunct::Conjunct,
     event::{Event, PathId},
-    file::MAX_RULES,
     pattern::MAX_OR_COMBINATIONS,
-    rule::Rule,
+    rule::{MAX_RULES, Rule},
     set::IndexedFile,
 };
 

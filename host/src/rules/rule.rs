@@ -9,6 +9,9 @@ use smallvec::SmallVec;
 use super::{guard::Guard, pattern::Conjuncts};
 use crate::name::{HandlerName, RuleName};
 
+/// The most rules in one file.
+pub const MAX_RULES: usize = 100_000;
+
 /// Which of the matching rules of a group fire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{MAX_RULES, MAX_TESTS, RuleFile, RuleTest};
+use super::{MAX_TESTS, RuleFile, RuleTest};
 use crate::{
     name::{HandlerName, RuleName},
     rules::{
@@ -17,7 +17,7 @@ use crate::{
         guard::Guard,
         json::{Member, Node, NodeValue},
         pattern,
-        rule::{Membership, Origin, Rule, Select},
+        rule::{MAX_RULES, Membership, Origin, Rule, Select},
     },
 };
 
