@@ -28,6 +28,7 @@ use crate::{
     dispatcher::{DispatchError, Event, Observer, Options},
     metrics,
     outcome::{Report, ReportStatus},
+    queue::Depth,
 };
 use problem::Problem;
 
@@ -192,21 +193,25 @@ async fn rules(State(app): State<Arc<App>>) -> impl IntoResponse {
     Json(app.snapshot().rules_view()).into_response()
 }
 
-async fn metrics_text(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let depths = match app.queue() {
-        Some(queue) => tokio::time::timeout(COUNTING_MAX, queue.store().depth()).await,
-        None => Ok(Ok(Vec::new())),
+/// What is in the queue; nothing where that cannot be told in time: the rest of
+/// `/metrics` is worth having while the queue's database is away.
+async fn depths(app: &App) -> Vec<Depth> {
+    let Some(queue) = app.queue() else {
+        return Vec::new();
     };
-    // The rest is worth having while the queue's database is away.
-    let depths = depths.unwrap_or_else(|_| {
-        tracing::warn!("counting the queue for /metrics took more than {COUNTING_MAX:?}");
-        Ok(Vec::new())
-    });
-    let depths = depths.unwrap_or_else(|error| {
-        tracing::warn!(code = error.code(), error = ?error, "could not count the queue for /metrics");
-        Vec::new()
-    });
-    let deliveries = depths
+    match tokio::time::timeout(COUNTING_MAX, queue.store().depth()).await {
+        Ok(Ok(depths)) => return depths,
+        Ok(Err(error)) => {
+            tracing::warn!(code = error.code(), error = ?error, "could not count the queue for /metrics");
+        }
+        Err(_) => tracing::warn!("counting the queue for /metrics took more than {COUNTING_MAX:?}"),
+    }
+    Vec::new()
+}
+
+async fn metrics_text(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let deliveries = depths(&app)
+        .await
         .into_iter()
         .map(|depth| (depth.handler, depth.state.as_str(), depth.count));
     let generation = app.snapshot().generation;

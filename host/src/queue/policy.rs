@@ -9,8 +9,6 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
 use super::{
     QueueError,
     model::{AttemptError, Failures, LogLine, Settlement},
@@ -74,19 +72,6 @@ impl Ending {
 impl From<Status> for Ending {
     fn from(status: Status) -> Self {
         Self::Ran(status)
-    }
-}
-
-impl Serialize for Ending {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Ending {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
     }
 }
 

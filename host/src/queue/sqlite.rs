@@ -34,11 +34,11 @@ use super::{
 
 /// Reads at once: more would only fight for the same disk.
 const READERS: usize = 4;
-/// The file whose lock keeps a second process out.
 /// How long a lost host's leases still last when the next one opens the folder:
 /// a host that crashes again and again must not use up the chances of what it
 /// was running in an instant.
 const LOST_LEASE: Duration = Duration::from_secs(1);
+/// The file whose lock keeps a second process out.
 const LOCK_FILE: &str = "queue.lock";
 
 /// How to open a [`Sqlite`] queue.

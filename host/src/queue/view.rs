@@ -88,6 +88,14 @@ pub struct DeliveryView {
     pub last_failure: Option<LastFailure>,
 }
 
+/// The columns of a [`DeliveryView`] in the order in which both engines read
+/// them, of a `delivery d` and its last `failure f`.
+pub(super) const DELIVERY: &str = "d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt,
+    d.priority, d.run_at_ms, d.ordering_key, d.cancel_requested, d.output, d.finished_ms,
+    f.attempt, f.at_ms, f.error";
+/// How many they are.
+pub(super) const DELIVERY_COLUMNS: usize = 15;
+
 /// The last failed attempt in short: the log of it may be long, and stands in
 /// [`DeliveryDetail::failures`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Accepted, Cancellation, CommandView, DeadLetter, DeliveryDetail, DeliveryId, DeliveryView,
-    Depth, Failure, LastFailure, State, Timestamp,
+    Depth, Ending, Failure, LastFailure, State, Timestamp,
 };
 
 impl Serialize for Timestamp {
@@ -22,6 +22,12 @@ impl Serialize for Timestamp {
 }
 
 impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for Ending {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }

@@ -76,15 +76,8 @@ pub(crate) fn selects<'r>(rules: impl Iterator<Item = &'r Rule>) -> Result<Selec
                 rule.name,
                 earlier.reference()
             );
-            let hint = "it is enough if one rule of the group says it".to_owned();
-            let (file, place) = rule.position();
-            return Err(RuleError::new(
-                file,
-                place,
-                "group-select",
-                message,
-                Some(hint),
-            ));
+            let hint = "it is enough if one rule of the group says it";
+            return Err(rule.error("group-select", message, hint));
         }
     }
     Ok(said

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 use smallvec::SmallVec;
 
-use super::{guard::Guard, pattern::Conjuncts};
+use super::{RuleError, guard::Guard, pattern::Conjuncts};
 use crate::name::{HandlerName, RuleName};
 
 /// The most rules in one file.
@@ -135,6 +135,12 @@ impl Rule {
     #[must_use]
     pub fn line(&self) -> u32 {
         self.origin.line
+    }
+
+    /// Something wrong with the rule, at its place.
+    pub(crate) fn error(&self, code: &'static str, message: String, hint: &str) -> RuleError {
+        let (file, place) = self.position();
+        RuleError::new(file, place, code, message, Some(hint.to_owned()))
     }
 
     /// File, then line and column: rules are shown in this order.

@@ -262,15 +262,17 @@ impl Slot {
 
 /// `rule` has the name of `other`.
 fn name_twice(rule: &Rule, other: &Rule) -> RuleError {
-    let (file, place) = rule.position();
     let message = format!(
         "the rule name `{}` is already used in {}:{}",
         rule.name,
         other.file(),
         other.line()
     );
-    let hint = "rule names are unique over all files".to_owned();
-    RuleError::new(file, place, "name-twice", message, Some(hint))
+    rule.error(
+        "name-twice",
+        message,
+        "rule names are unique over all files",
+    )
 }
 
 /// The segments of `previous` that are worth keeping for the files `fresh`,

@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::{
     pool::to,
-    row::{self, MORE, deliveries},
+    row::{self, deliveries},
 };
 use crate::queue::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryId, Depth, Page, QueueError, State, Timestamp,
+    DeliveryId, Depth, Page, QueueError, State, Timestamp, view::DELIVERY_COLUMNS,
 };
 
 /// These commands, in the order given; one that is gone is left out.
@@ -110,13 +110,13 @@ pub(super) async fn inspect(
     let failures = client
         .query(
             "SELECT attempt, at_ms, error FROM failure WHERE delivery = $1 ORDER BY ordinal",
-            &[&found.get::<_, i64>(MORE)],
+            &[&found.get::<_, i64>(DELIVERY_COLUMNS)],
         )
         .await
         .map_err(to(DOING))?;
     Ok(DeliveryDetail {
         delivery: row::delivery(&found)?,
-        attributes: found.get(MORE + 1),
+        attributes: found.get(DELIVERY_COLUMNS + 1),
         failures: failures
             .iter()
             .map(|row| row::failure(row, 0))
@@ -175,7 +175,7 @@ pub(super) async fn dead(
         .map(|row| {
             Ok(DeadLetter {
                 delivery: row::delivery(row)?,
-                row: row.get(MORE),
+                row: row.get(DELIVERY_COLUMNS),
             })
         })
         .collect()

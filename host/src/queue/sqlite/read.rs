@@ -3,12 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    row::{self, MORE, deliveries},
+    row::{self, deliveries},
     schema::to,
 };
 use crate::queue::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryId, DeliveryView, Depth, Page, QueueError, State, Timestamp,
+    DeliveryId, DeliveryView, Depth, Page, QueueError, State, Timestamp, view::DELIVERY_COLUMNS,
 };
 
 pub(super) fn get(reader: &Connection, id: CommandId) -> Result<CommandView, QueueError> {
@@ -115,7 +115,13 @@ fn detail(reader: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<Deliv
         ))?
         .query_row(
             params![id.command.0.into_bytes(), id.handler.as_str()],
-            |row| Ok((row::delivery(row)?, row.get(MORE)?, row.get(MORE + 1)?)),
+            |row| {
+                Ok((
+                    row::delivery(row)?,
+                    row.get(DELIVERY_COLUMNS)?,
+                    row.get(DELIVERY_COLUMNS + 1)?,
+                ))
+            },
         )
         .optional()?;
     let Some((delivery, seq, attributes)) = found else {

@@ -6,23 +6,18 @@ use uuid::Uuid;
 
 use crate::{
     name::HandlerName,
-    queue::{CommandId, DeliveryId, DeliveryView, Failure, State, Timestamp},
+    queue::{CommandId, DeliveryId, DeliveryView, Failure, State, Timestamp, view::DELIVERY},
 };
 
 /// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
-/// failure. `more` are columns after its own, from [`MORE`] on.
+/// failure. `more` are columns after its own, from [`DELIVERY_COLUMNS`](crate::queue::view::DELIVERY_COLUMNS) on.
 pub(super) fn deliveries(more: &str) -> String {
     format!(
-        "SELECT d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt, d.priority,
-             d.run_at_ms, d.ordering_key, d.cancel_requested, d.output, d.finished_ms,
-             f.attempt, f.at_ms, f.error {more}
+        "SELECT {DELIVERY} {more}
          FROM delivery d LEFT JOIN failure f ON f.delivery = d.seq
              AND f.ordinal = (SELECT max(ordinal) FROM failure WHERE delivery = d.seq)"
     )
 }
-
-/// The first column that is not [`delivery`]'s.
-pub(super) const MORE: usize = 15;
 
 pub(super) fn command_id(row: &Row<'_>, column: usize) -> rusqlite::Result<CommandId> {
     Ok(CommandId(Uuid::from_bytes(row.get(column)?)))
