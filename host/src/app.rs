@@ -35,7 +35,7 @@ impl App {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let shutdown = Shutdown::default();
         let snapshots = Arc::new(Snapshots::default());
-        let runtime = Runtime::new(&config.host)?;
+        let runtime = Runtime::new(&config)?;
         let reloader = Reloader::new(config.clone(), runtime, Arc::clone(&snapshots));
         reloader.reload().await;
         Ok(Self {

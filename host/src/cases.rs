@@ -130,10 +130,19 @@ impl CaseFile {
     }
 }
 
-/// Runs cases, each in a fresh instance. Clones share the engine.
+/// Loads handlers to run their cases. Clones share the engine.
 #[derive(Clone)]
 pub struct Runner {
     runtime: Runtime,
+    config: Config,
+}
+
+/// A handler under test: each case runs in a fresh instance.
+pub struct Subject {
+    plugin: Plugin,
+    runner: Runner,
+    path: PathBuf,
+    component: Vec<u8>,
 }
 
 /// How a case went.
@@ -160,10 +169,11 @@ impl Runner {
     /// When this machine cannot run WebAssembly.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         // A case runs one instance; the pool need not be that of a host.
-        let mut host = config.host.clone();
-        host.instances_max = host.instances_max.min(16);
+        let mut config = config.clone();
+        config.host.instances_max = config.host.instances_max.min(16);
         Ok(Self {
-            runtime: Runtime::new(&host)?,
+            runtime: Runtime::new(&config)?,
+            config,
         })
     }
 
@@ -176,18 +186,54 @@ impl Runner {
         &self,
         name: &HandlerName,
         path: &Path,
-        component: &[u8],
-    ) -> Result<Plugin, LoadError> {
-        let settings = HandlerSettings::new(&Config::default());
+        component: Vec<u8>,
+    ) -> Result<Subject, LoadError> {
+        let settings = HandlerSettings::new(&self.config);
         let grants = Grants::read(name.clone(), &settings, path)?;
-        let digest = Sha256::digest(component);
+        let digest = Sha256::digest(&component);
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        plugin::load(
+        let plugin = plugin::load(
             &self.runtime,
             name.clone(),
             path,
-            component,
+            &component,
             digest.into(),
+            Arc::new(settings),
+            Arc::new(grants),
+        )?;
+        Ok(Subject {
+            plugin,
+            runner: self.clone(),
+            path: path.into(),
+            component,
+        })
+    }
+}
+
+impl Subject {
+    /// The name of the handler.
+    #[must_use]
+    pub fn name(&self) -> &HandlerName {
+        &self.plugin.name
+    }
+
+    /// The handler under these settings, which stand in the file `path`.
+    /// Blocks where they give it another call stack, as that compiles it anew.
+    ///
+    /// # Errors
+    /// [`LoadError`] where a secret or a folder of the settings is not there.
+    pub fn under(&self, settings: HandlerSettings, path: &Path) -> Result<Plugin, LoadError> {
+        let grants = Grants::read(self.name().clone(), &settings, path)?;
+        let stack = |settings: &HandlerSettings| settings.limits.stack_max_bytes;
+        if stack(&settings) == stack(&self.plugin.settings) {
+            return Ok(self.plugin.with_settings(settings, grants));
+        }
+        plugin::load(
+            &self.runner.runtime,
+            self.name().clone(),
+            &self.path,
+            &self.component,
+            Arc::clone(&self.plugin.digest),
             Arc::new(settings),
             Arc::new(grants),
         )
@@ -197,9 +243,8 @@ impl Runner {
     ///
     /// # Errors
     /// [`LoadError`] where a secret or a folder of the case is not there.
-    pub async fn run(&self, plugin: &Plugin, case: &Case) -> Result<Verdict, LoadError> {
-        let grants = Grants::read(plugin.name.clone(), &case.settings, &case.path)?;
-        let plugin = plugin.with_settings(case.settings.clone(), grants);
+    pub async fn run(&self, case: &Case) -> Result<Verdict, LoadError> {
+        let plugin = self.under(case.settings.clone(), &case.path)?;
         let Simulation { now_ms, seed } = case.simulation;
         let mut command = case.command.clone();
         command.id = CommandId::simulated(now_ms, seed);
@@ -271,7 +316,7 @@ fn failures(
     let files = read(cases, &config)?;
     let (name, component) = component()?;
     let runner = Runner::new(&config)?;
-    let plugin = runner.load(&name, path, &component)?;
+    let subject = runner.load(&name, path, component)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -285,7 +330,7 @@ fn failures(
                 continue;
             }
         };
-        match runtime.block_on(runner.run(&plugin, &case)) {
+        match runtime.block_on(subject.run(&case)) {
             Ok(verdict) => {
                 for (at, difference) in verdict.differences.iter().enumerate() {
                     if at == 0 {

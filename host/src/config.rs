@@ -62,8 +62,6 @@ pub struct HostLimits {
     pub plugin_max_bytes: u64,
     /// Components compiled at once; 0 means one a core.
     pub compile_jobs_max: usize,
-    /// Bytes of call stack that a handler's code may use.
-    pub stack_max_bytes: usize,
     /// Elements of one table of a handler.
     pub table_elements_max: usize,
     /// Keeps compiled code between runs in the user's cache folder.
@@ -92,6 +90,10 @@ pub struct HandlerLimits {
     pub instances_max: usize,
     /// Host resources held at once: streams, files, requests.
     pub resources_max: usize,
+    /// Bytes of call stack for its code. Belongs to the pool of instances: a
+    /// handler with a value of its own gets its instances on demand, which is
+    /// slower.
+    pub stack_max_bytes: usize,
 }
 
 /// How changed files are noticed.
@@ -129,8 +131,6 @@ impl Default for Config {
                 // Python's interpreter as a component has 40 MiB.
                 plugin_max_bytes: 128 << 20,
                 compile_jobs_max: 0,
-                // wasmtime's own.
-                stack_max_bytes: 512 << 10,
                 // Python's interpreter has some 10,000.
                 table_elements_max: 100_000,
                 compile_cache: true,
@@ -164,6 +164,8 @@ impl Default for HandlerLimits {
             log_max_bytes: 256 << 10,
             instances_max: 2_048,
             resources_max: 1_024,
+            // wasmtime's own.
+            stack_max_bytes: 512 << 10,
         }
     }
 }
@@ -181,14 +183,29 @@ impl HandlerLimits {
         Duration::from_millis(self.cpu_max_ms)
     }
 
-    /// Limits that let nothing run at zero.
-    pub(crate) fn positive(&self) -> [(&'static str, u64); 4] {
-        [
-            ("limits.memory_max_bytes", self.memory_max_bytes as u64),
-            ("limits.timeout_ms", self.timeout_ms),
-            ("limits.cpu_max_ms", self.cpu_max_ms),
-            ("limits.instances_max", self.instances_max as u64),
-        ]
+    /// Refuses limits that let nothing run.
+    ///
+    /// # Errors
+    /// [`ConfigError::WrongValue`], which names `origin` and the key.
+    pub(crate) fn check(&self, origin: &str) -> Result<(), ConfigError> {
+        positive(
+            origin,
+            &[
+                ("limits.memory_max_bytes", self.memory_max_bytes as u64),
+                ("limits.timeout_ms", self.timeout_ms),
+                ("limits.cpu_max_ms", self.cpu_max_ms),
+                ("limits.instances_max", self.instances_max as u64),
+            ],
+        )?;
+        if STACK_BYTES.contains(&self.stack_max_bytes) {
+            return Ok(());
+        }
+        Err(ConfigError::WrongValue {
+            origin: origin.into(),
+            key: "limits.stack_max_bytes".into(),
+            found: self.stack_max_bytes.to_string(),
+            expected: format!("{} to {}", STACK_BYTES.start(), STACK_BYTES.end()),
+        })
     }
 }
 
@@ -301,36 +318,32 @@ impl Config {
 
     /// Refuses values that cannot work.
     fn check(self) -> Result<Self, ConfigError> {
-        let positive = [
-            ("host.instances_max", u64::from(self.host.instances_max)),
-            ("host.command_max_bytes", self.host.command_max_bytes as u64),
-            ("host.plugin_max_bytes", self.host.plugin_max_bytes),
-            ("reload.poll_ms", self.reload.poll_ms),
-        ];
-        let wrong = |key: &str, found: u64, expected: String| {
-            Err(ConfigError::WrongValue {
-                origin: "settings".into(),
-                key: key.into(),
-                found: found.to_string(),
-                expected,
-            })
-        };
-        let positive = positive
-            .into_iter()
-            .chain(self.limits.positive())
-            .chain(self.queue.positive());
-        for (key, value) in positive {
-            if value == 0 {
-                return wrong(key, value, "at least 1".into());
-            }
-        }
-        let stack = self.host.stack_max_bytes;
-        if !STACK_BYTES.contains(&stack) {
-            let (least, most) = (STACK_BYTES.start(), STACK_BYTES.end());
-            let expected = format!("{least} to {most}");
-            return wrong("host.stack_max_bytes", stack as u64, expected);
-        }
+        let origin = "settings";
+        positive(
+            origin,
+            &[
+                ("host.instances_max", u64::from(self.host.instances_max)),
+                ("host.command_max_bytes", self.host.command_max_bytes as u64),
+                ("host.plugin_max_bytes", self.host.plugin_max_bytes),
+                ("reload.poll_ms", self.reload.poll_ms),
+            ],
+        )?;
+        self.limits.check(origin)?;
+        positive(origin, &self.queue.positive())?;
         Ok(self)
+    }
+}
+
+/// Refuses a zero where it would let nothing run.
+fn positive(origin: &str, settings: &[(&'static str, u64)]) -> Result<(), ConfigError> {
+    match settings.iter().find(|(_, value)| *value == 0) {
+        None => Ok(()),
+        Some((key, _)) => Err(ConfigError::WrongValue {
+            origin: origin.into(),
+            key: (*key).into(),
+            found: "0".into(),
+            expected: "at least 1".into(),
+        }),
     }
 }
 

@@ -1,7 +1,10 @@
 //! Owns the [`Metrics`] of one host: what became of commands and calls, and what
 //! waits in the queue, in the OpenMetrics text format of `GET /metrics`.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{
@@ -16,6 +19,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use rustc_hash::FxHashMap;
 
 use crate::{
     name::HandlerName,
@@ -36,8 +40,18 @@ pub struct Metrics {
     call_duration: Family<HandlerLabels, Histogram>,
     call_cpu: Family<HandlerLabels, Counter<f64, AtomicU64>>,
     logs_dropped: Family<HandlerLabels, Counter>,
+    of_handlers: RwLock<FxHashMap<HandlerName, Arc<OfHandler>>>,
     running: Gauge,
     generation: Gauge,
+}
+
+/// What the calls of one handler count in, so that each call looks it up once.
+#[derive(Debug)]
+struct OfHandler {
+    // As in `Status::ALL`; from the first call that ended so on.
+    calls: [OnceLock<Counter>; Status::ALL.len()],
+    duration: Histogram,
+    cpu: Counter<f64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,6 +115,7 @@ impl Default for Metrics {
             call_duration: Family::new_with_constructor(durations),
             call_cpu: Family::default(),
             logs_dropped: Family::default(),
+            of_handlers: RwLock::default(),
             running: Gauge::default(),
             generation: Gauge::default(),
         };
@@ -173,25 +188,42 @@ impl Metrics {
 
     /// A call of `name` ended.
     pub fn call(&self, name: &HandlerName, outcome: &Outcome, duration: Duration) {
-        let handler = HandlerLabels {
-            handler: name.clone(),
-        };
-        let call = CallLabels {
-            handler: name.clone(),
-            status: outcome.status(),
-        };
-        self.calls.get_or_create(&call).inc();
-        self.call_duration
-            .get_or_create(&handler)
-            .observe(duration.as_secs_f64());
-        self.call_cpu
-            .get_or_create(&handler)
-            .inc_by(outcome.spent.cpu.as_secs_f64());
+        let handler = self.handler(name);
+        let status = outcome.status();
+        let calls = handler.calls[status as usize].get_or_init(|| {
+            let handler = name.clone();
+            self.calls
+                .get_or_create_owned(&CallLabels { handler, status })
+        });
+        calls.inc();
+        handler.duration.observe(duration.as_secs_f64());
+        handler.cpu.inc_by(outcome.spent.cpu.as_secs_f64());
         if outcome.logs.dropped > 0 {
+            let handler = name.clone();
             self.logs_dropped
-                .get_or_create(&handler)
+                .get_or_create(&HandlerLabels { handler })
                 .inc_by(outcome.logs.dropped);
         }
+    }
+
+    fn handler(&self, name: &HandlerName) -> Arc<OfHandler> {
+        let known = self.of_handlers.read();
+        if let Some(handler) = known.unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Arc::clone(handler);
+        }
+        let labels = HandlerLabels {
+            handler: name.clone(),
+        };
+        let handler = Arc::new(OfHandler {
+            calls: Default::default(),
+            duration: self.call_duration.get_or_create_owned(&labels),
+            cpu: self.call_cpu.get_or_create_owned(&labels),
+        });
+        let known = self.of_handlers.write();
+        known
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(labels.handler, Arc::clone(&handler));
+        handler
     }
 
     /// Everything so far, as OpenMetrics text; `generation` is the current one,

@@ -70,9 +70,10 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// The same component under other settings; compiles nothing.
+    /// The same component under other settings, with the call stack that it
+    /// has; compiles nothing.
     #[must_use]
-    pub fn with_settings(&self, settings: HandlerSettings, grants: Grants) -> Self {
+    pub(crate) fn with_settings(&self, settings: HandlerSettings, grants: Grants) -> Self {
         Self {
             name: self.name.clone(),
             version: self.version.clone(),

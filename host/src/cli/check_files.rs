@@ -16,7 +16,7 @@ use crate::{
 
 /// Nothing is printed unless every file can be read.
 pub(super) fn run(files: &[PathBuf], as_json: bool, config: &Config) -> anyhow::Result<Exit> {
-    let runtime = Runtime::new(&config.host)?;
+    let runtime = Runtime::new(config)?;
     let mut checked = Vec::new();
     for path in files {
         let bytes =

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, print, run, test};
 use crate::{
     build,
-    cases::{self, Runner},
+    cases::{self, Runner, Subject},
     command::Command,
     config::Config,
-    plugin::{Call, Grants, HandlerSettings, Plugin},
+    plugin::{Call, HandlerSettings},
     sources::Sources,
 };
 
@@ -91,8 +91,8 @@ async fn round(
 ) -> anyhow::Result<()> {
     let (name, component) = test::built(&args.dir, args.offline).await?;
     let size = print::bytes(component.len() as u64);
-    let plugin = test::load(runner, name, &args.dir, component.clone()).await?;
-    let path = build::install(&component, &config.plugins, &plugin.name)?;
+    let subject = test::load(runner, name, &args.dir, component.clone()).await?;
+    let path = build::install(&component, &config.plugins, subject.name())?;
     println!(
         "installed {} ({size})",
         print::Styled(print::BOLD, path.display())
@@ -101,11 +101,11 @@ async fn round(
         Some(command) => {
             let settings_path = path.with_extension("toml");
             sources.add(settings_path.clone());
-            call(&plugin, command.clone(), &settings_path, config).await
+            call(&subject, command.clone(), &settings_path, config).await
         }
         None => {
             let files = cases::read(&args.dir.join(cases::FOLDER), config)?;
-            let suite = test::Suite::run(runner, &plugin, files, config, false).await;
+            let suite = test::Suite::run(&subject, files, config, false).await;
             test::show_suite(&suite);
             println!("{}", test::summary(&[suite]));
             Ok(())
@@ -115,7 +115,7 @@ async fn round(
 
 /// Runs one command as the host would, whatever the rules.
 async fn call(
-    plugin: &Plugin,
+    subject: &Subject,
     mut command: Command,
     settings_path: &Path,
     config: &Config,
@@ -127,8 +127,7 @@ async fn call(
             return Err(error).with_context(|| format!("{}", settings_path.display()));
         }
     };
-    let grants = Grants::read(plugin.name.clone(), &settings, settings_path)?;
-    let plugin = plugin.with_settings(settings, grants);
+    let plugin = subject.under(settings, settings_path)?;
     // Another command each time, as a handler sees it.
     command.id = crate::command::CommandId::generate();
     let name = plugin.name.clone();

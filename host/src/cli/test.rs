@@ -12,10 +12,9 @@ use anyhow::Context;
 use super::{Exit, print};
 use crate::{
     build,
-    cases::{self, CaseFile, Runner},
+    cases::{self, CaseFile, Runner, Subject},
     config::Config,
     name::HandlerName,
-    plugin::Plugin,
     sources::Sources,
 };
 pub(super) use show::{clear, suite as show_suite, summary};
@@ -160,7 +159,7 @@ async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) 
         Err(error) => Err(error),
     };
     match loaded {
-        Ok(plugin) => Suite::run(runner, &plugin, files, config, args.update).await,
+        Ok(subject) => Suite::run(&subject, files, config, args.update).await,
         Err(error) => Suite::failed(shown, format!("{error:#}")),
     }
 }
@@ -185,9 +184,9 @@ pub(super) async fn load(
     name: HandlerName,
     path: &Path,
     component: Vec<u8>,
-) -> anyhow::Result<Plugin> {
+) -> anyhow::Result<Subject> {
     let (runner, path) = (runner.clone(), path.to_owned());
-    let load = move || runner.load(&name, &path, &component);
+    let load = move || runner.load(&name, &path, component);
     Ok(tokio::task::spawn_blocking(load).await??)
 }
 

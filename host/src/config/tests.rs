@@ -72,6 +72,11 @@ fn a_wrong_setting_is_named_with_its_place() {
         expect!["settings: `limits.timeout_ms` is 0, expected at least 1"],
     );
     check(
+        "[limits]\nstack_max_bytes = 1",
+        &[],
+        expect!["settings: `limits.stack_max_bytes` is 1, expected 32768 to 16777216"],
+    );
+    check(
         "[host]\ninstances_max = 0",
         &[],
         expect!["settings: `host.instances_max` is 0, expected at least 1"],

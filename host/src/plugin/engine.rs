@@ -1,5 +1,6 @@
-//! Owns the one wasmtime engine of a host: its tuning, its epoch ticker and the
-//! linker with everything that a handler may import.
+//! Owns the wasmtime engine that the handlers of a host share: its tuning, its
+//! epoch ticker and the linker with everything that a handler may import. A
+//! handler with a call stack of another size has one of its own.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -10,7 +11,7 @@ use wasmtime::{
 };
 
 use super::{bindings, state::State};
-use crate::config::HostLimits;
+use crate::config::{Config as Settings, HostLimits};
 
 /// How often a running guest is looked at: the longest that it keeps a worker
 /// thread from other tasks, and the grain of its CPU limit.
@@ -36,7 +37,10 @@ pub struct Runtime {
     /// Places for instances that wait for their next call, of all plugins together.
     pub(super) idle: Arc<Semaphore>,
     pub(super) table_elements_max: usize,
+    stack_max_bytes: usize,
     pooling: bool,
+    // One for all engines: each has a thread of its own.
+    cache: Option<Cache>,
 }
 
 impl Runtime {
@@ -45,26 +49,55 @@ impl Runtime {
     ///
     /// # Errors
     /// When this machine cannot run compiled WebAssembly at all.
-    pub fn new(limits: &HostLimits) -> anyhow::Result<Self> {
-        let (engine, pooling) = match Engine::new(&config(limits, true)) {
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let host = &settings.host;
+        let stack_max_bytes = settings.limits.stack_max_bytes;
+        let cache = host.compile_cache.then(|| Cache::from_file(None));
+        let cache = cache.and_then(|cache| {
+            cache
+                .inspect_err(|error| {
+                    tracing::warn!("compiled code is not kept between runs: {error:#}");
+                })
+                .ok()
+        });
+        let on_demand = config(stack_max_bytes, cache.clone());
+        let mut pooled = on_demand.clone();
+        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(host)));
+        let (engine, pooling) = match Engine::new(&pooled) {
             Ok(engine) => (engine, true),
             Err(error) => {
                 tracing::warn!(
                     "instances are made on demand, which is slower: no pool of {} slots: {error:#}",
-                    limits.instances_max
+                    host.instances_max
                 );
-                (Engine::new(&config(limits, false))?, false)
+                (Engine::new(&on_demand)?, false)
             }
         };
-        let mut linker = Linker::new(&engine);
-        bindings::add_to_linker(&mut linker)?;
-        start_ticker(&engine);
         Ok(Self {
+            linker: linker(&engine)?,
             engine,
-            linker: Arc::new(linker),
-            idle: Arc::new(Semaphore::new(idle_max(limits) as usize)),
-            table_elements_max: limits.table_elements_max,
+            idle: Arc::new(Semaphore::new(idle_max(host) as usize)),
+            table_elements_max: host.table_elements_max,
+            stack_max_bytes,
             pooling,
+            cache,
+        })
+    }
+
+    /// The same with a call stack of `stack_max_bytes` for each instance: where
+    /// that differs, an engine of its own that makes instances on demand, and
+    /// that lives as long as what is loaded with it.
+    pub(super) fn with_stack(&self, stack_max_bytes: usize) -> wasmtime::Result<Self> {
+        if stack_max_bytes == self.stack_max_bytes {
+            return Ok(self.clone());
+        }
+        let engine = Engine::new(&config(stack_max_bytes, self.cache.clone()))?;
+        Ok(Self {
+            linker: linker(&engine)?,
+            engine,
+            stack_max_bytes,
+            pooling: false,
+            ..self.clone()
         })
     }
 
@@ -75,24 +108,24 @@ impl Runtime {
     }
 }
 
-fn config(limits: &HostLimits, pooling: bool) -> Config {
+fn config(stack_max_bytes: usize, cache: Option<Cache>) -> Config {
     let mut config = Config::new();
     // Guests yield at every tick and can be dropped there.
     config.epoch_interruption(true);
     // The contract's exports are synchronous; without it a call costs a third less.
     config.concurrency_support(false);
-    config.max_wasm_stack(limits.stack_max_bytes);
-    config.async_stack_size(limits.stack_max_bytes + HOST_STACK_BYTES);
-    if limits.compile_cache {
-        match Cache::from_file(None) {
-            Ok(cache) => drop(config.cache(Some(cache))),
-            Err(error) => tracing::warn!("compiled code is not kept between runs: {error:#}"),
-        }
-    }
-    if pooling {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
-    }
+    config.max_wasm_stack(stack_max_bytes);
+    config.async_stack_size(stack_max_bytes + HOST_STACK_BYTES);
+    config.cache(cache);
     config
+}
+
+/// The linker of an engine that ticks from now on.
+fn linker(engine: &Engine) -> wasmtime::Result<Arc<Linker<State>>> {
+    let mut linker = Linker::new(engine);
+    bindings::add_to_linker(&mut linker)?;
+    start_ticker(engine);
+    Ok(Arc::new(linker))
 }
 
 /// Instances that may wait for their next call: enough for each core and

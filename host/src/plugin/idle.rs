@@ -21,18 +21,8 @@ pub(super) struct Live {
     pub(super) handler: Handler,
     /// Calls that it served.
     pub(super) calls: u64,
-    born: Instant,
-}
-
-impl Live {
-    pub(super) fn new(store: Store<State>, handler: Handler) -> Self {
-        Self {
-            store,
-            handler,
-            calls: 0,
-            born: Instant::now(),
-        }
-    }
+    /// When its first call began.
+    pub(super) born: Instant,
 }
 
 /// The waiting instances of one plugin. Each holds one of the host's places.
@@ -58,13 +48,13 @@ impl Idle {
     }
 
     /// An instance that may serve another call. Ends those that are too old.
-    pub(super) fn take(&self, now: Instant) -> Option<Live> {
+    pub(super) fn take(&self) -> Option<Live> {
         if self.settings.mode == InstanceMode::Fresh {
             return None;
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let too_old: Vec<_> = waiting
-            .extract_if(.., |(live, _)| !self.may_keep(live, now))
+            .extract_if(.., |(live, _)| !self.may_keep(live))
             .collect();
         let taken = waiting.pop();
         // Outside the lock: unmapping their memory takes a while.
@@ -74,11 +64,10 @@ impl Idle {
     }
 
     /// Whether the instance may serve another call.
-    pub(super) fn may_keep(&self, live: &Live, now: Instant) -> bool {
-        let age = now.saturating_duration_since(live.born);
+    pub(super) fn may_keep(&self, live: &Live) -> bool {
         self.settings.mode == InstanceMode::Reuse
             && live.calls < self.settings.calls_max
-            && age < Duration::from_secs(self.settings.seconds_max)
+            && live.born.elapsed() < Duration::from_secs(self.settings.seconds_max)
     }
 
     /// Lets the instance wait for its next call, or ends it if the host has no

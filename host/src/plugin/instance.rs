@@ -2,8 +2,10 @@
 //! both, and the [`Outcome`] that every possible end becomes.
 
 use std::{
-    pin::pin,
+    future::{pending, poll_fn},
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -77,7 +79,8 @@ impl Plugin {
         call: Call<'_>,
         simulation: Option<Simulation>,
     ) -> Outcome {
-        let pass = match self.breaker.admit(Instant::now()) {
+        let began = Instant::now();
+        let pass = match self.breaker.admit(began) {
             Ok(pass) => pass,
             Err(left) => {
                 let reason = "failed too often of late and is left alone for a while";
@@ -99,7 +102,6 @@ impl Plugin {
             ));
         };
         let limits = &self.settings.limits;
-        let began = Instant::now();
         let logs = LogSink::new(call.started, limits, call.on_line);
         let simulated = simulation.map(|simulation| Simulated::new(simulation, limits.timeout()));
         let shared = Arc::new(Shared::new(began, limits, logs, simulated));
@@ -113,27 +115,27 @@ impl Plugin {
         };
         let running = pin!(self.run(&shared, command));
         let running = shared.cpu.measure(running);
-        let running = call.cancel.run_until_cancelled(running);
         let mut live = None;
-        let result = match in_time(&shared, limits.timeout(), running).await {
-            Some(None) => Err(self.failure(Status::Cancelled, "cancelled".into(), None)),
-            Some(Some(Ok((answer, instance)))) => {
+        let result = match until_ended(&shared, call.cancel, running).await {
+            Ended::Answered(Ok((answer, instance))) => {
                 live = instance;
                 answer.map_or_else(|failure| Err(said(failure)), |answer| self.output(answer))
             }
-            Some(Some(Err(error))) => Err(self.failed(&error, &shared)),
-            None => Err(self.failure(
+            Ended::Answered(Err(error)) => Err(self.failed(&error, &shared)),
+            Ended::Cancelled => Err(self.failure(Status::Cancelled, "cancelled".into(), None)),
+            Ended::TimedOut => Err(self.failure(
                 Status::TimedOut,
                 format!("no answer after {:?}", limits.timeout()),
                 Some("limits.timeout_ms"),
             )),
         };
         let result = result.map_err(|failure| self.denied(failure, &shared));
+        let ended = Instant::now();
         let outcome = Outcome {
             result,
             logs: shared.logs.take(),
             spent: Spent {
-                wall: began.elapsed(),
+                wall: ended.saturating_duration_since(began),
                 cpu: shared.cpu.spent(),
                 memory_peak_bytes: shared.memory.peak_bytes(),
             },
@@ -146,14 +148,14 @@ impl Plugin {
         if let Some(live) = live.filter(|_| sound) {
             self.idle.keep(live);
         }
-        pass.finish(status, Instant::now());
+        pass.finish(status, ended);
         outcome
     }
 
     /// Runs one command, and hands back the instance if it may serve another.
     async fn run(&self, shared: &Arc<Shared>, command: bindings::Command<'_>) -> Answer {
         let waiting = match shared.simulated {
-            None => self.idle.take(Instant::now()),
+            None => self.idle.take(),
             Some(_) => None,
         };
         let mut live = match waiting {
@@ -166,7 +168,7 @@ impl Plugin {
         live.calls += 1;
         live.store.data().end();
         // Dropped here where it is not kept, so that its end counts as CPU time.
-        let may_keep = shared.simulated.is_none() && self.idle.may_keep(&live, Instant::now());
+        let may_keep = shared.simulated.is_none() && self.idle.may_keep(&live);
         let live = may_keep.then_some(live);
         Ok((answer, live))
     }
@@ -191,7 +193,12 @@ impl Plugin {
             ))
         });
         let handler = self.pre.instantiate(&mut store).await?;
-        Ok(Live::new(store, handler))
+        Ok(Live {
+            store,
+            handler,
+            calls: 0,
+            born: shared.began,
+        })
     }
 
     fn output(&self, answer: Option<String>) -> Result<Option<Box<RawValue>>, Failure> {
@@ -265,7 +272,7 @@ impl Plugin {
         let (reason, key) = match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) => (
                 "the call stack is exhausted".to_owned(),
-                Some("host.stack_max_bytes"),
+                Some("limits.stack_max_bytes"),
             ),
             Some(Trap::UnreachableCodeReached) => {
                 let panic = panic_text(&shared.logs);
@@ -317,18 +324,52 @@ impl Plugin {
     }
 }
 
-/// What `running` gives, or none where it takes longer than `timeout`, by this
-/// machine's clock or by that of a simulated call.
-async fn in_time<T>(
+/// What came first.
+enum Ended<T> {
+    Answered(T),
+    Cancelled,
+    TimedOut,
+}
+
+/// What `running` gives, unless it is cancelled or takes longer than it may, by
+/// this machine's clock or by that of a simulated call.
+async fn until_ended<T>(
     shared: &Shared,
-    timeout: Duration,
-    running: impl Future<Output = T>,
-) -> Option<T> {
-    let Some(simulated) = &shared.simulated else {
-        return tokio::time::timeout(timeout, running).await.ok();
-    };
-    let running = simulated.clock.in_time(running);
-    tokio::time::timeout(timeout, running).await.ok().flatten()
+    cancel: &CancellationToken,
+    mut running: impl Future<Output = T> + Unpin,
+) -> Ended<T> {
+    if cancel.is_cancelled() {
+        return Ended::Cancelled;
+    }
+    let mut stopped = pin!(async {
+        let simulated = async {
+            match &shared.simulated {
+                Some(simulated) => simulated.clock.expired().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Ended::Cancelled,
+            () = tokio::time::sleep(shared.time_left()) => Ended::TimedOut,
+            () = simulated => Ended::TimedOut,
+        }
+    });
+    // Most calls wait for nothing and end in their first poll: they need no
+    // timer, and no place among those who are told of a cancellation.
+    let mut waited = false;
+    poll_fn(|context| {
+        let again = std::mem::replace(&mut waited, true);
+        if again && let Poll::Ready(ended) = stopped.as_mut().poll(context) {
+            return Poll::Ready(ended);
+        }
+        match Pin::new(&mut running).poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Ended::Answered(answer)),
+            Poll::Pending if again => Poll::Pending,
+            Poll::Pending => stopped.as_mut().poll(context),
+        }
+    })
+    .await
 }
 
 /// The handler's own word.

@@ -86,6 +86,13 @@ pub fn load(
 ) -> Result<Plugin, LoadError> {
     let error = |reason: String, hint: String| LoadError::new(path, reason, hint);
     check_header(bytes).map_err(|(reason, hint)| error(reason, hint))?;
+    let stack = settings.limits.stack_max_bytes;
+    let runtime = &runtime.with_stack(stack).map_err(|cause| {
+        error(
+            format!("no call stack of {stack} bytes: {cause:#}"),
+            "give it the usual one: remove `limits.stack_max_bytes` from its settings".into(),
+        )
+    })?;
     let component =
         Component::from_binary(&runtime.engine, bytes).map_err(
             |cause| match wasmparser::validate(bytes) {
@@ -95,7 +102,8 @@ pub fn load(
                 ),
                 Ok(_) => error(
                     format!("asks for more than the host gives: {cause:#}"),
-                    "build it with one memory and one table in each core module, as compilers do"
+                    "build it as compilers do by default: one memory and one table in each core \
+                     module, and no proposals that are not standard yet"
                         .into(),
                 ),
             },

@@ -179,9 +179,7 @@ impl HandlerSettings {
                 expected: expected.into(),
             })
         };
-        if let Some((key, _)) = self.limits.positive().iter().find(|(_, value)| *value == 0) {
-            return wrong((*key).into(), "0".into(), "at least 1");
-        }
+        self.limits.check(origin)?;
         if let Some(key) = self
             .secrets
             .keys()
@@ -308,6 +306,10 @@ mod tests {
             expect![
                 "a.toml: `secrets.token` is also in `[config]` as `token`, expected it in one of the two, since a handler reads both with `config.get`"
             ],
+        );
+        check(
+            "[limits]\nstack_max_bytes = 99999999",
+            expect!["a.toml: `limits.stack_max_bytes` is 99999999, expected 32768 to 16777216"],
         );
         check(
             "[secrets]\ntoken = \"plain\"",

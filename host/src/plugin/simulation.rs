@@ -103,9 +103,9 @@ impl Clock {
         tokio::task::yield_now().await;
     }
 
-    /// What `call` gives, or none where it sleeps past its timeout.
-    pub(super) async fn in_time<T>(&self, call: impl Future<Output = T>) -> Option<T> {
-        self.0.expired.run_until_cancelled(call).await
+    /// Waits until the call sleeps past its timeout.
+    pub(super) async fn expired(&self) {
+        self.0.expired.cancelled().await;
     }
 
     async fn move_to(&self, elapsed: Duration) {

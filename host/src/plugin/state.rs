@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub(super) memory: MemoryUse,
     /// The clock and the numbers of the call, where they are not this machine's.
     pub(super) simulated: Option<Simulated>,
-    began: Instant,
+    pub(super) began: Instant,
     timeout: Duration,
     denials: Mutex<Vec<Denial>>,
 }

@@ -4,11 +4,10 @@ use std::{fs, path::PathBuf};
 
 use expect_test::{Expect, expect};
 use pointsman::{
-    cases::{self, CaseFile, Runner},
+    cases::{self, CaseFile, Runner, Subject},
     config::Config,
     name::HandlerName,
     outcome::Status,
-    plugin::Plugin,
 };
 use tempfile::TempDir;
 
@@ -17,19 +16,17 @@ use crate::host::{guest, wasi_guest};
 /// One handler, and cases for it.
 struct Bench {
     folder: TempDir,
-    runner: Runner,
-    plugin: Plugin,
+    subject: Subject,
 }
 
 impl Bench {
     fn new(name: &str, component: &[u8]) -> Self {
         let runner = Runner::new(&Config::default()).unwrap();
         let name = HandlerName::parse(name).unwrap();
-        let plugin = runner.load(&name, "handler.wasm".as_ref(), component);
+        let subject = runner.load(&name, "handler.wasm".as_ref(), component.into());
         Self {
             folder: tempfile::tempdir().unwrap(),
-            plugin: plugin.unwrap(),
-            runner,
+            subject: subject.unwrap(),
         }
     }
 
@@ -50,7 +47,7 @@ impl Bench {
     /// What a case that is valid comes to.
     async fn run(&self, case: &str) -> cases::Verdict {
         let case = self.read(case).case.unwrap();
-        self.runner.run(&self.plugin, &case).await.unwrap()
+        self.subject.run(&case).await.unwrap()
     }
 
     /// The output of a case that succeeds.
@@ -125,10 +122,14 @@ async fn every_way_to_fail_can_be_expected() {
         ("recurse", "trapped", "the call stack is exhausted"),
         ("loop", "cpu-exceeded", "limits.cpu_max_ms"),
         ("memory", "out-of-memory", "wanted more than 8388608 bytes"),
-        ("output-flood", "output-too-large", "12 bytes, more than 9"),
+        (
+            "output-flood",
+            "output-too-large",
+            "1000002 bytes, more than 9",
+        ),
     ] {
         let case = format!(
-            r#"{{"command":{{"do":"{what}","amount":10}},{limits},
+            r#"{{"command":{{"do":"{what}","amount":1000000}},{limits},
                 "expect":{{"status":"{status}","message":"{message}"}}}}"#
         );
         bench.passes(&case).await;
@@ -343,11 +344,22 @@ async fn wasi_has_the_same_clock_and_seed() {
 }
 
 #[tokio::test]
+async fn a_case_may_give_another_call_stack() {
+    let bench = Bench::probe();
+    let case = r#"{"command":{"do":"recurse","amount":2000},"limits":{"stack_max_bytes":65536},
+        "expect":{"status":"trapped","message":"the call stack is exhausted"}}"#;
+    bench.passes(case).await;
+    let case = r#"{"command":{"do":"recurse","amount":20000},"limits":{"stack_max_bytes":4194304},
+        "expect":{"output":20000}}"#;
+    bench.passes(case).await;
+}
+
+#[tokio::test]
 async fn a_secret_that_is_not_there_is_named() {
     let bench = Bench::probe();
     let case = r#"{"command":{"do":"config"},"secrets":{"key":{"file":"no-such-file"}}}"#;
     let case = bench.read(case).case.unwrap();
-    let error = bench.runner.run(&bench.plugin, &case).await.unwrap_err();
+    let error = bench.subject.run(&case).await.unwrap_err();
     let error = error.to_string();
     assert!(error.contains("secret `key`: the file"), "{error}");
 }
@@ -358,7 +370,7 @@ async fn updated(bench: &Bench, case: &str) -> Option<String> {
     let read = CaseFile::read(path.clone(), &Config::default())
         .case
         .unwrap();
-    let verdict = bench.runner.run(&bench.plugin, &read).await.unwrap();
+    let verdict = bench.subject.run(&read).await.unwrap();
     let written = cases::update(&read, &verdict).unwrap();
     let text = fs::read_to_string(path).unwrap();
     assert_eq!(written, text != case);

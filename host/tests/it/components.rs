@@ -59,8 +59,12 @@ pub(crate) fn answering(json: &str) -> Vec<u8> {
 
 /// A component without imports, with so many instances of this core module in
 /// it that start after its own.
-pub(crate) fn beside(mut component: Vec<u8>, module: &str, instances: u8) -> Vec<u8> {
-    section(&mut component, 1, &wat::parse_str(module).unwrap());
+pub(crate) fn beside(mut component: Vec<u8>, module: impl AsRef<[u8]>, instances: u8) -> Vec<u8> {
+    section(
+        &mut component,
+        1,
+        &wat::parse_bytes(module.as_ref()).unwrap(),
+    );
     // Each: instantiate, core module 1, no arguments.
     let instance = [0, 1, 0];
     let instances = [&[instances], instance.repeat(instances.into()).as_slice()].concat();

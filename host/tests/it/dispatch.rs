@@ -176,7 +176,7 @@ ends! {
     a_trap_is_an_outcome: r#"{"to":"probe","do":"trap"}"#, "",
         expect!["trapped: `probe`: reached an `unreachable` instruction"];
     endless_recursion_ends: r#"{"to":"probe","do":"recurse"}"#, "",
-        expect!["trapped: `probe`: the call stack is exhausted; `host.stack_max_bytes` in pointsman.toml sets the limit"];
+        expect!["trapped: `probe`: the call stack is exhausted; `limits.stack_max_bytes` in plugins/probe.toml sets the limit"];
     an_endless_loop_ends_at_the_cpu_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ncpu_max_ms = 50",
         expect!["cpu-exceeded: `probe`: computed for more than 50ms; `limits.cpu_max_ms` in plugins/probe.toml sets the limit"];
     an_endless_loop_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ntimeout_ms = 50",
@@ -216,6 +216,36 @@ async fn a_trap_carries_a_backtrace_with_function_names() {
         backtrace.contains("command-handler@0.1.0#handle"),
         "{backtrace}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_handler_has_the_call_stack_that_its_settings_give_it() {
+    let folders = Folders::probes(&["small", "usual", "large"]);
+    folders.settings("small", "[limits]\nstack_max_bytes = 65536");
+    folders.settings("large", "[limits]\nstack_max_bytes = 4194304");
+    let app = folders.start().await;
+    let end = async |name: &str, depth: u64| {
+        let command = format!(r#"{{"to":"{name}","do":"recurse","amount":{depth}}}"#);
+        let outcome = only(&app, &command).await.outcome;
+        match outcome.result {
+            Ok(output) => output.unwrap().to_string(),
+            Err(failure) => failure.code.as_str().to_owned(),
+        }
+    };
+    for (name, ends) in [
+        ("small", ["100", "trapped", "trapped"]),
+        ("usual", ["100", "2000", "trapped"]),
+        ("large", ["100", "2000", "20000"]),
+    ] {
+        for (depth, wanted) in [100, 2_000, 20_000].into_iter().zip(ends) {
+            assert_eq!(end(name, depth).await, wanted, "{name}, {depth} calls deep");
+        }
+    }
+    // New settings give a new stack, and nothing else changed.
+    app.watch(|_| {});
+    folders.settings("small", "[limits]\nstack_max_bytes = 524288");
+    until("the new settings", || app.snapshot().generation == 2).await;
+    assert_eq!(end("small", 2_000).await, "2000");
 }
 
 #[tokio::test(flavor = "multi_thread")]

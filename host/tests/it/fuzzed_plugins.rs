@@ -3,13 +3,14 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     path::Path,
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use pointsman::{
-    command::Command,
     config::{Config, HandlerLimits},
     name::HandlerName,
     plugin::{self, Call, Grants, HandlerSettings, LoadError, Plugin, Runtime},
@@ -17,8 +18,8 @@ use pointsman::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    components::{answering, beside, handler, rounds, section},
-    host::guest,
+    components::{answering, beside, handler, rounds},
+    host::{guest, root, target_folder},
 };
 
 /// The most time for one file: a bound for a hang, far from what any takes.
@@ -76,68 +77,45 @@ fn mutate(random: &mut Random, bytes: &[u8], other: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A random valid module: functions that compute, call, loop and touch memory.
-fn module(random: &mut Random) -> Vec<u8> {
-    const FUNCTIONS: usize = 8;
-    let mut text = String::from("(module (memory 1) (table 4 funcref)");
-    for _ in 0..FUNCTIONS {
-        text.push_str("(func (param i32 i64) (result i32) (local f64 i32)\n");
-        let mut depth = 0;
-        for _ in 0..random.below(200) {
-            let number = random.next() as i32;
-            let (needed, left, code) = match random.below(12) {
-                0 => (0, 1, format!("i32.const {number}")),
-                1 => (0, 1, "local.get 0".into()),
-                2 => (1, 0, "local.set 3".into()),
-                3 => (2, 1, "i32.mul".into()),
-                4 => (2, 1, "i32.rem_u".into()),
-                5 => (1, 1, format!("i32.load offset={}", number as u32)),
-                6 => (2, 0, "i32.store".into()),
-                7 => (1, 1, "memory.grow".into()),
-                8 => (1, 1, "f64.convert_i32_s local.tee 2 i32.trunc_f64_u".into()),
-                9 => (
-                    1,
-                    1,
-                    "i64.extend_i32_s local.tee 1 i64.popcnt i32.wrap_i64".into(),
-                ),
-                10 => (
-                    1,
-                    1,
-                    format!("local.get 1 call {}", random.below(FUNCTIONS)),
-                ),
-                _ => (
-                    1,
-                    0,
-                    "if (loop (br_if 0 (local.get 3))) else nop end".into(),
-                ),
-            };
-            if depth >= needed {
-                depth += left;
-                depth -= needed;
-                text.push_str(&code);
-                text.push('\n');
-            }
-        }
-        text.push_str(&"drop\n".repeat(depth));
-        text.push_str("local.get 0)\n");
+/// Random valid modules, every other of which is made to run.
+fn modules(random: &mut Random, count: usize) -> Vec<Vec<u8>> {
+    let random = random.bytes(count * (4 << 10));
+    let mut made = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(["run", "--quiet", "--package", "test-guests"])
+        .args(["--example", "modules"])
+        .env("CARGO_TARGET_DIR", target_folder())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    made.stdin.take().unwrap().write_all(&random).unwrap();
+    let made = made.wait_with_output().unwrap();
+    assert!(made.status.success(), "the random modules are not made");
+    let mut rest = made.stdout.as_slice();
+    let mut modules = Vec::new();
+    while let Some((len, behind)) = rest.split_first_chunk() {
+        let (module, behind) = behind.split_at(u32::from_le_bytes(*len) as usize);
+        modules.push(module.to_vec());
+        rest = behind;
     }
-    wat::parse_str(text + ")").unwrap()
+    assert_eq!(modules.len(), count);
+    modules
 }
 
-fn file(random: &mut Random, number: usize, corpus: &[Vec<u8>]) -> Vec<u8> {
+fn file(random: &mut Random, number: usize, corpus: &[Vec<u8>], modules: &[Vec<u8>]) -> Vec<u8> {
     let bytes = corpus[random.below(corpus.len())].clone();
     let other = &corpus[random.below(corpus.len())];
+    let round = number / 8;
     match number % 8 {
         0 => random.bytes(number),
         // A header that is right, and nothing else.
         1 => [b"\0asm\x0d\0\x01\0".to_vec(), random.bytes(number)].concat(),
-        // A random module as it is, and as one more in a component that is whole.
-        2 => module(random),
-        3 => {
-            let mut bytes = bytes;
-            section(&mut bytes, 1, &module(random));
-            bytes
-        }
+        // A random module as it is, or as one more in a component that is whole.
+        2 if round.is_multiple_of(8) => modules[2 * round].clone(),
+        2 => beside(answering("{}"), &modules[2 * round], 0),
+        // One that is made to run, and started there.
+        3 => beside(answering("{}"), &modules[2 * round + 1], 1),
         _ => {
             let once = mutate(random, &bytes, other);
             match once.len() > 8 && random.below(3) == 0 {
@@ -176,11 +154,11 @@ fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Plugin, LoadError> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_and_random_files_are_refused_with_a_reason_or_loaded() {
-    let mut host = Config::default().host;
-    host.instances_max = 16;
+    let mut config = Config::default();
+    config.host.instances_max = 16;
     // Nobody wants the code of mutants between runs.
-    host.compile_cache = false;
-    let runtime = Runtime::new(&host).unwrap();
+    config.host.compile_cache = false;
+    let runtime = Runtime::new(&config).unwrap();
     // Small ones often, as they are loaded fast, and one from a compiler.
     let corpus = [
         answering("{}"),
@@ -197,8 +175,9 @@ async fn damaged_and_random_files_are_refused_with_a_reason_or_loaded() {
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     let mut slowest = Duration::ZERO;
     let files = rounds(300, 2_000);
+    let modules = modules(&mut random, 2 * files.div_ceil(8));
     for number in 0..files {
-        let bytes = file(&mut random, number, &corpus);
+        let bytes = file(&mut random, number, &corpus, &modules);
         let began = Instant::now();
         let end = tokio::time::timeout(FILE_MAX, end(&runtime, bytes)).await;
         let end = end.unwrap_or_else(|_| panic!("file {number} hangs"));
@@ -226,7 +205,7 @@ async fn end(runtime: &Runtime, bytes: Vec<u8>) -> String {
             return "refused".into();
         }
     };
-    let command = Command::parse(r#"{"requestType":"CreatePolicy"}"#).unwrap();
+    let command = pointsman::command::Command::parse(r#"{"requestType":"CreatePolicy"}"#).unwrap();
     let call = Call {
         attempt: 1,
         delivery_id: "delivery",

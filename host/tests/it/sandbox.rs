@@ -27,6 +27,7 @@ const GUESTS: &[(&str, &str, &str)] = &[
     ("loop-in-start", "", "cpu-exceeded"),
     ("hostcall-flood", "do = \"hostcall-flood\"", "cpu-exceeded"),
     ("recursion", "do = \"recurse\"", "trapped"),
+    ("recursion-in-a-small-stack", "do = \"recurse\"", "trapped"),
     ("panic", "do = \"panic\"", "trapped"),
     ("trap", "do = \"trap\"", "trapped"),
     ("divide", "do = \"divide\"", "trapped"),
@@ -82,6 +83,7 @@ fn folders() -> Folders {
         let limits = match *name {
             "endless-loop" | "loop-in-start" | "hostcall-flood" => "cpu_max_ms = 1",
             "sleep-forever" => "timeout_ms = 50",
+            "recursion-in-a-small-stack" => "stack_max_bytes = 65_536",
             // The others come to their own end, however slow the machine is.
             _ => "",
         };

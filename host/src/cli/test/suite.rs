@@ -3,10 +3,9 @@
 use std::{path::Path, path::PathBuf, time::Duration};
 
 use crate::{
-    cases::{self, CaseFile, Runner, Verdict},
+    cases::{self, CaseFile, Subject, Verdict},
     cli::Exit,
     config::Config,
-    plugin::Plugin,
 };
 
 /// The cases of one handler, run.
@@ -58,18 +57,17 @@ impl Suite {
 
     /// Runs the cases, one after another.
     pub(in crate::cli) async fn run(
-        runner: &Runner,
-        plugin: &Plugin,
+        subject: &Subject,
         files: Vec<CaseFile>,
         config: &Config,
         update: bool,
     ) -> Self {
         let mut cases = Vec::new();
         for file in files {
-            cases.push(Ran::run(runner, plugin, file, config, update).await);
+            cases.push(Ran::run(subject, file, config, update).await);
         }
         Self {
-            handler: plugin.name.to_string(),
+            handler: subject.name().to_string(),
             cases,
             error: None,
             usage: false,
@@ -89,13 +87,7 @@ impl Suite {
 }
 
 impl Ran {
-    async fn run(
-        runner: &Runner,
-        plugin: &Plugin,
-        file: CaseFile,
-        config: &Config,
-        update: bool,
-    ) -> Self {
+    async fn run(subject: &Subject, file: CaseFile, config: &Config, update: bool) -> Self {
         let mut ran = Self {
             name: file.name,
             path: file.path,
@@ -106,14 +98,13 @@ impl Ran {
             }),
             updated: false,
         };
-        ran.result = ran.verdict(runner, plugin, file.case, config, update).await;
+        ran.result = ran.verdict(subject, file.case, config, update).await;
         ran
     }
 
     async fn verdict(
         &mut self,
-        runner: &Runner,
-        plugin: &Plugin,
+        subject: &Subject,
         case: Result<cases::Case, cases::CaseError>,
         config: &Config,
         update: bool,
@@ -128,14 +119,14 @@ impl Ran {
         };
         let case = case.map_err(in_file)?;
         self.description.clone_from(&case.description);
-        let verdict = runner.run(plugin, &case).await.map_err(not_run)?;
+        let verdict = subject.run(&case).await.map_err(not_run)?;
         if !update || !cases::update(&case, &verdict).map_err(in_file)? {
             return Ok(verdict);
         }
         self.updated = true;
         // Again, from the file: what was written must hold, and a second time.
         let case = CaseFile::read(case.path, config).case.map_err(in_file)?;
-        runner.run(plugin, &case).await.map_err(not_run)
+        subject.run(&case).await.map_err(not_run)
     }
 
     pub(super) fn passed(&self) -> bool {
