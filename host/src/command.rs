@@ -143,9 +143,14 @@ pub enum CommandError {
         /// Bytes before the first wrong one.
         offset: usize,
     },
-    /// No valid JSON; nested deeper than 128 levels counts as such.
+    /// No valid JSON.
     #[error("the command is not JSON: {0}")]
     NotJson(serde_json::Error),
+    /// More levels of objects and arrays than serde_json follows.
+    #[error(
+        "the command is nested too deep: {0}: send at most 127 levels, or what is deeper as a string"
+    )]
+    TooDeep(serde_json::Error),
     /// A number beyond the largest double, which readers of JSON refuse or take for infinity.
     #[error("the command has a {0}: send numbers beyond 1.8e308 as strings")]
     NumberOutOfRange(serde_json::Error),
@@ -165,6 +170,7 @@ pub enum CommandError {
 // What their messages begin with: serde_json tells them by nothing else.
 const DUPLICATE: &str = "duplicate key";
 const OUT_OF_RANGE: &str = "number out of range";
+const TOO_DEEP: &str = "recursion limit exceeded";
 
 impl CommandError {
     fn json(error: serde_json::Error) -> Self {
@@ -173,6 +179,8 @@ impl CommandError {
             Self::DuplicateKey(error)
         } else if message.starts_with(OUT_OF_RANGE) {
             Self::NumberOutOfRange(error)
+        } else if message.starts_with(TOO_DEEP) {
+            Self::TooDeep(error)
         } else {
             Self::NotJson(error)
         }
@@ -182,7 +190,9 @@ impl CommandError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Empty | Self::NotUtf8 { .. } | Self::NotJson(_) => "invalid-json",
+            Self::Empty | Self::NotUtf8 { .. } | Self::NotJson(_) | Self::TooDeep(_) => {
+                "invalid-json"
+            }
             Self::NotAnObject { .. } => "not-an-object",
             Self::DuplicateKey(_) => "duplicate-key",
             Self::NumberOutOfRange(_) => "number-out-of-range",
@@ -386,9 +396,19 @@ mod tests {
         check(
             "{\"a\":".repeat(200).as_bytes(),
             expect![
-                "invalid-json: the command is not JSON: recursion limit exceeded at line 1 column 636"
+                "invalid-json: the command is nested too deep: recursion limit exceeded at line 1 column 636: send at most 127 levels, or what is deeper as a string"
             ],
         );
+    }
+
+    #[test]
+    fn as_many_levels_as_the_error_says_are_taken() {
+        let nested = |levels: usize| {
+            let (open, close) = ("{\"a\":".repeat(levels), "}".repeat(levels));
+            Command::parse(format!("{open}1{close}"))
+        };
+        assert!(nested(127).is_ok());
+        assert!(matches!(nested(128), Err(CommandError::TooDeep(_))));
     }
 
     #[test]

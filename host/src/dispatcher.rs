@@ -2,16 +2,21 @@
 //! and one fresh instance for each matched handler, all at once.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    task::{Context, Poll},
     time::Instant,
 };
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::task_tracker::TrackedFuture};
 
 use crate::{
     command::Command,
@@ -330,12 +335,17 @@ impl Run {
         snapshot: &Snapshot,
         matches: Vec<Match>,
     ) -> Vec<HandlerReport> {
-        let mut running = Vec::with_capacity(matches.len());
-        for matched in matches {
+        let mut shares = matches.into_iter().map(|matched| -> Share {
             let plugin = plugin(snapshot, &matched.handler);
+            let share = Box::pin(Arc::clone(self).one(matched, plugin));
             // Tracked, not joined: dropping this future must not abort them.
-            running.push(shutdown.tasks.spawn(Arc::clone(self).one(matched, plugin)));
+            shutdown.tasks.track_future(share)
+        });
+        if shares.len() == 1 {
+            let share = shares.next().expect("one");
+            return vec![InPlace::new(share).await];
         }
+        let running: Vec<_> = shares.map(tokio::spawn).collect();
         let mut reports = Vec::with_capacity(running.len());
         for task in running {
             match task.await {
@@ -368,8 +378,7 @@ impl Run {
                     cancel: &self.cancel,
                 };
                 let _running = self.metrics.running();
-                // In a box: a task is moved several times before it runs.
-                let outcome = Box::pin(plugin.call(&self.command, call)).await;
+                let outcome = plugin.call(&self.command, call).await;
                 (Some(plugin), outcome)
             }
             Err(missing) => (None, Outcome::not_run(missing)),
@@ -392,6 +401,48 @@ impl Run {
             self.cancel.cancel();
         }
         report
+    }
+}
+
+/// One handler's share of a command, counted among the tasks of the host.
+type Share = TrackedFuture<Pin<Box<dyn Future<Output = HandlerReport> + Send>>>;
+
+/// Runs the share of a lone handler in the command's own task. Where that goes
+/// away, the share goes on in one of its own.
+struct InPlace {
+    // None once it has ended.
+    share: Option<Share>,
+    runtime: Handle,
+}
+
+impl InPlace {
+    fn new(share: Share) -> Self {
+        Self {
+            share: Some(share),
+            runtime: Handle::current(),
+        }
+    }
+}
+
+impl Future for InPlace {
+    type Output = HandlerReport;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<HandlerReport> {
+        // Taken out, so that one that panics is not run again.
+        let mut share = self.share.take().expect("not polled after its end");
+        let polled = Pin::new(&mut share).poll(context);
+        if polled.is_pending() {
+            self.share = Some(share);
+        }
+        polled
+    }
+}
+
+impl Drop for InPlace {
+    fn drop(&mut self) {
+        if let Some(share) = self.share.take() {
+            self.runtime.spawn(share);
+        }
     }
 }
 

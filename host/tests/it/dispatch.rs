@@ -408,6 +408,57 @@ async fn log_lines_are_seen_while_the_handler_still_runs() {
     assert_eq!(*seen.lock().unwrap(), wanted);
 }
 
+/// How the handlers of a command end that nobody waits for any more.
+async fn ends_unheard(to: &str, options: Options) -> Vec<String> {
+    let folders = Folders::probes(&["a", "b"]);
+    let app = folders.start().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let observer = {
+        let seen = Arc::clone(&seen);
+        Arc::new(move |event: Event<'_>| {
+            if let Event::Finished(report) = event {
+                let status = report.outcome.status().as_str();
+                let end = format!("{} {status}", report.handler);
+                seen.lock().unwrap().push(end);
+            }
+        })
+    };
+    let command = format!(r#"{{"to":{to},"do":"sleep","amount":200}}"#);
+    let options = Options {
+        observer: Some(observer),
+        ..options
+    };
+    let dispatch = app.dispatch(Command::parse(command).unwrap(), options);
+    let heard = tokio::time::timeout(Duration::from_millis(50), dispatch).await;
+    assert!(heard.is_err(), "it ended before it was dropped");
+    app.shutdown().tasks.close();
+    app.shutdown().tasks.wait().await;
+    let mut seen = seen.lock().unwrap().clone();
+    seen.sort();
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_finish_where_their_command_is_dropped_unless_it_says_otherwise() {
+    let finish = Options::default();
+    assert_eq!(
+        ends_unheard(r#""a""#, finish.clone()).await,
+        ["a succeeded"]
+    );
+    let both = ends_unheard(r#"["a","b"]"#, finish).await;
+    assert_eq!(both, ["a succeeded", "b succeeded"]);
+    let cancel = Options {
+        cancel_on_drop: true,
+        ..Options::default()
+    };
+    assert_eq!(
+        ends_unheard(r#""a""#, cancel.clone()).await,
+        ["a cancelled"]
+    );
+    let both = ends_unheard(r#"["a","b"]"#, cancel).await;
+    assert_eq!(both, ["a cancelled", "b cancelled"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_handler_is_busy_and_a_full_host_waits() {
     let folders = Folders::probes(&["probe"]);
