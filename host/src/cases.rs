@@ -51,9 +51,10 @@ mod file;
 mod update;
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -139,9 +140,17 @@ pub struct Runner {
 
 /// A handler under test: each case runs in a fresh instance.
 pub struct Subject {
-    plugin: Plugin,
+    source: Arc<Source>,
+    // By the size of the call stack, which belongs to the compiled code.
+    loaded: Mutex<BTreeMap<usize, Arc<Plugin>>>,
+}
+
+/// What the handler is loaded from.
+struct Source {
     runner: Runner,
+    name: HandlerName,
     path: PathBuf,
+    digest: Arc<str>,
     component: Vec<u8>,
 }
 
@@ -188,25 +197,38 @@ impl Runner {
         path: &Path,
         component: Vec<u8>,
     ) -> Result<Subject, LoadError> {
-        let settings = HandlerSettings::new(&self.config);
-        let grants = Grants::read(name.clone(), &settings, path)?;
         let digest = Sha256::digest(&component);
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let plugin = plugin::load(
-            &self.runtime,
-            name.clone(),
-            path,
-            &component,
-            digest.into(),
+        let source = Source {
+            runner: self.clone(),
+            name: name.clone(),
+            path: path.into(),
+            digest: digest.into(),
+            component,
+        };
+        let stack = self.config.limits.stack_max_bytes;
+        let plugin = source.load(stack)?;
+        Ok(Subject {
+            source: Arc::new(source),
+            loaded: Mutex::new(BTreeMap::from([(stack, Arc::new(plugin))])),
+        })
+    }
+}
+
+impl Source {
+    fn load(&self, stack_max_bytes: usize) -> Result<Plugin, LoadError> {
+        let mut settings = HandlerSettings::new(&self.runner.config);
+        settings.limits.stack_max_bytes = stack_max_bytes;
+        let grants = Grants::read(self.name.clone(), &settings, &self.path)?;
+        plugin::load(
+            &self.runner.runtime,
+            self.name.clone(),
+            &self.path,
+            &self.component,
+            Arc::clone(&self.digest),
             Arc::new(settings),
             Arc::new(grants),
-        )?;
-        Ok(Subject {
-            plugin,
-            runner: self.clone(),
-            path: path.into(),
-            component,
-        })
+        )
     }
 }
 
@@ -214,37 +236,42 @@ impl Subject {
     /// The name of the handler.
     #[must_use]
     pub fn name(&self) -> &HandlerName {
-        &self.plugin.name
+        &self.source.name
     }
 
     /// The handler under these settings, which stand in the file `path`.
-    /// Blocks where they give it another call stack, as that compiles it anew.
+    /// Compiles it anew where they give it a call stack that it did not have yet.
     ///
     /// # Errors
-    /// [`LoadError`] where a secret or a folder of the settings is not there.
-    pub fn under(&self, settings: HandlerSettings, path: &Path) -> Result<Plugin, LoadError> {
+    /// [`LoadError`] where a secret or a folder of the settings is not there, or
+    /// where there is no memory for such a call stack.
+    pub async fn under(&self, settings: HandlerSettings, path: &Path) -> Result<Plugin, LoadError> {
         let grants = Grants::read(self.name().clone(), &settings, path)?;
-        let stack = |settings: &HandlerSettings| settings.limits.stack_max_bytes;
-        if stack(&settings) == stack(&self.plugin.settings) {
-            return Ok(self.plugin.with_settings(settings, grants));
+        let plugin = self.with_stack(settings.limits.stack_max_bytes).await?;
+        Ok(plugin.with_settings(settings, grants))
+    }
+
+    async fn with_stack(&self, stack_max_bytes: usize) -> Result<Arc<Plugin>, LoadError> {
+        let loaded = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plugin) = loaded().get(&stack_max_bytes) {
+            return Ok(Arc::clone(plugin));
         }
-        plugin::load(
-            &self.runner.runtime,
-            self.name().clone(),
-            &self.path,
-            &self.component,
-            Arc::clone(&self.plugin.digest),
-            Arc::new(settings),
-            Arc::new(grants),
-        )
+        let source = Arc::clone(&self.source);
+        let load = move || source.load(stack_max_bytes);
+        let plugin = match tokio::task::spawn_blocking(load).await {
+            Ok(plugin) => Arc::new(plugin?),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        loaded().insert(stack_max_bytes, Arc::clone(&plugin));
+        Ok(plugin)
     }
 
     /// Runs one case.
     ///
     /// # Errors
-    /// [`LoadError`] where a secret or a folder of the case is not there.
+    /// As [`Subject::under`] with the settings of the case.
     pub async fn run(&self, case: &Case) -> Result<Verdict, LoadError> {
-        let plugin = self.under(case.settings.clone(), &case.path)?;
+        let plugin = self.under(case.settings.clone(), &case.path).await?;
         let Simulation { now_ms, seed } = case.simulation;
         let mut command = case.command.clone();
         command.id = CommandId::simulated(now_ms, seed);

@@ -55,6 +55,10 @@ pub struct Options {
     /// Cancels all handlers when the future of the dispatch is dropped.
     /// Without it they finish, unheard.
     pub cancel_on_drop: bool,
+    /// Runs a lone handler in the task that waits for the dispatch, which saves
+    /// one. It then gets on only while that polls: for callers that do nothing
+    /// else meanwhile.
+    pub in_place: bool,
     /// Sees what happens, as it happens. Called from several tasks: it must not block.
     pub observer: Option<Observer>,
 }
@@ -160,7 +164,7 @@ impl Dispatcher {
     }
 
     /// Routes one command and runs every matched handler, each in its own task
-    /// and its own sandbox. What a handler does is an [`Outcome`] in the report
+    /// (but see [`Options::in_place`]) and its own sandbox. What a handler does is an [`Outcome`] in the report
     /// and harms no other handler.
     ///
     /// # Errors
@@ -201,6 +205,7 @@ impl Dispatcher {
             },
             observer: options.observer,
             fail_fast: options.fail_fast,
+            in_place: options.in_place,
             _permits: permits,
         });
         let _cancel_on_drop = options
@@ -324,6 +329,7 @@ struct Run {
     cancel: CancellationToken,
     observer: Option<Observer>,
     fail_fast: bool,
+    in_place: bool,
     // Free again when the last task has ended.
     _permits: OwnedSemaphorePermit,
 }
@@ -341,7 +347,7 @@ impl Run {
             // Tracked, not joined: dropping this future must not abort them.
             shutdown.tasks.track_future(share)
         });
-        if shares.len() == 1 {
+        if self.in_place && shares.len() == 1 {
             let share = shares.next().expect("one");
             return vec![InPlace::new(share).await];
         }

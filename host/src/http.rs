@@ -83,6 +83,7 @@ async fn execute(
     command.traceparent = traceparent(&headers);
     let options = Options {
         cancel_on_drop: app.config().http.cancel_on_disconnect,
+        in_place: true,
         observer: log_observer(),
         ..Options::default()
     };

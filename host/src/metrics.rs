@@ -190,7 +190,7 @@ impl Metrics {
     pub fn call(&self, name: &HandlerName, outcome: &Outcome, duration: Duration) {
         let handler = self.handler(name);
         let status = outcome.status();
-        let calls = handler.calls[status as usize].get_or_init(|| {
+        let calls = handler.calls[status.index()].get_or_init(|| {
             let handler = name.clone();
             self.calls
                 .get_or_create_owned(&CallLabels { handler, status })

@@ -63,6 +63,11 @@ impl Status {
         Self::Quarantined,
     ];
 
+    /// Its place in [`Status::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+
     /// Every way in which a call can end by itself.
     pub const ENDS: [Self; 10] = *Self::ALL.first_chunk().expect("as many");
 
@@ -86,6 +91,14 @@ impl Status {
         }
     }
 }
+
+const _: () = {
+    let mut index = 0;
+    while index < Status::ALL.len() {
+        assert!(Status::ALL[index].index() == index);
+        index += 1;
+    }
+};
 
 /// Why a handler did not succeed.
 #[derive(Clone, Debug, Serialize)]

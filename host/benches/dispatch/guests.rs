@@ -25,7 +25,14 @@ pub(crate) fn probe() -> Vec<u8> {
     let target = bench.ancestors().nth(3).expect("the target folder");
     let status = Command::new(env!("CARGO"))
         .current_dir(root.expect("the workspace"))
-        .args(["build", "--quiet", "--package", "test-guests", "--examples"])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "test-guests",
+            "--example",
+            "probe",
+        ])
         .args(["--target", "wasm32-unknown-unknown", "--profile", "plugin"])
         .env(
             "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
@@ -84,6 +91,17 @@ impl Folders {
         let path = self.plugins().join(format!("probe-p{number}.wasm"));
         fs::write(&temporary, component).expect("a writable folder");
         fs::rename(&temporary, path).expect("the same file system");
+    }
+
+    /// What the operator says of one of them.
+    pub(crate) fn settings(&self, number: usize, toml: &str) {
+        let path = self.plugins().join(format!("probe-p{number}.toml"));
+        fs::write(path, toml).expect("a writable folder");
+    }
+
+    /// Where a host keeps its queue.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.0.path().join("data")
     }
 
     pub(crate) fn plugins(&self) -> PathBuf {

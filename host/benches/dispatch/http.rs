@@ -35,6 +35,7 @@ pub(crate) fn pointsman(folders: &Folders) -> Command {
         .arg(folders.plugins())
         .arg("--rules")
         .arg(folders.rules())
+        .env("POINTSMAN_QUEUE_FOLDER", folders.data())
         .env_remove("RUST_LOG")
         .env("NO_COLOR", "1");
     command
@@ -89,8 +90,9 @@ fn cpu_seconds(pid: u32) -> f64 {
         / TICKS_PER_SECOND
 }
 
-/// Prints what a command with two handlers costs. The baseline is the same
-/// server answering `/healthz`, and two calls on raw wasmtime.
+/// Prints what a command with two handlers costs, with fresh instances and with
+/// those that served others. The baseline is the same server answering
+/// `/healthz`, and two calls on raw wasmtime, both in fresh instances.
 pub(crate) fn measure(probe: &[u8]) {
     let folders = Folders::new(probe, 2);
     let served = serve(&folders);
@@ -100,9 +102,11 @@ pub(crate) fn measure(probe: &[u8]) {
          content-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let (execute, mut latencies) = load(&served, &post);
+    let fresh = load(&served, &post);
     let (healthz, _) = load(&served, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
     drop(served);
+    (0..2).for_each(|number| folders.settings(number, "[instances]\nmode = \"reuse\"\n"));
+    let reused = load(&serve(&folders), &post);
 
     let mut raw = Raw::new(INSTANCES, true);
     (0..2).for_each(|_| raw.load(probe));
@@ -112,20 +116,23 @@ pub(crate) fn measure(probe: &[u8]) {
         }
     };
     let (calls, _) = turns(&one_thread(), both, async || {});
-    row(
-        "HTTP request with 2 handlers, CPU",
-        execute,
-        healthz + calls,
-        "µs",
-    );
-    println!("  raw: /healthz on the same server {healthz:.2} + two calls {calls:.2}");
-    latencies.sort_unstable();
-    let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!(
-        "  {CONNECTIONS} connections, client on the same cores: p50 {:.2} ms, p99 {:.2} ms",
-        at(0.5),
-        at(0.99)
-    );
+    for (measure, (cpu, mut latencies)) in [
+        ("HTTP request with 2 handlers, CPU", fresh),
+        ("the same, instances used again", reused),
+    ] {
+        row(measure, cpu, healthz + calls, "µs");
+        latencies.sort_unstable();
+        let at = |share: f64| {
+            let at = (latencies.len() as f64 * share) as usize;
+            latencies[at].as_secs_f64() * 1e3
+        };
+        println!(
+            "  {CONNECTIONS} connections, client on the same cores: p50 {:.2} ms, p99 {:.2} ms",
+            at(0.5),
+            at(0.99)
+        );
+    }
+    println!("  raw: /healthz on the same server {healthz:.2} + two fresh calls {calls:.2}");
 }
 
 /// CPU microseconds a request, at best, and the latencies of that window.

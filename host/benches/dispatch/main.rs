@@ -132,10 +132,14 @@ async fn started(config: Config) -> App {
     app
 }
 
-/// Parses and dispatches one command, as every surface does.
+/// Parses and dispatches one command, as the HTTP server does.
 async fn answer(app: &App, text: &str) {
     let command = Command::parse(text).expect("a command");
-    let report = app.dispatch(command, Options::default()).await;
+    let options = Options {
+        in_place: true,
+        ..Options::default()
+    };
+    let report = app.dispatch(command, options).await;
     let report = report.expect("a handler for it");
     assert_eq!(report.status, ReportStatus::Succeeded, "{report:?}");
 }

@@ -127,7 +127,7 @@ async fn call(
             return Err(error).with_context(|| format!("{}", settings_path.display()));
         }
     };
-    let plugin = subject.under(settings, settings_path)?;
+    let plugin = subject.under(settings, settings_path).await?;
     // Another command each time, as a handler sees it.
     command.id = crate::command::CommandId::generate();
     let name = plugin.name.clone();

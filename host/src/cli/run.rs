@@ -53,6 +53,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         fail_fast: args.fail_fast,
         cancel_on_drop: true,
         observer: (!args.json).then(|| observer(&app)),
+        ..Options::default()
     };
     let dispatch = app.dispatch(command, options);
     let report = tokio::select! {

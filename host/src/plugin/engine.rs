@@ -1,13 +1,19 @@
 //! Owns the wasmtime engine that the handlers of a host share: its tuning, its
-//! epoch ticker and the linker with everything that a handler may import. A
-//! handler with a call stack of another size has one of its own.
+//! epoch ticker and the linker with everything that a handler may import.
+//! Handlers with a call stack of another size share one for that size.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use tokio::sync::Semaphore;
 use wasmtime::{
-    Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
-    component::Linker,
+    Cache, Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy,
+    PoolingAllocationConfig, component::Linker,
 };
 
 use super::{bindings, state::State};
@@ -38,6 +44,8 @@ pub struct Runtime {
     pub(super) idle: Arc<Semaphore>,
     pub(super) table_elements_max: usize,
     stack_max_bytes: usize,
+    // By the size of the call stack, as long as something is loaded with them.
+    others: Arc<Mutex<BTreeMap<usize, EngineWeak>>>,
     pooling: bool,
     // One for all engines: each has a thread of its own.
     cache: Option<Cache>,
@@ -73,25 +81,27 @@ impl Runtime {
                 (Engine::new(&on_demand)?, false)
             }
         };
+        start_ticker(&engine)?;
         Ok(Self {
             linker: linker(&engine)?,
             engine,
             idle: Arc::new(Semaphore::new(idle_max(host) as usize)),
             table_elements_max: host.table_elements_max,
             stack_max_bytes,
+            others: Arc::default(),
             pooling,
             cache,
         })
     }
 
     /// The same with a call stack of `stack_max_bytes` for each instance: where
-    /// that differs, an engine of its own that makes instances on demand, and
-    /// that lives as long as what is loaded with it.
+    /// that differs, with an engine that makes instances on demand, and that
+    /// lives as long as what is loaded with it.
     pub(super) fn with_stack(&self, stack_max_bytes: usize) -> wasmtime::Result<Self> {
         if stack_max_bytes == self.stack_max_bytes {
             return Ok(self.clone());
         }
-        let engine = Engine::new(&config(stack_max_bytes, self.cache.clone()))?;
+        let engine = self.other(stack_max_bytes)?;
         Ok(Self {
             linker: linker(&engine)?,
             engine,
@@ -99,6 +109,17 @@ impl Runtime {
             pooling: false,
             ..self.clone()
         })
+    }
+
+    fn other(&self, stack_max_bytes: usize) -> wasmtime::Result<Engine> {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = others.get(&stack_max_bytes).and_then(EngineWeak::upgrade) {
+            return Ok(engine);
+        }
+        let engine = Engine::new(&config(stack_max_bytes, self.cache.clone()))?;
+        start_ticker(&engine)?;
+        others.insert(stack_max_bytes, engine.weak());
+        Ok(engine)
     }
 
     /// Whether instances come from a pool.
@@ -120,11 +141,9 @@ fn config(stack_max_bytes: usize, cache: Option<Cache>) -> Config {
     config
 }
 
-/// The linker of an engine that ticks from now on.
 fn linker(engine: &Engine) -> wasmtime::Result<Arc<Linker<State>>> {
     let mut linker = Linker::new(engine);
     bindings::add_to_linker(&mut linker)?;
-    start_ticker(engine);
     Ok(Arc::new(linker))
 }
 
@@ -158,7 +177,7 @@ fn pool(limits: &HostLimits) -> PoolingAllocationConfig {
 }
 
 /// One thread an engine, which ends with it.
-fn start_ticker(engine: &Engine) {
+fn start_ticker(engine: &Engine) -> io::Result<()> {
     let engine = engine.weak();
     thread::Builder::new()
         .name("pointsman-epoch".into())
@@ -168,6 +187,29 @@ fn start_ticker(engine: &Engine) {
                 drop(engine);
                 thread::sleep(TICK);
             }
-        })
-        .expect("a thread can be started");
+        })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_with_a_call_stack_of_one_size_share_an_engine_as_long_as_they_live() {
+        let usual = Runtime::new(&Settings::default()).unwrap();
+        let with = |bytes| usual.with_stack(bytes).unwrap();
+        let first = with(1 << 20);
+        assert!(Engine::same(&first.engine, &with(1 << 20).engine));
+        assert!(!Engine::same(&first.engine, &with(2 << 20).engine));
+        assert!(Engine::same(
+            &usual.engine,
+            &with(usual.stack_max_bytes).engine
+        ));
+        drop(first);
+        let ended = || usual.others.lock().unwrap()[&(1 << 20)].upgrade().is_none();
+        // Its ticker holds it now and then.
+        let mut looks = (0..1_000).inspect(|_| thread::sleep(TICK));
+        assert!(looks.any(|_| ended()));
+    }
 }

@@ -440,23 +440,31 @@ async fn ends_unheard(to: &str, options: Options) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn handlers_finish_where_their_command_is_dropped_unless_it_says_otherwise() {
-    let finish = Options::default();
-    assert_eq!(
-        ends_unheard(r#""a""#, finish.clone()).await,
-        ["a succeeded"]
-    );
-    let both = ends_unheard(r#"["a","b"]"#, finish).await;
-    assert_eq!(both, ["a succeeded", "b succeeded"]);
-    let cancel = Options {
-        cancel_on_drop: true,
-        ..Options::default()
-    };
-    assert_eq!(
-        ends_unheard(r#""a""#, cancel.clone()).await,
-        ["a cancelled"]
-    );
-    let both = ends_unheard(r#"["a","b"]"#, cancel).await;
-    assert_eq!(both, ["a cancelled", "b cancelled"]);
+    for in_place in [false, true] {
+        for (cancel_on_drop, status) in [(false, "succeeded"), (true, "cancelled")] {
+            let options = Options {
+                cancel_on_drop,
+                in_place,
+                ..Options::default()
+            };
+            let ends = ends_unheard(r#""a""#, options.clone()).await;
+            assert_eq!(ends, [format!("a {status}")]);
+            let ends = ends_unheard(r#"["a","b"]"#, options).await;
+            assert_eq!(ends, [format!("a {status}"), format!("b {status}")]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_gets_on_while_nobody_polls_its_command() {
+    let folders = Folders::probes(&["probe"]);
+    let app = folders.start().await;
+    let command = Command::parse(r#"{"to":"probe","do":"sleep","amount":50}"#).unwrap();
+    let mut dispatch = std::pin::pin!(app.dispatch(command, Options::default()));
+    let first = tokio::time::timeout(Duration::from_millis(1), &mut dispatch).await;
+    assert!(first.is_err(), "it sleeps");
+    until("it ended by itself", || app.shutdown().tasks.is_empty()).await;
+    assert_eq!(dispatch.await.unwrap().status, ReportStatus::Succeeded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
