@@ -1,5 +1,9 @@
 //! The host from outside: as a library, over HTTP and on the command line.
 
+// That of the program: some tests measure memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod architecture;
 mod build_tools;
 mod cases;
