@@ -239,16 +239,25 @@ impl Subject {
         &self.source.name
     }
 
-    /// The handler under these settings, which stand in the file `path`.
+    /// The handler under these settings, which stand in its file `path`.
     /// Compiles it anew where they give it a call stack that it did not have yet.
     ///
     /// # Errors
     /// [`LoadError`] where a secret or a folder of the settings is not there, or
     /// where there is no memory for such a call stack.
     pub async fn under(&self, settings: HandlerSettings, path: &Path) -> Result<Plugin, LoadError> {
+        self.placed(settings, path, None).await
+    }
+
+    async fn placed(
+        &self,
+        settings: HandlerSettings,
+        path: &Path,
+        place: Option<&str>,
+    ) -> Result<Plugin, LoadError> {
         let grants = Grants::read(self.name().clone(), &settings, path)?;
         let plugin = self.with_stack(settings.limits.stack_max_bytes).await?;
-        Ok(plugin.with_settings(settings, grants))
+        Ok(plugin.with_settings(settings, grants, place))
     }
 
     async fn with_stack(&self, stack_max_bytes: usize) -> Result<Arc<Plugin>, LoadError> {
@@ -271,7 +280,8 @@ impl Subject {
     /// # Errors
     /// As [`Subject::under`] with the settings of the case.
     pub async fn run(&self, case: &Case) -> Result<Verdict, LoadError> {
-        let plugin = self.under(case.settings.clone(), &case.path).await?;
+        let settings = case.settings.clone();
+        let plugin = self.placed(settings, &case.path, Some("the case")).await?;
         let Simulation { now_ms, seed } = case.simulation;
         let mut command = case.command.clone();
         command.id = CommandId::simulated(now_ms, seed);

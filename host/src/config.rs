@@ -44,6 +44,9 @@ pub struct Config {
     pub queue: QueueConfig,
 }
 
+/// A memory of WebAssembly grows by whole pages.
+const PAGE_BYTES: usize = 64 << 10;
+
 /// With less, no handler gets through its start; each instance has such a
 /// stack, so with more a few thousand would take all address space.
 const STACK_BYTES: RangeInclusive<usize> = 32 << 10..=16 << 20;
@@ -191,21 +194,28 @@ impl HandlerLimits {
         positive(
             origin,
             &[
-                ("limits.memory_max_bytes", self.memory_max_bytes as u64),
                 ("limits.timeout_ms", self.timeout_ms),
                 ("limits.cpu_max_ms", self.cpu_max_ms),
                 ("limits.instances_max", self.instances_max as u64),
             ],
         )?;
-        if STACK_BYTES.contains(&self.stack_max_bytes) {
-            return Ok(());
+        let wrong = |key: &str, found: usize, expected: String| {
+            Err(ConfigError::WrongValue {
+                origin: origin.into(),
+                key: key.into(),
+                found: found.to_string(),
+                expected,
+            })
+        };
+        if self.memory_max_bytes < PAGE_BYTES {
+            let expected = format!("at least {PAGE_BYTES}, one page of memory");
+            return wrong("limits.memory_max_bytes", self.memory_max_bytes, expected);
         }
-        Err(ConfigError::WrongValue {
-            origin: origin.into(),
-            key: "limits.stack_max_bytes".into(),
-            found: self.stack_max_bytes.to_string(),
-            expected: format!("{} to {}", STACK_BYTES.start(), STACK_BYTES.end()),
-        })
+        if !STACK_BYTES.contains(&self.stack_max_bytes) {
+            let expected = format!("{} to {}", STACK_BYTES.start(), STACK_BYTES.end());
+            return wrong("limits.stack_max_bytes", self.stack_max_bytes, expected);
+        }
+        Ok(())
     }
 }
 

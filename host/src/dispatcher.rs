@@ -23,7 +23,7 @@ use crate::{
     config::HostLimits,
     metrics::Metrics,
     name::{HandlerName, nearest},
-    outcome::{Failure, HandlerReport, LogLine, Outcome, Report, Status},
+    outcome::{Failure, HandlerReport, LogLine, Outcome, Report, ReportStatus, Status, millis},
     plugin::{Call, OnLine, Plugin},
     rules::{EventError, Match},
     shutdown::Shutdown,
@@ -175,9 +175,8 @@ impl Dispatcher {
         options: Options,
     ) -> Result<Report, DispatchError> {
         let result = self.report(command, options).await;
-        match &result {
-            Ok(report) => self.metrics.command(report),
-            Err(error) => self.metrics.refused(error.code()),
+        if let Err(error) = &result {
+            self.metrics.refused(error.code());
         }
         result
     }
@@ -195,6 +194,8 @@ impl Dispatcher {
         let permits = self.admit(matches.len()).await?;
         let run = Arc::new(Run {
             command,
+            handlers: matches.len(),
+            succeeded: AtomicUsize::new(0),
             metrics: Arc::clone(&self.metrics),
             started,
             // A token of its own only where it may be cancelled alone: the
@@ -324,6 +325,8 @@ impl Drop for Place<'_> {
 /// One command on its way, shared by the tasks of its handlers.
 struct Run {
     command: Command,
+    handlers: usize,
+    succeeded: AtomicUsize,
     metrics: Arc<Metrics>,
     started: Instant,
     cancel: CancellationToken,
@@ -332,6 +335,24 @@ struct Run {
     in_place: bool,
     // Free again when the last task has ended.
     _permits: OwnedSemaphorePermit,
+}
+
+/// The last of its handlers has ended, whether anybody hears of it or not.
+impl Drop for Run {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let status = ReportStatus::of(*self.succeeded.get_mut(), self.handlers);
+        self.metrics.command(status, duration);
+        // Not at `info`: a line for each takes a tenth of what a command costs, and
+        // `/metrics` counts them. What fails is in the log all the same.
+        tracing::debug!(
+            command = %self.command.id,
+            status = status.as_str(),
+            handlers = self.handlers,
+            ms = millis(duration),
+            "command"
+        );
+    }
 }
 
 impl Run {
@@ -403,7 +424,9 @@ impl Run {
         if let Some(observer) = &self.observer {
             observer(Event::Finished(&report));
         }
-        if self.fail_fast && report.outcome.status() != Status::Succeeded {
+        if report.outcome.status() == Status::Succeeded {
+            self.succeeded.fetch_add(1, Relaxed);
+        } else if self.fail_fast {
             self.cancel.cancel();
         }
         report

@@ -24,7 +24,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     app::App,
-    command::Command,
+    command::{Command, CommandId},
     dispatcher::{DispatchError, Event, Observer, Options},
     metrics,
     outcome::{Report, ReportStatus},
@@ -84,19 +84,10 @@ async fn execute(
     let options = Options {
         cancel_on_drop: app.config().http.cancel_on_disconnect,
         in_place: true,
-        observer: log_observer(),
+        observer: log_observer(command.id),
         ..Options::default()
     };
     let report = app.dispatch(command, options).await?;
-    // Not at `info`: a line for each takes a tenth of what a command costs, and
-    // `/metrics` counts them. What fails is in the log all the same.
-    tracing::debug!(
-        command = %report.command_id,
-        status = report.status.as_str(),
-        handlers = report.handlers.len(),
-        ms = report.duration.as_secs_f64() * 1e3,
-        "command"
-    );
     Ok((status_of(&report), json(&report)?).into_response())
 }
 
@@ -152,18 +143,18 @@ fn status_of(report: &Report) -> StatusCode {
 
 /// What handlers write goes to the host's log at `debug`, since the report
 /// carries it; how they end when they fail goes there at `warn`.
-fn log_observer() -> Option<Observer> {
+fn log_observer(command: CommandId) -> Option<Observer> {
     if !tracing::enabled!(tracing::Level::WARN) {
         return None;
     }
-    Some(Arc::new(|event| match event {
+    Some(Arc::new(move |event| match event {
         Event::Started(_) => {}
         Event::Log(handler, line) => {
-            tracing::debug!(%handler, level = line.level.as_str(), "{}", line.message);
+            tracing::debug!(%command, %handler, level = line.level.as_str(), "{}", line.message);
         }
         Event::Finished(report) => {
             if let Err(failure) = &report.outcome.result {
-                tracing::warn!(handler = %report.handler, status = failure.code.as_str(), "{}", failure.message);
+                tracing::warn!(%command, handler = %report.handler, status = failure.code.as_str(), "{}", failure.message);
             }
         }
     }))

@@ -11,19 +11,14 @@ use prometheus_client::{
         EncodeLabelSet, EncodeLabelValue, LabelValueEncoder,
         text::{encode_eof, encode_registry},
     },
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use rustc_hash::FxHashMap;
 
 use crate::{
     name::HandlerName,
-    outcome::{Outcome, Report, ReportStatus, Status},
+    outcome::{Outcome, ReportStatus, Status},
 };
 
 /// The media type of [`Metrics::text`].
@@ -101,7 +96,9 @@ impl EncodeLabelValue for ReportStatus {
 
 /// From 100 µs, a call of a small handler, to 100 s, past the usual timeout.
 fn durations() -> Histogram {
-    Histogram::new(exponential_buckets(1e-4, 10_f64.sqrt(), 13))
+    Histogram::new([
+        0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0,
+    ])
 }
 
 impl Default for Metrics {
@@ -135,7 +132,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "command_duration",
-            "From a command to its report",
+            "From a command to the end of its handlers",
             Unit::Seconds,
             self.command_duration.clone(),
         );
@@ -165,13 +162,10 @@ impl Metrics {
         );
     }
 
-    /// A command came to a report.
-    pub fn command(&self, report: &Report) {
-        let labels = CommandLabels {
-            status: report.status,
-        };
-        self.commands.get_or_create(&labels).inc();
-        self.command_duration.observe(report.duration.as_secs_f64());
+    /// All handlers of a command ended.
+    pub fn command(&self, status: ReportStatus, duration: Duration) {
+        self.commands.get_or_create(&CommandLabels { status }).inc();
+        self.command_duration.observe(duration.as_secs_f64());
     }
 
     /// A valid command was neither run nor kept; `code` is the stable code of the error.

@@ -120,20 +120,34 @@ impl Borrow<str> for RuleName {
     }
 }
 
-/// The candidate nearest to `name` by edit distance, if one is near enough to
-/// be a likely typing error.
+/// The candidate nearest to `name`: the one that begins with it, or else by edit
+/// distance, if one is near enough to be a likely typing error.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .map(|candidate| {
+            let longer = name.is_empty() || !candidate.starts_with(name);
+            let distance = strsim::damerau_levenshtein(name, candidate);
+            (longer, distance, candidate)
+        })
         .min()
-        .filter(|(distance, candidate)| *distance <= 1.max(candidate.chars().count() / 3))
-        .map(|(_, candidate)| candidate)
+        .filter(|(longer, distance, candidate)| {
+            !longer || *distance <= 1.max(candidate.chars().count() / 3)
+        })
+        .map(|(.., candidate)| candidate)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_was_cut_short_is_nearest_to_what_begins_with_it() {
+        let keys = ["instances_max", "stack_max_bytes"];
+        assert_eq!(nearest("stack_max", keys), Some("stack_max_bytes"));
+        assert_eq!(nearest("instance_max", keys), Some("instances_max"));
+        assert_eq!(nearest("", keys), None);
+    }
 
     #[test]
     fn a_handler_name_is_kebab_case() {

@@ -352,19 +352,30 @@ impl Report {
             .iter()
             .filter(|handler| handler.outcome.status() == Status::Succeeded)
             .count();
+        ReportStatus::of(succeeded, handlers.len())
+    }
+}
+
+impl ReportStatus {
+    /// The status of a command with so many handlers, so many of which succeeded.
+    pub(crate) fn of(succeeded: usize, handlers: usize) -> Self {
         match succeeded {
-            0 => ReportStatus::Failed,
-            all if all == handlers.len() => ReportStatus::Succeeded,
-            _ => ReportStatus::Partial,
+            0 => Self::Failed,
+            all if all == handlers => Self::Succeeded,
+            _ => Self::Partial,
         }
     }
 }
 
 /// Milliseconds with three decimals: a pure Rust handler answers in a few microseconds.
-fn ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn millis(duration: Duration) -> f64 {
     let micros =
         u32::try_from(duration.as_micros()).map_or(duration.as_secs_f64() * 1e6, f64::from);
-    serializer.serialize_f64(micros.trunc() / 1e3)
+    micros.trunc() / 1e3
+}
+
+fn ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(millis(*duration))
 }
 
 fn optional_ms<S: Serializer>(

@@ -61,6 +61,8 @@ pub struct Plugin {
     pub settings: Arc<HandlerSettings>,
     /// What the settings granted it when it was loaded.
     pub grants: Arc<Grants>,
+    // Where the operator sets the limits: `plugins/<name>.toml`, or a case.
+    place: Arc<str>,
     pre: bindings::Pre,
     // As many permits as `settings.limits.instances_max`.
     instances: Semaphore,
@@ -71,10 +73,16 @@ pub struct Plugin {
 
 impl Plugin {
     /// The same component under other settings, with the call stack that it
-    /// has; compiles nothing.
+    /// has; compiles nothing. `place` is where they stand, if not in the handler's file.
     #[must_use]
-    pub(crate) fn with_settings(&self, settings: HandlerSettings, grants: Grants) -> Self {
+    pub(crate) fn with_settings(
+        &self,
+        settings: HandlerSettings,
+        grants: Grants,
+        place: Option<&str>,
+    ) -> Self {
         Self {
+            place: place.map_or_else(|| Arc::clone(&self.place), Into::into),
             name: self.name.clone(),
             version: self.version.clone(),
             description: self.description.clone(),

@@ -48,7 +48,8 @@ pub struct Reloader {
 pub struct Reload {
     /// The generation that is current now.
     pub generation: u64,
-    /// File names that came, went or changed, each with `+`, `-` or `~` before it.
+    /// File names that came, went or changed, each with `+`, `-` or `~` before it,
+    /// or with `!` where what it says now is refused.
     pub changed: Vec<String>,
     /// Problems that the generation before did not have.
     pub problems: Vec<Problem>,
@@ -211,7 +212,7 @@ fn assemble(
     problems.extend(errors.map(|error| problem(Severity::Error, error)));
     let errors = rule_files.iter().filter_map(|file| file.error.as_ref());
     problems.extend(errors.map(|error| problem(Severity::Error, error)));
-    problems.extend(between(config, &plugins, &rule_set));
+    problems.extend(between(config, &plugins, &plugin_files, &rule_set));
     problems.sort();
 
     let known: BTreeSet<_> = previous.problems.iter().collect();
@@ -239,6 +240,7 @@ fn assemble(
 fn between(
     config: &Config,
     plugins: &BTreeMap<HandlerName, Arc<Plugin>>,
+    files: &[PluginFile],
     rules: &RuleSet,
 ) -> Vec<Problem> {
     let names: Vec<_> = plugins.keys().cloned().collect();
@@ -256,7 +258,12 @@ fn between(
             ),
         )
     });
-    let unknown = rules.unknown_handlers(&names);
+    // What is said of a file that is broken is said of its handler.
+    let broken = files.iter().filter(|file| file.plugin.is_none());
+    let broken = broken.filter_map(|file| file.path.file_stem()?.to_str());
+    let broken = broken.filter_map(|stem| HandlerName::parse(stem).ok());
+    let there: Vec<_> = names.iter().cloned().chain(broken).collect();
+    let unknown = rules.unknown_handlers(&there);
     let unknown = unknown
         .iter()
         .map(|finding| problem(Severity::Warning, finding));
@@ -268,50 +275,64 @@ fn changes(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileState])
         path.file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     };
-    let mut before = BTreeMap::new();
-    for file in &previous.plugin_files {
-        let plugin = file
+    let of_plugin = |file: &PluginFile| Found {
+        address: file
             .plugin
             .as_ref()
-            .map(|plugin| Arc::as_ptr(plugin).addr());
-        before.insert(
-            file.path.clone(),
-            (plugin, file.error.as_ref().map(ToString::to_string)),
-        );
-    }
-    for state in &previous.rule_files {
-        let file = state.file.as_ref().map(|file| Arc::as_ptr(file).addr());
-        before.insert(
-            state.path.clone(),
-            (file, state.error.as_ref().map(ToString::to_string)),
-        );
-    }
-    let mut changed = Vec::new();
-    let mut compare = |path: &Path, now: (Option<usize>, Option<String>)| match before.remove(path)
-    {
-        None => changed.push(format!("+{}", name(path))),
-        Some(was) if was != now => changed.push(format!("~{}", name(path))),
-        Some(_) => {}
+            .map(|plugin| Arc::as_ptr(plugin).addr()),
+        digest: file
+            .plugin
+            .as_ref()
+            .map(|plugin| Arc::clone(&plugin.digest)),
+        error: file.error.as_ref().map(ToString::to_string),
     };
-    for file in plugins {
-        let plugin = file
-            .plugin
-            .as_ref()
-            .map(|plugin| Arc::as_ptr(plugin).addr());
-        compare(
-            &file.path,
-            (plugin, file.error.as_ref().map(ToString::to_string)),
-        );
-    }
-    for state in rules {
-        let file = state.file.as_ref().map(|file| Arc::as_ptr(file).addr());
-        compare(
-            &state.path,
-            (file, state.error.as_ref().map(ToString::to_string)),
-        );
+    let of_rules = |state: &RuleFileState| Found {
+        address: state.file.as_ref().map(|file| Arc::as_ptr(file).addr()),
+        digest: None,
+        error: state.error.as_ref().map(ToString::to_string),
+    };
+    let before = previous
+        .plugin_files
+        .iter()
+        .map(|file| (&file.path, of_plugin(file)));
+    let before_rules = previous
+        .rule_files
+        .iter()
+        .map(|state| (&state.path, of_rules(state)));
+    let mut before: BTreeMap<_, _> = before.chain(before_rules).collect();
+    let now = plugins.iter().map(|file| (&file.path, of_plugin(file)));
+    let now = now.chain(rules.iter().map(|state| (&state.path, of_rules(state))));
+    let mut changed = Vec::new();
+    for (path, now) in now {
+        let was = before.remove(path);
+        if was.as_ref() == Some(&now) {
+            continue;
+        }
+        let sign = match &was {
+            _ if now.error.is_some() => '!',
+            None => '+',
+            Some(_) => '~',
+        };
+        // The same component, loaded again: its settings are others.
+        let settings = now.digest.is_some()
+            && was.is_some_and(|was| was.digest == now.digest && was.address != now.address);
+        let name = match settings {
+            true => name(&path.with_extension("toml")),
+            false => name(path),
+        };
+        changed.push(format!("{sign}{name}"));
     }
     changed.extend(before.keys().map(|path| format!("-{}", name(path))));
     changed
+}
+
+/// What a look at the folders found of one file.
+#[derive(PartialEq)]
+struct Found {
+    // Of what is loaded: another one where it was loaded anew.
+    address: Option<usize>,
+    digest: Option<Arc<str>>,
+    error: Option<String>,
 }
 
 /// Whether no file would have to be read at the next look that is known now.

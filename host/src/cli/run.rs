@@ -125,9 +125,12 @@ pub(super) fn show_outcome(handler: &HandlerName, width: usize, took: Duration, 
         }
     }
     if outcome.logs.dropped > 0 {
+        let lines = match outcome.logs.dropped {
+            1 => "1 log line".into(),
+            dropped => format!("{dropped} log lines"),
+        };
         println!(
-            "{name:width$}  {} log lines dropped: `limits.log_lines_max` and `limits.log_max_bytes` set the limits",
-            outcome.logs.dropped
+            "{name:width$}  {lines} dropped: `limits.log_lines_max` and `limits.log_max_bytes` in plugins/{handler}.toml set the limits"
         );
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     app::App,
     config::Config,
     http,
+    outcome::millis,
     reload::Reload,
     snapshot::{Problem, Severity},
 };
@@ -113,11 +114,17 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
 }
 
 fn log_reload(reload: &Reload) {
+    let refused = |file: &&str| file.starts_with('!');
+    let (refused, taken): (Vec<_>, Vec<_>) =
+        reload.changed.iter().map(String::as_str).partition(refused);
+    let said = [("reloaded", taken), ("refused", refused)];
+    let said = said.iter().filter(|(_, files)| !files.is_empty());
+    let said = said.map(|(what, files)| format!("{what} {}", files.join(" ")));
+    let said = said.collect::<Vec<_>>().join(", ").replace('!', "");
     tracing::info!(
         generation = reload.generation,
-        ms = reload.duration.as_secs_f64() * 1e3,
-        "reloaded {}",
-        reload.changed.join(" ")
+        ms = millis(reload.duration),
+        "{said}"
     );
     log_problems(&reload.problems);
 }

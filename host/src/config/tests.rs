@@ -72,6 +72,13 @@ fn a_wrong_setting_is_named_with_its_place() {
         expect!["settings: `limits.timeout_ms` is 0, expected at least 1"],
     );
     check(
+        "[limits]\nmemory_max_bytes = 1000",
+        &[],
+        expect![
+            "settings: `limits.memory_max_bytes` is 1000, expected at least 65536, one page of memory"
+        ],
+    );
+    check(
         "[limits]\nstack_max_bytes = 1",
         &[],
         expect!["settings: `limits.stack_max_bytes` is 1, expected 32768 to 16777216"],

@@ -129,7 +129,7 @@ impl Plugin {
                 Some("limits.timeout_ms"),
             )),
         };
-        let result = result.map_err(|failure| self.denied(failure, &shared));
+        let result = result.map_err(|failure| self.caused(failure, &shared));
         let ended = Instant::now();
         let outcome = Outcome {
             result,
@@ -244,28 +244,33 @@ impl Plugin {
             return self.failure(Status::Unavailable, gone.to_string(), None);
         }
         let mut failure = match shared.memory.refused() {
-            Some(Refused::Bytes) => self.failure(
-                Status::OutOfMemory,
-                format!(
-                    "wanted more than {} bytes of memory",
-                    limits.memory_max_bytes
-                ),
-                Some("limits.memory_max_bytes"),
-            ),
-            Some(Refused::TableElements) => self.failure(
-                Status::OutOfMemory,
-                format!(
-                    "wanted a table of more than {} elements",
-                    self.table_elements_max
-                ),
-                Some("host.table_elements_max"),
-            ),
+            Some(refused) => self.out_of_memory(refused),
             None => self.trapped(error, shared),
         };
         if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
             failure.backtrace = frames(backtrace);
         }
         failure
+    }
+
+    fn out_of_memory(&self, refused: Refused) -> Failure {
+        let (reason, key) = match refused {
+            Refused::Bytes => (
+                format!(
+                    "wanted more than {} bytes of memory",
+                    self.settings.limits.memory_max_bytes
+                ),
+                "limits.memory_max_bytes",
+            ),
+            Refused::TableElements => (
+                format!(
+                    "wanted a table of more than {} elements",
+                    self.table_elements_max
+                ),
+                "host.table_elements_max",
+            ),
+        };
+        self.failure(Status::OutOfMemory, reason, Some(key))
     }
 
     fn trapped(&self, error: &wasmtime::Error, shared: &Shared) -> Failure {
@@ -275,31 +280,51 @@ impl Plugin {
                 Some("limits.stack_max_bytes"),
             ),
             Some(Trap::UnreachableCodeReached) => {
-                let panic = panic_text(&shared.logs);
+                let panic = shared.logs.panic();
                 let reason = panic.unwrap_or_else(|| "reached an `unreachable` instruction".into());
                 (reason, None)
             }
+            Some(trap @ Trap::MemoryOutOfBounds) if recursive(error) => (
+                format!(
+                    "{trap} in a recursion: the stack that it keeps in its own memory is used up; \
+                     its linker sets the size (`-zstack-size`)"
+                ),
+                None,
+            ),
             Some(trap) => (trap.to_string(), None),
             None => (format!("{:#}", error.root_cause()), None),
         };
         self.failure(Status::Trapped, reason, key)
     }
 
-    /// A handler that gives up after a denied use does so for that reason: what
-    /// it says itself follows. Limits and cancellation have reasons of their own.
-    fn denied(&self, failure: Failure, shared: &Shared) -> Failure {
+    /// A handler that gives up after a denied use, or without the memory that it
+    /// wanted, does so for that reason: what it says itself follows. Limits and
+    /// cancellation have reasons of their own.
+    fn caused(&self, failure: Failure, shared: &Shared) -> Failure {
         let gave_up = matches!(
             failure.code,
             Status::Rejected | Status::Unavailable | Status::Trapped
         );
-        match shared.denied().filter(|_| gave_up) {
+        if !gave_up {
+            return failure;
+        }
+        let denied = shared.denied().map(|denial| {
+            let message = format!("`{}`: {}", self.name, denial.message);
+            Failure::new(Status::Denied, message)
+        });
+        let refused = || {
+            shared
+                .memory
+                .refused()
+                .map(|refused| self.out_of_memory(refused))
+        };
+        match denied.or_else(refused) {
             None => failure,
-            Some(denial) => Failure {
-                code: Status::Denied,
+            Some(cause) => Failure {
+                code: cause.code,
                 message: format!(
-                    "`{}`: {}; then it ended as {}: {}",
-                    self.name,
-                    denial.message,
+                    "{}; then it ended as {}: {}",
+                    cause.message,
                     failure.code.as_str(),
                     failure.message
                 ),
@@ -315,9 +340,10 @@ impl Plugin {
             Some(key) if key.starts_with("host.") => {
                 format!("`{name}`: {reason}; `{key}` in pointsman.toml sets the limit")
             }
-            Some(key) => {
-                format!("`{name}`: {reason}; `{key}` in plugins/{name}.toml sets the limit")
-            }
+            Some(key) => format!(
+                "`{name}`: {reason}; `{key}` in {} sets the limit",
+                self.place
+            ),
             None => format!("`{name}`: {reason}"),
         };
         Failure::new(code, message)
@@ -383,17 +409,21 @@ fn said(failure: bindings::Failure) -> Failure {
     }
 }
 
-/// The text of a panic, which Rust guests write before they trap.
-fn panic_text(logs: &LogSink) -> Option<String> {
-    const MARK: &str = "panicked at ";
-    logs.with_lines(|lines| {
-        let from = lines.iter().rposition(|line| line.message.contains(MARK))?;
-        let text = lines[from..]
-            .iter()
-            .map(|line| line.message.trim())
-            .take_while(|text| !text.starts_with("note: "));
-        Some(text.collect::<Vec<_>>().join(" "))
-    })
+/// Whether the innermost frames are a recursion: few functions, many times over.
+fn recursive(error: &wasmtime::Error) -> bool {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return false;
+    };
+    let functions: Vec<_> = backtrace
+        .frames()
+        .iter()
+        .map(|frame| frame.func_index())
+        .collect();
+    let most = functions
+        .iter()
+        .map(|one| functions.iter().filter(|other| *other == one).count());
+    most.max()
+        .is_some_and(|most| most >= 4 && most * 4 >= functions.len())
 }
 
 /// One line a frame, innermost first, with function names where the component has them.

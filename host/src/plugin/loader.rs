@@ -128,6 +128,7 @@ pub fn load(
     };
     let (version, description) = inspect::version_and_description(bytes);
     Ok(Plugin {
+        place: format!("plugins/{name}.toml").into(),
         name,
         version,
         description,

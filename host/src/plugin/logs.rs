@@ -12,6 +12,11 @@ use crate::{
     outcome::{Level, LogLine, Logs},
 };
 
+/// What the text of a panic has in its first line.
+const PANIC: &str = "panicked at ";
+/// The most of it that is kept.
+const PANIC_MAX_BYTES: usize = 4 << 10;
+
 /// Sees each line that is kept, as it is written.
 pub type OnLine = Arc<dyn Fn(&LogLine) + Send + Sync>;
 
@@ -30,6 +35,8 @@ struct Kept {
     bytes: usize,
     // A line was over the limits.
     full: bool,
+    // From the line on that names the last panic; kept whatever the limits.
+    panic: String,
 }
 
 impl LogSink {
@@ -45,6 +52,7 @@ impl LogSink {
 
     /// Takes a message; a line break in it begins another line.
     pub(super) fn write(&self, level: Level, message: &str) {
+        self.keep_panic(message);
         let mut rest = message;
         while !rest.is_empty() {
             let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
@@ -55,6 +63,31 @@ impl LogSink {
             }
             rest = after;
         }
+    }
+
+    fn keep_panic(&self, message: &str) {
+        let at = memchr::memmem::rfind(message.as_bytes(), PANIC.as_bytes());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = match at {
+            Some(at) => {
+                kept.panic.clear();
+                &message[message[..at].rfind('\n').map_or(0, |end| end + 1)..]
+            }
+            None if kept.panic.is_empty() => return,
+            None => message,
+        };
+        let room = PANIC_MAX_BYTES.saturating_sub(kept.panic.len());
+        kept.panic.push_str(&text[..text.floor_char_boundary(room)]);
+        kept.panic.push('\n');
+    }
+
+    /// The text of a panic, which Rust guests write before they trap.
+    pub(super) fn panic(&self) -> Option<String> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = kept.panic.lines().map(str::trim);
+        let text = lines.take_while(|line| !line.starts_with("note: "));
+        let text = text.collect::<Vec<_>>().join(" ");
+        Some(text).filter(|text| !text.is_empty())
     }
 
     /// Counts what is over the limits. A message can be as large as the guest's
@@ -98,12 +131,6 @@ impl LogSink {
     pub(super) fn take(&self) -> Logs {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut kept.logs)
-    }
-
-    /// Looks at the lines so far.
-    pub(super) fn with_lines<T>(&self, look: impl FnOnce(&[LogLine]) -> T) -> T {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        look(&kept.logs.lines)
     }
 
     /// The most bytes that are kept.

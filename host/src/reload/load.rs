@@ -140,7 +140,10 @@ impl Load<'_> {
         let wrong = |cause: String| {
             self.error(
                 format!("its settings are wrong: {cause}"),
-                "mend the settings: the handler keeps the last good ones",
+                match self.last_good {
+                    Some(_) => "mend the settings: the handler keeps the last good ones",
+                    None => "mend the settings: the handler is not loaded until then",
+                },
             )
         };
         let text = String::from_utf8(text)

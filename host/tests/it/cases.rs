@@ -290,7 +290,7 @@ async fn sleeping_takes_no_time_and_moves_the_clock() {
     assert_eq!(bench.output(&patient).await, r#"{"now":1893459600000}"#);
     // To the handler it is an hour all the same.
     let hasty = format!(
-        r#"{{{hour},"expect":{{"status":"timed-out","message":"`limits.timeout_ms` in plugins/probe.toml"}}}}"#
+        r#"{{{hour},"expect":{{"status":"timed-out","message":"`limits.timeout_ms` in the case"}}}}"#
     );
     bench.passes(&hasty).await;
     let naps = r#"{"command":{"do":"naps","amount":40},"limits":{"timeout_ms":TIMEOUT},"expect":{"status":"STATUS"}}"#;

@@ -173,10 +173,16 @@ ends! {
     a_rejection_keeps_its_reason: r#"{"to":"probe","do":"reject"}"#, "", expect!["rejected: not today"];
     a_panic_keeps_its_text: r#"{"to":"probe","do":"panic"}"#, "",
         expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:60:24: the probe was told to"];
+    a_panic_keeps_its_text_past_the_log_limits: r#"{"to":"probe","do":"flood-and-panic","amount":9}"#, "[limits]\nlog_lines_max = 2",
+        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:70:17: at the end of it"];
     a_trap_is_an_outcome: r#"{"to":"probe","do":"trap"}"#, "",
         expect!["trapped: `probe`: reached an `unreachable` instruction"];
     endless_recursion_ends: r#"{"to":"probe","do":"recurse"}"#, "",
         expect!["trapped: `probe`: the call stack is exhausted; `limits.stack_max_bytes` in plugins/probe.toml sets the limit"];
+    recursion_that_uses_up_the_stack_in_memory_names_it: r#"{"to":"probe","do":"recurse"}"#, "[limits]\nstack_max_bytes = 16777216",
+        expect!["trapped: `probe`: wasm trap: out of bounds memory access in a recursion: the stack that it keeps in its own memory is used up; its linker sets the size (`-zstack-size`)"];
+    giving_up_for_want_of_memory_is_out_of_memory: r#"{"to":"probe","do":"give-up","amount":100000000}"#, "",
+        expect!["out-of-memory: `probe`: wanted more than 67108864 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit; then it ended as rejected: no room"];
     an_endless_loop_ends_at_the_cpu_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ncpu_max_ms = 50",
         expect!["cpu-exceeded: `probe`: computed for more than 50ms; `limits.cpu_max_ms` in plugins/probe.toml sets the limit"];
     an_endless_loop_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ntimeout_ms = 50",
@@ -433,6 +439,12 @@ async fn ends_unheard(to: &str, options: Options) -> Vec<String> {
     assert!(heard.is_err(), "it ended before it was dropped");
     app.shutdown().tasks.close();
     app.shutdown().tasks.wait().await;
+    // It is counted all the same.
+    let metrics = app.dispatcher().metrics().text(1, []);
+    assert!(
+        metrics.contains("pointsman_command_duration_seconds_count 1\n"),
+        "{metrics}"
+    );
     let mut seen = seen.lock().unwrap().clone();
     seen.sort();
     seen

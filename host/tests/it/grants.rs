@@ -176,7 +176,7 @@ async fn a_grant_without_its_source_is_a_load_error_that_names_the_fix() {
     .await;
     check("[http]\nallow = [\"example.com\"]", expect![[r#"
         plugins/wasi.wasm: its settings are wrong: plugins/wasi.toml: `example.com` has no method before the URL; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com` in `http.allow`
-          hint: mend the settings: the handler keeps the last good ones"#]]).await;
+          hint: mend the settings: the handler is not loaded until then"#]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

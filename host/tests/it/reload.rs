@@ -71,6 +71,40 @@ async fn a_command_in_flight_ends_on_the_snapshot_that_it_began_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_tells_settings_from_components_and_what_is_refused() {
+    let folders = Folders::probes(&["probe"]);
+    let app = folders.start().await;
+    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    app.watch(move |reload| told.send(reload.changed.clone()).unwrap());
+    let mut next = async || hears.recv().await.unwrap();
+    folders.settings("probe", "[limits]\ntimeout_ms = 50");
+    assert_eq!(next().await, ["~probe.toml"]);
+    folders.settings("probe", "[limits]\ntimeout_ms = 0");
+    assert_eq!(next().await, ["!probe.wasm"]);
+    folders.settings("probe", "[limits]\ntimeout_ms = 60");
+    assert_eq!(next().await, ["~probe.toml"]);
+    folders.plugin("probe", guest("create-policy"));
+    assert_eq!(next().await, ["~probe.wasm"]);
+    folders.rules("probes.json", "{");
+    assert_eq!(next().await, ["!probes.json"]);
+}
+
+#[tokio::test]
+async fn a_handler_that_is_broken_is_not_called_unknown() {
+    let folders = Folders::probes(&["probe"]);
+    folders.settings("probe", "[limits]\ntimeout_ms = 0");
+    let app = folders.start().await;
+    let snapshot = app.snapshot();
+    let [problem] = snapshot.problems.as_slice() else {
+        panic!("{:?}", snapshot.problems);
+    };
+    assert!(
+        problem.message.contains("is not loaded until then"),
+        "{problem}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_file_keeps_the_last_good_one_and_shows() {
     let folders = Folders::probes(&["probe"]);
     let (app, _) = serve(&folders).await;

@@ -61,6 +61,14 @@ impl Handler for Probe {
             "trap" => std::process::abort(),
             "recurse" => Ok(Some(json!(recurse(amount)))),
             "divide" => Ok(Some(json!(black_box(1_u64) / black_box(amount)))),
+            "give-up" => match Vec::<u8>::new().try_reserve(amount as usize) {
+                Ok(()) => Ok(None),
+                Err(_) => Err(Failure::rejected("no room")),
+            },
+            "flood-and-panic" => {
+                (0..amount).for_each(|line| info!("line {line} of a flood"));
+                panic!("at the end of it")
+            }
             "memory" => {
                 let mut kept = Vec::new();
                 loop {
