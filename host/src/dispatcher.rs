@@ -1,30 +1,29 @@
 //! Owns the way from a [`Command`] to its [`Report`]: one snapshot, one task
 //! and one fresh instance for each matched handler, all at once.
 
+mod run;
+
 use std::{
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll},
     time::Instant,
 };
 
 use jiff::Timestamp;
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
-use tokio_util::{sync::CancellationToken, task::task_tracker::TrackedFuture};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use run::Run;
 
 use crate::{
     command::Command,
     config::HostLimits,
     metrics::Metrics,
     name::{HandlerName, nearest},
-    outcome::{Failure, HandlerReport, LogLine, Outcome, Report, ReportStatus, Status, millis},
-    plugin::{Call, OnLine, Plugin},
+    outcome::{Failure, HandlerReport, LogLine, Outcome, Report, Status},
+    plugin::{Call, Plugin},
     rules::{EventError, Match},
     shutdown::Shutdown,
     snapshot::{Snapshot, Snapshots},
@@ -320,164 +319,6 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
-}
-
-/// One command on its way, shared by the tasks of its handlers.
-struct Run {
-    command: Command,
-    handlers: usize,
-    succeeded: AtomicUsize,
-    metrics: Arc<Metrics>,
-    started: Instant,
-    cancel: CancellationToken,
-    observer: Option<Observer>,
-    fail_fast: bool,
-    in_place: bool,
-    // Free again when the last task has ended.
-    _permits: OwnedSemaphorePermit,
-}
-
-/// The last of its handlers has ended, whether anybody hears of it or not.
-impl Drop for Run {
-    fn drop(&mut self) {
-        let duration = self.started.elapsed();
-        let status = ReportStatus::of(*self.succeeded.get_mut(), self.handlers);
-        self.metrics.command(status, duration);
-        // Not at `info`: a line for each takes a tenth of what a command costs, and
-        // `/metrics` counts them. What fails is in the log all the same.
-        tracing::debug!(
-            command = %self.command.id,
-            status = status.as_str(),
-            handlers = self.handlers,
-            ms = millis(duration),
-            "command"
-        );
-    }
-}
-
-impl Run {
-    async fn all(
-        self: &Arc<Self>,
-        shutdown: &Shutdown,
-        snapshot: &Snapshot,
-        matches: Vec<Match>,
-    ) -> Vec<HandlerReport> {
-        let mut shares = matches.into_iter().map(|matched| -> Share {
-            let plugin = plugin(snapshot, &matched.handler);
-            let share = Box::pin(Arc::clone(self).one(matched, plugin));
-            // Tracked, not joined: dropping this future must not abort them.
-            shutdown.tasks.track_future(share)
-        });
-        if self.in_place && shares.len() == 1 {
-            let share = shares.next().expect("one");
-            return vec![InPlace::new(share).await];
-        }
-        let running: Vec<_> = shares.map(tokio::spawn).collect();
-        let mut reports = Vec::with_capacity(running.len());
-        for task in running {
-            match task.await {
-                Ok(report) => reports.push(report),
-                // A panic of the host's own code: not the other handlers' fault.
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        }
-        reports
-    }
-
-    /// One handler's share.
-    async fn one(
-        self: Arc<Self>,
-        matched: Match,
-        plugin: Result<Arc<Plugin>, Failure>,
-    ) -> HandlerReport {
-        let began = self.started.elapsed();
-        let Match { handler, rules } = matched;
-        if let Some(observer) = &self.observer {
-            observer(Event::Started(&handler));
-        }
-        let (plugin, outcome) = match plugin {
-            Ok(plugin) => {
-                let call = Call {
-                    attempt: 1,
-                    delivery_id: &[&self.command.id.text(), ".", handler.as_str()].concat(),
-                    started: self.started,
-                    on_line: on_line(self.observer.as_ref(), &handler),
-                    cancel: &self.cancel,
-                };
-                let _running = self.metrics.running();
-                let outcome = plugin.call(&self.command, call).await;
-                (Some(plugin), outcome)
-            }
-            Err(missing) => (None, Outcome::not_run(missing)),
-        };
-        let report = HandlerReport {
-            version: plugin.as_ref().and_then(|plugin| plugin.version.clone()),
-            digest: plugin.as_ref().map(|plugin| plugin.digest.clone()),
-            rules,
-            handler,
-            outcome,
-            started_after: began,
-            duration: self.started.elapsed().saturating_sub(began),
-        };
-        self.metrics
-            .call(&report.handler, &report.outcome, report.duration);
-        if let Some(observer) = &self.observer {
-            observer(Event::Finished(&report));
-        }
-        if report.outcome.status() == Status::Succeeded {
-            self.succeeded.fetch_add(1, Relaxed);
-        } else if self.fail_fast {
-            self.cancel.cancel();
-        }
-        report
-    }
-}
-
-/// One handler's share of a command, counted among the tasks of the host.
-type Share = TrackedFuture<Pin<Box<dyn Future<Output = HandlerReport> + Send>>>;
-
-/// Runs the share of a lone handler in the command's own task. Where that goes
-/// away, the share goes on in one of its own.
-struct InPlace {
-    // None once it has ended.
-    share: Option<Share>,
-    runtime: Handle,
-}
-
-impl InPlace {
-    fn new(share: Share) -> Self {
-        Self {
-            share: Some(share),
-            runtime: Handle::current(),
-        }
-    }
-}
-
-impl Future for InPlace {
-    type Output = HandlerReport;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<HandlerReport> {
-        // Taken out, so that one that panics is not run again.
-        let mut share = self.share.take().expect("not polled after its end");
-        let polled = Pin::new(&mut share).poll(context);
-        if polled.is_pending() {
-            self.share = Some(share);
-        }
-        polled
-    }
-}
-
-impl Drop for InPlace {
-    fn drop(&mut self) {
-        if let Some(share) = self.share.take() {
-            self.runtime.spawn(share);
-        }
-    }
-}
-
-fn on_line(observer: Option<&Observer>, handler: &HandlerName) -> Option<OnLine> {
-    let (observer, handler) = (Arc::clone(observer?), handler.clone());
-    Some(Arc::new(move |line| observer(Event::Log(&handler, line))))
 }
 
 fn plugin(snapshot: &Snapshot, handler: &HandlerName) -> Result<Arc<Plugin>, Failure> {
