@@ -146,6 +146,8 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let known = table_of(&Self::default());
         let mut merged = known.clone();
+        // What all settings were after each source.
+        let mut sources = Vec::new();
         if let Some(path) = file {
             let origin = path.display().to_string();
             let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
@@ -153,6 +155,7 @@ impl Config {
                 source,
             })?;
             merge(&mut merged, parse(&origin, &text)?, &origin, "")?;
+            sources.push((origin, merged.clone()));
         }
         let leaves = leaves(&known);
         let mut environment: Vec<_> = environment
@@ -170,7 +173,9 @@ impl Config {
                     key: name,
                 });
             };
-            set(&mut merged, key, &text, &format!("environment {name}"))?;
+            let origin = format!("environment {name}");
+            set(&mut merged, key, &text, &origin)?;
+            sources.push((origin, merged.clone()));
         }
         for (key, text) in flags {
             if !leaves.iter().any(|leaf| leaf == key) {
@@ -181,14 +186,23 @@ impl Config {
                 });
             }
             set(&mut merged, key, text, "command line")?;
+            sources.push(("command line".into(), merged.clone()));
         }
-        let config: Self = typed(merged, "settings")?;
-        config.check()
+        Self::checked(merged, "settings").map_err(|error| {
+            // The source since which they are wrong.
+            let sources = sources.into_iter().rev();
+            let errors = sources.map_while(|(origin, merged)| Self::checked(merged, &origin).err());
+            errors.last().unwrap_or(error)
+        })
     }
 
     /// Refuses values that cannot work.
-    fn check(self) -> Result<Self, ConfigError> {
-        let origin = "settings";
+    fn checked(merged: Table, origin: &str) -> Result<Self, ConfigError> {
+        let config: Self = typed(merged, origin)?;
+        config.check(origin)
+    }
+
+    fn check(self, origin: &str) -> Result<Self, ConfigError> {
         positive(
             origin,
             &[
@@ -301,9 +315,16 @@ pub(crate) fn typed<T: for<'de> Deserialize<'de>>(
     origin: &str,
 ) -> Result<T, ConfigError> {
     // One key at a time, so that the error can name the key.
-    T::deserialize(Value::Table(table)).map_err(|error| ConfigError::Syntax {
-        origin: origin.into(),
-        message: error.to_string().trim_end().replace('\n', " "),
+    T::deserialize(Value::Table(table)).map_err(|error| {
+        let mut message = error.to_string().trim_end().replace('\n', " ");
+        for integer in ["u16", "u32", "u64", "usize"] {
+            let expected = format!("expected {integer}");
+            message = message.replace(&expected, "expected a whole number");
+        }
+        ConfigError::Syntax {
+            origin: origin.into(),
+            message,
+        }
     })
 }
 

@@ -64,29 +64,31 @@ fn a_wrong_setting_is_named_with_its_place() {
     check(
         "[limits]\ntimeout_ms = -7",
         &[],
-        expect!["settings: invalid value: integer `-7`, expected u64 in `limits.timeout_ms`"],
+        expect![
+            "pointsman.toml: invalid value: integer `-7`, expected a whole number in `limits.timeout_ms`"
+        ],
     );
     check(
         "[limits]\ntimeout_ms = 0",
         &[],
-        expect!["settings: `limits.timeout_ms` is 0, expected at least 1"],
+        expect!["pointsman.toml: `limits.timeout_ms` is 0, expected at least 1"],
     );
     check(
         "[limits]\nmemory_max_bytes = 1000",
         &[],
         expect![
-            "settings: `limits.memory_max_bytes` is 1000, expected at least 65536, one page of memory"
+            "pointsman.toml: `limits.memory_max_bytes` is 1000, expected at least 65536, one page of memory"
         ],
     );
     check(
         "[limits]\nstack_max_bytes = 1",
         &[],
-        expect!["settings: `limits.stack_max_bytes` is 1, expected 32768 to 16777216"],
+        expect!["pointsman.toml: `limits.stack_max_bytes` is 1, expected 32768 to 16777216"],
     );
     check(
         "[host]\ninstances_max = 0",
         &[],
-        expect!["settings: `host.instances_max` is 0, expected at least 1"],
+        expect!["pointsman.toml: `host.instances_max` is 0, expected at least 1"],
     );
     check(
         "",
@@ -94,6 +96,17 @@ fn a_wrong_setting_is_named_with_its_place() {
         expect![[r#"
         environment: unknown key `POINTSMAN_HTTP_LISTN`
           hint: did you mean `POINTSMAN_HTTP_LISTEN`?"#]],
+    );
+    check(
+        "[limits]\ntimeout_ms = 7",
+        &[
+            ("POINTSMAN_LIMITS_CPU_MAX_MS", "7"),
+            ("POINTSMAN_LIMITS_TIMEOUT_MS", "0"),
+            ("POINTSMAN_PLUGINS", "elsewhere"),
+        ],
+        expect![
+            "environment POINTSMAN_LIMITS_TIMEOUT_MS: `limits.timeout_ms` is 0, expected at least 1"
+        ],
     );
     check(
         "",
