@@ -188,20 +188,32 @@ impl Config {
             set(&mut merged, key, text, "command line")?;
             sources.push(("command line".into(), merged.clone()));
         }
-        Self::checked(merged, "settings").map_err(|error| {
-            // The source since which they are wrong.
-            let sources = sources.into_iter().rev();
-            let errors = sources.map_while(|(origin, merged)| Self::checked(merged, &origin).err());
-            errors.last().unwrap_or(error)
+        let config: Self = typed(merged, "settings")?;
+        config.check("settings").map_err(|error| match error {
+            ConfigError::WrongValue {
+                key,
+                found,
+                expected,
+                ..
+            } => {
+                let (mut origin, mut value) = ("settings", at(&known, &key));
+                for (source, merged) in &sources {
+                    if at(merged, &key) != value {
+                        (origin, value) = (source, at(merged, &key));
+                    }
+                }
+                ConfigError::WrongValue {
+                    origin: origin.into(),
+                    key,
+                    found,
+                    expected,
+                }
+            }
+            other => other,
         })
     }
 
     /// Refuses values that cannot work.
-    fn checked(merged: Table, origin: &str) -> Result<Self, ConfigError> {
-        let config: Self = typed(merged, origin)?;
-        config.check(origin)
-    }
-
     fn check(self, origin: &str) -> Result<Self, ConfigError> {
         positive(
             origin,
@@ -317,9 +329,13 @@ pub(crate) fn typed<T: for<'de> Deserialize<'de>>(
     // One key at a time, so that the error can name the key.
     T::deserialize(Value::Table(table)).map_err(|error| {
         let mut message = error.to_string().trim_end().replace('\n', " ");
-        for integer in ["u16", "u32", "u64", "usize"] {
-            let expected = format!("expected {integer}");
-            message = message.replace(&expected, "expected a whole number");
+        for (integer, range) in [
+            ("u16", "0 to 65535"),
+            ("u32", "0 to 4294967295"),
+            ("u64", "0 or more"),
+            ("usize", "0 or more"),
+        ] {
+            message = message.replace(&format!("expected {integer}"), &format!("expected {range}"));
         }
         ConfigError::Syntax {
             origin: origin.into(),
@@ -331,6 +347,14 @@ pub(crate) fn typed<T: for<'de> Deserialize<'de>>(
 /// The TOML table that a value is.
 pub(crate) fn table_of(value: &impl Serialize) -> Table {
     Table::try_from(value).expect("settings are a table")
+}
+
+/// The value of a key with dots.
+fn at<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        Some((section, rest)) => at(table.get(section)?.as_table()?, rest),
+        None => table.get(key),
+    }
 }
 
 fn leaves(table: &Table) -> Vec<String> {

@@ -49,7 +49,8 @@ pub struct Reload {
     /// The generation that is current now.
     pub generation: u64,
     /// File names that came, went or changed, each with `+`, `-` or `~` before it,
-    /// or with `!` where what it says now is refused.
+    /// or with `!` where what it says now is refused. The settings of a handler
+    /// change, also where their file comes or goes.
     pub changed: Vec<String>,
     /// Problems that the generation before did not have.
     pub problems: Vec<Problem>,
@@ -284,11 +285,13 @@ fn changes(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileState])
             .plugin
             .as_ref()
             .map(|plugin| Arc::clone(&plugin.digest)),
+        of_settings: file.error.as_ref().is_some_and(load::is_of_settings),
         error: file.error.as_ref().map(ToString::to_string),
     };
     let of_rules = |state: &RuleFileState| Found {
         address: state.file.as_ref().map(|file| Arc::as_ptr(file).addr()),
         digest: None,
+        of_settings: false,
         error: state.error.as_ref().map(ToString::to_string),
     };
     let before = previous
@@ -313,14 +316,11 @@ fn changes(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileState])
             None => '+',
             Some(_) => '~',
         };
-        // The same component, loaded again: its settings are others.
-        let settings = now.digest.is_some()
-            && was.is_some_and(|was| was.digest == now.digest && was.address != now.address);
-        let name = match settings {
+        let file = match was.is_some_and(|was| was.other_settings(&now)) {
             true => name(&path.with_extension("toml")),
             false => name(path),
         };
-        changed.push(format!("{sign}{name}"));
+        changed.push(format!("{sign}{file}"));
     }
     changed.extend(before.keys().map(|path| format!("-{}", name(path))));
     changed
@@ -333,6 +333,20 @@ struct Found {
     address: Option<usize>,
     digest: Option<Arc<str>>,
     error: Option<String>,
+    // Whether the error is one of the settings.
+    of_settings: bool,
+}
+
+impl Found {
+    /// Whether only the settings of the component are others now.
+    fn other_settings(&self, now: &Self) -> bool {
+        let same = self.digest.is_some() && self.digest == now.digest;
+        same && match (&self.error, &now.error) {
+            (_, Some(_)) => now.of_settings,
+            (Some(_), None) => self.of_settings,
+            (None, None) => true,
+        }
+    }
 }
 
 /// Whether no file would have to be read at the next look that is known now.

@@ -114,18 +114,27 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
 }
 
 fn log_reload(reload: &Reload) {
-    let refused = |file: &&str| file.starts_with('!');
-    let (refused, taken): (Vec<_>, Vec<_>) =
-        reload.changed.iter().map(String::as_str).partition(refused);
-    let said = [("reloaded", taken), ("refused", refused)];
-    let said = said.iter().filter(|(_, files)| !files.is_empty());
-    let said = said.map(|(what, files)| format!("{what} {}", files.join(" ")));
-    let said = said.collect::<Vec<_>>().join(", ").replace('!', "");
-    tracing::info!(
-        generation = reload.generation,
-        ms = millis(reload.duration),
-        "{said}"
-    );
+    let (mut taken, mut refused) = (String::new(), String::new());
+    for file in &reload.changed {
+        match file.strip_prefix('!') {
+            Some(file) => refused.extend([" ", file]),
+            None => taken.extend([" ", file]),
+        }
+    }
+    let said = match (taken.as_str(), refused.as_str()) {
+        // Something else is wrong with the folders.
+        ("", "") => String::new(),
+        (taken, "") => format!("reloaded{taken}"),
+        ("", refused) => format!("refused{refused}"),
+        (taken, refused) => format!("reloaded{taken}, refused{refused}"),
+    };
+    if !said.is_empty() {
+        tracing::info!(
+            generation = reload.generation,
+            ms = millis(reload.duration),
+            "{said}"
+        );
+    }
     log_problems(&reload.problems);
 }
 

@@ -64,9 +64,7 @@ fn a_wrong_setting_is_named_with_its_place() {
     check(
         "[limits]\ntimeout_ms = -7",
         &[],
-        expect![
-            "pointsman.toml: invalid value: integer `-7`, expected a whole number in `limits.timeout_ms`"
-        ],
+        expect!["settings: invalid value: integer `-7`, expected 0 or more in `limits.timeout_ms`"],
     );
     check(
         "[limits]\ntimeout_ms = 0",
@@ -96,6 +94,23 @@ fn a_wrong_setting_is_named_with_its_place() {
         expect![[r#"
         environment: unknown key `POINTSMAN_HTTP_LISTN`
           hint: did you mean `POINTSMAN_HTTP_LISTEN`?"#]],
+    );
+    check(
+        "[limits]\ntimeout_ms = 0",
+        &[
+            ("POINTSMAN_LIMITS_CPU_MAX_MS", "0"),
+            ("POINTSMAN_LIMITS_TIMEOUT_MS", "7"),
+        ],
+        expect![
+            "environment POINTSMAN_LIMITS_CPU_MAX_MS: `limits.cpu_max_ms` is 0, expected at least 1"
+        ],
+    );
+    check(
+        "[host]\ninstances_max = 5000000000",
+        &[],
+        expect![
+            "settings: invalid value: integer `5000000000`, expected 0 to 4294967295 in `host.instances_max`"
+        ],
     );
     check(
         "[limits]\ntimeout_ms = 7",

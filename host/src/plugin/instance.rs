@@ -286,8 +286,8 @@ impl Plugin {
             }
             Some(trap @ Trap::MemoryOutOfBounds) if recursive(error) => (
                 format!(
-                    "{trap} in a recursion: the stack that it keeps in its own memory is used up; \
-                     its linker sets the size (`-zstack-size`)"
+                    "{trap} deep in a recursion: probably the stack in its own memory is used up, \
+                     whose size its linker sets (`-zstack-size`)"
                 ),
                 None,
             ),
@@ -297,9 +297,10 @@ impl Plugin {
         self.failure(Status::Trapped, reason, key)
     }
 
-    /// A handler that gives up after a denied use, or without the memory that it
-    /// wanted, does so for that reason: what it says itself follows. Limits and
-    /// cancellation have reasons of their own.
+    /// A handler that gives up after a denied use does so for that reason: what
+    /// it says itself follows. One that was refused memory may have coped with
+    /// it: its own word stands, and that follows. Limits and cancellation have
+    /// reasons of their own.
     fn caused(&self, failure: Failure, shared: &Shared) -> Failure {
         let gave_up = matches!(
             failure.code,
@@ -308,29 +309,27 @@ impl Plugin {
         if !gave_up {
             return failure;
         }
-        let denied = shared.denied().map(|denial| {
-            let message = format!("`{}`: {}", self.name, denial.message);
-            Failure::new(Status::Denied, message)
-        });
-        let refused = || {
-            shared
-                .memory
-                .refused()
-                .map(|refused| self.out_of_memory(refused))
-        };
-        match denied.or_else(refused) {
-            None => failure,
-            Some(cause) => Failure {
-                code: cause.code,
+        if let Some(denial) = shared.denied() {
+            return Failure {
+                code: Status::Denied,
                 message: format!(
-                    "{}; then it ended as {}: {}",
-                    cause.message,
+                    "`{}`: {}; then it ended as {}: {}",
+                    self.name,
+                    denial.message,
                     failure.code.as_str(),
                     failure.message
                 ),
                 ..failure
-            },
+            };
         }
+        if let Some(refused) = shared.memory.refused() {
+            let refused = self.out_of_memory(refused).message;
+            return Failure {
+                message: format!("{}; before that, {refused}", failure.message),
+                ..failure
+            };
+        }
+        failure
     }
 
     /// A failure that names the handler and, for a limit, the key that sets it.
@@ -409,21 +408,20 @@ fn said(failure: bindings::Failure) -> Failure {
     }
 }
 
-/// Whether the innermost frames are a recursion: few functions, many times over.
+/// Whether the trap is deep in a recursion: few functions, many times over.
 fn recursive(error: &wasmtime::Error) -> bool {
+    // As many as wasmtime keeps.
+    const FRAMES_MAX: usize = 20;
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return false;
     };
-    let functions: Vec<_> = backtrace
-        .frames()
-        .iter()
-        .map(|frame| frame.func_index())
-        .collect();
-    let most = functions
-        .iter()
-        .map(|one| functions.iter().filter(|other| *other == one).count());
-    most.max()
-        .is_some_and(|most| most >= 4 && most * 4 >= functions.len())
+    let function = |frame: &wasmtime::FrameInfo| {
+        let module = frame.module().name().map(str::to_owned);
+        (module, frame.func_index())
+    };
+    let functions: Vec<_> = backtrace.frames().iter().map(function).collect();
+    let times = |one| functions.iter().filter(|other| *other == one).count();
+    functions.len() >= FRAMES_MAX && functions.iter().any(|one| times(one) * 4 >= FRAMES_MAX)
 }
 
 /// One line a frame, innermost first, with function names where the component has them.

@@ -53,6 +53,17 @@ impl LogSink {
     /// Takes a message; a line break in it begins another line.
     pub(super) fn write(&self, level: Level, message: &str) {
         self.keep_panic(message);
+        self.write_lines(level, message);
+    }
+
+    /// Takes a line of a standard stream, of which the beginning may be within
+    /// the limits.
+    pub(super) fn write_cut(&self, level: Level, line: &str) {
+        self.keep_panic(line);
+        self.write_lines(level, &line[..line.floor_char_boundary(self.bytes_max)]);
+    }
+
+    fn write_lines(&self, level: Level, message: &str) {
         let mut rest = message;
         while !rest.is_empty() {
             let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
@@ -76,7 +87,9 @@ impl LogSink {
             None if kept.panic.is_empty() => return,
             None => message,
         };
-        let room = PANIC_MAX_BYTES.saturating_sub(kept.panic.len());
+        let Some(room) = PANIC_MAX_BYTES.checked_sub(kept.panic.len() + 1) else {
+            return;
+        };
         kept.panic.push_str(&text[..text.floor_char_boundary(room)]);
         kept.panic.push('\n');
     }
@@ -86,6 +99,7 @@ impl LogSink {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = kept.panic.lines().map(str::trim);
         let text = lines.take_while(|line| !line.starts_with("note: "));
+        let text = text.filter(|line| !line.is_empty());
         let text = text.collect::<Vec<_>>().join(" ");
         Some(text).filter(|text| !text.is_empty())
     }
@@ -133,8 +147,47 @@ impl LogSink {
         std::mem::take(&mut kept.logs)
     }
 
-    /// The most bytes that are kept.
-    pub(super) fn bytes_max(&self) -> usize {
-        self.bytes_max
+    /// The most bytes of one line that are looked at.
+    pub(super) fn line_max(&self) -> usize {
+        self.bytes_max.max(PANIC_MAX_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sink(bytes_max: usize) -> LogSink {
+        let limits = HandlerLimits {
+            log_max_bytes: bytes_max,
+            ..HandlerLimits::default()
+        };
+        LogSink::new(Instant::now(), &limits, None)
+    }
+
+    #[test]
+    fn the_text_of_a_panic_is_kept_past_the_limits_and_has_one() {
+        let logs = sink(0);
+        logs.write(Level::Info, "before");
+        logs.write(Level::Error, "panicked at a.rs:1:\nthe first");
+        logs.write(Level::Error, "panicked at a.rs:2:\n\nthe second");
+        for _ in 0..10_000 {
+            logs.write(Level::Info, "");
+        }
+        assert_eq!(logs.panic().unwrap(), "panicked at a.rs:2: the second");
+        assert!(logs.kept.lock().unwrap().panic.len() <= PANIC_MAX_BYTES);
+        assert_eq!(logs.take().dropped, 6);
+    }
+
+    #[test]
+    fn a_line_of_a_stream_is_cut_and_its_panic_is_not() {
+        let logs = sink(9);
+        logs.write_cut(Level::Error, "thread 'a' panicked at a.rs:1:");
+        logs.write_cut(Level::Error, "why");
+        logs.write_cut(Level::Error, "note: run with a backtrace");
+        assert_eq!(logs.panic().unwrap(), "thread 'a' panicked at a.rs:1: why");
+        let logs = logs.take();
+        assert_eq!(logs.lines[0].message, "thread 'a");
+        assert_eq!((logs.lines.len(), logs.dropped), (1, 2));
     }
 }

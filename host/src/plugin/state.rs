@@ -250,7 +250,7 @@ struct LogStream {
 
 struct Line {
     shared: Arc<Shared>,
-    // Never longer than the log limit, so that a guest that writes no line
+    // Never longer than the log looks at, so that a guest that writes no line
     // break cannot fill the host.
     bytes: Vec<u8>,
 }
@@ -263,11 +263,7 @@ impl LogStream {
                 Some(text) => (text, true),
                 None => (piece, false),
             };
-            let room = line
-                .shared
-                .logs
-                .bytes_max()
-                .saturating_sub(line.bytes.len());
+            let room = line.shared.logs.line_max().saturating_sub(line.bytes.len());
             line.bytes.extend_from_slice(&text[..text.len().min(room)]);
             if ended {
                 line.end(self.level);
@@ -284,7 +280,7 @@ impl Line {
     fn end(&mut self, level: Level) {
         if !self.bytes.is_empty() {
             let line = String::from_utf8_lossy(&self.bytes);
-            self.shared.logs.write(level, &line);
+            self.shared.logs.write_cut(level, &line);
             self.bytes.clear();
         }
     }

@@ -19,6 +19,14 @@ use crate::{
 /// The longest settings file of a handler: a thousand times the usual.
 const SETTINGS_MAX_BYTES: u64 = 1 << 20;
 
+const WRONG_SETTINGS: &str = "its settings are wrong";
+
+/// Whether the settings are at fault, and not the component.
+pub(super) fn is_of_settings(error: &LoadError) -> bool {
+    let is_settings = |extension| extension == "toml";
+    error.path.extension().is_some_and(is_settings) || error.reason.starts_with(WRONG_SETTINGS)
+}
+
 /// Loads one plugin file, with its settings beside it, as a reload does; none
 /// if the file is not there. Blocks while it compiles.
 #[must_use]
@@ -139,7 +147,7 @@ impl Load<'_> {
     fn settings(&self, path: &Path, text: Vec<u8>) -> Result<HandlerSettings, LoadError> {
         let wrong = |cause: String| {
             self.error(
-                format!("its settings are wrong: {cause}"),
+                format!("{WRONG_SETTINGS}: {cause}"),
                 match self.last_good {
                     Some(_) => "mend the settings: the handler keeps the last good ones",
                     None => "mend the settings: the handler is not loaded until then",

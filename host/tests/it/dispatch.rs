@@ -180,9 +180,9 @@ ends! {
     endless_recursion_ends: r#"{"to":"probe","do":"recurse"}"#, "",
         expect!["trapped: `probe`: the call stack is exhausted; `limits.stack_max_bytes` in plugins/probe.toml sets the limit"];
     recursion_that_uses_up_the_stack_in_memory_names_it: r#"{"to":"probe","do":"recurse"}"#, "[limits]\nstack_max_bytes = 16777216",
-        expect!["trapped: `probe`: wasm trap: out of bounds memory access in a recursion: the stack that it keeps in its own memory is used up; its linker sets the size (`-zstack-size`)"];
-    giving_up_for_want_of_memory_is_out_of_memory: r#"{"to":"probe","do":"give-up","amount":100000000}"#, "",
-        expect!["out-of-memory: `probe`: wanted more than 67108864 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit; then it ended as rejected: no room"];
+        expect!["trapped: `probe`: wasm trap: out of bounds memory access deep in a recursion: probably the stack in its own memory is used up, whose size its linker sets (`-zstack-size`)"];
+    giving_up_for_want_of_memory_says_so: r#"{"to":"probe","do":"give-up","amount":100000000}"#, "",
+        expect!["rejected: no room; before that, `probe`: wanted more than 67108864 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit"];
     an_endless_loop_ends_at_the_cpu_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ncpu_max_ms = 50",
         expect!["cpu-exceeded: `probe`: computed for more than 50ms; `limits.cpu_max_ms` in plugins/probe.toml sets the limit"];
     an_endless_loop_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ntimeout_ms = 50",

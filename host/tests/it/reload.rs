@@ -80,8 +80,10 @@ async fn a_reload_tells_settings_from_components_and_what_is_refused() {
     folders.settings("probe", "[limits]\ntimeout_ms = 50");
     assert_eq!(next().await, ["~probe.toml"]);
     folders.settings("probe", "[limits]\ntimeout_ms = 0");
-    assert_eq!(next().await, ["!probe.wasm"]);
-    folders.settings("probe", "[limits]\ntimeout_ms = 60");
+    assert_eq!(next().await, ["!probe.toml"]);
+    folders.settings("probe", "[limits]\ntimeout_ms = 50");
+    assert_eq!(next().await, ["~probe.toml"]);
+    folders.remove("plugins/probe.toml");
     assert_eq!(next().await, ["~probe.toml"]);
     folders.plugin("probe", guest("create-policy"));
     assert_eq!(next().await, ["~probe.wasm"]);
