@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
+    budget::{Budgets, Machine},
     command::Command,
     config::Config,
     dispatcher::{DispatchError, Dispatcher, Options},
@@ -24,6 +25,7 @@ pub struct App {
     dispatcher: Dispatcher,
     shutdown: Shutdown,
     queue: Option<Queue>,
+    budgets: Budgets,
 }
 
 impl App {
@@ -34,6 +36,7 @@ impl App {
     /// When this machine cannot run WebAssembly.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let shutdown = Shutdown::default();
+        let budgets = Budgets::new(&config, &Machine::here());
         let snapshots = Arc::new(Snapshots::default());
         let runtime = Runtime::new(&config)?;
         let reloader = Reloader::new(config.clone(), runtime, Arc::clone(&snapshots));
@@ -45,6 +48,7 @@ impl App {
             shutdown,
             config,
             queue: None,
+            budgets,
         })
     }
 
@@ -102,6 +106,12 @@ impl App {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What all of it together may take of the machine.
+    #[must_use]
+    pub fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     /// How it ends.

@@ -63,6 +63,12 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Cancels a command's handlers when its client hangs up. Without it they finish.
     pub cancel_on_disconnect: bool,
+    /// Connections at once; 0 means half of the descriptors, at most 4,096.
+    pub connections_max: u64,
+    /// Bytes of request bodies in flight; 0 means a sixteenth of the memory.
+    pub bodies_max_bytes: u64,
+    /// Bytes of answers in flight; 0 means a sixteenth of the memory.
+    pub answers_max_bytes: u64,
 }
 
 impl Default for Config {
@@ -81,6 +87,9 @@ impl Default for Config {
             http: HttpConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
                 cancel_on_disconnect: false,
+                connections_max: 0,
+                bodies_max_bytes: 0,
+                answers_max_bytes: 0,
             },
             queue: QueueConfig::default(),
         }

@@ -18,7 +18,10 @@
 //! | | [`outcome`] | what a handler's call and a command came to |
 //! | | [`config`] | every setting and limit |
 //! | | [`metrics`] | counts and durations of commands and calls |
+//! | | [`budget`] | what all of it together may take of the machine |
 //! | | [`name`] | handler names, nearest names |
+//! | | [`files`] | regular files, read with a limit |
+//! | | [`text`] | foreign text, made safe to print |
 //! | | [`shutdown`] | tasks, and how they end |
 //! | beside | [`build`] | source folder → component: one recipe a language |
 //! | | [`new`] | templates → the source folder of a new handler |
@@ -38,12 +41,14 @@
 //! ```
 
 pub mod app;
+pub mod budget;
 pub mod build;
 pub mod cases;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod dispatcher;
+pub mod files;
 pub mod http;
 pub mod metrics;
 pub mod name;
@@ -56,3 +61,4 @@ pub mod rules;
 pub mod shutdown;
 pub mod snapshot;
 pub mod sources;
+pub mod text;

@@ -33,6 +33,16 @@ pub struct HostLimits {
     pub compile_cache: bool,
     /// How long a shutdown waits for commands in flight, in milliseconds.
     pub shutdown_grace_ms: u64,
+    /// Bytes of all handlers' memories and tables together; 0 means half of the
+    /// machine's or cgroup's memory.
+    pub memory_max_bytes: u64,
+    /// File descriptors that all handlers hold together; 0 means a quarter of
+    /// what the process may have.
+    pub descriptors_max: u64,
+    /// Threads that handlers' file calls and name look-ups block at once.
+    pub blocking_max: u64,
+    /// Outgoing requests of all handlers at once.
+    pub outgoing_max: u64,
 }
 
 impl Default for HostLimits {
@@ -51,6 +61,11 @@ impl Default for HostLimits {
             compile_cache: true,
             // Kubernetes kills 30 s after SIGTERM.
             shutdown_grace_ms: 25_000,
+            memory_max_bytes: 0,
+            descriptors_max: 0,
+            // A quarter of tokio's 512, so that reloads and the queue always find one.
+            blocking_max: 128,
+            outgoing_max: 256,
         }
     }
 }

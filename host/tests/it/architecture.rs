@@ -15,8 +15,9 @@ const FLOORS: &[&[&str]] = &[
     &["new", "sources"],
     &["build"],
     &["metrics"],
+    &["budget"],
     &["command", "outcome", "config", "shutdown"],
-    &["name"],
+    &["name", "text", "files"],
 ];
 
 /// A library, and the only rooms that name it.

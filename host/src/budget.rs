@@ -1,0 +1,235 @@
+//! Owns the [`Budgets`] of a host: what all commands, handlers, connections and
+//! answers together may take of the machine. Each has a named setting, a default
+//! from the machine or its cgroup, a typed refusal and a gauge in `/metrics`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::config::Config;
+
+mod machine;
+
+pub use machine::Machine;
+
+/// So much of one resource may be taken at once, and not more.
+#[derive(Debug)]
+pub struct Budget {
+    setting: &'static str,
+    limit: u64,
+    used: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// A share of a budget, given back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    amount: u64,
+}
+
+/// A budget has no room for what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host's limit `{setting}` of {limit} is reached")]
+pub struct Exhausted {
+    /// The setting that sets the limit, dotted.
+    pub setting: &'static str,
+    /// The limit in force.
+    pub limit: u64,
+}
+
+impl Budget {
+    /// A budget of `limit`, set by `setting`.
+    #[must_use]
+    pub fn new(setting: &'static str, limit: u64) -> Arc<Self> {
+        Arc::new(Self {
+            setting,
+            limit,
+            used: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes `amount`, or counts a refusal.
+    ///
+    /// # Errors
+    /// [`Exhausted`], where less than `amount` is free.
+    pub fn take(self: &Arc<Self>, amount: u64) -> Result<Share, Exhausted> {
+        self.reserve(amount)?;
+        Ok(Share {
+            budget: Arc::clone(self),
+            amount,
+        })
+    }
+
+    fn reserve(&self, amount: u64) -> Result<(), Exhausted> {
+        let taken = self
+            .used
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(amount)
+                    .filter(|total| *total <= self.limit)
+            });
+        if taken.is_ok() {
+            return Ok(());
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Err(Exhausted {
+            setting: self.setting,
+            limit: self.limit,
+        })
+    }
+
+    /// The setting that sets the limit, dotted.
+    #[must_use]
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+
+    /// The most that may be taken at once.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// What is taken now.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// How often there was not enough.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl Share {
+    /// Takes `more` of the same budget.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; the share stays as it was.
+    pub fn grow(&mut self, more: u64) -> Result<(), Exhausted> {
+        self.budget.reserve(more)?;
+        self.amount += more;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.amount, Ordering::Relaxed);
+    }
+}
+
+/// Every budget of one host.
+#[derive(Clone, Debug)]
+pub struct Budgets {
+    /// Bytes of all guests' memories and tables.
+    pub memory: Arc<Budget>,
+    /// File descriptors that guests hold: open files, folders, outgoing connections.
+    pub descriptors: Arc<Budget>,
+    /// Threads that guests' file calls and name look-ups block at once.
+    pub blocking: Arc<Budget>,
+    /// Outgoing requests in flight.
+    pub outgoing: Arc<Budget>,
+    /// Connections of HTTP clients.
+    pub connections: Arc<Budget>,
+    /// Bytes of request bodies in flight.
+    pub bodies: Arc<Budget>,
+    /// Bytes of lists, reports and events that are being answered.
+    pub answers: Arc<Budget>,
+}
+
+impl Budgets {
+    /// From the settings, and where they leave it open, from the machine.
+    #[must_use]
+    pub fn new(config: &Config, machine: &Machine) -> Self {
+        let or = |setting: u64, default: u64| {
+            if setting == 0 {
+                default.max(1)
+            } else {
+                setting
+            }
+        };
+        let memory = machine.memory_bytes;
+        let descriptors = machine.descriptors_max;
+        let (host, http) = (&config.host, &config.http);
+        Self {
+            // The other half is for the host, the kernel's buffers and neighbours.
+            memory: Budget::new(
+                "host.memory_max_bytes",
+                or(host.memory_max_bytes, memory / 2),
+            ),
+            descriptors: Budget::new(
+                "host.descriptors_max",
+                or(host.descriptors_max, descriptors / 4),
+            ),
+            blocking: Budget::new("host.blocking_max", or(host.blocking_max, 128)),
+            outgoing: Budget::new("host.outgoing_max", or(host.outgoing_max, 256)),
+            // Half of the descriptors stay for handlers, files and the queue.
+            connections: Budget::new(
+                "http.connections_max",
+                or(http.connections_max, (descriptors / 2).min(4_096)),
+            ),
+            bodies: Budget::new(
+                "http.bodies_max_bytes",
+                or(http.bodies_max_bytes, memory / 16),
+            ),
+            answers: Budget::new(
+                "http.answers_max_bytes",
+                or(http.answers_max_bytes, memory / 16),
+            ),
+        }
+    }
+
+    /// All of them, for `/metrics`.
+    #[must_use]
+    pub fn all(&self) -> [&Budget; 7] {
+        [
+            &self.memory,
+            &self.descriptors,
+            &self.blocking,
+            &self.outgoing,
+            &self.connections,
+            &self.bodies,
+            &self.answers,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_comes_back_and_what_is_too_much_is_refused_by_name() {
+        let budget = Budget::new("host.memory_max_bytes", 10);
+        let mut share = budget.take(6).unwrap();
+        assert_eq!(
+            budget.take(5).unwrap_err().to_string(),
+            "the host's limit `host.memory_max_bytes` of 10 is reached"
+        );
+        share.grow(4).unwrap();
+        share.grow(1).unwrap_err();
+        assert_eq!((budget.used(), budget.refused()), (10, 2));
+        assert!(budget.take(u64::MAX).is_err());
+        drop(share);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn settings_come_before_the_machine() {
+        let machine = Machine {
+            memory_bytes: 1 << 30,
+            descriptors_max: 1_024,
+        };
+        let mut config = Config::default();
+        let budgets = Budgets::new(&config, &machine);
+        assert_eq!(budgets.memory.limit(), 512 << 20);
+        assert_eq!(budgets.connections.limit(), 512);
+        config.host.memory_max_bytes = 7;
+        assert_eq!(Budgets::new(&config, &machine).memory.limit(), 7);
+    }
+}
