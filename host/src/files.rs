@@ -1,12 +1,29 @@
 //! Opens files that someone else put there: only regular files, without waiting
-//! for a writer of a pipe, and never more bytes than the limit, whatever their
-//! metadata claims.
+//! for a writer of a pipe, never more bytes than the limit, whatever their
+//! metadata claims, and, with [`apart`], never longer than [`READ_TIMEOUT`]: a
+//! network file system that hangs keeps a thread, and nobody who waits for it.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::Duration,
 };
+
+use tokio::sync::oneshot;
+
+/// How long one look at a file or folder may take. A disk that spins up and a
+/// mount that is made on demand are faster; what is slower is looked at again.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Looks that hang at once, each of which keeps a thread until it ends, which
+/// it may never do. More are refused.
+const HUNG_MAX: usize = 32;
+
+/// The paths whose looks nobody waits for any more: once for each thread.
+static HUNG: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Reads a regular file of at most `max` bytes.
 ///
@@ -48,8 +65,111 @@ pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
     })
 }
 
+/// Runs `look`, which reads the file or folder at `path`, on a thread of its own.
+/// For an async thread; [`apart_blocking`] is for others.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`] after [`READ_TIMEOUT`], or at once while an earlier
+/// look at `path` hangs; otherwise what `look` gives.
+pub async fn apart<T: Send + 'static>(
+    path: &Path,
+    look: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, mut receiver) = oneshot::channel();
+    begin(path, look, |result| sender.send(result).is_ok())?;
+    match tokio::time::timeout(READ_TIMEOUT, &mut receiver).await {
+        Ok(result) => result.unwrap_or_else(|_| Err(panicked())),
+        Err(_) => {
+            let others = hung();
+            let result = receiver.try_recv().ok();
+            drop(receiver);
+            result.unwrap_or_else(|| Err(give_up(others, path)))
+        }
+    }
+}
+
+/// As [`apart`], for a thread that may wait.
+///
+/// # Errors
+/// As [`apart`].
+pub fn apart_blocking<T: Send + 'static>(
+    path: &Path,
+    look: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    wait_blocking(path, look, READ_TIMEOUT)
+}
+
+fn wait_blocking<T: Send + 'static>(
+    path: &Path,
+    look: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    timeout: Duration,
+) -> io::Result<T> {
+    let (sender, receiver) = mpsc::channel();
+    begin(path, look, move |result| sender.send(result).is_ok())?;
+    match receiver.recv_timeout(timeout) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(panicked()),
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            let others = hung();
+            let result = receiver.try_recv().ok();
+            drop(receiver);
+            result.unwrap_or_else(|| Err(give_up(others, path)))
+        }
+    }
+}
+
+/// Starts the thread. `deliver` says whether somebody still waits for the result.
+fn begin<T: Send + 'static>(
+    path: &Path,
+    look: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    deliver: impl FnOnce(io::Result<T>) -> bool + Send + 'static,
+) -> io::Result<()> {
+    let others = hung();
+    if others.iter().any(|other| other == path) {
+        let reason = "an earlier look at it still hangs: does its file system answer?";
+        return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+    }
+    if others.len() >= HUNG_MAX {
+        let reason =
+            format!("{HUNG_MAX} looks at other files hang: does their file system answer?");
+        return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+    }
+    drop(others);
+    let path = path.to_owned();
+    let job = move || {
+        let result = look(&path);
+        // Under the lock, so that whoever gives up either has the result or is
+        // known to have given up.
+        let mut hung = hung();
+        if !deliver(result)
+            && let Some(at) = hung.iter().position(|other| *other == path)
+        {
+            hung.swap_remove(at);
+        }
+    };
+    let builder = thread::Builder::new().name("pointsman-files".into());
+    builder.spawn(job).map(drop)
+}
+
+fn hung() -> MutexGuard<'static, Vec<PathBuf>> {
+    HUNG.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn give_up(mut hung: MutexGuard<'_, Vec<PathBuf>>, path: &Path) -> io::Error {
+    hung.push(path.to_owned());
+    let reason = format!("no answer within {READ_TIMEOUT:?}: does its file system answer?");
+    io::Error::new(io::ErrorKind::TimedOut, reason)
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("reading it failed; the log says more")
+}
+
 /// Opens a regular file to read, without blocking on what is none.
-fn open(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] for what is not a regular file, and the system's.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -103,6 +223,34 @@ mod tests {
             let error = read(path, 10).unwrap_err();
             assert_eq!(error.to_string(), "is not a regular file", "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_look_that_hangs_holds_nobody_and_is_not_begun_again_until_it_ends() {
+        let path = Path::new("/somewhere/that/hangs");
+        let (end, ended) = mpsc::channel::<()>();
+        let hangs = move |_: &Path| {
+            ended.recv().ok();
+            Ok(1)
+        };
+        let error = wait_blocking(path, hangs, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let again = || apart_blocking(path, |_| Ok(2));
+        assert_eq!(
+            again().unwrap_err().to_string(),
+            "an earlier look at it still hangs: does its file system answer?"
+        );
+        assert_eq!(apart_blocking(Path::new("/other"), |_| Ok(3)).unwrap(), 3);
+        drop(end);
+        while again().is_err() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_look_that_panics_is_an_error() {
+        let look = |_: &Path| -> io::Result<()> { panic!("for the test") };
+        apart_blocking(Path::new("/panics"), look).unwrap_err();
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod pattern;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs, io,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -21,7 +21,10 @@ use super::{
     loader::LoadError,
     settings::{HandlerSettings, SecretSource},
 };
-use crate::name::HandlerName;
+use crate::{
+    files::{apart_blocking, read_text},
+    name::HandlerName,
+};
 
 /// Bytes of one secret: a certificate chain fits, a wrong path to a disk image does not.
 const SECRET_MAX_BYTES: u64 = 64 << 10;
@@ -110,7 +113,7 @@ impl Grants {
         let mut folders = Vec::new();
         for folder in &settings.folders {
             let host = base.join(&folder.host);
-            let found = fs::read_dir(&host);
+            let found = apart_blocking(&host, |host| fs::read_dir(host).map(drop));
             if let Err(cause) = found {
                 return Err(LoadError::new(
                     settings_path,
@@ -223,16 +226,8 @@ fn read_secret(source: &SecretSource, base: &Path) -> Result<Secret, (String, St
         },
         SecretSource::File(path) => {
             let path = base.join(path);
-            let read = || -> io::Result<String> {
-                let bytes = fs::metadata(&path)?.len();
-                if bytes > SECRET_MAX_BYTES {
-                    return Err(io::Error::other(format!(
-                        "it has {bytes} bytes, more than {SECRET_MAX_BYTES}"
-                    )));
-                }
-                fs::read_to_string(&path)
-            };
-            match read() {
+            let text = apart_blocking(&path, |path| read_text(path, SECRET_MAX_BYTES));
+            match text {
                 // Editors and `echo` end a file with a line break, which no secret has.
                 Ok(text) => Ok(Secret(text.trim_end_matches(['\r', '\n']).into())),
                 Err(cause) => Err((

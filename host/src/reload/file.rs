@@ -2,7 +2,7 @@
 //! changed, and reading one whole.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, Metadata},
     io::{self, Read as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -10,7 +10,10 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use crate::snapshot::Stamp;
+use crate::{
+    files::{self, apart_blocking},
+    snapshot::Stamp,
+};
 
 /// Two writes within one tick of the file system's clock leave the same stamp.
 /// Linux ticks every 10 ms at the slowest.
@@ -30,9 +33,13 @@ pub(super) struct Content {
 /// where another file takes the name meanwhile.
 ///
 /// # Errors
-/// Where it cannot be read, or is written to at the same time.
+/// Where it is no regular file, cannot be read in time, or is written to meanwhile.
 pub(super) fn read(path: &Path, max: u64) -> io::Result<Content> {
-    let mut file = File::open(path)?;
+    apart_blocking(path, move |path| read_here(path, max))
+}
+
+fn read_here(path: &Path, max: u64) -> io::Result<Content> {
+    let mut file = files::open(path)?;
     let before = stamp_of(&file.metadata()?);
     let len = before.len;
     let stamp = (!is_fresh(&before, CLOCK_TICK)).then_some(before);
@@ -57,10 +64,15 @@ pub(super) fn read(path: &Path, max: u64) -> io::Result<Content> {
 
 /// The files of a folder with one of the given endings, by name. Hidden ones
 /// are left out: installers write them before they rename.
-pub(crate) fn files(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn files(folder: &Path, endings: &'static [&str]) -> io::Result<Vec<PathBuf>> {
+    apart_blocking(folder, |folder| files_here(folder, endings))
+}
+
+fn files_here(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
         let hidden = path
             .file_name()
             .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
@@ -68,7 +80,8 @@ pub(crate) fn files(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>>
         if hidden || !ending.is_some_and(|ending| endings.contains(&ending)) {
             continue;
         }
-        let is_file = match fs::metadata(&path) {
+        let kind = entry.file_type()?;
+        let is_file = match metadata(&path, kind) {
             Ok(metadata) => metadata.is_file(),
             // Gone since, or a link to nothing. Any other error is told when it is read.
             Err(error) => error.kind() != io::ErrorKind::NotFound,
@@ -83,7 +96,17 @@ pub(crate) fn files(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>>
 
 /// What is known of the file at `path`, links followed.
 pub(super) fn stamp(path: &Path) -> io::Result<Stamp> {
-    Ok(stamp_of(&fs::metadata(path)?))
+    let kind = fs::symlink_metadata(path)?.file_type();
+    Ok(stamp_of(&metadata(path, kind)?))
+}
+
+/// Links followed. They may lead to a file system that hangs, which the folder
+/// of the link does not.
+fn metadata(path: &Path, kind: fs::FileType) -> io::Result<Metadata> {
+    match kind.is_symlink() {
+        true => apart_blocking(path, |path| fs::metadata(path)),
+        false => fs::symlink_metadata(path),
+    }
 }
 
 fn stamp_of(metadata: &Metadata) -> Stamp {

@@ -15,6 +15,7 @@ mod components;
 mod contract;
 mod dev;
 mod dispatch;
+mod foreign_files;
 mod fuzzed_plugins;
 mod grants;
 mod host;
