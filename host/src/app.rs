@@ -1,7 +1,9 @@
 //! Owns the composition: builds every part of a host from a [`Config`], starts
 //! it and ends it. What embeds the library starts here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
 
 use crate::{
     budget::{Budgets, Machine},
@@ -12,9 +14,12 @@ use crate::{
     plugin::Runtime,
     queue::{Queue, QueueError},
     reload::{self, Reload, Reloader},
-    shutdown::Shutdown,
+    shutdown::{KILL_MAX, Shutdown},
     snapshot::{Snapshot, Snapshots},
 };
+
+/// A store that does not close in that time is left: its disk or server hangs.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// A running host. Dropping it leaves running handlers to the tokio runtime;
 /// [`App::stop`] ends them in an orderly way.
@@ -57,9 +62,20 @@ impl App {
     pub fn watch(&self, on_reload: impl Fn(&Reload) + Send + Sync + 'static) {
         let reloader = Arc::clone(&self.reloader);
         let stop = self.shutdown.draining.clone();
-        self.shutdown
-            .tasks
-            .spawn(reload::watch(reloader, stop, on_reload));
+        let on_reload = Arc::new(on_reload);
+        let Shutdown {
+            tasks, supervisor, ..
+        } = &self.shutdown;
+        supervisor.spawn(tasks, "reload", stop.clone(), move || {
+            let on_reload = Arc::clone(&on_reload);
+            reload::watch(
+                Arc::clone(&reloader),
+                stop.clone(),
+                move |reload: &Reload| {
+                    on_reload(reload);
+                },
+            )
+        });
     }
 
     /// Opens the durable queue that the settings name, if any. Until
@@ -129,10 +145,16 @@ impl App {
             return self.shutdown.drain(grace).await;
         };
         self.shutdown.draining.cancel();
-        let (drained, in_time) = tokio::join!(queue.drain(grace), self.shutdown.drain(grace));
-        if let Err(error) = queue.store().close().await {
-            tracing::error!(code = error.code(), error = ?error, "could not close the queue");
+        // What is not given back in time comes back when its lease runs out.
+        let drained = timeout(grace + KILL_MAX, queue.drain(grace));
+        let (drained, in_time) = tokio::join!(drained, self.shutdown.drain(grace));
+        match timeout(CLOSE_MAX, queue.store().close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(code = error.code(), error = ?error, "could not close the queue");
+            }
+            Err(_) => tracing::error!("the queue did not close within {CLOSE_MAX:?}"),
         }
-        in_time && drained.interrupted == 0
+        in_time && drained.is_ok_and(|drained| drained.interrupted == 0)
     }
 }

@@ -26,9 +26,10 @@ use crate::{
     app::App,
     command::{Command, CommandId},
     dispatcher::{DispatchError, Event, Observer, Options},
-    metrics,
+    metrics::{self, Now},
     outcome::{Report, ReportStatus},
     queue::Depth,
+    shutdown::Health,
 };
 use problem::Problem;
 
@@ -206,14 +207,21 @@ async fn metrics_text(State(app): State<Arc<App>>) -> impl IntoResponse {
         .await
         .into_iter()
         .map(|depth| (depth.handler, depth.state.as_str(), depth.count));
-    let generation = app.snapshot().generation;
-    let text = app.dispatcher().metrics().text(generation, deliveries);
+    let now = Now {
+        generation: app.snapshot().generation,
+        restarts: app.shutdown().supervisor.restarts(),
+        budgets: app.budgets(),
+    };
+    let text = app.dispatcher().metrics().text(&now, deliveries);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
 
-/// Alive: the process answers.
-async fn healthz() -> impl IntoResponse {
-    Json(json!({ "status": "ok" }))
+/// Alive: the process answers, and no background task failed for good.
+async fn healthz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    match app.shutdown().supervisor.health() {
+        Health::Failed(task) => Err(Problem::task_failed(task)),
+        Health::Good | Health::Failing(_) => Ok(Json(json!({ "status": "ok" })).into_response()),
+    }
 }
 
 /// Ready: files are loaded, commands are taken, and those in the queue are worked on.
@@ -223,6 +231,9 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     }
     if app.queue().is_some_and(|queue| !queue.healthy()) {
         return Err(Problem::queue_stalled());
+    }
+    if let Health::Failing(task) | Health::Failed(task) = app.shutdown().supervisor.health() {
+        return Err(Problem::task_failed(task));
     }
     let snapshot = app.snapshot();
     let body = json!({

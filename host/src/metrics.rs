@@ -17,6 +17,7 @@ use prometheus_client::{
 use rustc_hash::FxHashMap;
 
 use crate::{
+    budget::Budgets,
     name::HandlerName,
     outcome::{Outcome, ReportStatus, Status},
 };
@@ -74,6 +75,16 @@ struct HandlerLabels {
 struct DeliveryLabels {
     handler: HandlerName,
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BudgetLabels {
+    setting: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabels {
+    task: &'static str,
 }
 
 impl EncodeLabelValue for HandlerName {
@@ -220,36 +231,81 @@ impl Metrics {
         handler
     }
 
-    /// Everything so far, as OpenMetrics text; `generation` is the current one,
-    /// `queue` how many deliveries to each handler are in which state.
+    /// Everything so far, as OpenMetrics text; `queue` is how many deliveries to
+    /// each handler are in which state.
     #[must_use]
     pub fn text(
         &self,
-        generation: u64,
+        now: &Now<'_>,
         queue: impl IntoIterator<Item = (HandlerName, &'static str, u64)>,
     ) -> String {
-        self.generation
-            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.generation.set(gauge(now.generation));
         // Made anew: what is no longer in the queue must not stay.
         let deliveries = Family::<DeliveryLabels, Gauge>::default();
         for (handler, state, count) in queue {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
             deliveries
                 .get_or_create(&DeliveryLabels { handler, state })
-                .set(count);
+                .set(gauge(count));
         }
-        let mut of_queue = Registry::with_prefix("pointsman");
-        of_queue.register(
+        let mut of_now = Registry::with_prefix("pointsman");
+        of_now.register(
             "deliveries",
             "Deliveries in the queue by state, the same from each host that shares it; `discarded` is the dead letter",
             deliveries,
         );
+        now.register(&mut of_now);
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)
-            .and_then(|()| encode_registry(&mut text, &of_queue))
+            .and_then(|()| encode_registry(&mut text, &of_now))
             .and_then(|()| encode_eof(&mut text))
             .expect("a string takes everything");
         text
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// What others count, as it is when `/metrics` is asked.
+#[derive(Debug)]
+pub struct Now<'a> {
+    /// Of plugins and rules.
+    pub generation: u64,
+    /// Each supervised task, and how often it was started again.
+    pub restarts: Vec<(&'static str, u64)>,
+    /// What all of it together may take of the machine.
+    pub budgets: &'a Budgets,
+}
+
+impl Now<'_> {
+    fn register(&self, registry: &mut Registry) {
+        let (used, limit) = (Family::<BudgetLabels, Gauge>::default(), Family::default());
+        let refused = Family::<BudgetLabels, Counter>::default();
+        for budget in self.budgets.all() {
+            let setting = budget.setting();
+            let labels = BudgetLabels { setting };
+            used.get_or_create(&labels).set(gauge(budget.used()));
+            let limit: &Family<BudgetLabels, Gauge> = &limit;
+            limit.get_or_create(&labels).set(gauge(budget.limit()));
+            refused.get_or_create(&labels).inc_by(budget.refused());
+        }
+        registry.register("budget_used", "What is taken of a host-wide limit", used);
+        registry.register("budget_limit", "The host-wide limits in force", limit);
+        registry.register(
+            "budget_refused",
+            "How often a host-wide limit had no room",
+            refused,
+        );
+        let restarts = Family::<TaskLabels, Counter>::default();
+        for (task, count) in &self.restarts {
+            restarts.get_or_create(&TaskLabels { task }).inc_by(*count);
+        }
+        registry.register(
+            "task_restarts",
+            "Background tasks that ended before the host and were started again",
+            restarts,
+        );
     }
 }
 

@@ -1,9 +1,17 @@
 //! Owns the end: who still works, who is told to stop, and how long they are
-//! waited for. Every task that the host spawns is counted here.
+//! waited for. Every task that the host spawns is counted here, and those that
+//! it cannot do without are [supervised](Supervisor).
+
+mod supervisor;
 
 use std::time::Duration;
 
+pub use supervisor::{Health, Supervisor};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// After what still ran was cancelled it may take that long to end. A task that
+/// blocks a thread does not hear of it and is left behind: a stop always ends.
+pub const KILL_MAX: Duration = Duration::from_secs(2);
 
 /// Shared by all parts of one host; clones are the same shutdown.
 #[derive(Clone, Debug, Default)]
@@ -14,17 +22,44 @@ pub struct Shutdown {
     pub killing: CancellationToken,
     /// Every task of the host.
     pub tasks: TaskTracker,
+    /// The tasks that must not end before the host does.
+    pub supervisor: Supervisor,
 }
 
 impl Shutdown {
     /// Takes up nothing new, waits up to `grace` for what runs, then cancels
-    /// it. Says whether everything ended within the grace.
+    /// it and waits [`KILL_MAX`] more. Says whether everything ended within the
+    /// grace.
     pub async fn drain(&self, grace: Duration) -> bool {
         self.draining.cancel();
         self.tasks.close();
-        let in_time = tokio::time::timeout(grace, self.tasks.wait()).await.is_ok();
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {
+            self.killing.cancel();
+            return true;
+        }
         self.killing.cancel();
-        self.tasks.wait().await;
-        in_time
+        if tokio::time::timeout(KILL_MAX, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                tasks = self.tasks.len(),
+                "tasks did not end {KILL_MAX:?} after they were cancelled and are left behind"
+            );
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_hears_of_nothing_does_not_hold_up_the_end() {
+        let shutdown = Shutdown::default();
+        shutdown.tasks.spawn(std::future::pending::<()>());
+        assert!(!shutdown.drain(Duration::from_millis(1)).await);
+        assert!(shutdown.killing.is_cancelled());
     }
 }

@@ -111,6 +111,13 @@ impl Problem {
         )
     }
 
+    pub(super) fn task_failed(task: &str) -> Self {
+        let detail = format!(
+            "the background task `{task}` fails again and again; the log says why\n  hint: restart the host if it does not recover"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "task-failed", detail)
+    }
+
     pub(super) fn parameter(name: &str, reason: impl ToString) -> Self {
         let detail = format!("`{name}`: {}", reason.to_string());
         Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", detail)

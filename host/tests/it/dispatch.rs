@@ -440,7 +440,12 @@ async fn ends_unheard(to: &str, options: Options) -> Vec<String> {
     app.shutdown().tasks.close();
     app.shutdown().tasks.wait().await;
     // It is counted all the same.
-    let metrics = app.dispatcher().metrics().text(1, []);
+    let now = pointsman::metrics::Now {
+        generation: 1,
+        restarts: Vec::new(),
+        budgets: app.budgets(),
+    };
+    let metrics = app.dispatcher().metrics().text(&now, []);
     assert!(
         metrics.contains("pointsman_command_duration_seconds_count 1\n"),
         "{metrics}"

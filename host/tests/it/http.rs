@@ -284,6 +284,7 @@ async fn metrics_count_commands_and_calls_by_how_they_ended() {
     let mut counts: Vec<_> = text
         .lines()
         .filter(|line| !line.starts_with('#') && !line.contains("_seconds"))
+        .filter(|line| !line.starts_with("pointsman_budget"))
         .collect();
     counts.sort_unstable();
     expect![[r#"
@@ -293,13 +294,42 @@ async fn metrics_count_commands_and_calls_by_how_they_ended() {
         pointsman_commands_refused_total{code="no-matching-handler"} 1
         pointsman_commands_total{status="failed"} 1
         pointsman_commands_total{status="succeeded"} 2
-        pointsman_generation 1"#]]
+        pointsman_generation 1
+        pointsman_task_restarts_total{task="reload"} 0"#]]
     .assert_eq(&counts.join("\n"));
     for measured in [
         "pointsman_command_duration_seconds_count 3",
         r#"pointsman_call_duration_seconds_count{handler="probe"} 3"#,
         r#"pointsman_call_cpu_seconds_total{handler="probe"}"#,
+        r#"pointsman_budget_used{setting="http.connections_max"}"#,
+        r#"pointsman_budget_limit{setting="host.blocking_max"} 128"#,
+        r#"pointsman_budget_refused_total{setting="host.memory_max_bytes"} 0"#,
     ] {
         assert!(text.contains(measured), "{measured}: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_background_task_that_keeps_failing_turns_readyz_red_and_is_counted() {
+    let (app, url) = serve(&Folders::new()).await;
+    let get = async |path: &str| reqwest::get(format!("{url}{path}")).await.unwrap();
+    assert_eq!(get("/readyz").await.status(), StatusCode::OK);
+    let shutdown = app.shutdown();
+    let stop = shutdown.draining.clone();
+    shutdown
+        .supervisor
+        .spawn(&shutdown.tasks, "doomed", stop, async || panic!("always"));
+    while get("/readyz").await.status() == StatusCode::OK {
+        tokio::task::yield_now().await;
+    }
+    let problem: Value = get("/readyz").await.json().await.unwrap();
+    assert_eq!(problem["code"], "task-failed");
+    assert!(problem["detail"].as_str().unwrap().contains("`doomed`"));
+    // It may come back by itself: the process need not be restarted yet.
+    assert_eq!(get("/healthz").await.status(), StatusCode::OK);
+    let metrics = get("/metrics").await.text().await.unwrap();
+    let restarts = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(r#"pointsman_task_restarts_total{task="doomed"} "#));
+    assert!(restarts.unwrap().parse::<u64>().unwrap() >= 3, "{metrics}");
 }
