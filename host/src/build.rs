@@ -189,7 +189,8 @@ pub enum BuildError {
     },
     /// A tool could not reach the registry it needs.
     #[error(
-        "no network for `{command}`\n  hint: it fetches what is missing once; try again with a network\n{output}"
+        "no network for `{command}`\n  hint: it fetches what is missing once; try again with a network\n{}",
+        indented(output)
     )]
     NoNetwork {
         /// The command.
@@ -198,7 +199,7 @@ pub enum BuildError {
         output: String,
     },
     /// A tool refused the source, in its own words.
-    #[error("`{command}` failed\n{output}")]
+    #[error("`{command}` failed\n{}", indented(output))]
     Failed {
         /// The command.
         command: String,
@@ -221,6 +222,12 @@ pub enum BuildError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// What a tool said, in lines of its own that none takes for another's.
+fn indented(output: &str) -> String {
+    let lines: Vec<_> = output.lines().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
 }
 
 impl BuildError {

@@ -9,6 +9,7 @@ mod enqueue;
 mod explain;
 mod kept;
 mod list;
+mod log_fields;
 mod new;
 mod print;
 mod queue;
@@ -16,16 +17,18 @@ mod remote;
 mod rules;
 mod run;
 mod serve;
+mod terminal;
 mod test;
 
 use std::{
+    ffi::OsString,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anstream::{ColorChoice, eprintln};
+use anstream::ColorChoice;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -35,6 +38,7 @@ use crate::{
     app::App,
     config::Config,
     queue::{Queue, QueueError},
+    text::escaped,
 };
 
 /// How a run ended, as the shell sees it.
@@ -43,7 +47,8 @@ use crate::{
 enum Exit {
     /// All handlers succeeded.
     Succeeded = 0,
-    /// Some handler did not succeed, or some file is broken.
+    /// Some handler did not succeed, some file is broken, or standard output
+    /// could not be written.
     Failed = 1,
     /// Bad usage, a bad setting or a bad command: nothing ran.
     Usage = 2,
@@ -146,8 +151,21 @@ enum Cmd {
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Bad usage exits with 2 in here, as clap does.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Arguments may be names of files, which others choose; clap escapes nothing.
+            let is_plain = |argument: OsString| {
+                let shown = argument.to_string_lossy();
+                escaped(&shown).to_string() == shown
+            };
+            if !error.use_stderr() || std::env::args_os().all(is_plain) {
+                error.exit();
+            }
+            terminal::err_lines!(2, "{}", error.render());
+            return ExitCode::from(Exit::Usage as u8);
+        }
+    };
     match cli.color {
         Color::Auto => {}
         Color::Always => ColorChoice::Always.write_global(),
@@ -157,18 +175,23 @@ pub fn main() -> ExitCode {
         print::error(&error);
         Exit::Usage
     });
-    ExitCode::from(exit as u8)
+    match terminal::output_failure() {
+        Some(failure) if exit == Exit::Succeeded => {
+            print::error(&anyhow::anyhow!(
+                "standard output cannot be written: {failure}"
+            ));
+            ExitCode::from(Exit::Failed as u8)
+        }
+        _ => ExitCode::from(exit as u8),
+    }
 }
 
 impl Cli {
     fn run(self) -> anyhow::Result<Exit> {
         if let Cmd::Completions { shell } = self.command {
-            clap_complete::generate(
-                shell,
-                &mut Self::command(),
-                "pointsman",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Self::command(), "pointsman", &mut script);
+            terminal::raw(&script);
             return Ok(Exit::Succeeded);
         }
         let mut config = self.config()?;
@@ -192,6 +215,7 @@ impl Cli {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_target(false)
+            .fmt_fields(log_fields::OneLine)
             .with_writer(std::io::stderr)
             .with_ansi(anstream::stderr().current_choice() != ColorChoice::Never)
             .init();
@@ -200,7 +224,7 @@ impl Cli {
             Cmd::New(args) => return new::run(args),
             Cmd::Rules(args) => return rules::run(args),
             Cmd::Wit => {
-                print!("{}", crate::new::CONTRACT);
+                terminal::raw(crate::new::CONTRACT.as_bytes());
                 return Ok(Exit::Succeeded);
             }
             _ => {}
@@ -270,7 +294,7 @@ fn no_queue() -> &'static str {
 /// Says on standard error what is to be mended.
 fn warn_of(problems: &[crate::snapshot::Problem]) {
     for problem in problems {
-        eprintln!("{} {problem}", print::severity(problem.severity));
+        terminal::err_lines!(2, "{} {problem}", print::severity(problem.severity));
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     plugin::{Plugin, Runtime},
     rules::RuleSet,
     snapshot::{PluginFile, Problem, RuleFileState, Severity, Snapshot, Snapshots},
+    text,
 };
 use file::stamp;
 pub use load::load_file;
@@ -389,7 +390,7 @@ fn lone_settings(folder: &Path, plugins: &[PathBuf]) -> Vec<Problem> {
         plugins.binary_search(&plugin).is_err()
     });
     let problem = |path: &PathBuf| {
-        let path = path.display();
+        let path = text::path(path);
         let hint = "rename it after its handler, `<name>.toml` beside `<name>.wasm`, or remove it";
         problem(
             Severity::Warning,

@@ -2,7 +2,11 @@
 //! and bounded: control characters cannot reach a terminal, one event stays one
 //! line, and no text grows past its limit while it is made.
 
-use std::fmt::{self, Display, Write};
+use std::{
+    borrow::Cow,
+    fmt::{self, Display, Write},
+    path::Path,
+};
 
 /// Bytes of a message, a backtrace or an error that came from a guest or a
 /// file. Enough for every honest message; a log line and a row of the queue
@@ -17,10 +21,36 @@ pub fn escaped(text: &str) -> Escaped<'_> {
     Escaped { text, lines: false }
 }
 
-/// As [`escaped`], but line feeds stay: for messages of several lines on a terminal.
+/// As [`escaped`], but line feeds and tabs stay: for messages of several lines on
+/// a terminal, whose printer indents what follows the first line.
 #[must_use]
 pub fn escaped_lines(text: &str) -> Escaped<'_> {
     Escaped { text, lines: true }
+}
+
+/// Shows a path on one line, as [`escaped`] does: whoever may create a file chooses
+/// its name.
+#[must_use]
+pub fn path(path: &Path) -> impl Display {
+    bounded(Escaping(path.display()), MESSAGE_MAX_BYTES)
+}
+
+/// Escapes what `T` displays, on one line.
+pub struct Escaping<T>(pub T);
+
+impl<T: Display> Display for Escaping<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(EscapingWriter(f), "{}", self.0)
+    }
+}
+
+/// Escapes what is written to it, piece by piece, on one line.
+pub(crate) struct EscapingWriter<W>(pub(crate) W);
+
+impl<W: Write> Write for EscapingWriter<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write!(self.0, "{}", escaped(text))
+    }
 }
 
 /// Foreign text that prints safely; see [`escaped`].
@@ -34,7 +64,7 @@ impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut safe_from = 0;
         for (at, c) in self.text.char_indices() {
-            if !is_unsafe(c) || self.lines && c == '\n' {
+            if !is_unsafe(c) || self.lines && matches!(c, '\n' | '\t') {
                 continue;
             }
             f.write_str(&self.text[safe_from..at])?;
@@ -48,6 +78,29 @@ impl Display for Escaped<'_> {
         }
         f.write_str(&self.text[safe_from..])
     }
+}
+
+/// Writes the unsafe characters inside the strings of a JSON text as JSON escapes:
+/// the same document, safe to show on a terminal. What stands outside of strings
+/// is valid JSON and has no other unsafe characters than white space.
+#[must_use]
+pub fn escaped_json(json: &str) -> Cow<'_, str> {
+    let is_unsafe = |c: char| is_unsafe(c) && !c.is_ascii_whitespace();
+    if !json.contains(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut safe = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if !is_unsafe(c) {
+            safe.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a `String` cannot fail.
+            let _ = write!(safe, "\\u{unit:04x}");
+        }
+    }
+    Cow::Owned(safe)
 }
 
 /// Whether a terminal or a reader of a log may take `c` for something other
@@ -120,6 +173,19 @@ mod tests {
             r"a\u{1b}[2J\u{9b}2J\r\nb\u{2028}c\u{202e}d\u{7f}\té"
         );
         assert_eq!(escaped_lines("a\nb\x07").to_string(), "a\nb\\u{7}");
+    }
+
+    #[test]
+    fn escaped_json_is_the_same_document() {
+        let json = "{\"a\": \"\u{9b}2J\u{7f}\u{202e}\u{e0041}é\",\r\n\t\"b\":1}";
+        let safe = escaped_json(json);
+        assert_eq!(
+            safe,
+            "{\"a\": \"\\u009b2J\\u007f\\u202e\\udb40\\udc41é\",\r\n\t\"b\":1}"
+        );
+        let parse = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+        assert_eq!(parse(&safe), parse(json));
+        assert!(matches!(escaped_json("{}"), Cow::Borrowed("{}")));
     }
 
     #[test]

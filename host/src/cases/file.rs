@@ -20,6 +20,7 @@ use crate::{
     outcome::{Level, Status},
     plugin::{HandlerSettings, Simulation},
     rules::{Dialect, Member, Node, NodeValue, Pattern, RuleError, Source, parse_json},
+    text,
 };
 
 /// When a call begins that does not say so: 2026-01-01T00:00:00Z.
@@ -132,7 +133,7 @@ pub(super) fn text(path: &Path) -> Result<String, CaseError> {
 /// Reads one case, whose settings lie over the defaults of `config`.
 pub(super) fn read(path: &Path, config: &Config) -> Result<Case, CaseError> {
     let text = text(path)?;
-    let shown = path.display().to_string();
+    let shown = text::path(path).to_string();
     let source = Source {
         path: &shown,
         text: &text,
@@ -145,7 +146,7 @@ pub(super) fn read(path: &Path, config: &Config) -> Result<Case, CaseError> {
 
 /// Where `expect` stands in a case file that was read before.
 pub(super) fn places(path: &Path, text: &str) -> Result<Places, CaseError> {
-    let shown = path.display().to_string();
+    let shown = text::path(path).to_string();
     let source = Source { path: &shown, text };
     let root =
         parse_json(text).map_err(|error| source.error(error.at, "invalid-json", error.message))?;

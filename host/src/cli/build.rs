@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anstream::eprintln;
-
-use super::{Exit, print};
+use super::{Exit, print, terminal::err};
 use crate::build;
 
 #[derive(Debug, clap::Args)]
@@ -36,7 +34,7 @@ pub(super) fn run(args: &Args, plugins: &Path) -> anyhow::Result<Exit> {
 pub(super) fn all(plugins: &Path, options: &build::Options) -> anyhow::Result<Exit> {
     let sources = build::sources(plugins)?;
     if sources.is_empty() {
-        eprintln!(
+        err!(
             "nothing to build: no handler's source below {}",
             plugins.display()
         );
@@ -48,13 +46,13 @@ pub(super) fn all(plugins: &Path, options: &build::Options) -> anyhow::Result<Ex
 fn each(dirs: &[PathBuf], plugins: &Path, options: &build::Options) -> Exit {
     let mut exit = Exit::Succeeded;
     for dir in dirs {
-        let say = |line: &str| eprintln!("{line}");
+        let say = |line: &str| err!("{line}");
         let installed = build::build(dir, options, &say).and_then(|built| {
             let path = build::install(&built.component, plugins, &built.about.name)?;
             Ok((path, built))
         });
         match installed {
-            Ok((path, built)) => eprintln!(
+            Ok((path, built)) => err!(
                 "built {} ({})",
                 print::Styled(print::BOLD, path.display()),
                 print::bytes(built.component.len() as u64)

@@ -3,10 +3,12 @@
 
 use std::{collections::HashSet, path::PathBuf};
 
-use anstream::println;
 use serde_json::json;
 
-use super::{Exit, check_files, print};
+use super::{
+    Exit, check_files, print,
+    terminal::{self, out, out_lines},
+};
 use crate::{app::App, config::Config, rules, snapshot};
 
 #[derive(Debug, clap::Args)]
@@ -63,19 +65,19 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     let warnings = problems.len() + findings.len() - errors;
     if args.json {
         let document = json!({ "errors": errors, "warnings": warnings, "problems": problems, "findings": findings });
-        println!("{}", serde_json::to_string_pretty(&document)?);
+        terminal::json(&document)?;
     } else {
         for problem in problems {
-            println!("{} {problem}", print::severity(problem.severity));
+            out_lines!(2, "{} {problem}", print::severity(problem.severity));
         }
         for finding in &findings {
             let severity = match finding.severity {
                 rules::Severity::Error => snapshot::Severity::Error,
                 rules::Severity::Warning => snapshot::Severity::Warning,
             };
-            println!("{} {finding}", print::severity(severity));
+            out_lines!(2, "{} {finding}", print::severity(severity));
         }
-        println!(
+        out!(
             "{}",
             print::Styled(
                 print::BOLD,

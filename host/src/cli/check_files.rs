@@ -2,16 +2,19 @@
 
 use std::{fs, path::PathBuf};
 
-use anstream::println;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{Exit, print};
+use super::{
+    Exit, print,
+    terminal::{self, out, out_lines},
+};
 use crate::{
     config::Config,
     plugin::{Inspection, Runtime},
     reload::load_file,
     snapshot::PluginFile,
+    text::{self, MESSAGE_MAX_BYTES},
 };
 
 /// Nothing is printed unless every file can be read.
@@ -30,10 +33,7 @@ pub(super) fn run(files: &[PathBuf], as_json: bool, config: &Config) -> anyhow::
             .iter()
             .map(|(file, about)| document(file, about))
             .collect();
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&json!({ "files": files }))?
-        );
+        terminal::json(&json!({ "files": files }))?;
     } else {
         for (file, about) in &checked {
             show(file, about);
@@ -85,9 +85,13 @@ fn document(file: &PluginFile, about: &Inspection) -> Value {
 }
 
 fn show(file: &PluginFile, about: &Inspection) {
-    let line = |label: &str, text: &str| println!("  {label:9} {text}");
+    // What a component says of itself is as long as its author likes.
+    let line = |label: &str, text: &str| {
+        let text = text::bounded(text, MESSAGE_MAX_BYTES);
+        out!("  {label:9} {text}");
+    };
     if let Some(error) = &file.error {
-        println!("{} {error}", print::bad("error:"));
+        out_lines!(2, "{} {error}", print::bad("error:"));
         // What a damaged file says of itself is worth nothing.
         if error.mismatches.is_empty() {
             return;
@@ -95,7 +99,7 @@ fn show(file: &PluginFile, about: &Inspection) {
     }
     if let Some(plugin) = &file.plugin {
         let contract = about.contract.as_deref().unwrap_or_default();
-        println!(
+        out!(
             "{} {} pointsman:handler@{contract}",
             print::Styled(print::BOLD, file.path.display()),
             print::good("fits"),
@@ -121,10 +125,9 @@ fn show(file: &PluginFile, about: &Inspection) {
         }
     }
     if !about.imports.is_empty() {
-        line(
-            "imports",
-            &by_package(&about.imports).join("\n            "),
-        );
+        for (at, package) in by_package(&about.imports).iter().enumerate() {
+            line(if at == 0 { "imports" } else { "" }, package);
+        }
     }
     if file.error.is_some() {
         return;

@@ -8,11 +8,10 @@ use std::{
     time::Instant,
 };
 
-use anstream::println;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, print, run, test};
+use super::{Exit, print, run, terminal::out, test};
 use crate::{
     build,
     cases::{self, Runner, Subject},
@@ -67,7 +66,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
         }
         sources.built();
-        println!(
+        out!(
             "{}",
             print::Styled(
                 print::DIM,
@@ -93,7 +92,7 @@ async fn round(
     let size = print::bytes(component.len() as u64);
     let subject = test::load(runner, name, &args.dir, component.clone()).await?;
     let path = build::install(&component, &config.plugins, subject.name())?;
-    println!(
+    out!(
         "installed {} ({size})",
         print::Styled(print::BOLD, path.display())
     );
@@ -107,7 +106,7 @@ async fn round(
             let files = cases::read(&args.dir.join(cases::FOLDER), config)?;
             let suite = test::Suite::run(&subject, files, config, false).await;
             test::show_suite(&suite);
-            println!("{}", test::summary(&[suite]));
+            test::show_summary(&[suite]);
             Ok(())
         }
     }

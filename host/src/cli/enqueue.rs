@@ -1,13 +1,12 @@
 //! `pointsman enqueue`: puts one command into the queue, itself or through a
 //! host that serves.
 
-use anstream::println;
-
 use super::{
     Exit,
     kept::{Kept, matched_nothing},
     print,
     remote::Remote,
+    terminal::{self, out},
     warn_of,
 };
 use crate::{
@@ -82,7 +81,7 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
     };
     kept.close().await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&accepted)?);
+        terminal::json(&accepted)?;
         return Ok(Exit::Succeeded);
     }
     let word = if accepted.repeated {
@@ -90,9 +89,9 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
     } else {
         "stored"
     };
-    println!("{}  {}", accepted.id, print::good(word));
+    out!("{}  {}", accepted.id, print::good(word));
     for delivery in &accepted.deliveries {
-        println!("  {}", print::handler(&delivery.handler));
+        out!("  {}", print::handler(&delivery.handler));
     }
     Ok(Exit::Succeeded)
 }

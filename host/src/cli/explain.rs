@@ -1,8 +1,10 @@
 //! `pointsman explain`: why each rule did or did not fire for a command.
 
-use anstream::println;
-
-use super::{Exit, print, warn_of};
+use super::{
+    Exit, print,
+    terminal::{self, out},
+    warn_of,
+};
 use crate::{
     app::App,
     command::Command,
@@ -30,7 +32,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     let snapshot = app.snapshot();
     let explanation = snapshot.rules.explain(command.attributes())?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&explanation)?);
+        terminal::json(&explanation)?;
     } else {
         warn_of(&snapshot.problems);
         show(&explanation);
@@ -43,13 +45,13 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
 
 fn show(explanation: &Explanation) {
     match explanation.matches.as_slice() {
-        [] => println!("{}", print::Styled(print::BOLD, "goes to no handler")),
+        [] => out!("{}", print::Styled(print::BOLD, "goes to no handler")),
         matches => {
             let handlers: Vec<_> = matches
                 .iter()
                 .map(|matched| format!("`{}`", matched.handler))
                 .collect();
-            println!(
+            out!(
                 "{}",
                 print::Styled(print::BOLD, format_args!("goes to {}", handlers.join(", ")))
             );
@@ -58,7 +60,7 @@ fn show(explanation: &Explanation) {
     for fired in &explanation.fired {
         let handlers: Vec<_> = fired.handlers.iter().map(ToString::to_string).collect();
         let place = place(&fired.file, fired.line);
-        println!(
+        out!(
             "{} {}  {place}  → {}",
             print::good("✓ fired"),
             fired.rule,
@@ -72,7 +74,7 @@ fn show(explanation: &Explanation) {
         } else {
             "outranked:"
         };
-        println!(
+        out!(
             "{} {}  {}  {why} `{}` fired in group `{}`",
             print::soso("~ overruled"),
             overruled.rule,
@@ -82,7 +84,7 @@ fn show(explanation: &Explanation) {
         );
     }
     for miss in &explanation.misses {
-        println!(
+        out!(
             "{} {}  {}",
             print::bad("✗ missed"),
             miss.rule,
@@ -90,13 +92,13 @@ fn show(explanation: &Explanation) {
         );
         miss.failed.iter().for_each(clause);
         if let Some(reason) = &miss.reason {
-            println!("    {reason}");
+            out!("    {reason}");
         }
     }
 }
 
 fn clause(clause: &ClauseReport) {
-    println!("    {clause}");
+    out!("    {clause}");
 }
 
 fn place(file: &str, line: u32) -> print::Styled<String> {

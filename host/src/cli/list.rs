@@ -1,13 +1,20 @@
 //! `pointsman list`: what is loaded, what is not, and why.
 
-use anstream::println;
-
-use super::{Exit, print, remote::Remote, warn_of};
+use super::{
+    Exit, print,
+    remote::Remote,
+    terminal::{self, out},
+    warn_of,
+};
 use crate::{
     app::App,
     config::Config,
     snapshot::{FileState, PluginView, PluginsView, Severity},
+    text,
 };
+
+/// What a version takes of a line.
+const VERSION_MAX_BYTES: usize = 64;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -37,7 +44,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
         plugins, problems, ..
     } = &view;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&view)?);
+        terminal::json(&view)?;
     } else {
         table(plugins);
         warn_of(problems);
@@ -58,10 +65,10 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
 
 fn table(plugins: &[PluginView]) {
     let name = |plugin: &PluginView| {
-        plugin
-            .handler
-            .as_ref()
-            .map_or_else(|| plugin.file.clone(), ToString::to_string)
+        plugin.handler.as_ref().map_or_else(
+            || text::escaped(&plugin.file).to_string(),
+            ToString::to_string,
+        )
     };
     let names: Vec<_> = plugins.iter().map(name).collect();
     let width = names
@@ -70,7 +77,7 @@ fn table(plugins: &[PluginView]) {
         .max()
         .unwrap_or(0)
         .max("HANDLER".len());
-    println!(
+    out!(
         "{}",
         print::Styled(
             print::BOLD,
@@ -81,11 +88,15 @@ fn table(plugins: &[PluginView]) {
         )
     );
     for (plugin, name) in plugins.iter().zip(&names) {
-        println!(
+        out!(
             "{:width$}  {:7}  {:12}  {:>9}  {:11}  {}",
             print::handler(name),
-            plugin.version.as_deref().unwrap_or("-"),
-            plugin.digest.as_deref().map_or("-", |digest| &digest[..12]),
+            // As long as the component's author likes.
+            text::bounded(plugin.version.as_deref().unwrap_or("-"), VERSION_MAX_BYTES),
+            plugin.digest.as_deref().map_or("-", |digest| {
+                // That of another host may be anything.
+                digest.get(..12).unwrap_or(digest)
+            }),
             plugin.size_bytes.map_or_else(|| "-".into(), print::bytes),
             print::state(plugin),
             if plugin.rules.is_empty() {

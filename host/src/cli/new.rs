@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use anstream::println;
-
-use super::{Exit, print};
+use super::{Exit, print, terminal::out};
 use crate::{build::Language, name::HandlerName, new};
 
 #[derive(Debug, clap::Args)]
@@ -27,8 +25,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let folder = new::create(&args.r#in, &args.name, args.lang)?;
     let folder = folder.display();
-    println!("wrote {}", print::Styled(print::BOLD, &folder));
-    println!(
+    out!("wrote {}", print::Styled(print::BOLD, &folder));
+    out!(
         "next: pointsman build {folder}, and its rule: cp {folder}/rule.json rules/{}.json",
         args.name
     );

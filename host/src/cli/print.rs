@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 
+use super::terminal::{self, err_lines};
 use crate::{
     outcome::{Level, Status},
     snapshot::{FileState, PluginView, Severity},
@@ -18,20 +18,21 @@ pub(super) const DIM: Style = Style::new().dimmed();
 pub(super) const BOLD: Style = Style::new().bold();
 pub(super) const PLAIN: Style = Style::new();
 
-/// A text in a style.
+/// A text in a style, for the macros of `terminal` alone: made to a text first,
+/// it would show its escape sequences.
 pub(super) struct Styled<T>(pub(super) Style, pub(super) T);
 
 impl<T: fmt::Display> fmt::Display for Styled<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Padding counts the text, not the escapes around it.
-        write!(f, "{}", self.0.render())?;
+        terminal::style(f, self.0.render())?;
         self.1.fmt(f)?;
-        write!(f, "{}", self.0.render_reset())
+        terminal::style(f, self.0.render_reset())
     }
 }
 
 pub(super) fn error(error: &anyhow::Error) {
-    eprintln!("{} {error:#}", Styled(RED, "error:"));
+    err_lines!(2, "{} {error:#}", Styled(RED, "error:"));
 }
 
 pub(super) fn severity(severity: Severity) -> Styled<&'static str> {

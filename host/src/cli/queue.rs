@@ -1,8 +1,12 @@
 //! `pointsman queue`: what is kept, why it failed, and what becomes of it.
 
-use anstream::println;
-
-use super::{Exit, kept::Kept, print, remote::Remote};
+use super::{
+    Exit,
+    kept::Kept,
+    print,
+    remote::Remote,
+    terminal::{self, out, out_lines},
+};
 use crate::{
     command::CommandId,
     config::Config,
@@ -105,18 +109,19 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         Cmd::Inspect { id, json } => inspect(&kept, &id, json).await?,
         Cmd::Cancel { command } => {
             let done = kept.cancel(command).await?;
-            println!(
+            out!(
                 "{} cancelled, {} being interrupted",
-                done.cancelled, done.interrupting
+                done.cancelled,
+                done.interrupting
             );
         }
         Cmd::Retry(args) => {
             let count = kept.retry(args.into()).await?;
-            println!("{count} put back in the queue");
+            out!("{count} put back in the queue");
         }
         Cmd::Discard(args) => {
             let count = kept.discard(args.into()).await?;
-            println!("{count} given up");
+            out!("{count} given up");
         }
     }
     kept.close().await?;
@@ -141,7 +146,7 @@ async fn list(kept: &Kept, args: ListArgs) -> anyhow::Result<()> {
         }
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&commands)?);
+        terminal::json(&commands)?;
     } else {
         commands.iter().for_each(show);
     }
@@ -152,7 +157,7 @@ async fn inspect(kept: &Kept, id: &str, json: bool) -> anyhow::Result<()> {
     if id.contains('.') {
         let detail = kept.delivery(id.parse()?).await?;
         if json {
-            println!("{}", serde_json::to_string_pretty(&detail)?);
+            terminal::json(&detail)?;
         } else {
             show_detail(&detail);
         }
@@ -160,7 +165,7 @@ async fn inspect(kept: &Kept, id: &str, json: bool) -> anyhow::Result<()> {
     }
     let view = kept.command(id.parse::<CommandId>()?).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&view)?);
+        terminal::json(&view)?;
     } else {
         show(&view);
     }
@@ -168,7 +173,7 @@ async fn inspect(kept: &Kept, id: &str, json: bool) -> anyhow::Result<()> {
 }
 
 fn show(view: &CommandView) {
-    println!(
+    out!(
         "{}  {}  {}",
         view.id,
         time(view.created),
@@ -176,7 +181,8 @@ fn show(view: &CommandView) {
     );
     for delivery in &view.deliveries {
         let output = delivery.output.as_ref().map(|output| format!("  {output}"));
-        println!(
+        out_lines!(
+            4,
             "  {}  {}  attempt {}{}",
             print::handler(&delivery.id.handler),
             state(delivery.state),
@@ -188,22 +194,23 @@ fn show(view: &CommandView) {
             && delivery.state != State::Completed
         {
             let message = failure.message.lines().next().unwrap_or_default();
-            println!("    {}: {message}", print::bad(failure.status));
+            out!("    {}: {message}", print::bad(failure.status));
         }
     }
 }
 
 fn show_detail(detail: &DeliveryDetail) {
     let delivery = &detail.delivery;
-    println!(
+    out!(
         "{}  {}  attempt {}",
         delivery.id,
         state(delivery.state),
         delivery.attempt
     );
-    println!("{}", detail.attributes);
+    out_lines!(2, "{}", detail.attributes);
     for failure in &detail.failures {
-        println!(
+        out_lines!(
+            4,
             "attempt {}  {}  {}: {}",
             failure.attempt,
             time(failure.at),
@@ -211,7 +218,7 @@ fn show_detail(detail: &DeliveryDetail) {
             failure.error.message
         );
         for line in &failure.error.logs {
-            println!("    {:5}  {}", line.level, line.message);
+            out!("    {:5}  {}", line.level, line.message);
         }
     }
 }

@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::net::TcpStream;
 
+use crate::text::escaped;
+
 /// A host answers within milliseconds; one that hangs is told of.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// An answer of some 100,000 entries.
@@ -41,7 +43,11 @@ impl FromStr for Remote {
 
 /// Why the host did not do what it was asked, as its problem document says.
 #[derive(Debug, Deserialize, thiserror::Error)]
-#[error("{detail}{}", .hint.iter().map(|hint| format!("\n  hint: {hint}")).collect::<String>())]
+#[error(
+    "{}{}",
+    escaped(.detail),
+    .hint.iter().map(|hint| format!("\n  hint: {}", escaped(hint))).collect::<String>()
+)]
 pub(super) struct Problem {
     /// The stable code, such as `no-matching-handler`.
     pub(super) code: String,

@@ -8,11 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use anstream::println;
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Exit, print};
+use super::{Exit, print, terminal::out};
 use crate::{
     command::Command,
     reload,
@@ -79,22 +78,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         moved += 1;
         if diff.json {
-            println!(
+            out!(
                 "{}",
                 json!({ "line": index + 1, "old": before, "new": after })
             );
             continue;
         }
-        println!("{} {}", print::Styled(print::BOLD, at()), line.trim());
+        out!("{} {}", print::Styled(print::BOLD, at()), line.trim());
         before
             .difference(&after)
-            .for_each(|handler| println!("  {}", print::bad(format!("- {handler}"))));
+            .for_each(|handler| out!("  {}", print::bad(format!("- {handler}"))));
         after
             .difference(&before)
-            .for_each(|handler| println!("  {}", print::good(format!("+ {handler}"))));
+            .for_each(|handler| out!("  {}", print::good(format!("+ {handler}"))));
     }
     if !diff.json {
-        println!("{moved} of {all} commands go elsewhere");
+        out!("{moved} of {all} commands go elsewhere");
     }
     Ok(if moved > 0 {
         Exit::Failed

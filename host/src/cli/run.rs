@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anstream::{eprintln, println};
-
-use super::{Exit, build, print, warn_of};
+use super::{
+    Exit, build, print,
+    terminal::{self, err, out, out_lines},
+    warn_of,
+};
 use crate::{
     app::App,
     command::Command,
@@ -69,9 +71,9 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         Err(error) => return Err(error.into()),
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        terminal::json(&report)?;
     } else {
-        println!("{}", summary(&report));
+        show_summary(&report);
     }
     Ok(match report.status {
         ReportStatus::Succeeded => Exit::Succeeded,
@@ -98,7 +100,7 @@ fn observer(app: &App) -> Observer {
 
 /// A line of a handler, as it comes.
 pub(super) fn show_line(handler: &HandlerName, width: usize, line: &LogLine) {
-    println!(
+    out!(
         "{:width$}  {}  {}",
         print::handler(handler),
         print::Styled(
@@ -115,12 +117,16 @@ pub(super) fn show_outcome(handler: &HandlerName, width: usize, took: Duration, 
     let status = print::status(outcome.status());
     let took = print::duration(took);
     match &outcome.result {
-        Ok(Some(output)) => println!("{name:width$}  {status} in {took}  {output}"),
-        Ok(None) => println!("{name:width$}  {status} in {took}"),
+        Ok(Some(output)) => out_lines!(4, "{name:width$}  {status} in {took}  {output}"),
+        Ok(None) => out!("{name:width$}  {status} in {took}"),
         Err(failure) => {
-            println!("{name:width$}  {status} after {took}: {}", failure.message);
+            out_lines!(
+                4,
+                "{name:width$}  {status} after {took}: {}",
+                failure.message
+            );
             for frame in &failure.backtrace {
-                eprintln!("{:width$}    at {frame}", "");
+                err!("{:width$}    at {frame}", "");
             }
         }
     }
@@ -129,13 +135,13 @@ pub(super) fn show_outcome(handler: &HandlerName, width: usize, took: Duration, 
             1 => "1 log line".into(),
             dropped => format!("{dropped} log lines"),
         };
-        println!(
+        out!(
             "{name:width$}  {lines} dropped: `limits.log_lines_max` and `limits.log_max_bytes` in plugins/{handler}.toml set the limits"
         );
     }
 }
 
-fn summary(report: &Report) -> String {
+fn show_summary(report: &Report) {
     let all = report.handlers.len();
     let succeeded = report
         .handlers
@@ -143,7 +149,7 @@ fn summary(report: &Report) -> String {
         .filter(|handler| handler.outcome.result.is_ok())
         .count();
     let sum = report.handlers.iter().map(|handler| handler.duration).sum();
-    format!(
+    out!(
         "{}",
         print::Styled(
             print::BOLD,
@@ -153,5 +159,5 @@ fn summary(report: &Report) -> String {
                 print::duration(sum)
             )
         )
-    )
+    );
 }

@@ -6,10 +6,12 @@ mod suite;
 
 use std::path::{Path, PathBuf};
 
-use anstream::{eprintln, println};
 use anyhow::Context;
 
-use super::{Exit, print};
+use super::{
+    Exit, print,
+    terminal::{self, err, out},
+};
 use crate::{
     build,
     cases::{self, CaseFile, Runner, Subject},
@@ -17,7 +19,7 @@ use crate::{
     name::HandlerName,
     sources::Sources,
 };
-pub(super) use show::{clear, suite as show_suite, summary};
+pub(super) use show::{clear, suite as show_suite, summary as show_summary};
 pub(super) use suite::Suite;
 
 #[derive(Debug, clap::Args)]
@@ -91,7 +93,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
         }
         sources.built();
-        println!(
+        out!(
             "{}",
             print::Styled(print::DIM, "waiting for changes; Ctrl-C ends")
         );
@@ -123,9 +125,9 @@ async fn once(
         anyhow::bail!("no case has `{filter}` in its name");
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&show::json(&suites))?);
+        terminal::json(&show::json(&suites))?;
     } else {
-        println!("{}", show::summary(&suites));
+        show::summary(&suites);
     }
     if let Some(path) = &args.junit {
         let xml = junit::document(&suites)?;
@@ -172,7 +174,7 @@ pub(super) async fn built(source: &Path, offline: bool) -> anyhow::Result<(Handl
             offline,
             ..build::Options::default()
         };
-        build::build(&source, &options, &|line| eprintln!("{line}"))
+        build::build(&source, &options, &|line| err!("{line}"))
     };
     let built = tokio::task::spawn_blocking(build).await??;
     Ok((built.about.name, built.component))

@@ -12,6 +12,7 @@ use crate::{
     command::CommandError,
     dispatcher::DispatchError,
     queue::{EnqueueError, QueueError},
+    text::escaped,
 };
 
 /// How long a client should wait before it sends a refused command again, in seconds.
@@ -36,16 +37,17 @@ impl Problem {
         // The text of an error may carry its hint on a second line.
         let detail = detail.to_string();
         let (detail, hint) = match detail.split_once("\n  hint: ") {
-            Some((detail, hint)) => (detail.to_owned(), Some(hint.to_owned())),
-            None => (detail, None),
+            Some((detail, hint)) => (detail, Some(hint)),
+            None => (detail.as_str(), None),
         };
         Self {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("error"),
             status,
             code,
-            detail,
-            hint,
+            // Both may quote the request, or what a file says.
+            detail: escaped(detail).to_string(),
+            hint: hint.map(|hint| escaped(hint).to_string()),
         }
     }
 

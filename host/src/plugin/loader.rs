@@ -17,11 +17,11 @@ use super::{
     inspect,
     settings::HandlerSettings,
 };
-use crate::name::HandlerName;
+use crate::{name::HandlerName, text};
 
 /// Why a file is no plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {reason}\n  hint: {hint}", path.display())]
+#[error("{}: {reason}\n  hint: {hint}", text::path(path))]
 pub struct LoadError {
     /// The file.
     pub path: PathBuf,

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     rules::{MAX_FILE_BYTES, RuleError, RuleFile, RuleSet},
     snapshot::{RuleFileState, Snapshot},
+    text,
 };
 
 /// The rule files as they are now.
@@ -54,7 +55,7 @@ fn rule_file(known: Option<&RuleFileState>, path: PathBuf) -> Option<RuleFileSta
         return Some(tried_again(known));
     }
     let last_good = known.and_then(|known| known.file.clone());
-    let display = path.display().to_string();
+    let display = text::path(&path).to_string();
     let content = match file::read(&path, MAX_FILE_BYTES as u64) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,

@@ -117,6 +117,50 @@ fn no_arrow_points_up_and_neighbours_do_not_know_each_other() {
     assert!(arrows > 30, "the arrows are not seen any more: {arrows}");
 }
 
+/// What is printed is escaped and survives a stream that is closed; only these
+/// rooms write to a standard stream by themselves.
+#[test]
+fn all_that_is_printed_goes_through_the_terminal() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let printing = [
+        "println!(",
+        "eprintln!(",
+        "print!(",
+        "eprint!(",
+        "io::stdout()",
+        "io::stderr()",
+    ];
+    // `cases` prints in the test of a handler's author, beside its harness.
+    let may_print = ["cli/terminal.rs", "cases.rs"];
+    let mut files = 0;
+    let mut folders = vec![folder.clone()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            files += 1;
+            let name = path.strip_prefix(&folder).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            let prints = |line: &str| {
+                printing.iter().any(|print| line.contains(print)) && !line.contains("is_terminal")
+            };
+            let found: Vec<_> = code.filter(|line| prints(line)).collect();
+            assert!(
+                found.is_empty() || may_print.iter().any(|it| name.ends_with(it)),
+                "{}: print with the macros of cli/terminal.rs: {found:?}",
+                name.display()
+            );
+        }
+    }
+    assert!(files > 100, "the files are not seen any more: {files}");
+}
+
 /// The leaves' shapes are made of each other: a report holds a command's id.
 fn leaf_to_leaf(room: &str, used: &str) -> bool {
     let leaves = ["command", "outcome", "config", "shutdown"];

@@ -195,8 +195,8 @@ fn without_a_network_that_is_what_is_said() {
             installing the packages of `package.json`, once: npm install
             error: no network for `npm install --no-fund --no-audit --loglevel=error`
               hint: it fetches what is missing once; try again with a network
-            npm error code ENOTFOUND
-            npm error network request to https://registry.npmjs.org/esbuild failed
+              npm error code ENOTFOUND
+              npm error network request to https://registry.npmjs.org/esbuild failed
         "#]]);
     // A new environment is a folder with a Python in it.
     let venv = r#"for last; do :; done
@@ -209,7 +209,7 @@ printf '#!/bin/sh\necho "ERROR: Failed to establish a new connection: [Errno -3]
             installing componentize-py 0.25.1, once: python3 -m venv cache/pointsman/tools/componentize-py-0.25.1 && cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install componentize-py==0.25.1
             error: no network for `cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install --quiet --no-input --disable-pip-version-check componentize-py==0.25.1`
               hint: it fetches what is missing once; try again with a network
-            ERROR: Failed to establish a new connection: [Errno -3]
+              ERROR: Failed to establish a new connection: [Errno -3]
         "#]]);
     Bench::new("c")
         .tool("python3", venv)
@@ -217,7 +217,7 @@ printf '#!/bin/sh\necho "ERROR: Failed to establish a new connection: [Errno -3]
             installing ziglang 0.17.1, once: python3 -m venv cache/pointsman/tools/ziglang-0.17.1 && cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install ziglang==0.17.1
             error: no network for `cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install --quiet --no-input --disable-pip-version-check ziglang==0.17.1`
               hint: it fetches what is missing once; try again with a network
-            ERROR: Failed to establish a new connection: [Errno -3]
+              ERROR: Failed to establish a new connection: [Errno -3]
         "#]]);
     Bench::new("rust")
         .tool("cargo", r#"case "$1" in --version) echo "cargo 1.95.0";; *) printf '{"packages":[{"name":"greet","version":"0.1.0","manifest_path":"%s/Cargo.toml","targets":[{"crate_types":["cdylib"]}]}],"workspace_root":"%s"}' "$PWD" "$PWD";; esac"#)
@@ -227,7 +227,7 @@ printf '#!/bin/sh\necho "ERROR: Failed to establish a new connection: [Errno -3]
             adding the Rust target, once: rustup target add wasm32-unknown-unknown
             error: no network for `rustup target add wasm32-unknown-unknown`
               hint: it fetches what is missing once; try again with a network
-            error: could not download file: dns error: failed to lookup address
+              error: could not download file: dns error: failed to lookup address
         "#]]);
 }
 
@@ -244,7 +244,7 @@ exit 1"#,
         .says(&[], expect![[r#"
             componentize-py
             error: `componentize-py --wit-path greet/wit --world handler componentize --python-path . handler --output greet/build/handler.wasm` failed
-            handler.py:3: SyntaxError: invalid syntax
+              handler.py:3: SyntaxError: invalid syntax
         "#]]);
     Bench::new("c")
         .tool(
@@ -256,6 +256,6 @@ exit 1"#,
         .says(&[], expect![[r#"
             zig cc (the first time on a machine it compiles the C library, too)
             error: `zig cc -target wasm32-wasi -mexec-model=reactor -std=gnu17 -Os -Wall -Wextra -I src -I build/bindings src/handler.c src/pointsman.c greet/build/bindings/handler.c greet/build/bindings/handler_component_type.o -o greet/build/handler.wasm` failed
-            src/handler.c:9:3: error: use of undeclared identifier
+              src/handler.c:9:3: error: use of undeclared identifier
         "#]]);
 }

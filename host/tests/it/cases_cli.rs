@@ -135,7 +135,7 @@ fn results_come_as_json_and_as_junit_too() {
         + &quot;a\u0001b&quot;</failure>
             </testcase>
             <testcase classname="probe" name="logs" file="plugins/probe/cases/logs.json" time="">
-              <failure type="status" message="status: expected `succeeded`, found `rejected`: `do` is reject � &amp; &lt;all&gt;, which I cannot">status: expected `succeeded`, found `rejected`: `do` is reject � &amp; &lt;all&gt;, which I cannot</failure>
+              <failure type="status" message="status: expected `succeeded`, found `rejected`: `do` is reject \u{7} &amp; &lt;all&gt;, which I cannot">status: expected `succeeded`, found `rejected`: `do` is reject \u{7} &amp; &lt;all&gt;, which I cannot</failure>
             </testcase>
             <testcase classname="probe" name="passes" file="plugins/probe/cases/passes.json" time="">
             </testcase>

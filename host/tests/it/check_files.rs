@@ -19,6 +19,11 @@ use crate::{
 /// A component for the contract with these changes: each text with what stands
 /// in its place. Its code traps: nothing here calls it.
 fn fitting(changes: &[(&str, &str)]) -> Vec<u8> {
+    fitting_as(changes, |module| module)
+}
+
+/// As [`fitting`], with its module's text edited.
+pub(crate) fn fitting_as(changes: &[(&str, &str)], edit: fn(String) -> String) -> Vec<u8> {
     let mut contract = fs::read_to_string(root().join("wit/handler.wit")).unwrap();
     for (from, to) in changes {
         assert!(contract.contains(from), "the contract has no `{from}`");
@@ -27,7 +32,7 @@ fn fitting(changes: &[(&str, &str)]) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("handler.wit", &contract).unwrap();
     let world = resolve.select_world(&[package], Some("handler")).unwrap();
-    let mut module = wat::parse_str(module(&resolve, world)).unwrap();
+    let mut module = wat::parse_str(edit(module(&resolve, world))).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     let mut encoder = ComponentEncoder::default();
     encoder.module(&module).unwrap().validate(true);

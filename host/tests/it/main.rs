@@ -16,6 +16,7 @@ mod contract;
 mod dev;
 mod dispatch;
 mod foreign_files;
+mod foreign_text;
 mod fuzzed_plugins;
 mod grants;
 mod host;

@@ -84,6 +84,11 @@ impl Program {
         }
     }
 
+    /// All that it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
     /// Sends it a signal by name.
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();

@@ -8,6 +8,7 @@ use quick_xml::{
 };
 
 use super::suite::{Ran, Suite};
+use crate::text::{escaped, escaped_lines};
 
 /// One suite a handler, one case a case; a case that could not be run is an error.
 pub(super) fn document(suites: &[Suite]) -> io::Result<Vec<u8>> {
@@ -80,12 +81,12 @@ fn case(writer: &mut Xml, handler: &str, ran: &Ran) -> io::Result<()> {
         }
         let lines = verdict.outcome.logs.lines.iter();
         let lines: Vec<_> = lines
-            .map(|line| format!("{:5} {}", line.level.as_str(), line.message))
+            .map(|line| format!("{:5} {}", line.level.as_str(), escaped(&line.message)))
             .collect();
         if !lines.is_empty() {
             writer
                 .create_element("system-out")
-                .write_text_content(BytesText::new(&clean(&lines.join("\n"))))?;
+                .write_text_content(BytesText::new(&clean_lines(&lines.join("\n"))))?;
         }
         Ok(())
     })?;
@@ -93,7 +94,7 @@ fn case(writer: &mut Xml, handler: &str, ran: &Ran) -> io::Result<()> {
 }
 
 fn problem(writer: &mut Xml, element: &str, kind: &str, text: &str) -> io::Result<()> {
-    let text = clean(text);
+    let text = clean_lines(text);
     let message = text.lines().next().unwrap_or_default();
     writer
         .create_element(element)
@@ -102,8 +103,18 @@ fn problem(writer: &mut Xml, element: &str, kind: &str, text: &str) -> io::Resul
     Ok(())
 }
 
-/// Without the characters that no XML may hold, escaped or not.
+/// A text for an attribute: on one line.
 fn clean(text: &str) -> String {
+    allowed(&escaped(text).to_string())
+}
+
+/// A text of several lines.
+fn clean_lines(text: &str) -> String {
+    allowed(&escaped_lines(text).to_string())
+}
+
+/// Without the characters that no XML may hold, escaped or not.
+fn allowed(text: &str) -> String {
     let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     text.chars()
         .map(|c| if allowed(c) { c } else { '\u{fffd}' })

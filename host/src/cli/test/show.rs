@@ -2,20 +2,22 @@
 
 use std::io::IsTerminal as _;
 
-use anstream::{print, println};
 use serde_json::{Value, json};
 
 use super::suite::{Ran, Suite};
 use crate::{
     cases::{Difference, Edit, Side},
-    cli::print::{self, Styled},
+    cli::{
+        print::{self, Styled},
+        terminal::{self, out, out_lines},
+    },
 };
 
 /// Empties the screen, where there is one.
 pub(in crate::cli) fn clear() {
     if std::io::stdout().is_terminal() {
         // The screen, what was scrolled away, and the cursor to the top.
-        print!("\x1b[2J\x1b[3J\x1b[H");
+        terminal::raw(b"\x1b[2J\x1b[3J\x1b[H");
     }
 }
 
@@ -25,9 +27,9 @@ pub(in crate::cli) fn suite(suite: &Suite) {
     if suite.cases.is_empty() && suite.error.is_none() {
         return;
     }
-    println!("{}", print::handler(&suite.handler));
+    out!("{}", print::handler(&suite.handler));
     if let Some(error) = &suite.error {
-        println!("  {} {}", print::bad("✗"), indented(error, "    "));
+        out_lines!(4, "  {} {}", print::bad("✗"), indented(error, "    "));
     }
     let width = suite.cases.iter().map(|ran| ran.name.chars().count()).max();
     for ran in &suite.cases {
@@ -44,7 +46,7 @@ fn case(ran: &Ran, width: usize) {
     let took = ran.took().map(print::duration).unwrap_or_default();
     let updated = if ran.updated { "  updated" } else { "" };
     let name = &ran.name;
-    println!(
+    out!(
         "  {mark} {name:width$}  {}{updated}",
         Styled(print::DIM, &took)
     );
@@ -52,13 +54,13 @@ fn case(ran: &Ran, width: usize) {
         return;
     }
     if let Some(description) = &ran.description {
-        println!("      {description}");
+        out!("      {description}");
     }
     match &ran.result {
         // The message begins with the path.
-        Err(broken) => println!("      {}", indented(&broken.message, "      ")),
+        Err(broken) => out_lines!(6, "      {}", indented(&broken.message, "      ")),
         Ok(verdict) => {
-            println!("      {}", Styled(print::DIM, ran.path.display()));
+            out!("      {}", Styled(print::DIM, ran.path.display()));
             verdict.differences.iter().for_each(difference);
         }
     }
@@ -66,28 +68,32 @@ fn case(ran: &Ran, width: usize) {
 
 fn difference(difference: &Difference) {
     let summary = indented(&difference.summary, "        ");
-    println!("      {}: {summary}", Styled(print::BOLD, difference.key));
+    out_lines!(
+        8,
+        "      {}: {summary}",
+        Styled(print::BOLD, difference.key)
+    );
     if !difference.diff.is_empty() {
-        println!(
+        out!(
             "        {}   {}",
             print::good("- expected"),
             print::bad("+ found")
         );
     }
     for edit in &difference.diff {
-        println!("        {}", line(edit));
+        line(edit);
     }
     for note in &difference.notes {
-        println!("        {}", Styled(print::DIM, note));
+        out!("        {}", Styled(print::DIM, note));
     }
 }
 
-fn line(edit: &Edit) -> String {
+fn line(edit: &Edit) {
     let text = format!("{} {}", edit.mark(), edit.text);
     match edit.side {
-        Side::Expected => print::good(text).to_string(),
-        Side::Found => print::bad(text).to_string(),
-        Side::Both | Side::Skipped => Styled(print::DIM, text).to_string(),
+        Side::Expected => out!("        {}", print::good(text)),
+        Side::Found => out!("        {}", print::bad(text)),
+        Side::Both | Side::Skipped => out!("        {}", Styled(print::DIM, text)),
     }
 }
 
@@ -96,7 +102,7 @@ fn indented(text: &str, indent: &str) -> String {
 }
 
 /// The last line.
-pub(in crate::cli) fn summary(suites: &[Suite]) -> String {
+pub(in crate::cli) fn summary(suites: &[Suite]) {
     let (passed, failed) = count(suites);
     let stuck = suites.iter().filter(|suite| suite.error.is_some()).count();
     let updated = suites.iter().flat_map(|suite| &suite.cases);
@@ -116,8 +122,8 @@ pub(in crate::cli) fn summary(suites: &[Suite]) -> String {
     }
     let text = Styled(print::BOLD, text);
     match (failed, stuck) {
-        (0, 0) => print::good(text).to_string(),
-        _ => print::bad(text).to_string(),
+        (0, 0) => out!("{}", print::good(text)),
+        _ => out!("{}", print::bad(text)),
     }
 }
 

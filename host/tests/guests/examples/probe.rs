@@ -42,6 +42,12 @@ impl Handler for Probe {
                 log(Level::Warn, "third");
                 Ok(None)
             }
+            // Whatever the command says, to each of its readers.
+            "say" => {
+                let text: String = asked(&command, "text")?.unwrap_or_default();
+                info!("{text}");
+                Err(Failure::rejected(text))
+            }
             "random" => Ok(Some(json!([random_number(), random_bytes(16)]))),
             "too-many-random-bytes" => Ok(Some(json!(random_bytes(65_537).len()))),
             "sleep" => {
