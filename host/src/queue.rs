@@ -37,7 +37,8 @@ pub use signals::{Changes, Signals};
 use tokio::time::{Instant, timeout_at};
 pub use view::{
     Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryView, Depth, Failure, LastFailure, PAGE_MAX, Page, Swept,
+    DeliveryView, Depth, Failure, LastFailure, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES,
+    Page, Swept,
 };
 
 /// The answer of a store, on its way.
@@ -92,7 +93,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`QueueError::UnknownCommand`], or the engine's.
     fn get(&self, command: CommandId) -> Answer<'_, CommandView>;
 
-    /// Commands, newest first.
+    /// The same without what is long: attributes and outputs over
+    /// [`PAYLOAD_SHORT_MAX_BYTES`] are left out. For those who follow it.
+    ///
+    /// # Errors
+    /// [`QueueError::UnknownCommand`], or the engine's.
+    fn glance(&self, command: CommandId) -> Answer<'_, CommandView>;
+
+    /// Commands, newest first, as [`Store::glance`] shows them. The page ends
+    /// early where its [weight](CommandView::weight) comes to [`PAGE_MAX_BYTES`].
     ///
     /// # Errors
     /// The engine's.
@@ -104,7 +113,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`QueueError::UnknownDelivery`], or the engine's.
     fn inspect(&self, delivery: DeliveryId) -> Answer<'_, DeliveryDetail>;
 
-    /// The dead letter, newest command first.
+    /// The dead letter, newest command first; pages as [`Store::list`].
     ///
     /// # Errors
     /// The engine's.
@@ -167,9 +176,10 @@ pub async fn wait_for(
     // Listens before it reads: a change in between is heard.
     let mut changes = store.signals().changes(command);
     loop {
-        let view = store.get(command).await?;
+        // Waiters are many: they hold nothing large meanwhile.
+        let view = store.glance(command).await?;
         if done(&view) || timeout_at(deadline, changes.next()).await.is_err() {
-            return Ok(view);
+            return store.get(command).await;
         }
     }
 }

@@ -138,10 +138,12 @@ async fn list(kept: &Kept, args: ListArgs) -> anyhow::Result<()> {
     while commands.len() < args.limit {
         let limit = (args.limit - commands.len()).min(PAGE_MAX);
         let after = commands.last().map(|last| last.id);
-        let page = kept.page(filter.clone(), Page { after, limit }).await?;
-        let full = page.len() == limit;
-        commands.extend(page);
-        if !full {
+        let page = Page { after, limit };
+        let found = kept.page(filter.clone(), page).await?;
+        let weight = found.iter().map(CommandView::weight).sum();
+        let goes_on = page.goes_on(found.len(), weight);
+        commands.extend(found);
+        if !goes_on {
             break;
         }
     }
@@ -180,14 +182,20 @@ fn show(view: &CommandView) {
         state(view.state())
     );
     for delivery in &view.deliveries {
-        let output = delivery.output.as_ref().map(|output| format!("  {output}"));
+        let output = match &delivery.output {
+            Some(output) => format!("  {output}"),
+            None if delivery.output_bytes > 0 => {
+                format!("  (an output of {} bytes)", delivery.output_bytes)
+            }
+            None => String::new(),
+        };
         out_lines!(
             4,
             "  {}  {}  attempt {}{}",
             print::handler(&delivery.id.handler),
             state(delivery.state),
             delivery.attempt,
-            output.unwrap_or_default(),
+            output,
         );
         // Of one that completed in the end, its failures are history.
         if let Some(failure) = &delivery.last_failure

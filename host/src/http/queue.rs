@@ -123,8 +123,10 @@ async fn list(
     };
     let page = parameters.page()?;
     let commands = queue.store().list(filter, page).await?;
+    let weight = commands.iter().map(CommandView::weight).sum();
+    let last = commands.last().map(|command| command.id.to_string());
     Ok(Json(CommandPage {
-        next: next(&commands, page.limit, |command| command.id.to_string()),
+        next: last.filter(|_| page.goes_on(commands.len(), weight)),
         commands,
     }))
 }
@@ -172,7 +174,9 @@ async fn dead(
     let filter = parameters.dead()?;
     let page = parameters.page()?;
     let dead = queue.store().dead(filter, page).await?;
-    let next = next(&dead, page.limit, |letter| letter.cursor().to_string());
+    let weight = dead.iter().map(|letter| letter.delivery.weight()).sum();
+    let last = dead.last().map(|letter| letter.cursor().to_string());
+    let next = last.filter(|_| page.goes_on(dead.len(), weight));
     Ok(Json(DeadPage { dead, next }))
 }
 
@@ -279,9 +283,4 @@ fn duration(text: &str) -> Result<Duration, Problem> {
         (None, None) => None,
     };
     duration.ok_or_else(|| Problem::parameter("wait", "write it as `10s` or `500ms`"))
-}
-
-/// Where the next page begins; none behind the last.
-fn next<T>(page: &[T], limit: usize, cursor: impl Fn(&T) -> String) -> Option<String> {
-    page.last().filter(|_| page.len() == limit).map(cursor)
 }

@@ -149,8 +149,9 @@ pub struct NewCommand {
     /// Not before this time.
     pub run_at: Option<Timestamp>,
     /// Deliveries of one handler with the same key run one after the other, in
-    /// the order in which they were stored; one that is delayed or retried
-    /// holds up those behind it, one that ends in any way lets them go on.
+    /// the order in which they were stored; one that is retried holds up those
+    /// behind it, one that ends in any way lets them go on. One with a `run_at`
+    /// in the future enters the order when that time has come, at its end.
     pub ordering_key: Option<String>,
     /// One a handler; none for a command that matched nothing.
     pub deliveries: Vec<NewDelivery>,

@@ -34,7 +34,7 @@ use super::{
     Answer, Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView,
     DEPTH_MAX, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued,
     Lease, NewCommand, Page, QueueError, Renewal, RetentionPolicy, Settlement, Signals, State,
-    Store, Swept, Timestamp, model::SettlementRow,
+    Store, Swept, Timestamp, model::SettlementRow, view::Payloads,
 };
 
 /// How often a transaction that met a deadlock is tried.
@@ -313,6 +313,12 @@ impl Postgres {
         Ok(done)
     }
 
+    async fn one(&self, command: CommandId, payloads: Payloads) -> Result<CommandView, QueueError> {
+        let found = read::commands(&self.client().await?, &[command.0], payloads).await?;
+        let found = found.into_iter().next();
+        found.ok_or(QueueError::UnknownCommand(command))
+    }
+
     async fn change_dead(&self, filter: &DeadFilter, retry: bool) -> Result<u64, QueueError> {
         let (mut total, mut below) = (0, Some(i64::MAX));
         while let Some(from) = below {
@@ -409,13 +415,11 @@ impl Store for Postgres {
     }
 
     fn get(&self, command: CommandId) -> Answer<'_, CommandView> {
-        Box::pin(async move {
-            let found = read::commands(&self.client().await?, &[command.0]).await?;
-            found
-                .into_iter()
-                .next()
-                .ok_or(QueueError::UnknownCommand(command))
-        })
+        Box::pin(self.one(command, Payloads::Whole))
+    }
+
+    fn glance(&self, command: CommandId) -> Answer<'_, CommandView> {
+        Box::pin(self.one(command, Payloads::Short))
     }
 
     fn list(&self, filter: CommandFilter, page: Page<CommandId>) -> Answer<'_, Vec<CommandView>> {

@@ -29,7 +29,7 @@ use super::{
     Answer, Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView,
     DEPTH_MAX, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued,
     Lease, NewCommand, Page, QueueError, Renewal, RetentionPolicy, Settlement, Signals, State,
-    Store, Swept, SystemClock, model::SettlementRow,
+    Store, Swept, SystemClock, model::SettlementRow, view::Payloads,
 };
 
 /// Reads at once: more would only fight for the same disk.
@@ -182,7 +182,17 @@ impl Store for Sqlite {
     }
 
     fn get(&self, command: CommandId) -> Answer<'_, CommandView> {
-        Box::pin(self.readers.read(move |reader| read::get(reader, command)))
+        Box::pin(
+            self.readers
+                .read(move |reader| read::get(reader, command, Payloads::Whole)),
+        )
+    }
+
+    fn glance(&self, command: CommandId) -> Answer<'_, CommandView> {
+        Box::pin(
+            self.readers
+                .read(move |reader| read::get(reader, command, Payloads::Short)),
+        )
     }
 
     fn list(&self, filter: CommandFilter, page: Page<CommandId>) -> Answer<'_, Vec<CommandView>> {

@@ -10,15 +10,71 @@ use super::{
     model::{AttemptError, DeliveryId, State},
     policy::Ending,
 };
-use crate::{command::CommandId, name::HandlerName};
+use crate::{
+    command::CommandId,
+    name::HandlerName,
+    text::{MESSAGE_MAX_BYTES, cut},
+};
+
+/// The longest attributes or output that a list, a look at progress or an
+/// event shows whole; of a longer one it says the size. A page of short ones
+/// then stays readable in one go, and no page is larger than its limit.
+pub const PAYLOAD_SHORT_MAX_BYTES: usize = 16 << 10;
+/// A page of a list ends after the entry that brings it to this size: a few
+/// thousand usual entries, and small beside what a host has for answers.
+pub const PAGE_MAX_BYTES: usize = 8 << 20;
+/// The longest stored failure that is read for its message; handlers' limits
+/// of log and message stay below it.
+const FAILURE_READ_MAX_BYTES: usize = 2 << 20;
+/// What an entry weighs besides its texts: keys, numbers, times.
+const ENTRY_BYTES: usize = 512;
+
+/// How much is read of attributes and outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Payloads {
+    /// All.
+    Whole,
+    /// Those up to [`PAYLOAD_SHORT_MAX_BYTES`]; of the others their size.
+    Short,
+}
+
+impl Payloads {
+    /// The SQL that reads a column of text.
+    pub(super) fn column(self, name: &str) -> String {
+        self.up_to(name, PAYLOAD_SHORT_MAX_BYTES)
+    }
+
+    fn up_to(self, name: &str, max: usize) -> String {
+        match self {
+            Self::Whole => name.to_owned(),
+            Self::Short => {
+                format!("CASE WHEN octet_length({name}) <= {max} THEN {name} END")
+            }
+        }
+    }
+
+    /// The columns of a [`DeliveryView`] in the order in which both engines read
+    /// them, of a `delivery d` and its last `failure f`.
+    pub(super) fn delivery(self) -> String {
+        format!(
+            "d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt, d.priority, d.run_at_ms,
+             d.ordering_key, d.cancel_requested, {}, d.finished_ms,
+             f.attempt, f.at_ms, {}, f.status, octet_length(d.output)",
+            self.column("d.output"),
+            self.up_to("f.error", FAILURE_READ_MAX_BYTES),
+        )
+    }
+}
 
 /// A command and all its deliveries.
 #[derive(Clone, Debug)]
 pub struct CommandView {
     /// Its id.
     pub id: CommandId,
-    /// The JSON text of its attributes.
+    /// The JSON text of its attributes; empty where it was left out as too long.
     pub attributes: String,
+    /// How long that text is, in bytes.
+    pub attributes_bytes: u64,
     /// The idempotency key it came with.
     pub idempotency_key: Option<String>,
     /// The generation of the rules that routed it.
@@ -57,6 +113,13 @@ impl CommandView {
     pub fn is_final(&self) -> bool {
         self.deliveries.iter().all(|one| one.state.is_final())
     }
+
+    /// About how many bytes it takes as JSON.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let deliveries = self.deliveries.iter().map(DeliveryView::weight);
+        ENTRY_BYTES + self.attributes.len() + deliveries.sum::<usize>()
+    }
 }
 
 /// A delivery.
@@ -80,21 +143,31 @@ pub struct DeliveryView {
     pub ordering_key: Option<String>,
     /// Whether a cancellation waits for the run to end.
     pub cancel_requested: bool,
-    /// The handler's answer: JSON text.
+    /// The handler's answer: JSON text; none also where it was left out as too long.
     pub output: Option<String>,
+    /// How long the answer is, in bytes.
+    pub output_bytes: u64,
     /// When it ended.
     pub finished: Option<Timestamp>,
     /// Why its last attempt that failed did so.
     pub last_failure: Option<LastFailure>,
 }
 
-/// The columns of a [`DeliveryView`] in the order in which both engines read
-/// them, of a `delivery d` and its last `failure f`.
-pub(super) const DELIVERY: &str = "d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt,
-    d.priority, d.run_at_ms, d.ordering_key, d.cancel_requested, d.output, d.finished_ms,
-    f.attempt, f.at_ms, f.error";
-/// How many they are.
-pub(super) const DELIVERY_COLUMNS: usize = 15;
+/// How many columns [`Payloads::delivery`] has.
+pub(super) const DELIVERY_COLUMNS: usize = 17;
+
+impl DeliveryView {
+    /// About how many bytes it takes as JSON.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let rules = self.rules.iter().map(|rule| rule.len() + 3);
+        let failure = self.last_failure.as_ref();
+        ENTRY_BYTES
+            + rules.sum::<usize>()
+            + self.output.as_ref().map_or(0, String::len)
+            + failure.map_or(0, |failure| failure.message.len())
+    }
+}
 
 /// The last failed attempt in short: the log of it may be long, and stands in
 /// [`DeliveryDetail::failures`].
@@ -121,6 +194,36 @@ impl From<Failure> for LastFailure {
     }
 }
 
+impl LastFailure {
+    /// Of the stored text of an [`AttemptError`], without its log. Where that is
+    /// `None`, it was too long to be read.
+    pub(super) fn read(
+        attempt: u32,
+        at: Timestamp,
+        status: &str,
+        error: Option<&str>,
+    ) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Short {
+            status: Ending,
+            message: String,
+        }
+        let short = match error {
+            Some(error) => serde_json::from_str(error)?,
+            None => Short {
+                status: status.parse().map_err(serde::de::Error::custom)?,
+                message: "left out, as it is long: the delivery by its id shows it".to_owned(),
+            },
+        };
+        Ok(Self {
+            attempt,
+            at,
+            status: short.status,
+            message: cut(short.message, MESSAGE_MAX_BYTES),
+        })
+    }
+}
+
 /// One failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -141,6 +244,22 @@ pub struct DeliveryDetail {
     pub attributes: String,
     /// Every failed attempt, oldest first.
     pub failures: Vec<Failure>,
+}
+
+impl DeliveryDetail {
+    /// About how many bytes it takes as JSON.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let logs = |error: &AttemptError| {
+            let lines = error.logs.iter();
+            lines.map(|line| line.message.len() + 32).sum::<usize>()
+        };
+        let failures = self
+            .failures
+            .iter()
+            .map(|failure| ENTRY_BYTES + failure.error.message.len() + logs(&failure.error));
+        self.attributes.len() + self.delivery.weight() + failures.sum::<usize>()
+    }
 }
 
 /// Which commands to list. What is not set does not restrict.
@@ -189,7 +308,7 @@ pub struct Page<C> {
     pub limit: usize,
 }
 
-/// The longest page: an answer must stay small enough to build in memory.
+/// The longest page; see also [`PAGE_MAX_BYTES`].
 pub const PAGE_MAX: usize = 500;
 
 impl<C> Page<C> {
@@ -197,6 +316,13 @@ impl<C> Page<C> {
     #[must_use]
     pub fn first(limit: usize) -> Self {
         Self { after: None, limit }
+    }
+
+    /// Whether there may be more behind a page of so many entries that
+    /// [weigh](CommandView::weight) so much.
+    #[must_use]
+    pub fn goes_on(&self, entries: usize, weight: usize) -> bool {
+        entries >= self.limit || weight >= PAGE_MAX_BYTES
     }
 
     pub(super) fn rows(&self) -> i64 {

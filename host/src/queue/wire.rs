@@ -82,16 +82,22 @@ impl Serialize for CommandView {
             generation: u64,
             #[serde(skip_serializing_if = "Option::is_none")]
             idempotency_key: Option<&'a str>,
-            attributes: Json<'a>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            attributes: Option<Json<'a>>,
+            // In place of attributes that were left out.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            attributes_bytes: Option<u64>,
             deliveries: &'a [DeliveryView],
         }
+        let there = !self.attributes.is_empty();
         let wire = Wire {
             command_id: self.id,
             state: self.state(),
             created_at: self.created,
             generation: self.rules_generation,
             idempotency_key: self.idempotency_key.as_deref(),
-            attributes: Json(&self.attributes),
+            attributes: there.then(|| Json(&self.attributes)),
+            attributes_bytes: (!there).then_some(self.attributes_bytes),
             deliveries: &self.deliveries,
         };
         wire.serialize(serializer)
@@ -118,6 +124,9 @@ struct DeliveryWire<'a> {
     cancel_requested: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<Json<'a>>,
+    // In place of an output that was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_failure: Option<&'a LastFailure>,
 }
@@ -137,6 +146,8 @@ impl<'a> From<&'a DeliveryView> for DeliveryWire<'a> {
             finished_at: view.finished,
             cancel_requested: view.cancel_requested,
             output: view.output.as_deref().map(Json),
+            output_bytes: (view.output.is_none() && view.output_bytes > 0)
+                .then_some(view.output_bytes),
             last_failure: view.last_failure.as_ref(),
         }
     }

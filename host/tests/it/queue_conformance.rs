@@ -24,6 +24,7 @@ on_both_engines![
     a_handler_runs_no_more_than_its_limit,
     a_host_claims_only_what_it_can_run,
     an_ordering_key_runs_one_after_the_other,
+    what_is_scheduled_holds_its_ordering_key_only_once_due,
     a_stale_settlement_is_refused,
     a_renewed_lease_does_not_run_out,
     three_lost_hosts_end_in_the_dead_letter,
@@ -232,6 +233,36 @@ async fn an_ordering_key_runs_one_after_the_other(fixture: Fixture) {
     assert_eq!(third.lease.delivery.command, ids[3]);
     fixture.store.settle(third.lease, done()).await.unwrap();
     assert_eq!(fixture.claim_one().await.lease.delivery.command, ids[0]);
+}
+
+async fn what_is_scheduled_holds_its_ordering_key_only_once_due(fixture: Fixture) {
+    let ordered = |late: u64| {
+        let mut command = command(&["greet"]);
+        command.ordering_key = Some("k".to_owned());
+        let late = (late > 0).then(|| Duration::from_secs(late));
+        command.run_at = late.map(|late| fixture.clock.now().after(late));
+        command
+    };
+    let (last, first) = (ordered(20), ordered(10));
+    let far = fixture.add(ordered(1_000_000_000)).await;
+    // A batch too: neither blocks the other, nor what comes after.
+    let batch = fixture.store.enqueue(vec![last, first]).await.unwrap();
+    let now = fixture.add(ordered(0)).await;
+    let running = fixture.claim_one().await;
+    assert_eq!(running.lease.delivery.command, now);
+    let behind = fixture.add(ordered(0)).await;
+    // Both are due: behind those that came before that, in the order of their times.
+    fixture.clock.advance(LEASE - Duration::from_secs(1));
+    assert!(fixture.claim(9).await.is_empty());
+    let mut order = Vec::new();
+    let mut lease = running.lease;
+    for _ in 0..3 {
+        fixture.store.settle(lease, done()).await.unwrap();
+        lease = fixture.claim_one().await.lease;
+        order.push(lease.delivery.command);
+    }
+    assert_eq!(order, [behind, batch[1].id, batch[0].id]);
+    assert_eq!(state(&fixture, far).await, State::Scheduled);
 }
 
 async fn a_stale_settlement_is_refused(fixture: Fixture) {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use pointsman::{
     outcome::Status,
     queue::{
-        Clock, CommandFilter, CommandId, DeadFilter, LogLine, Page, Renewal, RetentionPolicy,
-        Settlement, State, Timestamp,
+        Clock, CommandFilter, CommandId, DeadFilter, LogLine, PAGE_MAX_BYTES,
+        PAYLOAD_SHORT_MAX_BYTES, Page, Renewal, RetentionPolicy, Settlement, State, Timestamp,
     },
 };
 
@@ -18,6 +18,7 @@ on_both_engines![
     the_dead_letter_tells_every_attempt_and_gives_back,
     the_dead_letter_is_given_up_by_filter,
     lists_page_and_filter,
+    a_page_ends_where_it_is_large_and_leaves_out_what_is_long,
     retention_removes_what_is_finished_and_old,
     news_of_changes_reaches_a_waiter,
     depth_counts_by_handler_and_state,
@@ -231,6 +232,62 @@ async fn lists_page_and_filter(fixture: Fixture) {
             .unwrap()
             .is_empty()
     );
+}
+
+async fn a_page_ends_where_it_is_large_and_leaves_out_what_is_long(fixture: Fixture) {
+    let short = PAYLOAD_SHORT_MAX_BYTES;
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    for bytes in std::iter::repeat_n(short, PAGE_MAX_BYTES / (3 * short) + 2).chain([short + 1]) {
+        let mut command = command(&["greet", "audit"]);
+        command.attributes = text(bytes);
+        fixture.add(command).await;
+        for claimed in fixture.claim(2).await {
+            let output = Some(text(bytes));
+            let settlement = match claimed.lease.delivery.handler.as_str() {
+                "greet" => Settlement::Complete { output },
+                _ => Settlement::Discard {
+                    error: error(Status::Rejected, &"m".repeat(10 * short)),
+                },
+            };
+            fixture
+                .store
+                .settle(claimed.lease, settlement)
+                .await
+                .unwrap();
+        }
+    }
+    let page = Page::first(500);
+    let commands = fixture
+        .store
+        .list(CommandFilter::default(), page)
+        .await
+        .unwrap();
+    let weight: usize = commands.iter().map(|command| command.weight()).sum();
+    assert!(page.goes_on(commands.len(), weight));
+    assert!((PAGE_MAX_BYTES..PAGE_MAX_BYTES + 5 * short).contains(&weight));
+    let (long, other) = (&commands[0], &commands[1]);
+    assert_eq!((long.attributes.len(), other.attributes.len()), (0, short));
+    assert_eq!(long.attributes_bytes, short as u64 + 1);
+    assert_eq!(
+        (&long.deliveries[1].output, long.deliveries[1].output_bytes),
+        (&None, short as u64 + 1)
+    );
+    // One by its id is whole.
+    let whole = fixture.store.get(long.id).await.unwrap();
+    assert_eq!(whole.attributes.len(), short + 1);
+    assert_eq!(
+        whole.deliveries[1].output.as_ref().unwrap().len(),
+        short + 1
+    );
+    let glance = fixture.store.glance(long.id).await.unwrap();
+    assert!(glance.weight() < 3 * short);
+    let dead = fixture
+        .store
+        .dead(DeadFilter::default(), Page::first(500))
+        .await
+        .unwrap();
+    let message = &dead[0].delivery.last_failure.as_ref().unwrap().message;
+    assert!(message.len() < short + 100, "{}", message.len());
 }
 
 async fn retention_removes_what_is_finished_and_old(fixture: Fixture) {

@@ -81,14 +81,27 @@ async fn end_leases(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Error> {
 async fn wake(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Error> {
     let statement = tx
         .prepare_cached(
-            "UPDATE delivery SET state = 'available' WHERE seq IN (
+            "UPDATE delivery SET state = 'available',
+                 blocked = blocked OR state = 'scheduled' AND ordering_key IS NOT NULL
+             WHERE seq IN (
                  SELECT seq FROM delivery WHERE state IN ('scheduled', 'retryable') AND run_at_ms <= $1
-                 ORDER BY run_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)",
+                 ORDER BY run_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)
+             RETURNING seq, handler, ordering_key, run_at_ms, position, blocked",
         )
         .await?;
-    tx.execute(&statement, &[&now.as_millis(), &DUE_STEP])
-        .await
-        .map(drop)
+    let woken = tx.query(&statement, &[&now.as_millis(), &DUE_STEP]).await?;
+    // What was scheduled takes its place in the order of its key only now.
+    let mut ordered: Vec<&Row> = woken.iter().filter(|row| row.get(5)).collect();
+    ordered.sort_by_key(|row| (row.get::<_, i64>(3), row.get::<_, i64>(4)));
+    for row in &ordered {
+        let sql = "UPDATE delivery SET position = nextval('place') WHERE seq = $1";
+        tx.execute(sql, &[&row.get::<_, i64>(0)]).await?;
+    }
+    // Only then, as the first of a key goes by its place.
+    for row in ordered {
+        write::ended(tx, row.get(0), row.get(1), row.get(2)).await?;
+    }
+    Ok(())
 }
 
 async fn next_due(tx: &Transaction<'_>) -> Result<Option<i64>, Error> {

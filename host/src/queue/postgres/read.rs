@@ -10,20 +10,26 @@ use super::{
 };
 use crate::queue::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryId, Depth, Page, QueueError, State, Timestamp, view::DELIVERY_COLUMNS,
+    DeliveryId, Depth, PAGE_MAX_BYTES, Page, QueueError, State, Timestamp,
+    view::{DELIVERY_COLUMNS, Payloads},
 };
+
+/// Entries of a page that are read at once.
+const LIST_STEP: usize = 50;
 
 /// These commands, in the order given; one that is gone is left out.
 pub(super) async fn commands(
     client: &impl GenericClient,
     ids: &[Uuid],
+    payloads: Payloads,
 ) -> Result<Vec<CommandView>, QueueError> {
     const DOING: &str = "read commands";
     let statement = client
-        .prepare_cached(
-            "SELECT id, attributes, idempotency_key, rules_generation, created_ms FROM command
-             WHERE id = ANY ($1) ORDER BY id DESC",
-        )
+        .prepare_cached(&format!(
+            "SELECT id, {}, idempotency_key, rules_generation, created_ms, octet_length(attributes)
+             FROM command WHERE id = ANY ($1) ORDER BY id DESC",
+            payloads.column("attributes")
+        ))
         .await
         .map_err(to(DOING))?;
     let found = client.query(&statement, &[&ids]).await.map_err(to(DOING))?;
@@ -31,7 +37,8 @@ pub(super) async fn commands(
         .iter()
         .map(|row| CommandView {
             id: CommandId(row.get(0)),
-            attributes: row.get(1),
+            attributes: row.get::<_, Option<String>>(1).unwrap_or_default(),
+            attributes_bytes: row::bytes(row, 5),
             idempotency_key: row.get(2),
             rules_generation: row.get::<_, i64>(3).cast_unsigned(),
             created: Timestamp::from_millis(row.get(4)),
@@ -41,7 +48,7 @@ pub(super) async fn commands(
     let statement = client
         .prepare_cached(&format!(
             "{} WHERE d.command_id = ANY ($1) ORDER BY d.handler",
-            deliveries("")
+            deliveries(payloads, "")
         ))
         .await
         .map_err(to(DOING))?;
@@ -90,7 +97,18 @@ pub(super) async fn list(
         .await
         .map_err(to("list commands"))?;
     let ids: Vec<Uuid> = found.iter().map(|row| row.get(0)).collect();
-    commands(client, &ids).await
+    let (mut listed, mut weight) = (Vec::new(), 0);
+    // A few at a time: a page may end long before its last id.
+    for some in ids.chunks(LIST_STEP) {
+        for command in commands(client, some, Payloads::Short).await? {
+            weight += command.weight();
+            listed.push(command);
+            if weight >= PAGE_MAX_BYTES {
+                return Ok(listed);
+            }
+        }
+    }
+    Ok(listed)
 }
 
 pub(super) async fn inspect(
@@ -100,7 +118,7 @@ pub(super) async fn inspect(
     const DOING: &str = "read a delivery";
     let sql = format!(
         "{} JOIN command c ON c.id = d.command_id WHERE d.command_id = $1 AND d.handler = $2",
-        deliveries(", d.seq, c.attributes")
+        deliveries(Payloads::Whole, ", d.seq, c.attributes")
     );
     let found = client
         .query_opt(&sql, &[&id.command.0, &id.handler.as_str()])
@@ -167,18 +185,24 @@ pub(super) async fn dead(
         .map_err(to(DOING))?;
     let sql = format!(
         "{} WHERE d.seq = ANY ($1) ORDER BY d.seq DESC",
-        deliveries(", d.seq")
+        deliveries(Payloads::Short, ", d.seq")
     );
-    let found = client.query(&sql, &[&rows]).await.map_err(to(DOING))?;
-    found
-        .iter()
-        .map(|row| {
-            Ok(DeadLetter {
-                delivery: row::delivery(row)?,
+    let (mut letters, mut weight) = (Vec::new(), 0);
+    for some in rows.chunks(LIST_STEP) {
+        let found = client.query(&sql, &[&some]).await.map_err(to(DOING))?;
+        for row in &found {
+            let delivery = row::delivery(row)?;
+            weight += delivery.weight();
+            letters.push(DeadLetter {
+                delivery,
                 row: row.get(DELIVERY_COLUMNS),
-            })
-        })
-        .collect()
+            });
+            if weight >= PAGE_MAX_BYTES {
+                return Ok(letters);
+            }
+        }
+    }
+    Ok(letters)
 }
 
 pub(super) async fn depth(client: &impl GenericClient) -> Result<Vec<Depth>, QueueError> {

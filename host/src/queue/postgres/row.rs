@@ -11,17 +11,19 @@ use tokio_postgres::{
 use crate::{
     name::HandlerName,
     queue::{
-        CommandId, DeliveryId, DeliveryView, Failure, QueueError, State, Timestamp, view::DELIVERY,
+        CommandId, DeliveryId, DeliveryView, Failure, LastFailure, QueueError, State, Timestamp,
+        view::Payloads,
     },
 };
 
 /// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
 /// failure. `more` are columns after its own, from [`DELIVERY_COLUMNS`](crate::queue::view::DELIVERY_COLUMNS) on.
-pub(super) fn deliveries(more: &str) -> String {
+pub(super) fn deliveries(payloads: Payloads, more: &str) -> String {
     format!(
-        "SELECT {DELIVERY} {more}
+        "SELECT {} {more}
          FROM delivery d LEFT JOIN LATERAL (
-             SELECT * FROM failure WHERE delivery = d.seq ORDER BY ordinal DESC LIMIT 1) f ON true"
+             SELECT * FROM failure WHERE delivery = d.seq ORDER BY ordinal DESC LIMIT 1) f ON true",
+        payloads.delivery()
     )
 }
 
@@ -77,10 +79,21 @@ pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
         output: row.get(10),
         finished: row.get::<_, Option<i64>>(11).map(Timestamp::from_millis),
         last_failure: match row.get::<_, Option<i64>>(12) {
-            Some(_) => Some(failure(row, 12)?.into()),
+            Some(attempt) => {
+                let at = Timestamp::from_millis(row.get(13));
+                let read = LastFailure::read(count(attempt), at, row.get(15), row.get(14));
+                Some(read.map_err(foreign)?)
+            }
             None => None,
         },
+        output_bytes: bytes(row, 16),
     })
+}
+
+/// The length that a column has; none is 0.
+pub(super) fn bytes(row: &Row, column: usize) -> u64 {
+    let length: Option<i32> = row.get(column);
+    length.map_or(0, |length| length.unsigned_abs().into())
 }
 
 /// Reads `attempt, at_ms, error` from `first` on.

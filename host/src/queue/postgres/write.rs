@@ -179,14 +179,16 @@ pub(super) async fn insert(
     let orders: Vec<Option<&str>> = all()
         .map(|(command, _)| command.ordering_key.as_deref())
         .collect();
-    // Blocked where the store, or an earlier row of this batch, has one of the same key.
+    // Blocked where the store, or an earlier row of this batch, has one of the same key;
+    // one that is scheduled enters the order when it is due.
     let statement = tx
         .prepare_cached(
             "INSERT INTO delivery (command_id, handler, digest, rules, state, priority, run_at_ms, ordering_key, blocked)
              SELECT c, h, d, r, CASE WHEN t > $8 THEN 'scheduled' ELSE 'available' END, p, t, o,
-                 o IS NOT NULL AND (row_number() OVER (PARTITION BY h, o ORDER BY n) > 1
+                 o IS NOT NULL AND t <= $8 AND (row_number() OVER (PARTITION BY h, o, t > $8 ORDER BY n) > 1
                      OR EXISTS (SELECT 1 FROM delivery x WHERE x.handler = h AND x.ordering_key = o
-                         AND x.state IN ('available', 'running', 'scheduled', 'retryable')))
+                         AND x.state IN ('available', 'running', 'scheduled', 'retryable')
+                         AND x.state <> 'scheduled'))
              FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::int4[], $7::text[])
                  WITH ORDINALITY AS new (c, h, d, r, t, p, o, n)
              ORDER BY n",
@@ -332,6 +334,7 @@ pub(super) async fn ended(
                      ON next.handler = ended.handler AND next.ordering_key = ended.ordering_key
                  WHERE ended.seq = $1 AND next.ordering_key IS NOT NULL
                      AND next.state IN ('available', 'running', 'scheduled', 'retryable')
+                     AND next.state <> 'scheduled'
                  ORDER BY next.position, next.seq LIMIT 1)",
         )
         .await?;

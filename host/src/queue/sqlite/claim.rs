@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     row::{command_id, handler, json},
     schema::to,
-    settle::{add_failure, ended},
+    settle::{add_failure, ended, unblock},
     writer::Tx,
 };
 use crate::{
@@ -90,15 +90,36 @@ fn end_leases(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn wake(tx: &Tx<'_>) -> rusqlite::Result<()> {
-    tx.connection
+fn wake(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+    let woken = tx
+        .connection
         .prepare_cached(
-            "UPDATE delivery SET state = 'available' WHERE seq IN (
+            "UPDATE delivery SET state = 'available',
+                 blocked = blocked OR (state = 'scheduled' AND ordering_key IS NOT NULL)
+             WHERE seq IN (
                  SELECT seq FROM delivery WHERE state IN ('scheduled', 'retryable')
-                 AND run_at_ms <= ?1 ORDER BY run_at_ms LIMIT ?2)",
+                 AND run_at_ms <= ?1 ORDER BY run_at_ms LIMIT ?2)
+             RETURNING run_at_ms, position, seq, blocked",
         )?
-        .execute(params![tx.now.as_millis(), DUE_STEP])
-        .map(drop)
+        .query_map(params![tx.now.as_millis(), DUE_STEP], |row| {
+            let place = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(row.get::<_, bool>(3)?.then_some(place))
+        })?
+        .collect::<rusqlite::Result<Vec<Option<(i64, i64, i64)>>>>()?;
+    // What was scheduled takes its place in the order of its key only now.
+    let mut ordered: Vec<_> = woken.into_iter().flatten().collect();
+    ordered.sort_unstable();
+    for (_, _, seq) in &ordered {
+        let position = tx.next_position();
+        tx.connection
+            .prepare_cached("UPDATE delivery SET position = ?2 WHERE seq = ?1")?
+            .execute([*seq, position])?;
+    }
+    // Only then, as the first of a key goes by its place.
+    for (_, _, seq) in ordered {
+        unblock(tx, seq)?;
+    }
+    Ok(())
 }
 
 fn next_due(tx: &Tx<'_>) -> rusqlite::Result<Option<i64>> {

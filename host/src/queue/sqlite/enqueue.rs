@@ -118,14 +118,16 @@ fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
     };
     for delivery in &command.deliveries {
         let blocked = match &command.ordering_key {
-            None => false,
-            Some(key) => tx
+            // One that is scheduled enters the order when it is due.
+            Some(key) if state == State::Available => tx
                 .connection
                 .prepare_cached(
                     "SELECT EXISTS (SELECT 1 FROM delivery WHERE handler = ?1 AND ordering_key = ?2
-                     AND state IN ('available', 'running', 'scheduled', 'retryable'))",
+                     AND state IN ('available', 'running', 'scheduled', 'retryable')
+                     AND state <> 'scheduled')",
                 )?
                 .query_row(params![delivery.handler.as_str(), key], |row| row.get(0))?,
+            _ => false,
         };
         let position = tx.next_position();
         tx.connection

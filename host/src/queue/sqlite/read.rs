@@ -8,26 +8,38 @@ use super::{
 };
 use crate::queue::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryId, DeliveryView, Depth, Page, QueueError, State, Timestamp, view::DELIVERY_COLUMNS,
+    DeliveryId, DeliveryView, Depth, PAGE_MAX_BYTES, Page, QueueError, State, Timestamp,
+    view::{DELIVERY_COLUMNS, Payloads},
 };
 
-pub(super) fn get(reader: &Connection, id: CommandId) -> Result<CommandView, QueueError> {
-    let found = command(reader, id).map_err(to("read a command"))?;
+pub(super) fn get(
+    reader: &Connection,
+    id: CommandId,
+    payloads: Payloads,
+) -> Result<CommandView, QueueError> {
+    let found = command(reader, id, payloads).map_err(to("read a command"))?;
     found.ok_or(QueueError::UnknownCommand(id))
 }
 
-fn command(reader: &Connection, id: CommandId) -> rusqlite::Result<Option<CommandView>> {
+fn command(
+    reader: &Connection,
+    id: CommandId,
+    payloads: Payloads,
+) -> rusqlite::Result<Option<CommandView>> {
     let found = reader
-        .prepare_cached(
-            "SELECT attributes, idempotency_key, rules_generation, created_ms FROM command WHERE id = ?1",
-        )?
+        .prepare_cached(&format!(
+            "SELECT {}, octet_length(attributes), idempotency_key, rules_generation, created_ms
+             FROM command WHERE id = ?1",
+            payloads.column("attributes")
+        ))?
         .query_row([id.0.into_bytes()], |row| {
             Ok(CommandView {
                 id,
-                attributes: row.get(0)?,
-                idempotency_key: row.get(1)?,
-                rules_generation: row.get::<_, i64>(2)?.cast_unsigned(),
-                created: Timestamp::from_millis(row.get(3)?),
+                attributes: row.get::<_, Option<String>>(0)?.unwrap_or_default(),
+                attributes_bytes: row.get(1)?,
+                idempotency_key: row.get(2)?,
+                rules_generation: row.get::<_, i64>(3)?.cast_unsigned(),
+                created: Timestamp::from_millis(row.get(4)?),
                 deliveries: Vec::new(),
             })
         })
@@ -38,7 +50,7 @@ fn command(reader: &Connection, id: CommandId) -> rusqlite::Result<Option<Comman
     view.deliveries = reader
         .prepare_cached(&format!(
             "{} WHERE d.command_id = ?1 ORDER BY d.handler",
-            deliveries("")
+            deliveries(payloads, "")
         ))?
         .query_map([id.0.into_bytes()], row::delivery)?
         .collect::<rusqlite::Result<_>>()?;
@@ -50,13 +62,17 @@ pub(super) fn list(
     filter: &CommandFilter,
     page: Page<CommandId>,
 ) -> Result<Vec<CommandView>, QueueError> {
-    list_ids(reader, filter, page)
-        .and_then(|ids| {
-            ids.into_iter()
-                .filter_map(|id| command(reader, id).transpose())
-                .collect()
-        })
-        .map_err(to("list commands"))
+    let ids = list_ids(reader, filter, page).map_err(to("list commands"))?;
+    let (mut commands, mut weight) = (Vec::new(), 0);
+    for id in ids {
+        let found = command(reader, id, Payloads::Short).map_err(to("list commands"))?;
+        commands.extend(found);
+        weight += commands.last().map_or(0, CommandView::weight);
+        if weight >= PAGE_MAX_BYTES {
+            break;
+        }
+    }
+    Ok(commands)
 }
 
 fn list_ids(
@@ -111,7 +127,7 @@ fn detail(reader: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<Deliv
     let found: Option<(DeliveryView, i64, String)> = reader
         .prepare_cached(&format!(
             "{} JOIN command c ON c.id = d.command_id WHERE d.command_id = ?1 AND d.handler = ?2",
-            deliveries(", d.seq, c.attributes")
+            deliveries(Payloads::Whole, ", d.seq, c.attributes")
         ))?
         .query_row(
             params![id.command.0.into_bytes(), id.handler.as_str()],
@@ -185,18 +201,26 @@ pub(super) fn dead(
     page: Page<DeadCursor>,
 ) -> Result<Vec<DeadLetter>, QueueError> {
     let below = page.after.map_or(i64::MAX, |cursor| cursor.0);
-    dead_rows(reader, filter, below, page.rows())
-        .and_then(|rows| {
-            rows.into_iter()
-                .map(|row| dead_letter(reader, row))
-                .collect()
-        })
-        .map_err(to("list the dead letter"))
+    const LIST: &str = "list the dead letter";
+    let rows = dead_rows(reader, filter, below, page.rows()).map_err(to(LIST))?;
+    let (mut letters, mut weight) = (Vec::new(), 0);
+    for row in rows {
+        let letter = dead_letter(reader, row).map_err(to(LIST))?;
+        weight += letter.delivery.weight();
+        letters.push(letter);
+        if weight >= PAGE_MAX_BYTES {
+            break;
+        }
+    }
+    Ok(letters)
 }
 
 fn dead_letter(reader: &Connection, seq: i64) -> rusqlite::Result<DeadLetter> {
     let delivery = reader
-        .prepare_cached(&format!("{} WHERE d.seq = ?1", deliveries("")))?
+        .prepare_cached(&format!(
+            "{} WHERE d.seq = ?1",
+            deliveries(Payloads::Short, "")
+        ))?
         .query_row([seq], row::delivery)?;
     Ok(DeadLetter { delivery, row: seq })
 }

@@ -6,16 +6,19 @@ use uuid::Uuid;
 
 use crate::{
     name::HandlerName,
-    queue::{CommandId, DeliveryId, DeliveryView, Failure, State, Timestamp, view::DELIVERY},
+    queue::{
+        CommandId, DeliveryId, DeliveryView, Failure, LastFailure, State, Timestamp, view::Payloads,
+    },
 };
 
 /// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
 /// failure. `more` are columns after its own, from [`DELIVERY_COLUMNS`](crate::queue::view::DELIVERY_COLUMNS) on.
-pub(super) fn deliveries(more: &str) -> String {
+pub(super) fn deliveries(payloads: Payloads, more: &str) -> String {
     format!(
-        "SELECT {DELIVERY} {more}
+        "SELECT {} {more}
          FROM delivery d LEFT JOIN failure f ON f.delivery = d.seq
-             AND f.ordinal = (SELECT max(ordinal) FROM failure WHERE delivery = d.seq)"
+             AND f.ordinal = (SELECT max(ordinal) FROM failure WHERE delivery = d.seq)",
+        payloads.delivery()
     )
 }
 
@@ -58,10 +61,21 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
         output: row.get(10)?,
         finished: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
         last_failure: match row.get::<_, Option<u32>>(12)? {
-            Some(_) => Some(failure(row, 12)?.into()),
+            Some(attempt) => Some(last_failure(row, attempt)?),
             None => None,
         },
+        output_bytes: row.get::<_, Option<u64>>(16)?.unwrap_or(0),
     })
+}
+
+fn last_failure(row: &Row<'_>, attempt: u32) -> rusqlite::Result<LastFailure> {
+    let at = Timestamp::from_millis(row.get(13)?);
+    let (error, status) = (
+        row.get_ref(14)?.as_str_or_null()?,
+        row.get_ref(15)?.as_str()?,
+    );
+    LastFailure::read(attempt, at, status, error)
+        .map_err(|error| Error::FromSqlConversionFailure(14, Type::Text, error.into()))
 }
 
 /// Reads `attempt, at_ms, error` from `first` on.

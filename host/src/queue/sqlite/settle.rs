@@ -147,6 +147,7 @@ pub(super) fn unblock(tx: &mut Tx<'_>, ended: i64) -> rusqlite::Result<()> {
                      ON next.handler = ended.handler AND next.ordering_key = ended.ordering_key
                  WHERE ended.seq = ?1 AND next.ordering_key IS NOT NULL
                      AND next.state IN ('available', 'running', 'scheduled', 'retryable')
+                     AND next.state <> 'scheduled'
                  ORDER BY next.position, next.seq LIMIT 1)",
         )?
         .execute([ended])?;

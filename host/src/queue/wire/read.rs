@@ -101,13 +101,17 @@ impl<'de> Deserialize<'de> for CommandView {
             created_at: Timestamp,
             generation: u64,
             idempotency_key: Option<String>,
-            #[serde(deserialize_with = "text")]
+            #[serde(default, deserialize_with = "text")]
             attributes: String,
+            attributes_bytes: Option<u64>,
             deliveries: Vec<DeliveryView>,
         }
         let wire = Wire::deserialize(deserializer)?;
         Ok(Self {
             id: wire.command_id,
+            attributes_bytes: wire
+                .attributes_bytes
+                .unwrap_or(wire.attributes.len() as u64),
             attributes: wire.attributes,
             idempotency_key: wire.idempotency_key,
             rules_generation: wire.generation,
@@ -135,6 +139,7 @@ impl<'de> Deserialize<'de> for DeliveryView {
             cancel_requested: bool,
             #[serde(default, deserialize_with = "text_where_there")]
             output: Option<String>,
+            output_bytes: Option<u64>,
             last_failure: Option<LastFailure>,
         }
         let wire = Wire::deserialize(deserializer)?;
@@ -148,6 +153,9 @@ impl<'de> Deserialize<'de> for DeliveryView {
             run_at: wire.run_at,
             ordering_key: wire.ordering_key,
             cancel_requested: wire.cancel_requested,
+            output_bytes: wire
+                .output_bytes
+                .unwrap_or(wire.output.as_ref().map_or(0, |output| output.len() as u64)),
             output: wire.output,
             finished: wire.finished_at,
             last_failure: wire.last_failure,
@@ -246,6 +254,14 @@ mod tests {
             r#"{{"commandId":"{id}","state":"running","createdAt":"2030-01-01T00:00:00Z","generation":3,"idempotencyKey":"k","attributes":{attributes},"deliveries":[{delivery}]}}"#
         );
         assert_eq!(again::<CommandView>(&command), command);
+        // As a list shows what is long.
+        let short = command
+            .replace(
+                &format!(r#""attributes":{attributes}"#),
+                r#""attributesBytes":70000"#,
+            )
+            .replace(r#""output":null"#, r#""outputBytes":70000"#);
+        assert_eq!(again::<CommandView>(&short), short);
         let detail = format!(r#"{open},"attributes":{attributes},"failures":{failures}}}"#);
         assert_eq!(again::<DeliveryDetail>(&detail), detail);
         let accepted = format!(
