@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use crate::{
-    budget::{Budgets, Machine},
+    budget::Budgets,
     command::Command,
     config::Config,
     dispatcher::{DispatchError, Dispatcher, Options},
@@ -41,9 +41,9 @@ impl App {
     /// When this machine cannot run WebAssembly.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let shutdown = Shutdown::default();
-        let budgets = Budgets::new(&config, &Machine::here());
+        let budgets = Budgets::here(&config);
         let snapshots = Arc::new(Snapshots::default());
-        let runtime = Runtime::new(&config)?;
+        let runtime = Runtime::new(&config, &budgets)?;
         let reloader = Reloader::new(config.clone(), runtime, Arc::clone(&snapshots));
         reloader.reload().await;
         Ok(Self {

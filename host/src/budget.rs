@@ -63,6 +63,21 @@ impl Budget {
         })
     }
 
+    /// A share of nothing, to grow.
+    #[must_use]
+    pub fn nothing(self: &Arc<Self>) -> Share {
+        Share {
+            budget: Arc::clone(self),
+            amount: 0,
+        }
+    }
+
+    /// Whether there is room for `amount` at this moment.
+    #[must_use]
+    pub fn has(&self, amount: u64) -> bool {
+        amount <= self.limit.saturating_sub(self.used())
+    }
+
     fn reserve(&self, amount: u64) -> Result<(), Exhausted> {
         let taken = self
             .used
@@ -115,10 +130,35 @@ impl Share {
         self.amount += more;
         Ok(())
     }
+
+    /// Grows to at least `amount`, in steps of `step` where there is room for
+    /// a whole one: what grows in small pieces then asks less often.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; the share stays as it was.
+    pub fn grow_to(&mut self, amount: u64, step: u64) -> Result<(), Exhausted> {
+        let Some(missing) = amount.checked_sub(self.amount).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        let ahead = missing.checked_next_multiple_of(step).unwrap_or(missing);
+        if self.budget.has(ahead) && self.grow(ahead).is_ok() {
+            return Ok(());
+        }
+        self.grow(missing)
+    }
+
+    /// What is taken.
+    #[must_use]
+    pub fn amount(&self) -> u64 {
+        self.amount
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
+        if self.amount == 0 {
+            return;
+        }
         self.budget.used.fetch_sub(self.amount, Ordering::Relaxed);
     }
 }
@@ -143,6 +183,12 @@ pub struct Budgets {
 }
 
 impl Budgets {
+    /// Those of a host on this machine.
+    #[must_use]
+    pub fn here(config: &Config) -> Self {
+        Self::new(config, &Machine::here())
+    }
+
     /// From the settings, and where they leave it open, from the machine.
     #[must_use]
     pub fn new(config: &Config, machine: &Machine) -> Self {
@@ -217,6 +263,20 @@ mod tests {
         assert!(budget.take(u64::MAX).is_err());
         drop(share);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_share_grows_by_whole_steps_while_there_is_room_for_them() {
+        let budget = Budget::new("host.memory_max_bytes", 10);
+        let mut share = budget.nothing();
+        share.grow_to(1, 4).unwrap();
+        share.grow_to(4, 4).unwrap();
+        assert_eq!(budget.used(), 4);
+        share.grow_to(5, 4).unwrap();
+        share.grow_to(9, 4).unwrap();
+        assert_eq!((budget.used(), share.amount()), (9, 9));
+        share.grow_to(11, 4).unwrap_err();
+        assert_eq!((budget.used(), budget.refused()), (9, 1));
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub use file::CaseError;
 pub use update::update;
 
 use crate::{
+    budget::Budgets,
     build,
     command::{Command, CommandId},
     config::Config,
@@ -181,7 +182,7 @@ impl Runner {
         let mut config = config.clone();
         config.host.instances_max = config.host.instances_max.min(16);
         Ok(Self {
-            runtime: Runtime::new(&config)?,
+            runtime: Runtime::new(&config, &Budgets::here(&config))?,
             config,
         })
     }

@@ -39,7 +39,7 @@ pub struct Dispatcher {
     snapshots: Arc<Snapshots>,
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
-    // One permit an instance.
+    // One permit per place: see `Plugin::places`.
     instances: Arc<Semaphore>,
     instances_max: u32,
     waiting: Arc<AtomicUsize>,
@@ -190,7 +190,7 @@ impl Dispatcher {
         let started_at = Timestamp::now();
         let started = Instant::now();
         let Routed { snapshot, matches } = self.route(&command)?.or_hint(&command)?;
-        let permits = self.admit(matches.len()).await?;
+        let permits = self.admit(places(&snapshot, &matches)).await?;
         let run = Arc::new(Run {
             command,
             handlers: matches.len(),
@@ -247,9 +247,12 @@ impl Dispatcher {
         attempt: Attempt,
     ) -> Outcome {
         let started = Instant::now();
+        let loaded = self.snapshots.current().plugins.get(handler).cloned();
+        let places = loaded.map_or(1, |plugin| plugin.places());
+        let places = places.min(self.instances_max);
         let permit = attempt
             .cancel
-            .run_until_cancelled(Arc::clone(&self.instances).acquire_owned());
+            .run_until_cancelled(Arc::clone(&self.instances).acquire_many_owned(places));
         let Some(permit) = permit.await else {
             return Outcome::not_run(Failure::new(
                 Status::Cancelled,
@@ -282,12 +285,10 @@ impl Dispatcher {
         self.snapshots.current()
     }
 
-    /// Waits for as many free instances as the command needs, in line.
-    async fn admit(&self, instances: usize) -> Result<OwnedSemaphorePermit, DispatchError> {
-        // A command with more handlers than there are instances takes them all.
-        let wanted = u32::try_from(instances)
-            .unwrap_or(u32::MAX)
-            .min(self.instances_max);
+    /// Waits for as many free places as the command needs, in line.
+    async fn admit(&self, places: u32) -> Result<OwnedSemaphorePermit, DispatchError> {
+        // A command that needs more places than there are takes them all.
+        let wanted = places.min(self.instances_max);
         if let Ok(permits) = Arc::clone(&self.instances).try_acquire_many_owned(wanted) {
             return Ok(permits);
         }
@@ -319,6 +320,16 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
+}
+
+/// How many places the handlers of a command take together; one that is not
+/// loaded takes one for the moment that it takes to say so.
+fn places(snapshot: &Snapshot, matches: &[Match]) -> u32 {
+    let places = matches.iter().map(|matched| {
+        let plugin = snapshot.plugins.get(&matched.handler);
+        plugin.map_or(1, |plugin| plugin.places())
+    });
+    places.fold(0, u32::saturating_add)
 }
 
 fn plugin(snapshot: &Snapshot, handler: &HandlerName) -> Result<Arc<Plugin>, Failure> {

@@ -3,14 +3,17 @@
 //!
 //! `loader` makes a plugin from a file, `contract` says where one does not fit,
 //! `inspect` reads what a file says of itself, `instance` calls it, `limits`, `logs`
-//! and `state` are what a call carries, `settings` is what the operator says of
-//! it and `grants` what that lets it do, `breaker` leaves it alone for a while,
-//! `idle` keeps instances between calls, `simulation` is the world of a call
-//! in a test, `bindings` is the contract and `engine` what all plugins share.
+//! and `state` are what a call carries, `ending` is what its end means, `settings`
+//! is what the operator says of it and `grants` what that lets it do, `breaker`
+//! leaves it alone for a while, `idle` keeps instances between calls, `parts` and
+//! `places` are what it takes of the host, `simulation` is the world of a call in
+//! a test, `bindings` is the contract with `polling` beside it, `engine` what all
+//! plugins share and `pool` the places in it.
 
 mod bindings;
 mod breaker;
 mod contract;
+mod ending;
 mod engine;
 mod grants;
 mod idle;
@@ -19,6 +22,10 @@ mod instance;
 mod limits;
 mod loader;
 mod logs;
+mod parts;
+mod places;
+mod polling;
+mod pool;
 mod settings;
 mod simulation;
 mod state;
@@ -27,8 +34,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-
-use tokio::sync::Semaphore;
 
 pub use contract::Mismatch;
 pub use engine::Runtime;
@@ -43,7 +48,7 @@ pub use settings::{
 };
 pub use simulation::Simulation;
 
-use crate::name::HandlerName;
+use crate::{budget::Budgets, name::HandlerName};
 
 /// One loaded component. Immutable; a changed file makes another one.
 pub struct Plugin {
@@ -64,11 +69,11 @@ pub struct Plugin {
     // Where the operator sets the limits: `plugins/<name>.toml`, or a case.
     place: Arc<str>,
     pre: bindings::Pre,
-    // As many permits as `settings.limits.instances_max`.
-    instances: Semaphore,
+    places: places::Places,
     breaker: breaker::Breaker,
     idle: idle::Idle,
     table_elements_max: usize,
+    budgets: Arc<Budgets>,
 }
 
 impl Plugin {
@@ -89,13 +94,20 @@ impl Plugin {
             digest: Arc::clone(&self.digest),
             size_bytes: self.size_bytes,
             pre: self.pre.clone(),
-            instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
+            places: self.places.with_calls_max(settings.limits.instances_max),
             breaker: breaker::Breaker::new(settings.breaker.clone()),
             idle: self.idle.with_settings(settings.instances.clone()),
             table_elements_max: self.table_elements_max,
+            budgets: Arc::clone(&self.budgets),
             settings: Arc::new(settings),
             grants: Arc::new(grants),
         }
+    }
+
+    /// How many of the host's places one call of it takes.
+    #[must_use]
+    pub fn places(&self) -> u32 {
+        self.places.each()
     }
 
     /// What is left of its quarantine, if it failed too often of late.

@@ -10,6 +10,7 @@ use super::{
     terminal::{self, out, out_lines},
 };
 use crate::{
+    budget::Budgets,
     config::Config,
     plugin::{Inspection, Runtime},
     reload::load_file,
@@ -19,7 +20,7 @@ use crate::{
 
 /// Nothing is printed unless every file can be read.
 pub(super) fn run(files: &[PathBuf], as_json: bool, config: &Config) -> anyhow::Result<Exit> {
-    let runtime = Runtime::new(config)?;
+    let runtime = Runtime::new(config, &Budgets::here(config))?;
     let mut checked = Vec::new();
     for path in files {
         let bytes =

@@ -8,7 +8,7 @@ use wasmtime::{
     component::{HasSelf, InstancePre, Linker, types::ComponentItem},
 };
 
-use super::{grants::Secret, simulation, state::State};
+use super::{grants::Secret, polling, simulation, state::State};
 use crate::outcome::Level;
 
 /// One module a served version; its interfaces' `Host`s are implemented below.
@@ -103,6 +103,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     v0_1_0::Handler::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     simulation::add_timers_to_linker(linker)?;
+    polling::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 

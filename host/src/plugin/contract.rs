@@ -5,6 +5,7 @@
 //! not is worked out here, from its bytes, so that a good one pays nothing.
 
 mod compare;
+mod type_text;
 
 use std::fmt;
 
@@ -15,22 +16,53 @@ use super::{
     bindings::{self, Pre},
     state::State,
 };
-use crate::name::nearest;
+use crate::{name::nearest, text};
 
 /// The package of the contract, without its version.
 const PACKAGE: &str = "pointsman:handler";
 /// The interface that a handler exports.
 const EXPORT: &str = "command-handler";
-/// The packages of WASI 0.2 that the host provides.
-const WASI: [&str; 7] = [
-    "cli",
-    "clocks",
-    "filesystem",
-    "http",
-    "io",
-    "random",
-    "sockets",
+/// The interfaces of WASI 0.2 that the host provides, by package. What is not
+/// stable in WASI, such as `wasi:clocks/timezone`, is not among them.
+const WASI: [(&str, &[&str]); 7] = [
+    (
+        "cli",
+        &[
+            "environment",
+            "exit",
+            "stderr",
+            "stdin",
+            "stdout",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stderr",
+            "terminal-stdin",
+            "terminal-stdout",
+        ],
+    ),
+    ("clocks", &["monotonic-clock", "wall-clock"]),
+    ("filesystem", &["preopens", "types"]),
+    ("http", &["outgoing-handler", "types"]),
+    ("io", &["error", "poll", "streams"]),
+    ("random", &["insecure", "insecure-seed", "random"]),
+    (
+        "sockets",
+        &[
+            "instance-network",
+            "ip-name-lookup",
+            "network",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
+        ],
+    ),
 ];
+
+/// Places that are named where a component differs from the contract in more.
+const MISMATCHES_MAX: usize = 20;
+/// Bytes of what is said of one of them: names come from the file.
+const MISMATCH_MAX_BYTES: usize = 4 << 10;
 
 /// A released version of the contract that this host serves.
 pub(super) struct Served {
@@ -77,7 +109,7 @@ impl Mismatch {
             what: what.into(),
             expected: None,
             found: None,
-            hint: hint.into(),
+            hint: text::cut(hint.into(), MISMATCH_MAX_BYTES),
         }
     }
 }
@@ -156,6 +188,7 @@ pub(super) fn mismatches(names: &Names, bytes: &[u8], cause: Option<String>) -> 
         .imports
         .iter()
         .filter_map(|name| unknown_import(name))
+        .take(MISMATCHES_MAX + 1)
         .collect();
     let newest = &SERVED[SERVED.len() - 1];
     let served = version.and_then(find).unwrap_or(newest);
@@ -169,6 +202,13 @@ pub(super) fn mismatches(names: &Names, bytes: &[u8], cause: Option<String>) -> 
             format!("does not fit {PACKAGE}@{}: {cause}", served.version),
             rebuild(served.version),
         ));
+    }
+    if found.len() > MISMATCHES_MAX {
+        found.truncate(MISMATCHES_MAX);
+        found.push(Mismatch::new("and more", ""));
+    }
+    for mismatch in &mut found {
+        mismatch.what = text::cut(std::mem::take(&mut mismatch.what), MISMATCH_MAX_BYTES);
     }
     found
 }
@@ -231,18 +271,28 @@ fn unknown_import(name: &str) -> Option<Mismatch> {
             .map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
         return wrong(format!("the contract has no interface `{interface}`{near}"));
     }
-    let wasi = name
-        .strip_prefix("wasi:")
-        .and_then(|name| name.split_once('/'));
-    match wasi {
-        Some((package, _)) if WASI.contains(&package) && name.contains("@0.2.") => None,
-        Some((package, _)) if WASI.contains(&package) => {
-            wrong("the host provides WASI 0.2: build it for that version".into())
-        }
-        _ => wrong(
+    let wasi = name.strip_prefix("wasi:");
+    let Some((package, rest)) = wasi.and_then(|name| name.split_once('/')) else {
+        return wrong(
             "a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2"
                 .into(),
-        ),
+        );
+    };
+    let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
+    let provided = WASI.iter().find(|(name, _)| *name == package);
+    match provided {
+        None => wrong(format!(
+            "WASI 0.2 has no package `{package}` that is provided here"
+        )),
+        Some(_) if !version.starts_with("0.2.") => {
+            wrong("the host provides WASI 0.2: build it for that version".into())
+        }
+        Some((_, interfaces)) if !interfaces.contains(&interface) => wrong(format!(
+            "of `wasi:{package}` the host provides {}: build it without `{interface}`, which may \
+             not be stable in WASI 0.2 yet",
+            interfaces.join(", ")
+        )),
+        Some(_) => None,
     }
 }
 

@@ -12,12 +12,15 @@ use std::{
 
 use tokio::sync::Semaphore;
 use wasmtime::{
-    Cache, Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy,
-    PoolingAllocationConfig, component::Linker,
+    Cache, Collector, Config, Engine, EngineWeak, InstanceAllocationStrategy, component::Linker,
 };
 
-use super::{bindings, state::State};
-use crate::config::{Config as Settings, HostLimits};
+use super::{
+    bindings,
+    pool::{idle_max, pool},
+    state::State,
+};
+use crate::{budget::Budgets, config::Config as Settings};
 
 /// How often a running guest is looked at: the longest that it keeps a worker
 /// thread from other tasks, and the grain of its CPU limit.
@@ -26,14 +29,16 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// What host calls need of the stack below the guest's own.
 const HOST_STACK_BYTES: usize = 1536 << 10;
 
-/// Memory that stays mapped in a pool slot between two calls, so that a fresh
-/// instance costs no page faults. A Rust handler touches about 1 MiB.
-const MEMORY_KEEP_RESIDENT_BYTES: usize = 2 << 20;
-const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10;
-const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
+/// Where nothing is reserved beyond it, a memory that outgrows its reservation
+/// moves, with so much room to grow into.
+const LITTLE_GROWTH_BYTES: u64 = 16 << 20;
+/// The guard behind a memory there: less than that past its end traps without a check.
+const LITTLE_GUARD_BYTES: u64 = 64 << 10;
 
-/// A component of componentize-py is made of some 15 modules.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
+/// A heap of collected objects begins with three pages and doubles, and a
+/// doubling past the limit is refused. So it ends at three quarters of a limit
+/// that is a power of two; from one page it would end at half of it.
+const GC_HEAP_INITIAL_BYTES: u64 = 3 << 16;
 
 /// Everything that instances of one host share. Cheap to clone.
 #[derive(Clone)]
@@ -43,12 +48,27 @@ pub struct Runtime {
     /// Places for instances that wait for their next call, of all plugins together.
     pub(super) idle: Arc<Semaphore>,
     pub(super) table_elements_max: usize,
+    /// The host's places for calls.
+    pub(super) places_max: u32,
+    /// What all handlers together may take of the machine.
+    pub(super) budgets: Arc<Budgets>,
     stack_max_bytes: usize,
     // By the size of the call stack, as long as something is loaded with them.
     others: Arc<Mutex<BTreeMap<usize, EngineWeak>>>,
-    pooling: bool,
+    space: AddressSpace,
     // One for all engines: each has a thread of its own.
     cache: Option<Cache>,
+}
+
+/// How much address space the process has.
+#[derive(Clone, Copy)]
+enum AddressSpace {
+    /// Enough for a pool, and for 4 GiB around each memory beside it.
+    Plenty,
+    /// Limited (`ulimit -v`, `LimitAS=`, `vm.overcommit_memory=2`), or too small
+    /// for the pool that the settings ask for: a memory reserves what a handler
+    /// may use, and no more.
+    Little { memory_max_bytes: u64 },
 }
 
 impl Runtime {
@@ -57,7 +77,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When this machine cannot run compiled WebAssembly at all.
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings, budgets: &Budgets) -> anyhow::Result<Self> {
         let host = &settings.host;
         let stack_max_bytes = settings.limits.stack_max_bytes;
         let cache = host.compile_cache.then(|| Cache::from_file(None));
@@ -68,17 +88,19 @@ impl Runtime {
                 })
                 .ok()
         });
-        let on_demand = config(stack_max_bytes, cache.clone());
-        let mut pooled = on_demand.clone();
+        let mut pooled = config(stack_max_bytes, AddressSpace::Plenty, cache.clone());
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(host)));
-        let (engine, pooling) = match Engine::new(&pooled) {
-            Ok(engine) => (engine, true),
+        let (engine, space) = match Engine::new(&pooled) {
+            Ok(engine) => (engine, AddressSpace::Plenty),
             Err(error) => {
                 tracing::warn!(
                     "instances are made on demand, which is slower: no pool of {} slots: {error:#}",
                     host.instances_max
                 );
-                (Engine::new(&on_demand)?, false)
+                let memory_max_bytes = settings.limits.memory_max_bytes as u64;
+                let space = AddressSpace::Little { memory_max_bytes };
+                let config = config(stack_max_bytes, space, cache.clone());
+                (Engine::new(&config)?, space)
             }
         };
         start_ticker(&engine)?;
@@ -87,9 +109,11 @@ impl Runtime {
             engine,
             idle: Arc::new(Semaphore::new(idle_max(host) as usize)),
             table_elements_max: host.table_elements_max,
+            places_max: host.instances_max,
+            budgets: Arc::new(budgets.clone()),
             stack_max_bytes,
             others: Arc::default(),
-            pooling,
+            space,
             cache,
         })
     }
@@ -106,7 +130,6 @@ impl Runtime {
             linker: linker(&engine)?,
             engine,
             stack_max_bytes,
-            pooling: false,
             ..self.clone()
         })
     }
@@ -116,7 +139,7 @@ impl Runtime {
         if let Some(engine) = others.get(&stack_max_bytes).and_then(EngineWeak::upgrade) {
             return Ok(engine);
         }
-        let engine = Engine::new(&config(stack_max_bytes, self.cache.clone()))?;
+        let engine = Engine::new(&config(stack_max_bytes, self.space, self.cache.clone()))?;
         start_ticker(&engine)?;
         others.insert(stack_max_bytes, engine.weak());
         Ok(engine)
@@ -125,11 +148,11 @@ impl Runtime {
     /// Whether instances come from a pool.
     #[must_use]
     pub fn pooling(&self) -> bool {
-        self.pooling
+        self.engine.get_pooling_config().is_some()
     }
 }
 
-fn config(stack_max_bytes: usize, cache: Option<Cache>) -> Config {
+fn config(stack_max_bytes: usize, space: AddressSpace, cache: Option<Cache>) -> Config {
     let mut config = Config::new();
     // Guests yield at every tick and can be dropped there.
     config.epoch_interruption(true);
@@ -137,43 +160,52 @@ fn config(stack_max_bytes: usize, cache: Option<Cache>) -> Config {
     config.concurrency_support(false);
     config.max_wasm_stack(stack_max_bytes);
     config.async_stack_size(stack_max_bytes + HOST_STACK_BYTES);
+    // The one that frees cycles, which objects of Kotlin, Dart and Java are full
+    // of: the reference-counting collector keeps them until the instance ends,
+    // and without a collector nothing is freed. wasmtime's documentation still
+    // calls it unfinished; it has been wasmtime's default since 46.
+    config.collector(Collector::Copying);
+    config.gc_heap_initial_size(GC_HEAP_INITIAL_BYTES);
     config.cache(cache);
+    match space {
+        AddressSpace::Plenty => {
+            if let Err(error) = memory_images() {
+                tracing::warn!("memories are filled by copying, which is slower: {error}");
+                config.memory_init_cow(false);
+            }
+        }
+        AddressSpace::Little { memory_max_bytes } => {
+            config
+                .memory_reservation(memory_max_bytes.min(4 << 30))
+                .memory_reservation_for_growth(LITTLE_GROWTH_BYTES)
+                .memory_guard_size(LITTLE_GUARD_BYTES)
+                .guard_before_linear_memory(false)
+                .memory_init_cow(false);
+        }
+    }
     config
+}
+
+/// Whether the system lets memories be mapped from an image: a seccomp filter
+/// of an old container runtime may not know the call.
+#[cfg(target_os = "linux")]
+fn memory_images() -> io::Result<()> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    memfd_create("pointsman-probe", MemfdFlags::CLOEXEC)
+        .map(drop)
+        .map_err(io::Error::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "Linux may refuse")]
+fn memory_images() -> io::Result<()> {
+    Ok(())
 }
 
 fn linker(engine: &Engine) -> wasmtime::Result<Arc<Linker<State>>> {
     let mut linker = Linker::new(engine);
     bindings::add_to_linker(&mut linker)?;
     Ok(Arc::new(linker))
-}
-
-/// Instances that may wait for their next call: enough for each core and
-/// handler of a usual host, and no more memory than a quarter of what may run.
-fn idle_max(limits: &HostLimits) -> u32 {
-    (limits.instances_max / 4).max(1)
-}
-
-fn pool(limits: &HostLimits) -> PoolingAllocationConfig {
-    // Those that are kept do not take the place of those at work.
-    let instances = limits.instances_max.saturating_add(idle_max(limits));
-    let mut pool = PoolingAllocationConfig::new();
-    // A component instance has one memory and table as a rule, and a few core
-    // instances. Slots that are never used cost address space only.
-    pool.total_component_instances(instances)
-        .total_stacks(instances)
-        .total_memories(instances)
-        .total_tables(instances.saturating_mul(2))
-        .total_core_instances(instances.saturating_mul(4))
-        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(CORE_INSTANCES_PER_COMPONENT)
-        .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT)
-        .table_elements(limits.table_elements_max)
-        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
-        .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
-        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
-        // Linux 6.7 tells which pages a guest wrote; only those are cleared.
-        .pagemap_scan(Enabled::Auto);
-    pool
 }
 
 /// One thread an engine, which ends with it.
@@ -197,7 +229,8 @@ mod tests {
 
     #[test]
     fn handlers_with_a_call_stack_of_one_size_share_an_engine_as_long_as_they_live() {
-        let usual = Runtime::new(&Settings::default()).unwrap();
+        let settings = Settings::default();
+        let usual = Runtime::new(&settings, &Budgets::here(&settings)).unwrap();
         let with = |bytes| usual.with_stack(bytes).unwrap();
         let first = with(1 << 20);
         assert!(Engine::same(&first.engine, &with(1 << 20).engine));

@@ -14,6 +14,7 @@ use super::{
     settings::{InstanceMode, InstanceSettings},
     state::State,
 };
+use crate::budget::Budget;
 
 /// An instance that lives, with its store.
 pub(super) struct Live {
@@ -25,26 +26,38 @@ pub(super) struct Live {
     pub(super) born: Instant,
 }
 
-/// The waiting instances of one plugin. Each holds one of the host's places.
+/// The waiting instances of one plugin. Each holds some of the host's places.
 pub(super) struct Idle {
     settings: InstanceSettings,
     places: Arc<Semaphore>,
+    // What one instance holds.
+    each: u32,
+    memory: Arc<Budget>,
     // The one that served last at the end: it is the warmest.
     waiting: Mutex<Vec<(Live, OwnedSemaphorePermit)>>,
 }
 
 impl Idle {
-    pub(super) fn new(settings: InstanceSettings, places: Arc<Semaphore>) -> Self {
+    /// For instances that hold `each` of the `places`, and of `memory` what they use.
+    pub(super) fn new(
+        settings: InstanceSettings,
+        places: Arc<Semaphore>,
+        each: u32,
+        memory: Arc<Budget>,
+    ) -> Self {
         Self {
             settings,
             places,
+            each,
+            memory,
             waiting: Mutex::default(),
         }
     }
 
     /// None waiting, among the same places.
     pub(super) fn with_settings(&self, settings: InstanceSettings) -> Self {
-        Self::new(settings, Arc::clone(&self.places))
+        let (places, memory) = (Arc::clone(&self.places), Arc::clone(&self.memory));
+        Self::new(settings, places, self.each, memory)
     }
 
     /// An instance that may serve another call. Ends those that are too old.
@@ -71,9 +84,13 @@ impl Idle {
     }
 
     /// Lets the instance wait for its next call, or ends it if the host has no
-    /// place for it.
+    /// place for it, or calls at work need its memory.
     pub(super) fn keep(&self, live: Live) {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+        // What waits may wait for long: half of the memory stays for what works.
+        if !self.memory.has(self.memory.limit() / 2) {
+            return;
+        }
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_many_owned(self.each) {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.push((live, place));
         }

@@ -6,18 +6,16 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::{
     Plugin, bindings,
-    grants::FolderGone,
+    ending::{CpuExceeded, Stopped, said},
     idle::Live,
-    limits::Refused,
     logs::{LogSink, OnLine},
     simulation::{Simulated, Simulation},
     state::{Shared, State},
@@ -41,14 +39,9 @@ pub struct Call<'a> {
     pub cancel: &'a CancellationToken,
 }
 
-/// Ends a call in the epoch callback.
-#[derive(Debug, thiserror::Error)]
-#[error("the CPU limit is used up")]
-struct CpuExceeded;
-
 /// What the guest itself said, with its instance if that may serve another
-/// call, or how running it failed.
-type Answer = wasmtime::Result<(Result<Option<String>, bindings::Failure>, Option<Live>)>;
+/// call, or how it stopped.
+type Answer = Result<(Result<Option<String>, bindings::Failure>, Option<Live>), Stopped>;
 
 impl Plugin {
     /// Handles one command in a fresh instance, or in one that waited for it
@@ -91,15 +84,9 @@ impl Plugin {
                 });
             }
         };
-        let Ok(_permit) = self.instances.try_acquire() else {
-            return Outcome::not_run(self.failure(
-                Status::Busy,
-                format!(
-                    "all {} instances are at work",
-                    self.settings.limits.instances_max
-                ),
-                Some("limits.instances_max"),
-            ));
+        let Some(_permit) = self.places.enter() else {
+            let (reason, key) = self.places.full(self.settings.limits.instances_max);
+            return Outcome::not_run(self.failure(Status::Busy, reason, Some(key)));
         };
         let limits = &self.settings.limits;
         let logs = LogSink::new(call.started, limits, call.on_line);
@@ -119,9 +106,12 @@ impl Plugin {
         let result = match until_ended(&shared, call.cancel, running).await {
             Ended::Answered(Ok((answer, instance))) => {
                 live = instance;
-                answer.map_or_else(|failure| Err(said(failure)), |answer| self.output(answer))
+                match answer {
+                    Ok(answer) => self.output(answer),
+                    Err(failure) => Err(said(failure)),
+                }
             }
-            Ended::Answered(Err(error)) => Err(self.failed(&error, &shared)),
+            Ended::Answered(Err(stopped)) => Err(self.failed(&stopped, &shared)),
             Ended::Cancelled => Err(self.failure(Status::Cancelled, "cancelled".into(), None)),
             Ended::TimedOut => Err(self.failure(
                 Status::TimedOut,
@@ -160,11 +150,12 @@ impl Plugin {
         };
         let mut live = match waiting {
             Some(live) => live,
-            None => self.start(shared).await?,
+            None => self.start(shared).await.map_err(Stopped::Starting)?,
         };
         live.store.data_mut().begin(shared);
         live.store.set_epoch_deadline(1);
-        let answer = live.handler.handle(&mut live.store, command).await?;
+        let answer = live.handler.handle(&mut live.store, command).await;
+        let answer = answer.map_err(Stopped::Running)?;
         live.calls += 1;
         live.store.data().end();
         // Dropped here where it is not kept, so that its end counts as CPU time.
@@ -174,14 +165,10 @@ impl Plugin {
     }
 
     async fn start(&self, shared: &Arc<Shared>) -> wasmtime::Result<Live> {
-        let state = State::new(
-            Arc::clone(shared),
-            Arc::clone(&self.settings),
-            Arc::clone(&self.grants),
-            self.table_elements_max,
-        )?;
+        let state = State::new(Arc::clone(shared), self)?;
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(lent_max(self.settings.limits.memory_max_bytes));
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| {
             if store.data().shared.cpu.exceeded() {
@@ -200,153 +187,13 @@ impl Plugin {
             born: shared.began,
         })
     }
+}
 
-    fn output(&self, answer: Option<String>) -> Result<Option<Box<RawValue>>, Failure> {
-        let Some(answer) = answer else {
-            return Ok(None);
-        };
-        let limit = self.settings.limits.output_max_bytes;
-        if answer.len() > limit {
-            return Err(self.failure(
-                Status::OutputTooLarge,
-                format!("the answer has {} bytes, more than {limit}", answer.len()),
-                Some("limits.output_max_bytes"),
-            ));
-        }
-        match RawValue::from_string(answer) {
-            Ok(output) => Ok(Some(output)),
-            Err(error) => Err(self.failure(
-                Status::InvalidOutput,
-                format!("the answer is no JSON text: {error}"),
-                None,
-            )),
-        }
-    }
-
-    /// What it means that running the guest ended without its own word.
-    fn failed(&self, error: &wasmtime::Error, shared: &Shared) -> Failure {
-        let limits = &self.settings.limits;
-        if error.is::<CpuExceeded>() {
-            return self.failure(
-                Status::CpuExceeded,
-                format!("computed for more than {:?}", limits.cpu_max()),
-                Some("limits.cpu_max_ms"),
-            );
-        }
-        if error.is::<PoolConcurrencyLimitError>() {
-            return self.failure(
-                Status::Busy,
-                "the host has no free instance".into(),
-                Some("host.instances_max"),
-            );
-        }
-        if let Some(gone) = error.downcast_ref::<FolderGone>() {
-            return self.failure(Status::Unavailable, gone.to_string(), None);
-        }
-        let mut failure = match shared.memory.refused() {
-            Some(refused) => self.out_of_memory(refused),
-            None => self.trapped(error, shared),
-        };
-        if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-            failure.backtrace = frames(backtrace);
-        }
-        failure
-    }
-
-    fn out_of_memory(&self, refused: Refused) -> Failure {
-        let (reason, key) = match refused {
-            Refused::Bytes => (
-                format!(
-                    "wanted more than {} bytes of memory",
-                    self.settings.limits.memory_max_bytes
-                ),
-                "limits.memory_max_bytes",
-            ),
-            Refused::TableElements => (
-                format!(
-                    "wanted a table of more than {} elements",
-                    self.table_elements_max
-                ),
-                "host.table_elements_max",
-            ),
-        };
-        self.failure(Status::OutOfMemory, reason, Some(key))
-    }
-
-    fn trapped(&self, error: &wasmtime::Error, shared: &Shared) -> Failure {
-        let (reason, key) = match error.downcast_ref::<Trap>() {
-            Some(Trap::StackOverflow) => (
-                "the call stack is exhausted".to_owned(),
-                Some("limits.stack_max_bytes"),
-            ),
-            Some(Trap::UnreachableCodeReached) => {
-                let panic = shared.logs.panic();
-                let reason = panic.unwrap_or_else(|| "reached an `unreachable` instruction".into());
-                (reason, None)
-            }
-            Some(trap @ Trap::MemoryOutOfBounds) if recursive(error) => (
-                format!(
-                    "{trap} deep in a recursion: probably the stack in its own memory is used up, \
-                     whose size its linker sets (`-zstack-size`)"
-                ),
-                None,
-            ),
-            Some(trap) => (trap.to_string(), None),
-            None => (format!("{:#}", error.root_cause()), None),
-        };
-        self.failure(Status::Trapped, reason, key)
-    }
-
-    /// A handler that gives up after a denied use does so for that reason: what
-    /// it says itself follows. One that was refused memory may have coped with
-    /// it: its own word stands, and that follows. Limits and cancellation have
-    /// reasons of their own.
-    fn caused(&self, failure: Failure, shared: &Shared) -> Failure {
-        let gave_up = matches!(
-            failure.code,
-            Status::Rejected | Status::Unavailable | Status::Trapped
-        );
-        if !gave_up {
-            return failure;
-        }
-        if let Some(denial) = shared.denied() {
-            return Failure {
-                code: Status::Denied,
-                message: format!(
-                    "`{}`: {}; then it ended as {}: {}",
-                    self.name,
-                    denial.message,
-                    failure.code.as_str(),
-                    failure.message
-                ),
-                ..failure
-            };
-        }
-        if let Some(refused) = shared.memory.refused() {
-            let refused = self.out_of_memory(refused).message;
-            return Failure {
-                message: format!("{}; before that, {refused}", failure.message),
-                ..failure
-            };
-        }
-        failure
-    }
-
-    /// A failure that names the handler and, for a limit, the key that sets it.
-    fn failure(&self, code: Status, reason: String, key: Option<&str>) -> Failure {
-        let name = &self.name;
-        let message = match key {
-            Some(key) if key.starts_with("host.") => {
-                format!("`{name}`: {reason}; `{key}` in pointsman.toml sets the limit")
-            }
-            Some(key) => format!(
-                "`{name}`: {reason}; `{key}` in {} sets the limit",
-                self.place
-            ),
-            None => format!("`{name}`: {reason}"),
-        };
-        Failure::new(code, message)
-    }
+/// The most that a guest hands to the host in one call, as the host holds it: a
+/// list of small things is several times as large there. No more than the guest
+/// itself may have, and never more than wasmtime's own limit.
+fn lent_max(memory_max_bytes: usize) -> usize {
+    memory_max_bytes.clamp(1 << 20, 128 << 20)
 }
 
 /// What came first.
@@ -395,43 +242,4 @@ async fn until_ended<T>(
         }
     })
     .await
-}
-
-/// The handler's own word.
-fn said(failure: bindings::Failure) -> Failure {
-    match failure {
-        bindings::Failure::Rejected(message) => Failure::new(Status::Rejected, message),
-        bindings::Failure::Unavailable(retry) => Failure {
-            retry_after: retry.retry_after_ms.map(Duration::from_millis),
-            ..Failure::new(Status::Unavailable, retry.message)
-        },
-    }
-}
-
-/// Whether the trap is deep in a recursion: few functions, many times over.
-fn recursive(error: &wasmtime::Error) -> bool {
-    // As many as wasmtime keeps.
-    const FRAMES_MAX: usize = 20;
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return false;
-    };
-    let function = |frame: &wasmtime::FrameInfo| {
-        let module = frame.module().name().map(str::to_owned);
-        (module, frame.func_index())
-    };
-    let functions: Vec<_> = backtrace.frames().iter().map(function).collect();
-    let times = |one| functions.iter().filter(|other| *other == one).count();
-    functions.len() >= FRAMES_MAX && functions.iter().any(|one| times(one) * 4 >= FRAMES_MAX)
-}
-
-/// One line a frame, innermost first, with function names where the component has them.
-fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
-    let frame = |frame: &wasmtime::FrameInfo| {
-        let module = frame.module().name().unwrap_or("<module>");
-        match frame.func_name() {
-            Some(name) => format!("{module}!{:#}", rustc_demangle::demangle(name)),
-            None => format!("{module}!<function {}>", frame.func_index()),
-        }
-    };
-    backtrace.frames().iter().map(frame).collect()
 }

@@ -2,6 +2,7 @@
 //! against the handler's limit.
 
 use std::{
+    io,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -11,16 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::io::Errno;
 use wasmtime::ResourceLimiter;
 
 use super::state::Shared;
+use crate::budget::{Budget, Share};
 
 /// Bytes that one table element takes on the host.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
-
-/// Modules, memories and tables in one component instance: what a component of
-/// componentize-py needs, several times over.
-const PARTS_MAX: usize = 256;
 
 /// The CPU time of one call: the time that its future spends being polled,
 /// since guest code runs nowhere else. Waiting costs nothing, however short
@@ -99,6 +98,10 @@ pub(super) struct MemoryUse {
 pub(super) enum Refused {
     /// It would have been more than all memories and tables together may have.
     Bytes,
+    /// It would have been more than the handlers of the host may have together.
+    Host,
+    /// The machine had no more.
+    Machine,
     /// It would have been more elements than one table may have.
     TableElements,
 }
@@ -121,20 +124,33 @@ impl MemoryUse {
     }
 }
 
-/// Adds up all linear memories and tables of one instance.
+/// What is taken of the host's budget at least, so that the small growths of
+/// most calls ask once or twice: a page of WebAssembly.
+const BUDGET_STEP_BYTES: u64 = 64 << 10;
+
+/// Adds up all linear memories and tables of one instance, the heap of its
+/// collected objects included, and takes them of the host's budget until its
+/// store is dropped.
 pub(super) struct MemoryLimiter {
     used: usize,
     bytes_max: usize,
     table_elements_max: usize,
+    of_host: Share,
     shared: Arc<Shared>,
 }
 
 impl MemoryLimiter {
-    pub(super) fn new(bytes_max: usize, table_elements_max: usize, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        bytes_max: usize,
+        table_elements_max: usize,
+        host: &Arc<Budget>,
+        shared: Arc<Shared>,
+    ) -> Self {
         Self {
             used: 0,
             bytes_max,
             table_elements_max,
+            of_host: host.nothing(),
             shared,
         }
     }
@@ -150,6 +166,13 @@ impl MemoryLimiter {
         let used = self.used.saturating_add(bytes);
         if used > self.bytes_max {
             return memory.refuse(Refused::Bytes);
+        }
+        if self
+            .of_host
+            .grow_to(used as u64, BUDGET_STEP_BYTES)
+            .is_err()
+        {
+            return memory.refuse(Refused::Host);
         }
         self.used = used;
         memory.peak.fetch_max(used as u64, Relaxed);
@@ -167,8 +190,11 @@ impl ResourceLimiter for MemoryLimiter {
         Ok(self.grow(desired.saturating_sub(current)))
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.shared.memory.refuse(Refused::Bytes);
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        // Past a maximum of its own a memory does not grow for anybody.
+        if error.is::<io::Error>() || error.is::<Errno>() {
+            self.shared.memory.refuse(Refused::Machine);
+        }
         Ok(())
     }
 
@@ -185,20 +211,16 @@ impl ResourceLimiter for MemoryLimiter {
         Ok(self.grow(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
     }
 
-    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.shared.memory.refuse(Refused::TableElements);
-        Ok(())
-    }
-
+    // How many of each there may be is checked at load: see `parts`.
     fn instances(&self) -> usize {
-        PARTS_MAX
+        usize::MAX
     }
 
     fn tables(&self) -> usize {
-        PARTS_MAX
+        usize::MAX
     }
 
     fn memories(&self) -> usize {
-        PARTS_MAX
+        usize::MAX
     }
 }

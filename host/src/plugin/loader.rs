@@ -6,7 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 
 use super::{
@@ -15,9 +14,14 @@ use super::{
     contract::{self, Names},
     idle::Idle,
     inspect,
+    parts::{self, Outline, Parts},
+    places::Places,
     settings::HandlerSettings,
 };
-use crate::{name::HandlerName, text};
+use crate::{
+    name::HandlerName,
+    text::{self, MESSAGE_MAX_BYTES, bounded},
+};
 
 /// Why a file is no plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,10 +40,11 @@ pub struct LoadError {
 impl LoadError {
     /// An error of the file at `path`.
     pub fn new(path: &Path, reason: impl Into<String>, hint: impl Into<String>) -> Self {
+        // Much of it comes from the file.
         Self {
             path: path.into(),
-            reason: reason.into(),
-            hint: hint.into(),
+            reason: text::cut(reason.into(), MESSAGE_MAX_BYTES),
+            hint: text::cut(hint.into(), MESSAGE_MAX_BYTES),
             mismatches: Vec::new(),
         }
     }
@@ -58,7 +63,8 @@ impl LoadError {
                 format!("does not fit the contract in {count} places{places}")
             }
         };
-        let mut hints: Vec<_> = mismatches.iter().map(|one| one.hint.as_str()).collect();
+        let hints = mismatches.iter().map(|one| one.hint.as_str());
+        let mut hints: Vec<_> = hints.filter(|hint| !hint.is_empty()).collect();
         hints.dedup();
         let hint = hints.join("; ");
         Self {
@@ -86,6 +92,8 @@ pub fn load(
 ) -> Result<Plugin, LoadError> {
     let error = |reason: String, hint: String| LoadError::new(path, reason, hint);
     check_header(bytes).map_err(|(reason, hint)| error(reason, hint))?;
+    let refused = |refused: parts::Refused| error(refused.reason, refused.hint.into());
+    let outline = Outline::of(bytes).map_err(refused)?;
     let stack = settings.limits.stack_max_bytes;
     let runtime = &runtime.with_stack(stack).map_err(|cause| {
         error(
@@ -95,19 +103,27 @@ pub fn load(
     })?;
     let component =
         Component::from_binary(&runtime.engine, bytes).map_err(
-            |cause| match wasmparser::validate(bytes) {
-                Err(_) => error(
-                    format!("no valid component: {cause:#}"),
-                    "the file may be cut short or damaged: copy or build it again".into(),
+            |cause| {
+                match wasmparser::validate(bytes) {
+            Err(_) => error(
+                bounded(
+                    format_args!("no valid component: {cause:#}"),
+                    MESSAGE_MAX_BYTES,
                 ),
-                Ok(_) => error(
-                    format!("asks for more than the host gives: {cause:#}"),
-                    "build it as compilers do by default: one memory and one table in each core \
-                     module, and no proposals that are not standard yet"
-                        .into(),
+                "the file may be cut short or damaged: copy or build it again".into(),
+            ),
+            Ok(_) => error(
+                bounded(
+                    format_args!("asks for more than the host gives: {cause:#}"),
+                    MESSAGE_MAX_BYTES,
                 ),
+                "build it as compilers do by default, without proposals that are not standard yet"
+                    .into(),
+            ),
+        }
             },
         )?;
+    let parts = Parts::of(&component, &outline).map_err(refused)?;
     let ty = component.component_type();
     let names = Names {
         imports: names(ty.imports(&runtime.engine)),
@@ -121,7 +137,7 @@ pub fn load(
         Some(Ok(pre)) => pre,
         refused => {
             let cause = refused.and_then(Result::err);
-            let cause = cause.map(|cause| format!("{cause:#}"));
+            let cause = cause.map(|cause| bounded(format_args!("{cause:#}"), MESSAGE_MAX_BYTES));
             let mismatches = contract::mismatches(&names, bytes, cause);
             return Err(LoadError::mismatched(path, mismatches));
         }
@@ -134,9 +150,15 @@ pub fn load(
         description,
         digest,
         size_bytes: bytes.len() as u64,
-        instances: Semaphore::new(settings.limits.instances_max.min(Semaphore::MAX_PERMITS)),
+        places: Places::new(parts, settings.limits.instances_max, runtime.places_max),
         breaker: Breaker::new(settings.breaker.clone()),
-        idle: Idle::new(settings.instances.clone(), Arc::clone(&runtime.idle)),
+        idle: Idle::new(
+            settings.instances.clone(),
+            Arc::clone(&runtime.idle),
+            parts.places(),
+            Arc::clone(&runtime.budgets.memory),
+        ),
+        budgets: Arc::clone(&runtime.budgets),
         table_elements_max: runtime.table_elements_max,
         settings,
         grants,

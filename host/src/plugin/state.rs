@@ -19,14 +19,18 @@ use wasmtime_wasi::{
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::{
-    Grants,
+    Grants, Plugin,
     grants::{Denial, FolderGone, Outgoing},
     limits::{CpuMeter, MemoryLimiter, MemoryUse},
     logs::LogSink,
     settings::HandlerSettings,
     simulation::{Clock, Simulated, SplitMix64},
 };
-use crate::{config::HandlerLimits, outcome::Level};
+use crate::{config::HandlerLimits, name::HandlerName, outcome::Level};
+
+/// Bytes that WASI's `get-random-bytes` gives at once; with more it traps. As
+/// `random.bytes` of the contract: a millisecond is enough for them.
+const RANDOM_BYTES_MAX: u64 = 65_536;
 
 /// Different denials of one call that are logged in its report.
 const DENIALS_MAX: usize = 32;
@@ -85,6 +89,7 @@ impl Shared {
 
 /// The data of one store.
 pub(super) struct State {
+    name: HandlerName,
     pub(super) shared: Arc<Shared>,
     pub(super) settings: Arc<HandlerSettings>,
     pub(super) grants: Arc<Grants>,
@@ -120,26 +125,23 @@ impl Drop for Wasi {
 }
 
 impl State {
-    /// The state of an instance whose first call is `shared`.
+    /// The state of an instance of `plugin` whose first call is `shared`.
     ///
     /// # Errors
     /// [`FolderGone`], where a granted folder cannot be opened.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        settings: Arc<HandlerSettings>,
-        grants: Arc<Grants>,
-        table_elements_max: usize,
-    ) -> Result<Self, FolderGone> {
+    pub(super) fn new(shared: Arc<Shared>, plugin: &Plugin) -> Result<Self, FolderGone> {
         let mut state = Self {
             limiter: MemoryLimiter::new(
-                settings.limits.memory_max_bytes,
-                table_elements_max,
+                plugin.settings.limits.memory_max_bytes,
+                plugin.table_elements_max,
+                &plugin.budgets.memory,
                 Arc::clone(&shared),
             ),
             random: shared.simulated.as_ref().map(Simulated::random),
             shared,
-            settings,
-            grants,
+            name: plugin.name.clone(),
+            settings: Arc::clone(&plugin.settings),
+            grants: Arc::clone(&plugin.grants),
             wasi: None,
         };
         // Opening a folder can fail, which a call into WASI could not say.
@@ -188,8 +190,11 @@ impl State {
         if let Some(simulated) = &self.shared.simulated {
             simulated.grant(&mut ctx);
         }
-        // No argument and no address is granted.
-        ctx.stdout(Stream(Arc::clone(&streams[0])))
+        // Its name is its only argument, since programs take one for granted.
+        // No address is granted.
+        ctx.arg(self.name.as_str())
+            .max_random_size(RANDOM_BYTES_MAX)
+            .stdout(Stream(Arc::clone(&streams[0])))
             .stderr(Stream(Arc::clone(&streams[1])))
             .allow_tcp(false)
             .allow_udp(false)

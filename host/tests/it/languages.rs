@@ -11,6 +11,7 @@ use std::{
 };
 
 use pointsman::{
+    budget::Budgets,
     config::Config,
     outcome::{Report, Status},
     plugin::Runtime,
@@ -137,7 +138,7 @@ async fn measure(folders: &Folders, name: &str) -> String {
     let load = |cache: bool| {
         let mut config: Config = folders.config();
         config.host.compile_cache = cache;
-        let runtime = Runtime::new(&config).unwrap();
+        let runtime = Runtime::new(&config, &Budgets::here(&config)).unwrap();
         let began = Instant::now();
         let file = load_file(&config, &runtime, &path).unwrap();
         assert!(file.error.is_none(), "{:?}", file.error);

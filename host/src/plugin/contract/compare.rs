@@ -2,12 +2,15 @@
 //! component has, as WIT. Two types are the same where their structure is, as
 //! for wasmtime: names of types do not matter, those of fields and cases do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use wit_component::WitPrinter;
-use wit_parser::{Function, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId, TypeOwner};
+use wit_parser::{Function, InterfaceId, Resolve, Type, TypeDefKind, TypeId, TypeOwner};
 
-use super::Mismatch;
+use super::{
+    MISMATCHES_MAX, Mismatch,
+    type_text::{Names, TypeText},
+};
 
 type Side<'a> = (&'a Resolve, InterfaceId);
 
@@ -20,6 +23,9 @@ pub(super) fn imported(
 ) -> Vec<Mismatch> {
     let mut mismatches = Vec::new();
     for (name, function) in &found.0.interfaces[found.1].functions {
+        if mismatches.len() > MISMATCHES_MAX {
+            break;
+        }
         match expected.0.interfaces[expected.1].functions.get(name) {
             Some(wanted) => {
                 mismatches.extend(functions(
@@ -79,7 +85,9 @@ fn functions(
     interface: &str,
     hint: &str,
 ) -> Vec<Mismatch> {
-    if structure(expected.0, expected.1) == structure(found.0, found.1) {
+    let same = structure(found.0, found.1)
+        .is_some_and(|found| Some(found) == structure(expected.0, expected.1));
+    if same {
         return Vec::new();
     }
     let name = &expected.1.name;
@@ -119,99 +127,52 @@ fn functions(
 
 /// `handle: func(command: command) -> result<option<string>, failure>`.
 fn signature(resolve: &Resolve, function: &Function) -> String {
-    written(function, true, &|ty| type_name(resolve, ty))
+    written(resolve, function, Names::Written).text()
 }
 
-/// The same with each named type written out. Names of parameters do not matter.
-fn structure(resolve: &Resolve, function: &Function) -> String {
-    written(function, false, &|ty| type_structure(resolve, ty))
+/// The same with each named type written out. Names of parameters do not
+/// matter. None for one that is longer than any of the contract.
+fn structure(resolve: &Resolve, function: &Function) -> Option<String> {
+    written(resolve, function, Names::Resolved).whole()
 }
 
-fn written(function: &Function, named: bool, ty: &dyn Fn(&Type) -> String) -> String {
-    let params = function.params.iter().map(|param| {
-        let name = if named { &param.name } else { "_" };
-        format!("{name}: {}", ty(&param.ty))
+fn written<'a>(resolve: &'a Resolve, function: &Function, names: Names) -> TypeText<'a> {
+    let mut text = TypeText::new(resolve, names);
+    text.push(&function.name);
+    text.push(match function.kind.is_async() {
+        true => ": async func(",
+        false => ": func(",
     });
-    let params = params.collect::<Vec<_>>().join(", ");
-    let kind = if function.kind.is_async() {
-        "async func"
-    } else {
-        "func"
-    };
-    let result = function.result.as_ref();
-    let result = result.map_or_else(String::new, |result| format!(" -> {}", ty(result)));
-    format!("{}: {kind}({params}){result}", function.name)
-}
-
-fn type_name(resolve: &Resolve, ty: &Type) -> String {
-    let mut printer = WitPrinter::default();
-    // It fails on a record without a name, which WIT cannot write.
-    match printer.print_type_name(resolve, ty) {
-        Ok(()) => printer.output.to_string(),
-        Err(_) => type_structure(resolve, ty),
+    text.joined(&function.params, |text, param| {
+        text.push(match names {
+            Names::Written => &param.name,
+            Names::Resolved => "_",
+        });
+        text.push(": ");
+        text.ty(&param.ty);
+    });
+    text.push(")");
+    if let Some(result) = &function.result {
+        text.push(" -> ");
+        text.ty(result);
     }
-}
-
-fn type_structure(resolve: &Resolve, ty: &Type) -> String {
-    let Type::Id(id) = ty else {
-        return type_name(resolve, ty);
-    };
-    let write = |ty: &Type| type_structure(resolve, ty);
-    let some = |ty: &Option<Type>| ty.as_ref().map_or_else(|| "_".into(), write);
-    let join = |parts: Vec<String>| parts.join(", ");
-    match &resolve.types[*id].kind {
-        TypeDefKind::Type(ty) => write(ty),
-        TypeDefKind::Record(record) => {
-            let field = |field: &wit_parser::Field| format!("{}: {}", field.name, write(&field.ty));
-            format!(
-                "record {{ {} }}",
-                join(record.fields.iter().map(field).collect())
-            )
-        }
-        TypeDefKind::Variant(variant) => {
-            let case = |case: &wit_parser::Case| format!("{}({})", case.name, some(&case.ty));
-            format!(
-                "variant {{ {} }}",
-                join(variant.cases.iter().map(case).collect())
-            )
-        }
-        TypeDefKind::Enum(cases) => {
-            let cases = cases.cases.iter().map(|case| case.name.clone());
-            format!("enum {{ {} }}", join(cases.collect()))
-        }
-        TypeDefKind::Flags(flags) => {
-            let flags = flags.flags.iter().map(|flag| flag.name.clone());
-            format!("flags {{ {} }}", join(flags.collect()))
-        }
-        TypeDefKind::Tuple(tuple) => {
-            format!("tuple<{}>", join(tuple.types.iter().map(write).collect()))
-        }
-        TypeDefKind::Option(ty) => format!("option<{}>", write(ty)),
-        TypeDefKind::Result(result) => {
-            format!("result<{}, {}>", some(&result.ok), some(&result.err))
-        }
-        TypeDefKind::List(ty) => format!("list<{}>", write(ty)),
-        TypeDefKind::FixedLengthList(ty, len) => format!("list<{}, {len}>", write(ty)),
-        TypeDefKind::Map(key, value) => format!("map<{}, {}>", write(key), write(value)),
-        TypeDefKind::Future(ty) => format!("future<{}>", some(ty)),
-        TypeDefKind::Stream(ty) => format!("stream<{}>", some(ty)),
-        TypeDefKind::Handle(Handle::Own(id)) => format!("own<{}>", resource(resolve, *id)),
-        TypeDefKind::Handle(Handle::Borrow(id)) => format!("borrow<{}>", resource(resolve, *id)),
-        TypeDefKind::Resource => resource(resolve, *id),
-        TypeDefKind::Unknown => "unknown".into(),
-    }
-}
-
-fn resource(resolve: &Resolve, id: TypeId) -> String {
-    resolve.types[id].name.clone().unwrap_or_default()
+    text
 }
 
 /// The types with a name that a function's signature leads to.
 fn named_types(resolve: &Resolve, function: &Function) -> BTreeMap<String, TypeId> {
-    fn walk(resolve: &Resolve, ty: &Type, named: &mut BTreeMap<String, TypeId>) {
+    fn walk(
+        resolve: &Resolve,
+        ty: &Type,
+        seen: &mut HashSet<TypeId>,
+        named: &mut BTreeMap<String, TypeId>,
+    ) {
         let Type::Id(id) = ty else { return };
+        if !seen.insert(*id) {
+            return;
+        }
         let def = &resolve.types[*id];
-        let mut inner = |ty: &Type| walk(resolve, ty, named);
+        let mut inner = |ty: &Type| walk(resolve, ty, seen, named);
         match &def.kind {
             TypeDefKind::Type(ty) => return inner(ty),
             TypeDefKind::Record(record) => record.fields.iter().for_each(|field| inner(&field.ty)),
@@ -237,10 +198,10 @@ fn named_types(resolve: &Resolve, function: &Function) -> BTreeMap<String, TypeI
             named.insert(name.clone(), *id);
         }
     }
-    let mut named = BTreeMap::new();
+    let (mut seen, mut named) = (HashSet::new(), BTreeMap::new());
     let types = function.params.iter().map(|param| &param.ty);
     for ty in types.chain(&function.result) {
-        walk(resolve, ty, &mut named);
+        walk(resolve, ty, &mut seen, &mut named);
     }
     named
 }
@@ -248,17 +209,19 @@ fn named_types(resolve: &Resolve, function: &Function) -> BTreeMap<String, TypeI
 /// A type as its interface declares it.
 fn declaration(resolve: &Resolve, id: TypeId) -> String {
     let def = &resolve.types[id];
+    let mut structure = TypeText::new(resolve, Names::Resolved);
+    structure.kind(&def.kind);
     let name = def.name.as_deref().unwrap_or_default();
     let mut printer = WitPrinter::default();
     printer.emit_docs(false);
-    let printed = printer.print_types(
-        resolve,
-        def.owner,
-        [(name, id)].into_iter(),
-        &HashMap::new(),
-    );
+    // It prints all of it, however long that is.
+    let printed = structure.is_whole() && {
+        let types = [(name, id)].into_iter();
+        let printed = printer.print_types(resolve, def.owner, types, &HashMap::new());
+        printed.is_ok()
+    };
     match printed {
-        Ok(()) => printer.output.to_string().trim().to_owned(),
-        Err(_) => type_structure(resolve, &Type::Id(id)),
+        true => printer.output.to_string().trim().to_owned(),
+        false => structure.text(),
     }
 }
