@@ -13,7 +13,7 @@ use std::{
 };
 
 pub(crate) use queue::hours;
-pub use queue::{QueueConfig, QueueEngine, QueueRetentionConfig, QueueRetryConfig};
+pub use queue::{QueueConfig, QueueEngine, QueuePooler, QueueRetentionConfig, QueueRetryConfig};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 

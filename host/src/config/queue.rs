@@ -22,6 +22,10 @@ pub struct QueueConfig {
     pub root_certificates: PathBuf,
     /// PostgreSQL: connections at most, besides the one that listens.
     pub connections: usize,
+    /// PostgreSQL: how long one call may take, waiting for a connection included, in milliseconds.
+    pub timeout_ms: u64,
+    /// PostgreSQL: whether a connection keeps its session on the server.
+    pub pooler: QueuePooler,
     /// Unfinished deliveries taken at most; the next command is refused.
     pub depth_max: u64,
     /// Deliveries that run at once on this host.
@@ -52,6 +56,20 @@ pub enum QueueEngine {
     Sqlite,
     /// On a server that several hosts share.
     Postgres,
+}
+
+/// Whether a connection keeps its session on the server, or a connection pooler
+/// hands that to others between transactions. Without a session there are no
+/// prepared statements and no news from other hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueuePooler {
+    /// Found out for each connection; a pooler is taken to keep no sessions.
+    Auto,
+    /// There is no pooler, or it keeps sessions.
+    Session,
+    /// There is one that keeps none.
+    Transaction,
 }
 
 /// How failures are retried: with a random delay below a ceiling that doubles
@@ -98,6 +116,9 @@ impl Default for QueueConfig {
             root_certificates: PathBuf::new(),
             // Enough to keep one host's commits in flight; a server takes 100 by default.
             connections: 16,
+            // Three fit into a lease; a busy server takes one for a lock that is held.
+            timeout_ms: 10_000,
+            pooler: QueuePooler::Auto,
             // At a kilobyte each a gigabyte of disk, and a day's work at ten a second.
             depth_max: 1_000_000,
             // A run waits for others more than it computes; each holds an instance's memory.
@@ -148,10 +169,11 @@ pub(crate) fn hours(hours: u64) -> Duration {
 
 impl QueueConfig {
     /// Settings that must not be zero.
-    pub(super) fn positive(&self) -> [(&'static str, u64); 6] {
+    pub(super) fn positive(&self) -> [(&'static str, u64); 7] {
         [
             ("queue.concurrency", self.concurrency as u64),
             ("queue.connections", self.connections as u64),
+            ("queue.timeout_ms", self.timeout_ms),
             ("queue.depth_max", self.depth_max),
             ("queue.lease_ms", self.lease_ms),
             ("queue.poll_ms", self.poll_ms),

@@ -93,6 +93,15 @@ pub enum QueueError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The store will never take the value, however often it is asked.
+    #[error("the queue's database refuses the value, while it was to {doing}")]
+    Unstorable {
+        /// What was being done: a verb with its object.
+        doing: &'static str,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The queue was closed.
     #[error("the queue is closed")]
     Closed,
@@ -105,7 +114,7 @@ impl QueueError {
         match self {
             Self::Full { .. } => "queue-full",
             Self::Conflict { .. } => "idempotency-conflict",
-            Self::Invalid { .. } => "invalid-command",
+            Self::Invalid { .. } | Self::Unstorable { .. } => "invalid-command",
             Self::LeaseLost(_) => "lease-lost",
             Self::UnknownCommand(_) => "unknown-command",
             Self::UnknownDelivery(_) => "unknown-delivery",

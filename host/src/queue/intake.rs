@@ -241,6 +241,8 @@ async fn open_store(config: &QueueConfig) -> Result<Option<Arc<dyn Store>>, Queu
                 schema: config.schema.clone(),
                 root_certificates: (!root.as_os_str().is_empty()).then(|| root.clone()),
                 connections: config.connections,
+                timeout: Duration::from_millis(config.timeout_ms),
+                pooler: config.pooler,
                 depth_max: config.depth_max,
                 ..PostgresConfig::new(&config.url)
             };

@@ -5,13 +5,23 @@
 //! The server's clock decides about leases, delays and retention, not the
 //! hosts': one clock for all, so that a host whose clock is wrong neither takes
 //! a live lease nor holds a delivery back.
+//!
+//! Nothing relies on what a session remembers, as a pooler may stand between;
+//! [`session`] says how.
 
 mod claim;
+mod connect;
 mod dead;
+mod fault;
 mod listen;
+mod migrate;
+mod param;
 mod pool;
 mod read;
 mod row;
+mod schema;
+mod session;
+mod url;
 mod write;
 
 use std::{
@@ -20,15 +30,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool_postgres::{Object, Pool, Transaction};
-use tokio::sync::Notify;
-use tokio_postgres::error::SqlState;
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 use uuid::Uuid;
 
 use self::{
+    connect::Connector,
+    fault::{is_conflict, to},
     listen::{Listener, News, Outbox},
-    pool::to,
+    pool::{Lent, Sessions},
+    schema::Schema,
+    session::{Scope, Terms},
 };
 use super::{
     Answer, Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView,
@@ -36,18 +49,22 @@ use super::{
     Lease, NewCommand, Page, QueueError, Renewal, RetentionPolicy, Settlement, Signals, State,
     Store, Swept, Timestamp, model::SettlementRow, view::Payloads,
 };
+use crate::config::QueuePooler;
 
-/// How often a transaction that met a deadlock is tried.
+/// How long the end of the background tasks may take.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+/// How often a transaction that met another one is tried.
 const TRIES: usize = 4;
 
-/// Runs a transaction again where it met a deadlock: nothing of it was done.
+/// Runs a transaction again where it met another one (a deadlock, or a server
+/// that serialises): nothing of it was done.
 /// A macro, as no bound says that an async closure's future is `Send`.
 macro_rules! retried {
     ($attempt:expr) => {{
         let mut tries = 1;
         loop {
             match $attempt.await {
-                Err(error) if tries < TRIES && is_deadlock(&error) => tries += 1,
+                Err(error) if tries < TRIES && is_conflict(&error) => tries += 1,
                 answer => break answer,
             }
         }
@@ -57,15 +74,21 @@ macro_rules! retried {
 /// How to reach a [`Postgres`] queue.
 #[derive(Clone, Debug)]
 pub struct PostgresConfig {
-    /// `postgres://user:password@host:port/database?sslmode=require`. With
-    /// `sslmode` other than `disable`, the server's certificate is verified.
+    /// `postgres://user:password@host:port/database`. Off this machine TLS is
+    /// required, and the server's certificate and name are verified, unless the
+    /// URL says `sslmode=disable`.
     pub url: String,
-    /// The schema that holds the tables; made where it is missing.
+    /// The schema that holds the tables; made where it is missing. Any name that
+    /// PostgreSQL has.
     pub schema: String,
     /// Authorities to trust instead of the machine's: a PEM file.
     pub root_certificates: Option<PathBuf>,
     /// Connections at most, besides the one that listens.
     pub connections: usize,
+    /// How long one call may take, waiting for a connection included.
+    pub timeout: Duration,
+    /// Whether a connection keeps its session on the server.
+    pub pooler: QueuePooler,
     /// Unfinished deliveries that are taken at most. Several hosts that are
     /// asked at once may exceed it by what they take in that moment.
     pub depth_max: u64,
@@ -83,6 +106,9 @@ impl PostgresConfig {
             root_certificates: None,
             // Enough to keep one host's commits in flight; a server takes 100 by default.
             connections: 16,
+            // Three fit into a lease; a busy server takes one for a lock that is held.
+            timeout: Duration::from_secs(10),
+            pooler: QueuePooler::Auto,
             depth_max: DEPTH_MAX,
             clock: None,
         }
@@ -92,7 +118,7 @@ impl PostgresConfig {
 /// A queue on a server.
 #[derive(Debug)]
 pub struct Postgres {
-    pool: Pool,
+    sessions: Sessions,
     depth_max: u64,
     clock: Option<Arc<dyn Clock>>,
     signals: Arc<Signals>,
@@ -123,22 +149,26 @@ impl Postgres {
     /// # Errors
     /// [`QueueError::Config`], [`QueueError::NewerSchema`], [`QueueError::Unavailable`].
     pub async fn open(config: PostgresConfig) -> Result<Self, QueueError> {
-        let parsed = pool::parse(&config)?;
-        let tls = pool::tls(&parsed, config.root_certificates.as_deref())?;
-        let pool = pool::pool(&config, parsed.clone(), tls.clone())?;
-        let mut client = pool.get().await.map_err(pool::no_connection)?;
-        pool::migrate(&mut client, &config.schema).await?;
+        let target = url::target(&config)?;
+        let schema = Schema::new(&config.schema)?;
+        let channel = schema.channel();
+        let connector = Connector {
+            config: target.config,
+            tls: target.tls,
+            pooler: config.pooler,
+            terms: Arc::new(Terms::new(schema, config.timeout)),
+        };
+        let sessions = Sessions::new(connector.clone(), config.connections)?;
+        migrate::migrate(&sessions).await?;
         let (signals, stop) = (Arc::new(Signals::default()), CancellationToken::new());
-        let channel = listen::channel(&config.schema);
         let listener = Listener {
-            config: parsed,
-            tls,
+            connector,
             channel: channel.clone(),
             signals: Arc::clone(&signals),
             stop: stop.clone(),
         };
         let outbox = Arc::new(Outbox {
-            pool: pool.clone(),
+            sessions: sessions.clone(),
             channel,
             signals: Arc::clone(&signals),
             news: Mutex::default(),
@@ -150,7 +180,7 @@ impl Postgres {
         tasks.spawn(async move { teller.run(&end).await });
         tasks.close();
         Ok(Self {
-            pool,
+            sessions,
             outbox,
             depth_max: config.depth_max,
             clock: config.clock,
@@ -161,26 +191,16 @@ impl Postgres {
         })
     }
 
-    async fn client(&self) -> Result<Object, QueueError> {
-        self.pool.get().await.map_err(pool::no_connection)
-    }
-
-    async fn now(&self, tx: &Transaction<'_>) -> Result<Timestamp, QueueError> {
-        if let Some(clock) = &self.clock {
-            return Ok(clock.now());
-        }
-        const DOING: &str = "ask the time";
-        let statement = tx
-            .prepare_cached("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8")
-            .await
-            .map_err(to(DOING))?;
-        let row = tx.query_one(&statement, &[]).await.map_err(to(DOING))?;
-        Ok(Timestamp::from_millis(row.get(0)))
+    /// A transaction, and the time by which it decides.
+    async fn begin<'l>(&self, lent: &'l mut Lent) -> Result<(Scope<'l>, Timestamp), QueueError> {
+        let tx = lent.begin().await?;
+        let now = tx.now().await.map_err(to("ask the time"))?;
+        Ok((tx, self.clock.as_ref().map_or(now, |clock| clock.now())))
     }
 
     /// Refuses where `added` more would be too many. Counts only when what is
     /// known says so.
-    async fn admit(&self, tx: &Transaction<'_>, added: u64) -> Result<(), QueueError> {
+    async fn admit(&self, tx: &Scope<'_>, added: u64) -> Result<(), QueueError> {
         let fits = |counted: &mut Counted| {
             let fits = counted.next.is_some() && counted.depth + added <= self.depth_max;
             counted.depth += if fits { added } else { 0 };
@@ -200,15 +220,15 @@ impl Postgres {
         let started = Instant::now();
         let limit = i64::try_from(self.depth_max).unwrap_or(i64::MAX);
         let row = tx
-            .query_one(
-                "SELECT count(*) FROM (SELECT 1 FROM delivery
+            .query_opt(
+                "SELECT count(*) FROM (SELECT 1 FROM @.delivery
                      WHERE state IN ('available', 'running', 'scheduled', 'retryable') LIMIT $1) open",
                 &[&limit],
             )
             .await
             .map_err(to("count the queue"))?;
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.depth = row.get::<_, i64>(0).cast_unsigned();
+        counted.depth = row.map_or(0, |row| row.get::<_, i64>(0)).cast_unsigned();
         counted.next = Some(Instant::now() + started.elapsed() * 9);
         if fits(&mut counted) {
             Ok(())
@@ -220,9 +240,8 @@ impl Postgres {
     }
 
     async fn try_enqueue(&self, commands: &[NewCommand]) -> Result<Vec<Enqueued>, QueueError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await.map_err(to("begin"))?;
-        let now = self.now(&tx).await?;
+        let mut lent = self.sessions.get().await?;
+        let (tx, now) = self.begin(&mut lent).await?;
         let answers = write::recognise(&tx, now, commands).await?;
         let both = commands.iter().zip(&answers);
         let fresh: Vec<_> = both
@@ -244,9 +263,8 @@ impl Postgres {
     }
 
     async fn try_claim(&self, request: &ClaimRequest) -> Result<Claims, QueueError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await.map_err(to("begin"))?;
-        let now = self.now(&tx).await?;
+        let mut lent = self.sessions.get().await?;
+        let (tx, now) = self.begin(&mut lent).await?;
         let claims = claim::claim(&tx, now, request).await?;
         tx.commit().await.map_err(to("commit"))?;
         for claimed in &claims.deliveries {
@@ -260,10 +278,9 @@ impl Postgres {
         leases: &[Lease],
         lease: Duration,
     ) -> Result<Vec<Renewal>, QueueError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await.map_err(to("begin"))?;
-        let until = self.now(&tx).await?.after(lease);
-        let renewals = claim::renew(&tx, leases, until)
+        let mut lent = self.sessions.get().await?;
+        let (tx, now) = self.begin(&mut lent).await?;
+        let renewals = claim::renew(&tx, leases, now.after(lease))
             .await
             .map_err(to("renew leases"))?;
         tx.commit().await.map_err(to("commit"))?;
@@ -271,19 +288,20 @@ impl Postgres {
     }
 
     async fn try_settle(&self, lease: &Lease, row: &SettlementRow) -> Result<State, QueueError> {
-        let mut client = self.client().await?;
+        let mut lent = self.sessions.get().await?;
         if row.state == State::Completed {
             let now = self.clock.as_ref().map(|clock| clock.now());
-            let completed = write::complete(&client, now, lease, row)
+            let single = lent.single().await?;
+            let completed = write::complete(&single, now, lease, row)
                 .await
                 .map_err(to("complete a delivery"))?;
             if let Some(state) = completed {
+                single.commit().await.map_err(to("commit"))?;
                 self.signals.send_change(lease.delivery.command);
                 return Ok(state);
             }
         }
-        let tx = client.transaction().await.map_err(to("begin"))?;
-        let now = self.now(&tx).await?;
+        let (tx, now) = self.begin(&mut lent).await?;
         let state = write::settle(&tx, now, lease, row)
             .await
             .map_err(to("settle a delivery"))?;
@@ -299,9 +317,8 @@ impl Postgres {
     }
 
     async fn try_cancel(&self, command: CommandId) -> Result<Cancellation, QueueError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await.map_err(to("begin"))?;
-        let now = self.now(&tx).await?;
+        let mut lent = self.sessions.get().await?;
+        let (tx, now) = self.begin(&mut lent).await?;
         let done = write::cancel(&tx, now, command)
             .await
             .map_err(to("cancel a command"))?;
@@ -314,7 +331,12 @@ impl Postgres {
     }
 
     async fn one(&self, command: CommandId, payloads: Payloads) -> Result<CommandView, QueueError> {
-        let found = read::commands(&self.client().await?, &[command.0], payloads).await?;
+        let found = read::commands(
+            &self.sessions.get().await?.single().await?,
+            &[command.0],
+            payloads,
+        )
+        .await?;
         let found = found.into_iter().next();
         found.ok_or(QueueError::UnknownCommand(command))
     }
@@ -335,9 +357,8 @@ impl Postgres {
         retry: bool,
         below: i64,
     ) -> Result<(u64, Option<i64>), QueueError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await.map_err(to("begin"))?;
-        let now = self.now(&tx).await?;
+        let mut lent = self.sessions.get().await?;
+        let (tx, now) = self.begin(&mut lent).await?;
         let done = dead::step(&tx, now, filter, retry, below).await?;
         tx.commit().await.map_err(to("commit"))?;
         self.outbox.put(News::Work);
@@ -352,9 +373,8 @@ impl Postgres {
         for pass in 0..3 {
             let mut next = Some((i64::MIN, Uuid::nil()));
             while let Some(after) = next {
-                let mut client = self.client().await?;
-                let tx = client.transaction().await.map_err(to("begin"))?;
-                let now = self.now(&tx).await?;
+                let mut lent = self.sessions.get().await?;
+                let (tx, now) = self.begin(&mut lent).await?;
                 if pass > 0 && !dead::too_large(&tx, policy).await.map_err(to(DOING))? {
                     return Ok(swept);
                 }
@@ -376,17 +396,6 @@ impl Postgres {
         }
         Ok(swept)
     }
-}
-
-fn is_deadlock(error: &QueueError) -> bool {
-    let QueueError::Storage { source, .. } = error else {
-        return false;
-    };
-    let code = source
-        .downcast_ref::<tokio_postgres::Error>()
-        .and_then(tokio_postgres::Error::code);
-    code == Some(&SqlState::T_R_DEADLOCK_DETECTED)
-        || code == Some(&SqlState::T_R_SERIALIZATION_FAILURE)
 }
 
 impl Store for Postgres {
@@ -423,15 +432,21 @@ impl Store for Postgres {
     }
 
     fn list(&self, filter: CommandFilter, page: Page<CommandId>) -> Answer<'_, Vec<CommandView>> {
-        Box::pin(async move { read::list(&self.client().await?, &filter, page).await })
+        Box::pin(async move {
+            read::list(&self.sessions.get().await?.single().await?, &filter, page).await
+        })
     }
 
     fn inspect(&self, delivery: DeliveryId) -> Answer<'_, DeliveryDetail> {
-        Box::pin(async move { read::inspect(&self.client().await?, &delivery).await })
+        Box::pin(async move {
+            read::inspect(&self.sessions.get().await?.single().await?, &delivery).await
+        })
     }
 
     fn dead(&self, filter: DeadFilter, page: Page<DeadCursor>) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(async move { read::dead(&self.client().await?, &filter, page).await })
+        Box::pin(async move {
+            read::dead(&self.sessions.get().await?.single().await?, &filter, page).await
+        })
     }
 
     fn retry_dead(&self, filter: DeadFilter) -> Answer<'_, u64> {
@@ -447,21 +462,27 @@ impl Store for Postgres {
     }
 
     fn depth(&self) -> Answer<'_, Vec<Depth>> {
-        Box::pin(async move { read::depth(&self.client().await?).await })
+        Box::pin(async move { read::depth(&self.sessions.get().await?.single().await?).await })
     }
 
     fn check(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            let client = self.client().await?;
-            client.batch_execute("SELECT 1").await.map_err(to("answer"))
+            // A transaction that may write: a standby refuses it.
+            let mut lent = self.sessions.get().await?;
+            let tx = lent.begin().await?;
+            tx.now().await.map_err(to("answer"))?;
+            tx.commit().await.map_err(to("answer"))
         })
     }
 
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             self.stop.cancel();
-            self.pool.close();
-            self.tasks.wait().await;
+            self.sessions.close();
+            // Both end at once; neither is waited for where it does not.
+            if timeout(CLOSE_MAX, self.tasks.wait()).await.is_err() {
+                warn!("could not end the connection that listens in time");
+            }
             Ok(())
         })
     }

@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ pub struct Signals {
     // Only of commands that someone waits for, so that the others cost nothing.
     watched: Mutex<HashMap<CommandId, watch::Sender<()>>>,
     cancellations: broadcast::Sender<CommandId>,
+    // Whether news of other hosts is heard. True where there are none.
+    listening: AtomicBool,
 }
 
 impl Default for Signals {
@@ -36,6 +41,7 @@ impl Default for Signals {
             work: watch::Sender::new(()),
             watched: Mutex::default(),
             cancellations: broadcast::Sender::new(NEWS_MAX),
+            listening: AtomicBool::new(true),
         }
     }
 }
@@ -62,6 +68,17 @@ impl Signals {
     #[must_use]
     pub fn cancellations(&self) -> broadcast::Receiver<CommandId> {
         self.cancellations.subscribe()
+    }
+
+    /// Whether the news of other hosts is heard; where not, work is found by looking.
+    #[must_use]
+    pub fn listening(&self) -> bool {
+        self.listening.load(Ordering::Relaxed)
+    }
+
+    /// Says whether that changed.
+    pub(super) fn set_listening(&self, listening: bool) -> bool {
+        self.listening.swap(listening, Ordering::Relaxed) != listening
     }
 
     pub(super) fn send_work(&self) {

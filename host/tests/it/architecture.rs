@@ -30,7 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("notify", &["reload"]),
     ("rusqlite", &["queue"]),
     ("tokio_postgres", &["queue"]),
-    ("deadpool_postgres", &["queue"]),
+    ("deadpool", &["queue"]),
     ("prometheus_client", &["metrics"]),
 ];
 

@@ -3,11 +3,15 @@
 
 use std::collections::HashMap;
 
-use deadpool_postgres::Transaction;
-use tokio_postgres::{Error, Row};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{pool::to, row, write};
+use super::{
+    fault::{Fault, to},
+    row,
+    session::Scope,
+    write,
+};
 use crate::queue::{
     ClaimRequest, Claimed, Claims, CommandId, DeliveryId, Failures, HOSTS_LOST_MAX, Lease,
     QueueError, Renewal, Timestamp, view,
@@ -17,7 +21,7 @@ use crate::queue::{
 const DUE_STEP: i64 = 1000;
 
 pub(super) async fn claim(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     now: Timestamp,
     request: &ClaimRequest,
 ) -> Result<Claims, QueueError> {
@@ -42,24 +46,19 @@ pub(super) async fn claim(
     })
 }
 
-async fn end_leases(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Error> {
-    let statement = tx
-        .prepare_cached(
+async fn end_leases(tx: &Scope<'_>, now: Timestamp) -> Result<(), Fault> {
+    let lost = tx
+        .query(
             "WITH lost AS (
                  SELECT seq, CASE WHEN cancel_requested THEN 'cancelled'
                      WHEN hosts_lost + 1 >= $2 THEN 'discarded' ELSE 'available' END AS state
-                 FROM delivery WHERE state = 'running' AND lease_until_ms <= $1
+                 FROM @.delivery WHERE state = 'running' AND lease_until_ms <= $1
                  LIMIT $3 FOR UPDATE SKIP LOCKED)
-             UPDATE delivery d SET state = lost.state, hosts_lost = hosts_lost + 1,
+             UPDATE @.delivery d SET state = lost.state, hosts_lost = hosts_lost + 1,
                  lease_until_ms = NULL, lease_token = NULL,
                  finished_ms = CASE WHEN lost.state <> 'available' THEN $1 END
              FROM lost WHERE d.seq = lost.seq
              RETURNING d.seq, d.attempt, d.hosts_lost, d.state, d.handler, d.ordering_key",
-        )
-        .await?;
-    let lost = tx
-        .query(
-            &statement,
             &[&now.as_millis(), &i64::from(HOSTS_LOST_MAX), &DUE_STEP],
         )
         .await?;
@@ -78,24 +77,25 @@ async fn end_leases(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Error> {
     Ok(())
 }
 
-async fn wake(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Error> {
-    let statement = tx
-        .prepare_cached(
-            "UPDATE delivery SET state = 'available',
+async fn wake(tx: &Scope<'_>, now: Timestamp) -> Result<(), Fault> {
+    let woken = tx
+        .query(
+            "UPDATE @.delivery SET state = 'available',
                  blocked = blocked OR state = 'scheduled' AND ordering_key IS NOT NULL
              WHERE seq IN (
-                 SELECT seq FROM delivery WHERE state IN ('scheduled', 'retryable') AND run_at_ms <= $1
+                 SELECT seq FROM @.delivery WHERE state IN ('scheduled', 'retryable') AND run_at_ms <= $1
                  ORDER BY run_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)
              RETURNING seq, handler, ordering_key, run_at_ms, position, blocked",
+            &[&now.as_millis(), &DUE_STEP],
         )
         .await?;
-    let woken = tx.query(&statement, &[&now.as_millis(), &DUE_STEP]).await?;
     // What was scheduled takes its place in the order of its key only now.
     let mut ordered: Vec<&Row> = woken.iter().filter(|row| row.get(5)).collect();
     ordered.sort_by_key(|row| (row.get::<_, i64>(3), row.get::<_, i64>(4)));
+    let place = tx.schema().table("place");
     for row in &ordered {
-        let sql = "UPDATE delivery SET position = nextval('place') WHERE seq = $1";
-        tx.execute(sql, &[&row.get::<_, i64>(0)]).await?;
+        let sql = "UPDATE @.delivery SET position = nextval($2::text::regclass) WHERE seq = $1";
+        tx.execute(sql, &[&row.get::<_, i64>(0), &place]).await?;
     }
     // Only then, as the first of a key goes by its place.
     for row in ordered {
@@ -104,21 +104,13 @@ async fn wake(tx: &Transaction<'_>, now: Timestamp) -> Result<(), Error> {
     Ok(())
 }
 
-async fn next_due(tx: &Transaction<'_>) -> Result<Option<i64>, Error> {
-    let statement = tx
-        .prepare_cached(
-            "SELECT least((SELECT min(run_at_ms) FROM delivery WHERE state IN ('scheduled', 'retryable')),
-                          (SELECT min(lease_until_ms) FROM delivery WHERE state = 'running'))",
-        )
-        .await?;
-    Ok(tx.query_one(&statement, &[]).await?.get(0))
+async fn next_due(tx: &Scope<'_>) -> Result<Option<i64>, Fault> {
+    let row = tx.query_opt("SELECT least((SELECT min(run_at_ms) FROM @.delivery WHERE state IN ('scheduled', 'retryable')),
+                          (SELECT min(lease_until_ms) FROM @.delivery WHERE state = 'running'))", &[]).await?;
+    Ok(row.and_then(|row| row.get(0)))
 }
 
-async fn take(
-    tx: &Transaction<'_>,
-    now: Timestamp,
-    request: &ClaimRequest,
-) -> Result<Vec<Row>, Error> {
+async fn take(tx: &Scope<'_>, now: Timestamp, request: &ClaimRequest) -> Result<Vec<Row>, Fault> {
     if request.max == 0 {
         return Ok(Vec::new());
     }
@@ -133,13 +125,13 @@ async fn take(
         .map(|names| names.iter().map(|name| name.as_str()).collect());
     // The front of each handler's queue, unlocked and longer than asked, as other
     // hosts look at the same; then the most urgent of those that no other holds.
-    let statement = tx
-        .prepare_cached(
-            "WITH RECURSIVE waiting (handler) AS (
-                 (SELECT handler FROM delivery WHERE state = 'available' AND NOT blocked
+    let until = now.after(request.lease).as_millis();
+    tx.query(
+        "WITH RECURSIVE waiting (handler) AS (
+                 (SELECT handler FROM @.delivery WHERE state = 'available' AND NOT blocked
                   ORDER BY handler LIMIT 1)
                  UNION ALL
-                 SELECT (SELECT d.handler FROM delivery d WHERE d.state = 'available' AND NOT d.blocked
+                 SELECT (SELECT d.handler FROM @.delivery d WHERE d.state = 'available' AND NOT d.blocked
                          AND d.handler > w.handler ORDER BY d.handler LIMIT 1)
                  FROM waiting w WHERE w.handler IS NOT NULL),
              rooms AS (
@@ -149,26 +141,21 @@ async fn take(
                  WHERE w.handler IS NOT NULL AND ($4::text[] IS NULL OR w.handler = ANY ($4))),
              heads AS MATERIALIZED (
                  SELECT h.seq FROM rooms r CROSS JOIN LATERAL (
-                     SELECT seq, priority, position FROM delivery
+                     SELECT seq, priority, position FROM @.delivery
                      WHERE state = 'available' AND NOT blocked AND handler = r.handler
                      ORDER BY priority DESC, position LIMIT r.room) h
                  ORDER BY h.priority DESC, h.position LIMIT $1::int8 * 4),
              picked AS MATERIALIZED (
-                 SELECT seq FROM delivery
+                 SELECT seq FROM @.delivery
                  WHERE seq = ANY (ARRAY (SELECT seq FROM heads)) AND state = 'available' AND NOT blocked
                  ORDER BY priority DESC, position LIMIT $1::int8 FOR UPDATE SKIP LOCKED)
-             UPDATE delivery d SET state = 'running', attempt = attempt + 1,
+             UPDATE @.delivery d SET state = 'running', attempt = attempt + 1,
                  lease_until_ms = $5, lease_token = $6
-             FROM command c
+             FROM @.command c
              WHERE d.seq = ANY (ARRAY (SELECT seq FROM picked)) AND c.id = d.command_id
              RETURNING d.seq, d.lease_token, d.command_id, d.handler, d.digest, d.rules, d.attempt,
                  d.transient, d.trap, d.timeout, d.memory, c.attributes, c.traceparent, c.created_ms,
                  d.priority, d.position",
-        )
-        .await?;
-    let until = now.after(request.lease).as_millis();
-    tx.query(
-        &statement,
         &[&max, &limited, &rooms, &only, &until, &Uuid::now_v7()],
     )
     .await
@@ -177,9 +164,9 @@ async fn take(
 /// How many more of each limited handler may run. Under a lock each, so that two
 /// hosts do not both take the last place.
 async fn room<'r>(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     request: &'r ClaimRequest,
-) -> Result<HashMap<&'r str, i64>, Error> {
+) -> Result<HashMap<&'r str, i64>, Fault> {
     if request.capacity.limits.is_empty() {
         return Ok(HashMap::new());
     }
@@ -191,18 +178,13 @@ async fn room<'r>(
         .collect();
     names.sort_unstable();
     for name in names {
-        let statement = tx
-            .prepare_cached("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '/limit/' || $1::text, 0))")
-            .await?;
-        tx.query(&statement, &[&name]).await?;
+        tx.lock(&format!("/limit/{name}")).await?;
     }
-    let statement = tx
-        .prepare_cached(
-            "SELECT handler, count(*) FROM delivery WHERE state = 'running' GROUP BY handler",
-        )
-        .await?;
     let running: HashMap<String, i64> = tx
-        .query(&statement, &[])
+        .query(
+            "SELECT handler, count(*) FROM @.delivery WHERE state = 'running' GROUP BY handler",
+            &[],
+        )
         .await?
         .iter()
         .map(|row| (row.get(0), row.get(1)))
@@ -247,22 +229,20 @@ fn read_claimed(found: &Row) -> Result<((i32, i64), Claimed), QueueError> {
 }
 
 pub(super) async fn renew(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     leases: &[Lease],
     until: Timestamp,
-) -> Result<Vec<Renewal>, Error> {
+) -> Result<Vec<Renewal>, Fault> {
     let rows: Vec<i64> = leases.iter().map(|lease| lease.row).collect();
     let tokens: Vec<Uuid> = leases.iter().map(|lease| lease.token).collect();
-    let statement = tx
-        .prepare_cached(
-            "UPDATE delivery d SET lease_until_ms = $3
+    let renewed: HashMap<i64, bool> = tx
+        .query(
+            "UPDATE @.delivery d SET lease_until_ms = $3
              FROM unnest($1::int8[], $2::uuid[]) AS held (seq, token)
              WHERE d.seq = held.seq AND d.lease_token = held.token AND d.state = 'running'
              RETURNING d.seq, d.cancel_requested",
+            &[&rows, &tokens, &until.as_millis()],
         )
-        .await?;
-    let renewed: HashMap<i64, bool> = tx
-        .query(&statement, &[&rows, &tokens, &until.as_millis()])
         .await?
         .iter()
         .map(|row| (row.get(0), row.get(1)))

@@ -7,22 +7,30 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::Pool;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     sync::Notify,
+    time::{Instant, sleep},
 };
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::pool::{no_connection, to};
+use super::{
+    connect::Connector,
+    fault::{Fault, to},
+    pool::Sessions,
+    schema::quoted,
+    session::Ownership,
+};
 use crate::queue::{CommandId, QueueError, Signals};
 
 /// The wait before a broken connection is made anew.
 const RECONNECT: Duration = Duration::from_millis(500);
+/// How often the connection that listens is asked whether it is still there: it
+/// would wait for ever for news from one that went silent.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long the answer may take.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
 
 /// The pause between two tellings: what comes meanwhile is told together.
 const TELL_EVERY: Duration = Duration::from_millis(10);
@@ -66,7 +74,7 @@ impl News {
 /// it: PostgreSQL lets commits that notify go one at a time.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    pub(super) pool: Pool,
+    pub(super) sessions: Sessions,
     pub(super) channel: String,
     pub(super) signals: Arc<Signals>,
     pub(super) news: Mutex<Vec<News>>,
@@ -92,32 +100,36 @@ impl Outbox {
             }
             let news =
                 std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
-            if let Err(error) = self.tell(&news).await {
+            let told = tokio::select! {
+                () = stop.cancelled() => return,
+                told = self.tell(&news) => told,
+            };
+            if let Err(error) = told {
                 warn!(code = error.code(), error = ?error, "could not tell the other hosts: they look by themselves");
             }
-            tokio::time::sleep(TELL_EVERY).await;
+            sleep(TELL_EVERY).await;
         }
     }
 
     async fn tell(&self, news: &[News]) -> Result<(), QueueError> {
         const DOING: &str = "tell the other hosts";
         let payloads: Vec<String> = news.iter().map(|news| news.payload()).collect();
-        let client = self.pool.get().await.map_err(no_connection)?;
-        let statement = client
-            .prepare_cached("SELECT pg_notify($1, news) FROM unnest($2::text[]) AS news")
+        let mut lent = self.sessions.get().await?;
+        let scope = lent.single().await?;
+        scope
+            .query(
+                "SELECT pg_notify($1, news) FROM unnest($2::text[]) AS news",
+                &[&self.channel, &payloads],
+            )
             .await
             .map_err(to(DOING))?;
-        let told = client
-            .execute(&statement, &[&self.channel, &payloads])
-            .await;
-        told.map(drop).map_err(to(DOING))
+        scope.commit().await.map_err(to(DOING))
     }
 }
 
-/// What the listener needs.
+/// Hears the news of the other hosts.
 pub(super) struct Listener {
-    pub(super) config: Config,
-    pub(super) tls: Option<MakeRustlsConnect>,
+    pub(super) connector: Connector,
     pub(super) channel: String,
     pub(super) signals: Arc<Signals>,
     pub(super) stop: CancellationToken,
@@ -126,74 +138,66 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) async fn run(self) {
         while !self.stop.is_cancelled() {
-            let listened = async {
-                match self.tls.clone() {
-                    Some(tls) => {
-                        let (client, connection) = self.config.connect(tls).await?;
-                        self.listen(client, connection).await
-                    }
-                    None => {
-                        let (client, connection) = self.config.connect(NoTls).await?;
-                        self.listen(client, connection).await
-                    }
-                }
-            };
             let ended = tokio::select! {
                 () = self.stop.cancelled() => return,
-                ended = listened => ended,
+                ended = self.listen() => ended,
             };
             match ended {
-                Ok(()) => {
-                    warn!("the database closed the connection that listens; connecting again")
-                }
-                Err(error) => {
-                    warn!(error = ?error, "lost the connection that listens; connecting again")
+                Ok(Unheard) => return,
+                // Once for each loss, not for each try to mend it.
+                Err(fault) => {
+                    if self.signals.set_listening(false) {
+                        warn!(error = %fault_line(&fault), "lost the connection that listens: looking for work every `queue.poll_ms` until it is back");
+                    }
                 }
             }
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                () = tokio::time::sleep(RECONNECT) => {}
+                () = sleep(RECONNECT) => {}
             }
         }
     }
 
-    async fn listen<S, T>(
-        &self,
-        client: Client,
-        mut connection: Connection<S, T>,
-    ) -> Result<(), Error>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let command = format!("LISTEN {}", self.channel);
-        let mut listening = std::pin::pin!(client.batch_execute(&command));
-        let mut ready = false;
+    /// Listens until the connection breaks.
+    async fn listen(&self) -> Result<Unheard, Fault> {
+        let signals = Arc::clone(&self.signals);
+        let hear = move |payload: &str| {
+            if let Some(news) = News::parse(payload) {
+                news.tell(&signals);
+            }
+        };
+        let (mut session, ownership) = self.connector.connect(hear).await?;
+        if ownership == Ownership::Shared {
+            warn!(
+                "a connection pooler stands before the database: news of other hosts cannot be heard, and work is looked for every `queue.poll_ms`; \
+                 `queue.pooler = \"session\"` where it keeps sessions apart"
+            );
+            self.signals.set_listening(false);
+            return Ok(Unheard);
+        }
+        let command = format!("LISTEN {}", quoted(&self.channel));
+        session
+            .single(Instant::now() + HEARTBEAT_MAX)
+            .await?
+            .batch(&command)
+            .await?;
+        info!("listening for news of the queue");
+        self.signals.set_listening(true);
+        // Something may have come while no one listened.
+        self.signals.send_work();
         loop {
-            let message = std::future::poll_fn(|context| connection.poll_message(context));
             tokio::select! {
-                done = &mut listening, if !ready => {
-                    done?;
-                    ready = true;
-                    info!("listening for news of the queue");
-                    // Something may have come while no one listened.
-                    self.signals.send_work();
-                }
-                message = message => match message.transpose()? {
-                    Some(AsyncMessage::Notification(told)) => {
-                        if let Some(news) = News::parse(told.payload()) {
-                            news.tell(&self.signals);
-                        }
-                    }
-                    Some(_) => {}
-                    None => return Ok(()),
-                },
+                () = sleep(HEARTBEAT) => session.ping(Instant::now() + HEARTBEAT_MAX).await?,
+                () = session.closed() => session.ping(Instant::now() + HEARTBEAT_MAX).await?,
             }
         }
     }
 }
 
-/// The channel of one schema.
-pub(super) fn channel(schema: &str) -> String {
-    format!("pointsman_{schema}")
+/// There is no session to listen in.
+struct Unheard;
+
+/// The fault on one line.
+fn fault_line(fault: &Fault) -> String {
+    crate::text::escaped(&fault.to_string()).to_string()
 }

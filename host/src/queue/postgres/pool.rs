@@ -1,209 +1,206 @@
-//! Owns the connections: TLS, the schema and its migrations, and what
-//! PostgreSQL's errors mean to the queue.
+//! Owns the connections of one store: how many, who waits for one, and which
+//! are used again.
 
-use std::{error::Error as _, path::Path, sync::Arc, time::Duration};
-
-use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
-use tokio_postgres::{Client, Config, NoTls, config::SslMode, error::SqlState, types::WrongType};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::PostgresConfig;
+use deadpool::{
+    Runtime,
+    managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, TimeoutType},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::warn;
+
+use super::{
+    connect::{CONNECT_MAX, Connector},
+    fault::{Fault, to},
+    session::{Condition, Scope, Session, Terms},
+};
 use crate::queue::QueueError;
 
+const GET: &str = "get a connection";
 /// How long a caller waits for a connection before it is told that there is none.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// One step a version, as for SQLite. `{schema}` is set as the search path.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
-/// The advisory lock under which hosts that start together migrate one after the other.
-const MIGRATION_LOCK: i64 = 0x706f_696e_7473_6d61;
+/// How long a connection whose last call was given up may take to answer.
+const PING_MAX: Duration = Duration::from_secs(2);
+/// After the server had no room for one more connection, it is not asked for so long.
+const FULL_FOR: Duration = Duration::from_secs(1);
+/// How long to wait, with none of ours to be given back, before looking again.
+const FULL_LOOK: Duration = Duration::from_millis(50);
 
-/// The settings that `url` holds, checked.
-pub(super) fn parse(config: &PostgresConfig) -> Result<Config, QueueError> {
-    let name = &config.schema;
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if name.is_empty() || name.len() > 40 || !name.chars().all(plain) {
-        return Err(QueueError::Config(format!(
-            "schema `{name}`: use 1 to 40 of a-z, 0-9 and _"
-        )));
-    }
-    // The text is not repeated: it may hold a password.
-    let mut parsed: Config = config
-        .url
-        .parse()
-        .map_err(|error| QueueError::Config(format!("the queue's PostgreSQL URL: {error}")))?;
-    if parsed.get_connect_timeout().is_none() {
-        parsed.connect_timeout(WAIT_MAX);
-    }
-    if parsed.get_application_name().is_none() {
-        parsed.application_name("pointsman");
-    }
-    Ok(parsed)
+/// The connections of one store.
+#[derive(Clone, Debug)]
+pub(super) struct Sessions {
+    pool: managed::Pool<Maker>,
+    terms: Arc<Terms>,
+    returned: Arc<Notify>,
 }
 
-/// TLS as the URL's `sslmode` wants it: none where that is `disable`.
-pub(super) fn tls(
-    parsed: &Config,
-    roots: Option<&Path>,
-) -> Result<Option<MakeRustlsConnect>, QueueError> {
-    if parsed.get_ssl_mode() == SslMode::Disable {
-        return Ok(None);
-    }
-    let mut store = RootCertStore::empty();
-    match roots {
-        Some(path) => {
-            let failed = |reason: String| {
-                QueueError::Config(format!(
-                    "`{}`: no certificates in PEM form: {reason}",
-                    path.display()
-                ))
-            };
-            let certificates =
-                CertificateDer::pem_file_iter(path).map_err(|e| failed(e.to_string()))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|e| failed(e.to_string()))?;
-                store.add(certificate).map_err(|e| failed(e.to_string()))?;
-            }
-            if store.is_empty() {
-                return Err(failed("the file holds none".to_owned()));
-            }
-        }
-        // Certificates of the machine that cannot be read authenticate no server; that is all.
-        None => {
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| QueueError::Config(format!("TLS: {error}")))?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    Ok(Some(MakeRustlsConnect::new(config)))
+/// A connection, given back when dropped, and the time by which its calls end.
+pub(super) struct Lent {
+    // None only while it is dropped.
+    session: Option<Object<Maker>>,
+    deadline: Instant,
+    returned: Arc<Notify>,
 }
 
-/// What each connection is told first.
-pub(super) fn session(schema: &str) -> String {
-    // A server that is set to answer before the commit is durable would make 202 a lie.
-    // With a long backlog the planner takes a claim for costly, though it reads
-    // the front of an index, and would compile it first: 35 ms for work of 4.
-    // And where statistics are missing, as after a bulk load, it would read the
-    // whole index of what waits into a bitmap to take its first few rows.
-    format!(
-        "SET search_path TO {schema};
-         SET jit = off;
-         SET enable_bitmapscan = off;
-         SELECT set_config('synchronous_commit', 'on', false)
-         WHERE current_setting('synchronous_commit') = 'off'"
-    )
-}
-
-pub(super) fn pool(
-    config: &PostgresConfig,
-    parsed: Config,
-    tls: Option<MakeRustlsConnect>,
-) -> Result<Pool, QueueError> {
-    let recycling = ManagerConfig {
-        recycling_method: RecyclingMethod::Fast,
-    };
-    let manager = match tls {
-        Some(tls) => Manager::from_config(parsed, tls, recycling),
-        None => Manager::from_config(parsed, NoTls, recycling),
-    };
-    let first: Arc<str> = session(&config.schema).into();
-    Pool::builder(manager)
-        .max_size(config.connections.max(1))
-        .runtime(Runtime::Tokio1)
-        .wait_timeout(Some(WAIT_MAX))
-        .create_timeout(Some(WAIT_MAX * 2))
-        .post_create(Hook::async_fn(move |client, _| {
-            let first = Arc::clone(&first);
-            Box::pin(async move {
-                client
-                    .batch_execute(&first)
-                    .await
-                    .map_err(HookError::Backend)
-            })
-        }))
-        .build()
-        .map_err(|error| QueueError::Config(error.to_string()))
-}
-
-/// Brings the schema to the newest version.
-pub(super) async fn migrate(client: &mut Client, schema: &str) -> Result<(), QueueError> {
-    const DOING: &str = "migrate the database";
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let tx = client.transaction().await.map_err(to(DOING))?;
-    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
-        .await
-        .map_err(to(DOING))?;
-    tx.batch_execute(&format!(
-        "CREATE SCHEMA IF NOT EXISTS {schema};
-         CREATE TABLE IF NOT EXISTS {schema}.schema_version (version int8 NOT NULL);"
-    ))
-    .await
-    .map_err(to(DOING))?;
-    let found = tx
-        .query_opt("SELECT version FROM schema_version", &[])
-        .await
-        .map_err(to(DOING))?
-        .map_or(0, |row| row.get::<_, i64>(0));
-    if found > known {
-        return Err(QueueError::NewerSchema { found, known });
-    }
-    for step in &MIGRATIONS[usize::try_from(found).unwrap_or(0)..] {
-        tx.batch_execute(step).await.map_err(to(DOING))?;
-    }
-    if found < known {
-        tx.execute("DELETE FROM schema_version", &[])
-            .await
-            .map_err(to(DOING))?;
-        tx.execute("INSERT INTO schema_version VALUES ($1)", &[&known])
-            .await
-            .map_err(to(DOING))?;
-    }
-    tx.commit().await.map_err(to(DOING))
-}
-
-/// Makes a [`QueueError`] of PostgreSQL's, for `map_err`.
-pub(super) fn to(doing: &'static str) -> impl FnOnce(tokio_postgres::Error) -> QueueError {
-    move |error| {
-        let away = match error.code() {
-            Some(&SqlState::DISK_FULL) => return QueueError::NoRoom,
-            // Class 57P: the server goes down or comes up; class 08: the connection.
-            Some(code) => {
-                code.code().starts_with("57P")
-                    || code.code().starts_with("08")
-                    || *code == SqlState::TOO_MANY_CONNECTIONS
-                    || *code == SqlState::READ_ONLY_SQL_TRANSACTION
-            }
-            // No answer of the server: the connection, unless a value did not fit its column.
-            None => !error
-                .source()
-                .is_some_and(|source| source.is::<WrongType>()),
+impl Sessions {
+    pub(super) fn new(connector: Connector, max: usize) -> Result<Self, QueueError> {
+        let terms = Arc::clone(&connector.terms);
+        let maker = Maker {
+            connector,
+            full_until: Mutex::new(None),
+            warned: AtomicBool::new(false),
         };
-        let source = error.into();
-        if away {
-            QueueError::Unavailable { doing, source }
-        } else {
-            QueueError::Storage { doing, source }
+        let pool = managed::Pool::builder(maker)
+            .max_size(max.max(1))
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(WAIT_MAX))
+            .create_timeout(Some(CONNECT_MAX * 2))
+            .recycle_timeout(Some(PING_MAX))
+            .build()
+            .map_err(|error| QueueError::Config(error.to_string()))?;
+        Ok(Self {
+            pool,
+            terms,
+            returned: Arc::default(),
+        })
+    }
+
+    /// A connection for calls that together take no longer than the limit.
+    pub(super) async fn get(&self) -> Result<Lent, QueueError> {
+        self.get_for(self.terms.limit).await
+    }
+
+    /// As [`Sessions::get`], with another limit.
+    pub(super) async fn get_for(&self, limit: Duration) -> Result<Lent, QueueError> {
+        let started = Instant::now();
+        let deadline = started + limit;
+        let wait_until = deadline.min(started + WAIT_MAX);
+        loop {
+            let returned = self.returned.notified();
+            let got = timeout_at(deadline, self.pool.get()).await;
+            match got.unwrap_or(Err(PoolError::Timeout(TimeoutType::Wait))) {
+                Ok(session) => {
+                    return Ok(Lent {
+                        session: Some(session),
+                        deadline,
+                        returned: Arc::clone(&self.returned),
+                    });
+                }
+                // The ones there are will be given back.
+                Err(PoolError::Backend(fault))
+                    if fault.is_full() && Instant::now() < wait_until =>
+                {
+                    tokio::select! {
+                        () = returned => {}
+                        () = sleep(FULL_LOOK) => {}
+                    }
+                }
+                Err(error) => return Err(self.refused(error)),
+            }
         }
+    }
+
+    fn refused(&self, error: PoolError<Fault>) -> QueueError {
+        match error {
+            PoolError::Backend(fault) => to(GET)(fault),
+            PoolError::Closed => QueueError::Closed,
+            PoolError::Timeout(_)
+            | PoolError::PostCreateHook(_)
+            | PoolError::NoRuntimeSpecified => to(GET)(Fault::Silent(self.terms.limit)),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.pool.close();
     }
 }
 
-pub(super) fn no_connection(error: PoolError) -> QueueError {
-    const DOING: &str = "get a connection";
-    match error {
-        PoolError::Backend(error) => to(DOING)(error),
-        PoolError::Closed => QueueError::Closed,
-        error => QueueError::Unavailable {
-            doing: DOING,
-            source: error.into(),
-        },
+impl Lent {
+    /// A transaction, which is undone unless it is committed.
+    pub(super) async fn begin(&mut self) -> Result<Scope<'_>, QueueError> {
+        let deadline = self.deadline;
+        let session = self.session.as_mut().ok_or(QueueError::Closed)?;
+        session.begin(deadline).await.map_err(to("begin"))
+    }
+
+    /// For single statements; see [`Session::single`].
+    pub(super) async fn single(&mut self) -> Result<Scope<'_>, QueueError> {
+        let deadline = self.deadline;
+        let session = self.session.as_mut().ok_or(QueueError::Closed)?;
+        session.single(deadline).await.map_err(to("begin"))
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // First into the pool, then the news of it.
+        drop(self.session.take());
+        self.returned.notify_one();
+    }
+}
+
+/// Makes connections, and says which are used again.
+struct Maker {
+    connector: Connector,
+    /// Until then the server is not asked for another one.
+    full_until: Mutex<Option<Instant>>,
+    warned: AtomicBool,
+}
+
+impl fmt::Debug for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maker").finish_non_exhaustive()
+    }
+}
+
+impl Maker {
+    fn full(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.full_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl managed::Manager for Maker {
+    type Type = Session;
+    type Error = Fault;
+
+    async fn create(&self) -> Result<Session, Fault> {
+        if self.full().is_some_and(|until| Instant::now() < until) {
+            return Err(Fault::Full);
+        }
+        match self.connector.connect(|_| ()).await {
+            Ok((session, _)) => Ok(session),
+            Err(fault) => {
+                if fault.is_full() {
+                    *self.full() = Some(Instant::now() + FULL_FOR);
+                    if !self.warned.swap(true, Ordering::Relaxed) {
+                        warn!(
+                            "the database takes fewer connections than `queue.connections`: calls wait for those there are"
+                        );
+                    }
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Fault> {
+        match session.condition() {
+            Condition::Good => Ok(()),
+            Condition::Useless => Err(RecycleError::message("of no use any more")),
+            Condition::Unsure => Ok(session.ping(Instant::now() + PING_MAX).await?),
+        }
     }
 }

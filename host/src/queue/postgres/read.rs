@@ -1,12 +1,12 @@
 //! Reads commands, deliveries and the dead letter.
 
-use deadpool_postgres::GenericClient;
-use tokio_postgres::{Error, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    pool::to,
+    fault::{Fault, to},
+    param::Param,
     row::{self, deliveries},
+    session::Scope,
 };
 use crate::queue::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
@@ -19,20 +19,17 @@ const LIST_STEP: usize = 50;
 
 /// These commands, in the order given; one that is gone is left out.
 pub(super) async fn commands(
-    client: &impl GenericClient,
+    client: &Scope<'_>,
     ids: &[Uuid],
     payloads: Payloads,
 ) -> Result<Vec<CommandView>, QueueError> {
     const DOING: &str = "read commands";
-    let statement = client
-        .prepare_cached(&format!(
-            "SELECT id, {}, idempotency_key, rules_generation, created_ms, octet_length(attributes)
-             FROM command WHERE id = ANY ($1) ORDER BY id DESC",
-            payloads.column("attributes")
-        ))
-        .await
-        .map_err(to(DOING))?;
-    let found = client.query(&statement, &[&ids]).await.map_err(to(DOING))?;
+    let sql = format!(
+        "SELECT id, {}, idempotency_key, rules_generation, created_ms, octet_length(attributes)
+         FROM @.command WHERE id = ANY ($1) ORDER BY id DESC",
+        payloads.column("attributes")
+    );
+    let found = client.query(&sql, &[&ids]).await.map_err(to(DOING))?;
     let mut views: Vec<CommandView> = found
         .iter()
         .map(|row| CommandView {
@@ -45,14 +42,11 @@ pub(super) async fn commands(
             deliveries: Vec::new(),
         })
         .collect();
-    let statement = client
-        .prepare_cached(&format!(
-            "{} WHERE d.command_id = ANY ($1) ORDER BY d.handler",
-            deliveries(payloads, "")
-        ))
-        .await
-        .map_err(to(DOING))?;
-    for found in client.query(&statement, &[&ids]).await.map_err(to(DOING))? {
+    let sql = format!(
+        "{} WHERE d.command_id = ANY ($1) ORDER BY d.handler",
+        deliveries(payloads, "")
+    );
+    for found in client.query(&sql, &[&ids]).await.map_err(to(DOING))? {
         let delivery = row::delivery(&found)?;
         if let Some(view) = views.iter_mut().find(|view| view.id == delivery.id.command) {
             view.deliveries.push(delivery);
@@ -62,7 +56,7 @@ pub(super) async fn commands(
 }
 
 pub(super) async fn list(
-    client: &impl GenericClient,
+    client: &Scope<'_>,
     filter: &CommandFilter,
     page: Page<CommandId>,
 ) -> Result<Vec<CommandView>, QueueError> {
@@ -70,21 +64,21 @@ pub(super) async fn list(
     let by_delivery = match filter.state {
         // Named outright, so that the partial index of ended deliveries serves.
         Some(State::Discarded) => {
-            "id IN (SELECT command_id FROM delivery WHERE state = 'discarded' AND $4::text IS NOT NULL
+            "id IN (SELECT command_id FROM @.delivery WHERE state = 'discarded' AND $4::text IS NOT NULL
                  AND ($5::text IS NULL OR handler = $5))"
         }
         _ => {
-            "(($4::text IS NULL AND $5::text IS NULL) OR EXISTS (SELECT 1 FROM delivery d
+            "(($4::text IS NULL AND $5::text IS NULL) OR EXISTS (SELECT 1 FROM @.delivery d
                  WHERE d.command_id = command.id AND ($4 IS NULL OR d.state = $4)
                  AND ($5 IS NULL OR d.handler = $5)))"
         }
     };
     let sql = format!(
-        "SELECT id FROM command WHERE id < $1 AND created_ms >= $2 AND created_ms < $3 AND {by_delivery}
+        "SELECT id FROM @.command WHERE id < $1 AND created_ms >= $2 AND created_ms < $3 AND {by_delivery}
          ORDER BY id DESC LIMIT $6"
     );
     let after = page.after.map_or(Uuid::max(), |id| id.0);
-    let parameters: &[&(dyn ToSql + Sync)] = &[
+    let parameters: &[&dyn Param] = &[
         &after,
         &filter.created_from.map_or(i64::MIN, Timestamp::as_millis),
         &filter.created_until.map_or(i64::MAX, Timestamp::as_millis),
@@ -112,12 +106,12 @@ pub(super) async fn list(
 }
 
 pub(super) async fn inspect(
-    client: &impl GenericClient,
+    client: &Scope<'_>,
     id: &DeliveryId,
 ) -> Result<DeliveryDetail, QueueError> {
     const DOING: &str = "read a delivery";
     let sql = format!(
-        "{} JOIN command c ON c.id = d.command_id WHERE d.command_id = $1 AND d.handler = $2",
+        "{} JOIN @.command c ON c.id = d.command_id WHERE d.command_id = $1 AND d.handler = $2",
         deliveries(Payloads::Whole, ", d.seq, c.attributes")
     );
     let found = client
@@ -127,7 +121,7 @@ pub(super) async fn inspect(
         .ok_or_else(|| QueueError::UnknownDelivery(id.clone()))?;
     let failures = client
         .query(
-            "SELECT attempt, at_ms, error FROM failure WHERE delivery = $1 ORDER BY ordinal",
+            "SELECT attempt, at_ms, error FROM @.failure WHERE delivery = $1 ORDER BY ordinal",
             &[&found.get::<_, i64>(DELIVERY_COLUMNS)],
         )
         .await
@@ -144,17 +138,17 @@ pub(super) async fn inspect(
 
 /// The rows of dead letters below `below`, newest first.
 pub(super) async fn dead_rows(
-    client: &impl GenericClient,
+    client: &Scope<'_>,
     filter: &DeadFilter,
     below: i64,
     limit: i64,
-) -> Result<Vec<i64>, Error> {
+) -> Result<Vec<i64>, Fault> {
     let found = client
         .query(
-            "SELECT d.seq FROM delivery d WHERE d.state = 'discarded'
+            "SELECT d.seq FROM @.delivery d WHERE d.state = 'discarded'
                  AND ($1::uuid IS NULL OR d.command_id = $1) AND ($2::text IS NULL OR d.handler = $2)
                  AND ($3::text IS NULL OR d.handler = $3)
-                 AND ($4::text IS NULL OR $4 = (SELECT status FROM failure f WHERE f.delivery = d.seq
+                 AND ($4::text IS NULL OR $4 = (SELECT status FROM @.failure f WHERE f.delivery = d.seq
                      ORDER BY ordinal DESC LIMIT 1))
                  AND d.finished_ms >= $5 AND d.finished_ms < $6 AND d.seq < $7
              ORDER BY d.seq DESC LIMIT $8",
@@ -174,7 +168,7 @@ pub(super) async fn dead_rows(
 }
 
 pub(super) async fn dead(
-    client: &impl GenericClient,
+    client: &Scope<'_>,
     filter: &DeadFilter,
     page: Page<DeadCursor>,
 ) -> Result<Vec<DeadLetter>, QueueError> {
@@ -205,17 +199,17 @@ pub(super) async fn dead(
     Ok(letters)
 }
 
-pub(super) async fn depth(client: &impl GenericClient) -> Result<Vec<Depth>, QueueError> {
+pub(super) async fn depth(client: &Scope<'_>) -> Result<Vec<Depth>, QueueError> {
     let found = client
         .query(
             // Each part has its partial index: what is finished is not read.
             "SELECT handler, state, count(*) FROM (
-                 SELECT handler, state FROM delivery WHERE state = 'available' AND NOT blocked
-                 UNION ALL SELECT handler, state FROM delivery WHERE state = 'available' AND blocked
+                 SELECT handler, state FROM @.delivery WHERE state = 'available' AND NOT blocked
+                 UNION ALL SELECT handler, state FROM @.delivery WHERE state = 'available' AND blocked
                      AND ordering_key IS NOT NULL
-                 UNION ALL SELECT handler, state FROM delivery WHERE state IN ('scheduled', 'retryable')
-                 UNION ALL SELECT handler, state FROM delivery WHERE state = 'running'
-                 UNION ALL SELECT handler, state FROM delivery WHERE state = 'discarded') open
+                 UNION ALL SELECT handler, state FROM @.delivery WHERE state IN ('scheduled', 'retryable')
+                 UNION ALL SELECT handler, state FROM @.delivery WHERE state = 'running'
+                 UNION ALL SELECT handler, state FROM @.delivery WHERE state = 'discarded') open
              GROUP BY 1, 2 ORDER BY 1, 2",
             &[],
         )
@@ -226,7 +220,7 @@ pub(super) async fn depth(client: &impl GenericClient) -> Result<Vec<Depth>, Que
         .map(|found| {
             Ok(Depth {
                 handler: row::handler(found.get(0))?,
-                state: row::state(found, 1).map_err(row::foreign)?,
+                state: row::state(found, 1).map_err(to(row::FOREIGN))?,
                 count: found.get::<_, i64>(2).cast_unsigned(),
             })
         })

@@ -4,10 +4,11 @@
 use std::error::Error as StdError;
 
 use tokio_postgres::{
-    Error, Row,
+    Row,
     types::{FromSql, Type},
 };
 
+use super::fault::{Fault, to};
 use crate::{
     name::HandlerName,
     queue::{
@@ -16,20 +17,23 @@ use crate::{
     },
 };
 
+/// What failed where a row is not as this program writes it.
+pub(super) const FOREIGN: &str = "read a row that another program changed";
+
 /// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
 /// failure. `more` are columns after its own, from [`DELIVERY_COLUMNS`](crate::queue::view::DELIVERY_COLUMNS) on.
 pub(super) fn deliveries(payloads: Payloads, more: &str) -> String {
     format!(
         "SELECT {} {more}
-         FROM delivery d LEFT JOIN LATERAL (
-             SELECT * FROM failure WHERE delivery = d.seq ORDER BY ordinal DESC LIMIT 1) f ON true",
+         FROM @.delivery d LEFT JOIN LATERAL (
+             SELECT * FROM @.failure WHERE delivery = d.seq ORDER BY ordinal DESC LIMIT 1) f ON true",
         payloads.delivery()
     )
 }
 
 /// The state in a column.
-pub(super) fn state(row: &Row, column: usize) -> Result<State, Error> {
-    row.try_get(column)
+pub(super) fn state(row: &Row, column: usize) -> Result<State, Fault> {
+    Ok(row.try_get(column)?)
 }
 
 impl<'a> FromSql<'a> for State {
@@ -56,7 +60,7 @@ pub(super) fn rules(text: &str) -> Result<Vec<String>, QueueError> {
 
 pub(super) fn foreign(error: impl std::error::Error + Send + Sync + 'static) -> QueueError {
     QueueError::Storage {
-        doing: "read a row that another program changed",
+        doing: FOREIGN,
         source: error.into(),
     }
 }
@@ -70,7 +74,7 @@ pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
         },
         digest: row.get(2),
         rules: rules(row.get(3))?,
-        state: state(row, 4).map_err(foreign)?,
+        state: state(row, 4).map_err(to(FOREIGN))?,
         attempt: count(row.get(5)),
         priority: row.get(6),
         run_at: Timestamp::from_millis(row.get(7)),

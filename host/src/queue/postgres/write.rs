@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use deadpool_postgres::{Client, Transaction};
 use sha2::{Digest, Sha256};
-use tokio_postgres::Error;
 use uuid::Uuid;
 
-use super::pool::to;
+use super::{
+    fault::{Fault, to},
+    session::Scope,
+};
 use crate::queue::{
     AttemptError, Cancellation, CommandId, Enqueued, Lease, NewCommand, QueueError, State,
     Timestamp, model::SettlementRow,
@@ -18,7 +19,7 @@ const STORE: &str = "store a command";
 /// What each command is: new, or one that its idempotency key names. Holds the
 /// locks of all their keys until the transaction ends.
 pub(super) async fn recognise(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     now: Timestamp,
     commands: &[NewCommand],
 ) -> Result<Vec<Enqueued>, QueueError> {
@@ -47,20 +48,15 @@ fn order_lock(handler: &str, key: &str) -> String {
     format!("o/{handler}/{key}")
 }
 
-async fn lock(tx: &Transaction<'_>, names: &[String]) -> Result<(), Error> {
+async fn lock(tx: &Scope<'_>, names: &[String]) -> Result<(), Fault> {
     for name in names {
-        let statement = tx
-            .prepare_cached(
-                "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || $1::text, 0))",
-            )
-            .await?;
-        tx.query(&statement, &[name]).await?;
+        tx.lock(name).await?;
     }
     Ok(())
 }
 
 async fn look_up(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     now: Timestamp,
     commands: &[NewCommand],
 ) -> Result<Vec<Enqueued>, QueueError> {
@@ -75,10 +71,7 @@ async fn look_up(
             let body = Sha256::digest(&command.attributes).to_vec();
             if !known.contains_key(key) {
                 let row = async {
-                    let statement = tx
-                        .prepare_cached("SELECT command_id, body FROM idempotency WHERE key = $1 AND expires_ms > $2")
-                        .await?;
-                    tx.query_opt(&statement, &[&key, &now.as_millis()]).await
+                                        tx.query_opt("SELECT command_id, body FROM @.idempotency WHERE key = $1 AND expires_ms > $2", &[&key, &now.as_millis()]).await
                 }
                 .await
                 .map_err(to(STORE))?;
@@ -109,10 +102,10 @@ async fn look_up(
 
 /// Stores commands that are new.
 pub(super) async fn insert(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     now: Timestamp,
     commands: &[&NewCommand],
-) -> Result<(), Error> {
+) -> Result<(), Fault> {
     let now_ms = now.as_millis();
     let ids: Vec<Uuid> = commands.iter().map(|command| command.id.0).collect();
     let attributes: Vec<&str> = commands
@@ -131,15 +124,10 @@ pub(super) async fn insert(
         .iter()
         .map(|command| command.traceparent.as_deref())
         .collect();
-    let statement = tx
-        .prepare_cached(
-            "INSERT INTO command (id, attributes, idempotency_key, rules_generation, traceparent, created_ms)
+    tx.execute(
+        "INSERT INTO @.command (id, attributes, idempotency_key, rules_generation, traceparent, created_ms)
              SELECT id, a, k, g, t, $6 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::text[])
                  AS new (id, a, k, g, t)",
-        )
-        .await?;
-    tx.execute(
-        &statement,
         &[&ids, &attributes, &keys, &generations, &traces, &now_ms],
     )
     .await?;
@@ -147,16 +135,14 @@ pub(super) async fn insert(
         let Some(key) = &command.idempotency_key else {
             continue;
         };
-        let statement = tx
-            .prepare_cached(
-                "INSERT INTO idempotency (key, command_id, body, expires_ms) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (key) DO UPDATE SET command_id = $2, body = $3, expires_ms = $4",
-            )
-            .await?;
         let body = Sha256::digest(&command.attributes).to_vec();
         let expires = now.after(command.idempotency_kept).as_millis();
-        tx.execute(&statement, &[key, &command.id.0, &body, &expires])
-            .await?;
+        tx.execute(
+            "INSERT INTO @.idempotency (key, command_id, body, expires_ms) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (key) DO UPDATE SET command_id = $2, body = $3, expires_ms = $4",
+            &[key, &command.id.0, &body, &expires],
+        )
+        .await?;
     }
     let all = || {
         commands
@@ -181,21 +167,16 @@ pub(super) async fn insert(
         .collect();
     // Blocked where the store, or an earlier row of this batch, has one of the same key;
     // one that is scheduled enters the order when it is due.
-    let statement = tx
-        .prepare_cached(
-            "INSERT INTO delivery (command_id, handler, digest, rules, state, priority, run_at_ms, ordering_key, blocked)
+    tx.execute(
+        "INSERT INTO @.delivery (command_id, handler, digest, rules, state, priority, run_at_ms, ordering_key, blocked)
              SELECT c, h, d, r, CASE WHEN t > $8 THEN 'scheduled' ELSE 'available' END, p, t, o,
                  o IS NOT NULL AND t <= $8 AND (row_number() OVER (PARTITION BY h, o, t > $8 ORDER BY n) > 1
-                     OR EXISTS (SELECT 1 FROM delivery x WHERE x.handler = h AND x.ordering_key = o
+                     OR EXISTS (SELECT 1 FROM @.delivery x WHERE x.handler = h AND x.ordering_key = o
                          AND x.state IN ('available', 'running', 'scheduled', 'retryable')
                          AND x.state <> 'scheduled'))
              FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::int4[], $7::text[])
                  WITH ORDINALITY AS new (c, h, d, r, t, p, o, n)
              ORDER BY n",
-        )
-        .await?;
-    tx.execute(
-        &statement,
         &[
             &owners,
             &handlers,
@@ -214,22 +195,20 @@ pub(super) async fn insert(
 /// Completes a delivery that none waits behind, in a transaction of one
 /// statement: the way most go. None where that is not so.
 pub(super) async fn complete(
-    client: &Client,
+    client: &Scope<'_>,
     now: Option<Timestamp>,
     lease: &Lease,
     row: &SettlementRow,
-) -> Result<Option<State>, Error> {
-    let statement = client
-        .prepare_cached(
-            "UPDATE delivery SET state = 'completed', output = $3,
+) -> Result<Option<State>, Fault> {
+    let now = now.map(Timestamp::as_millis);
+    let completed = client
+        .execute(
+            "UPDATE @.delivery SET state = 'completed', output = $3,
                  finished_ms = coalesce($4, (extract(epoch FROM clock_timestamp()) * 1000)::int8),
                  lease_until_ms = NULL, lease_token = NULL
              WHERE seq = $1 AND lease_token = $2 AND state = 'running' AND ordering_key IS NULL",
+            &[&lease.row, &lease.token, &row.output, &now],
         )
-        .await?;
-    let now = now.map(Timestamp::as_millis);
-    let completed = client
-        .execute(&statement, &[&lease.row, &lease.token, &row.output, &now])
         .await?;
     Ok((completed > 0).then_some(State::Completed))
 }
@@ -237,14 +216,14 @@ pub(super) async fn complete(
 /// Ends an attempt: the new state, and whether another delivery may go on now;
 /// none where the lease is lost.
 pub(super) async fn settle(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     now: Timestamp,
     lease: &Lease,
     row: &SettlementRow,
-) -> Result<Option<(State, bool)>, Error> {
-    let statement = tx
-        .prepare_cached(
-            "UPDATE delivery SET
+) -> Result<Option<(State, bool)>, Fault> {
+    let found = tx
+        .query_opt(
+            "UPDATE @.delivery SET
                  state = CASE WHEN cancel_requested AND $3 <> 'completed' THEN 'cancelled' ELSE $3 END,
                  output = $4, attempt = attempt - $5,
                  run_at_ms = CASE WHEN $3 = 'retryable' THEN $6 ELSE run_at_ms END,
@@ -253,11 +232,6 @@ pub(super) async fn settle(
                  lease_until_ms = NULL, lease_token = NULL
              WHERE seq = $1 AND lease_token = $2 AND state = 'running'
              RETURNING state, attempt, ordering_key, handler",
-        )
-        .await?;
-    let found = tx
-        .query_opt(
-            &statement,
             &[
                 &lease.row,
                 &lease.token,
@@ -287,22 +261,17 @@ pub(super) async fn settle(
 }
 
 pub(super) async fn add_failure(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     now: Timestamp,
     seq: i64,
     attempt: i64,
     error: &AttemptError,
-) -> Result<(), Error> {
+) -> Result<(), Fault> {
     // Texts and closed enums only: it always has a JSON form.
     let text = serde_json::json!(error).to_string();
-    let statement = tx
-        .prepare_cached(
-            "INSERT INTO failure (delivery, ordinal, attempt, at_ms, status, error)
-             VALUES ($1, (SELECT coalesce(max(ordinal), 0) + 1 FROM failure WHERE delivery = $1), $2, $3, $4, $5)",
-        )
-        .await?;
     tx.execute(
-        &statement,
+        "INSERT INTO @.failure (delivery, ordinal, attempt, at_ms, status, error)
+             VALUES ($1, (SELECT coalesce(max(ordinal), 0) + 1 FROM @.failure WHERE delivery = $1), $2, $3, $4, $5)",
         &[
             &seq,
             &attempt,
@@ -318,48 +287,47 @@ pub(super) async fn add_failure(
 /// Lets the next of the same ordering key go on. Under the key's lock: a
 /// delivery that enters now either sees this one ended or is seen here.
 pub(super) async fn ended(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     seq: i64,
     handler: &str,
     ordering_key: Option<&str>,
-) -> Result<(), Error> {
+) -> Result<(), Fault> {
     let Some(key) = ordering_key else {
         return Ok(());
     };
     lock(tx, &[order_lock(handler, key)]).await?;
-    let statement = tx
-        .prepare_cached(
-            "UPDATE delivery SET blocked = false WHERE blocked AND seq = (
-                 SELECT next.seq FROM delivery AS ended JOIN delivery AS next
+    tx.execute(
+        "UPDATE @.delivery SET blocked = false WHERE blocked AND seq = (
+                 SELECT next.seq FROM @.delivery AS ended JOIN @.delivery AS next
                      ON next.handler = ended.handler AND next.ordering_key = ended.ordering_key
                  WHERE ended.seq = $1 AND next.ordering_key IS NOT NULL
                      AND next.state IN ('available', 'running', 'scheduled', 'retryable')
                      AND next.state <> 'scheduled'
                  ORDER BY next.position, next.seq LIMIT 1)",
-        )
-        .await?;
-    tx.execute(&statement, &[&seq]).await?;
+        &[&seq],
+    )
+    .await?;
     Ok(())
 }
 
 pub(super) async fn cancel(
-    tx: &Transaction<'_>,
+    tx: &Scope<'_>,
     now: Timestamp,
     command: CommandId,
-) -> Result<Option<Cancellation>, Error> {
+) -> Result<Option<Cancellation>, Fault> {
     if tx
-        .query_opt("SELECT 1 FROM command WHERE id = $1", &[&command.0])
+        .query_opt("SELECT 1 FROM @.command WHERE id = $1", &[&command.0])
         .await?
         .is_none()
     {
         return Ok(None);
     }
     let interrupting = tx
-        .execute("UPDATE delivery SET cancel_requested = true WHERE command_id = $1 AND state = 'running'", &[&command.0])
+        .execute("UPDATE @.delivery SET cancel_requested = true WHERE command_id = $1 AND state = 'running'", &[&command.0])
         .await?;
     let cancelled = tx
         .query(
-            "UPDATE delivery SET state = 'cancelled', finished_ms = $2
+            "UPDATE @.delivery SET state = 'cancelled', finished_ms = $2
              WHERE command_id = $1 AND state IN ('available', 'scheduled', 'retryable')
              RETURNING seq, handler, ordering_key",
             &[&command.0, &now.as_millis()],
