@@ -10,6 +10,7 @@
 pub mod component;
 
 mod c;
+mod environment;
 mod python;
 mod rust;
 mod script;
@@ -103,8 +104,9 @@ pub struct Options {
     /// Fetches nothing: a tool or a dependency that is not there is an error.
     pub offline: bool,
     /// Where tools that no package manager puts into the handler's folder are
-    /// kept, one folder a tool and version; see [`default_tools_dir`].
-    pub tools_dir: PathBuf,
+    /// kept, one folder per tool and version; see [`default_tools_dir`]. Without
+    /// it, a tool must be on the `PATH`.
+    pub tools_dir: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -112,8 +114,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             offline: false,
-            tools_dir: default_tools_dir()
-                .unwrap_or_else(|| std::env::temp_dir().join("pointsman-tools")),
+            tools_dir: default_tools_dir(),
         }
     }
 }
@@ -174,6 +175,14 @@ pub enum BuildError {
         tool: String,
         /// The command that installs it.
         fix: String,
+    },
+    /// There is no folder to keep a tool in.
+    #[error(
+        "no folder to install {tool} in: the user has no home folder\n  hint: set `XDG_CACHE_HOME` to a folder that only you can write to"
+    )]
+    NoToolsFolder {
+        /// The tool, with the version wanted.
+        tool: String,
     },
     /// A tool is there in a version that does not do.
     #[error("{tool} {found} does not do: {wanted} is needed\n  hint: install it with `{fix}`")]
@@ -245,14 +254,17 @@ impl BuildError {
 }
 
 /// `pointsman/tools` in the user's cache folder: `$XDG_CACHE_HOME`,
-/// `%LOCALAPPDATA%`, or `.cache` in the home folder. None without a home.
+/// `%LOCALAPPDATA%`, or `.cache` in the home folder. None without a home: programs
+/// run from there, so a folder that others can write to does not do.
 #[must_use]
 pub fn default_tools_dir() -> Option<PathBuf> {
+    // A relative path would mean another folder, and other programs, in each place.
     let cache = ["XDG_CACHE_HOME", "LOCALAPPDATA"]
         .into_iter()
-        .find_map(|variable| std::env::var_os(variable).filter(|value| !value.is_empty()))
+        .filter_map(std::env::var_os)
+        .chain(std::env::home_dir().map(|home| home.join(".cache").into_os_string()))
         .map(PathBuf::from)
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
+        .find(|folder| folder.is_absolute())?;
     Some(cache.join("pointsman").join("tools"))
 }
 

@@ -53,6 +53,7 @@ const RUST: &[File] = &[
 
 const TYPESCRIPT: &[File] = template! {
     "package.json": "ts/package.json",
+    "package-lock.json": "ts/package-lock.json",
     "tsconfig.json": "ts/tsconfig.json",
     "README.md": "ts/README.md",
     ".gitignore": "script/gitignore",
@@ -63,6 +64,7 @@ const TYPESCRIPT: &[File] = template! {
 
 const JAVASCRIPT: &[File] = template! {
     "package.json": "js/package.json",
+    "package-lock.json": "js/package-lock.json",
     "README.md": "js/README.md",
     ".gitignore": "script/gitignore",
     "src/handler.js": "js/src/handler.js",

@@ -19,6 +19,13 @@ const COMPONENTIZE: tool::Packaged = tool::Packaged {
     program: "componentize-py",
     version_argument: "--version",
     module: None,
+    wheels: &[
+        "8623cd8cab8453cb0cd8bf03f3c7103420d06f2f3d360186a280a70a1ca5e89f", // Linux x86_64
+        "7b6a87c520358166843af0daa86d2312d7af4cbcbbf1e598951085cf7f2991ca", // Linux aarch64
+        "65fbc4a94df1de8acf7da50a1f5ed1711230188844e53e6332d99029be4e0afa", // macOS x86_64
+        "a556991534cc496207a9d2ca733c4b0f17ed38ef56a8d6b5f1847fdf1225dd1b", // macOS arm64
+        "c7fd552fb0849858b0c1e8981543ed5dff4b0cc1597a8ea0bc26a495786dc0c6", // Windows x86_64
+    ],
 };
 
 /// What this recipe reads of `pyproject.toml`.

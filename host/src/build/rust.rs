@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{About, BuildError, Options, read_bytes, read_text, tool};
+use super::{About, BuildError, Options, environment, read_bytes, read_text, tool};
 use crate::name::HandlerName;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -127,7 +127,7 @@ pub(super) fn is_handler(folder: &Path) -> bool {
 }
 
 fn cargo(folder: &Path, options: &Options) -> Command {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = environment::command("cargo");
     cargo.current_dir(folder);
     if options.offline {
         cargo.arg("--offline");
@@ -181,7 +181,7 @@ fn profile(workspace_root: &Path) -> Result<&'static str, BuildError> {
 /// installation is off.
 fn add_target(folder: &Path, options: &Options, progress: &dyn Fn(&str)) -> Result<(), BuildError> {
     let libraries = tool::run(
-        Command::new("rustc")
+        environment::command("rustc")
             .args(["--print", "target-libdir", "--target", TARGET])
             .current_dir(folder),
         CARGO_FIX,
@@ -198,7 +198,7 @@ fn add_target(folder: &Path, options: &Options, progress: &dyn Fn(&str)) -> Resu
     }
     progress(&format!("adding the Rust target, once: {fix}"));
     tool::run(
-        Command::new("rustup")
+        environment::command("rustup")
             .args(["target", "add", TARGET])
             .current_dir(folder),
         // A toolchain of a Linux distribution has no rustup: its package then.

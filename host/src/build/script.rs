@@ -11,7 +11,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{About, BuildError, Language, Options, contract, read_bytes, read_text, scratch, tool};
+use super::{
+    About, BuildError, Language, Options, contract, environment, read_bytes, read_text, scratch,
+    tool,
+};
 use crate::name::HandlerName;
 
 const QUICKJS: (&str, &str) = ("componentize-qjs", "0.4.5");
@@ -98,14 +101,14 @@ pub(super) fn build(
     if typed {
         progress("tsc");
         tool::run(
-            program(folder, "tsc").args(["--noEmit", "--project", "."]),
+            program(folder, TYPESCRIPT, "tsc")?.args(["--noEmit", "--project", "."]),
             NODE_FIX,
         )?;
     }
     progress("esbuild");
     let bundle = scratch(folder)?.join("handler.js");
     tool::run(
-        program(folder, ESBUILD)
+        program(folder, ESBUILD, ESBUILD)?
             .arg(main)
             .args([
                 "--bundle",
@@ -122,13 +125,13 @@ pub(super) fn build(
     progress(engine);
     let component = bundle.with_extension("wasm");
     let (mut command, output) = if engine == QUICKJS.0 {
-        let mut command = program(folder, "componentize-qjs");
+        let mut command = program(folder, engine, "componentize-qjs")?;
         command
             .args(["--sync", "--opt-size", "--world", "handler", "--js"])
             .arg(&bundle);
         (command, "--output")
     } else {
-        let mut command = program(folder, "jco");
+        let mut command = program(folder, engine, "jco")?;
         // Nothing of WASI is granted but what the host links: no timers, no fetch.
         command.arg("componentize").arg(&bundle).args([
             "--disable",
@@ -158,12 +161,41 @@ fn about(folder: &Path, package: PackageJson) -> Result<About, BuildError> {
     })
 }
 
-fn installed(folder: &Path, package: &str) -> PathBuf {
-    folder
-        .join("node_modules")
-        .join(package)
-        .join("package.json")
+/// The `node_modules` that holds `package`: the folder's own or, in a workspace,
+/// one further up, as node finds it. One of another user is none: programs run from it.
+fn installed(folder: &Path, package: &str) -> Option<PathBuf> {
+    let ancestors = folder.ancestors().filter(|it| same_owner(folder, it));
+    ancestors
+        .map(|ancestor| ancestor.join("node_modules"))
+        .find(|modules| modules.join(package).join("package.json").is_file())
 }
+
+#[cfg(unix)]
+fn same_owner(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = |path: &Path| path.metadata().map(|metadata| metadata.uid()).ok();
+    owner(one).is_some() && owner(one) == owner(other)
+}
+
+#[cfg(not(unix))]
+fn same_owner(_: &Path, _: &Path) -> bool {
+    true
+}
+
+/// Whether a folder above makes this one part of an npm workspace, which has one
+/// lock file for all: npm then installs at its root.
+fn in_workspace(folder: &Path) -> bool {
+    let mut ancestors = folder.ancestors().skip(1);
+    ancestors.any(|ancestor| {
+        let text = read_text(&ancestor.join("package.json")).unwrap_or_default();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        !json["workspaces"].is_null()
+    })
+}
+
+/// The arguments of every `npm install`: nothing of a package runs before the
+/// build uses it, and its tools are there whatever npm's settings leave out.
+const NPM_FLAGS: [&str; 2] = ["--ignore-scripts", "--include=dev"];
 
 /// Installs what `package.json` names, where a tool of the build is not there yet.
 fn fetch(
@@ -172,29 +204,31 @@ fn fetch(
     options: &Options,
     progress: &dyn Fn(&str),
 ) -> Result<(), BuildError> {
-    let missing = |tool: &&&str| !installed(folder, tool).is_file();
+    let missing = |tool: &&&str| installed(folder, tool).is_none();
     let Some(first) = tools.iter().find(missing) else {
         return Ok(());
     };
     // `ci` takes exactly what the lock file says.
-    let action = if folder.join("package-lock.json").is_file() {
-        "ci"
-    } else {
-        "install"
+    let action = match folder.join("package-lock.json").is_file() && !in_workspace(folder) {
+        true => "ci",
+        false => "install",
     };
+    let flags = NPM_FLAGS.join(" ");
     if options.offline {
-        let fix = format!("cd {} && npm {action}", folder.display());
+        let fix = format!("cd {} && npm {action} {flags}", folder.display());
         return Err(BuildError::MissingTool {
             tool: format!("`{first}`"),
             fix,
         });
     }
     progress(&format!(
-        "installing the packages of `package.json`, once: npm {action}"
+        "installing the packages of `package.json`, once: npm {action} {flags}"
     ));
     tool::run(
-        Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" })
-            .args([action, "--no-fund", "--no-audit", "--loglevel=error"])
+        environment::command(if cfg!(windows) { "npm.cmd" } else { "npm" })
+            .arg(action)
+            .args(NPM_FLAGS)
+            .args(["--no-fund", "--no-audit", "--loglevel=error"])
             .current_dir(folder),
         NODE_FIX,
     )?;
@@ -202,7 +236,10 @@ fn fetch(
         None => Ok(()),
         Some(tool) => Err(BuildError::MissingTool {
             tool: format!("`{tool}`"),
-            fix: format!("cd {} && npm install --save-dev {tool}", folder.display()),
+            fix: format!(
+                "cd {} && npm install --save-dev {flags} {tool}",
+                folder.display()
+            ),
         }),
     }
 }
@@ -213,7 +250,7 @@ fn pinned(folder: &Path, engine: &str, wanted: &str) -> Result<(), BuildError> {
     struct Installed {
         version: String,
     }
-    let path = installed(folder, engine);
+    let path = modules(folder, engine)?.join(engine).join("package.json");
     let found: Installed = serde_json::from_str(&read_text(&path)?)
         .map_err(|error| BuildError::build_file(path, error))?;
     if found.version == wanted {
@@ -223,19 +260,26 @@ fn pinned(folder: &Path, engine: &str, wanted: &str) -> Result<(), BuildError> {
         tool: format!("`{engine}`"),
         found: found.version,
         wanted: wanted.into(),
-        fix: format!("npm install --save-dev --save-exact {engine}@{wanted}"),
+        fix: format!(
+            "cd {} && npm install --save-dev --save-exact {} {engine}@{wanted}",
+            folder.display(),
+            NPM_FLAGS.join(" ")
+        ),
     })
 }
 
-/// A program of the folder's own packages.
-fn program(folder: &Path, name: &str) -> Command {
+/// The `node_modules` that holds `package`, which was looked for before.
+fn modules(folder: &Path, package: &str) -> Result<PathBuf, BuildError> {
+    let reason = || format!("`{package}` is gone from `node_modules`\n  hint: build again");
+    installed(folder, package)
+        .ok_or_else(|| BuildError::build_file(folder.join("package.json"), reason()))
+}
+
+/// The program `name` of an installed package.
+fn program(folder: &Path, package: &str, name: &str) -> Result<Command, BuildError> {
     let suffix = if cfg!(windows) { ".cmd" } else { "" };
-    let mut command = Command::new(
-        folder
-            .join("node_modules")
-            .join(".bin")
-            .join(format!("{name}{suffix}")),
-    );
+    let programs = modules(folder, package)?.join(".bin");
+    let mut command = environment::command(programs.join(format!("{name}{suffix}")));
     command.current_dir(folder);
-    command
+    Ok(command)
 }

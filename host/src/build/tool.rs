@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use super::{BuildError, Options};
+use super::{BuildError, Options, environment};
 
 /// Where a Python environment keeps its programs.
 const BIN: &str = if cfg!(windows) { "Scripts" } else { "bin" };
@@ -116,7 +116,9 @@ pub(super) fn require(
     fix: &str,
 ) -> Result<(), BuildError> {
     let said = run(
-        Command::new(program).arg("--version").current_dir(folder),
+        environment::command(program)
+            .arg("--version")
+            .current_dir(folder),
         fix,
     )?;
     let wanted = least
@@ -152,6 +154,8 @@ pub(super) struct Packaged {
     pub(super) version_argument: &'static str,
     /// The Python module to run where the package brings no program.
     pub(super) module: Option<&'static str>,
+    /// The SHA-256 of its wheels, one per platform; what the index gives must be one of them.
+    pub(super) wheels: &'static [&'static str],
 }
 
 impl Packaged {
@@ -166,9 +170,10 @@ impl Packaged {
         if on_path.as_deref() == Some(self.version) {
             return Ok(vec![self.program.into()]);
         }
-        let environment = options
-            .tools_dir
-            .join(format!("{}-{}", self.package, self.version));
+        let Some(environment) = self.environment(options) else {
+            let tool = format!("`{}` {}", self.package, self.version);
+            return Err(BuildError::NoToolsFolder { tool });
+        };
         let python = environment.join(BIN).join("python");
         let kept = match self.module {
             Some(module) => vec![python.clone(), "-m".into(), module.into()],
@@ -199,16 +204,40 @@ impl Packaged {
                     "installing {} {}, once: {fix}",
                     self.package, self.version
                 ));
-                run(
-                    Command::new(PYTHON)
-                        .args(["-m", "venv", "--clear"])
-                        .arg(&environment),
-                    PYTHON_FIX,
-                )?;
-                run(pip(&python).arg(&requirement), &fix)?;
+                self.install(&environment, &python, &fix)?;
                 Ok(kept)
             }
         }
+    }
+
+    /// Where the tool is kept.
+    fn environment(&self, options: &Options) -> Option<PathBuf> {
+        let tools = options.tools_dir.as_ref()?;
+        Some(tools.join(format!("{}-{}", self.package, self.version)))
+    }
+
+    /// Installs the wheel that this version of Pointsman knows: no other file of
+    /// the index, and no source whose build would run code.
+    fn install(&self, environment: &Path, python: &Path, fix: &str) -> Result<(), BuildError> {
+        run(
+            environment::command(PYTHON)
+                .args(["-m", "venv", "--clear"])
+                .arg(environment),
+            PYTHON_FIX,
+        )?;
+        let mut requirement = format!("{}=={}", self.package, self.version);
+        for wheel in self.wheels {
+            requirement += &format!(" --hash=sha256:{wheel}");
+        }
+        let requirements = environment.join("requirements.txt");
+        std::fs::write(&requirements, requirement).map_err(BuildError::io(&requirements))?;
+        run(
+            pip(python)
+                .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
+                .arg(requirements),
+            fix,
+        )?;
+        Ok(())
     }
 
     /// The version that a program says it has, if it runs at all.
@@ -220,25 +249,24 @@ impl Packaged {
 
     /// The Python that the tool was installed with, or the machine's own.
     pub(super) fn python(&self, options: &Options) -> PathBuf {
-        let kept = options
-            .tools_dir
-            .join(format!("{}-{}", self.package, self.version))
-            .join(BIN)
-            .join("python");
-        if kept.is_file() { kept } else { PYTHON.into() }
+        let kept = self.environment(options);
+        let kept = kept.map(|environment| environment.join(BIN).join("python"));
+        kept.filter(|python| python.is_file())
+            .unwrap_or_else(|| PYTHON.into())
     }
 }
 
 /// A command of a program and its first arguments.
 pub(super) fn command(program: &[PathBuf]) -> Command {
-    let mut command = Command::new(&program[0]);
-    command.args(&program[1..]);
+    let (program, arguments) = program.split_first().expect("a command has a program");
+    let mut command = environment::command(program);
+    command.args(arguments);
     command
 }
 
 /// `pip install`, quiet, in the environment of `python`.
 pub(super) fn pip(python: &Path) -> Command {
-    let mut command = Command::new(python);
+    let mut command = environment::command(python);
     command.args([
         "-m",
         "pip",

@@ -7,6 +7,11 @@ use crate::build;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+A build runs code of the source and of its packages on this machine, outside of
+the sandbox: build only what you trust. npm's install scripts do not run. The
+tools see where things are and how to reach the network; nothing else of the
+environment, such as RUSTFLAGS or NODE_ENV.
+
 Examples:
   pointsman build                       all sources below plugins/
   pointsman build plugins/create-policy

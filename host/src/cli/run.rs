@@ -31,7 +31,8 @@ pub(super) struct Args {
     /// Print the report as one JSON document and nothing else
     #[arg(long)]
     json: bool,
-    /// Build the sources below the plugins folder first
+    /// Build every source below the plugins folder first, which runs the code of
+    /// their build scripts and compiler plugins on this machine
     #[arg(long)]
     build: bool,
     /// Cancel the other handlers as soon as one does not succeed

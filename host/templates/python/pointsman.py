@@ -1,7 +1,8 @@
 """What a handler needs of Pointsman. Leave this file as it is.
 
 `export` makes every exception that a handler raises a failure: nothing that
-Python can raise becomes a trap.
+Python can raise becomes a trap. Arguments are checked here, since the contract's
+functions trap on what they do not take.
 """
 
 import json
@@ -94,13 +95,13 @@ def now_ms() -> int:
 
 
 def sleep_ms(duration_ms: int) -> None:
-    """Waits. It costs no CPU time and counts towards the timeout."""
-    clock.sleep(duration_ms)
+    """Waits a whole number of milliseconds. It costs no CPU time and counts towards the timeout."""
+    clock.sleep(_amount(duration_ms, "the duration in milliseconds", 2**64 - 1))
 
 
 def random_bytes(count: int) -> bytes:
     """Random bytes, at most 65,536 at once."""
-    return random.bytes(count)
+    return random.bytes(_amount(count, "the count of bytes", 65_536))
 
 
 def export(handle: Callable[[Command], Any]) -> type:
@@ -125,6 +126,16 @@ def export(handle: Callable[[Command], Any]) -> type:
                 raise Err(_failure(error)) from None
 
     return CommandHandler
+
+
+def _amount(value: object, what: str, most: int) -> int:
+    """`value` where it is a whole number from 0 to `most`."""
+    # True is an int in Python.
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be an int, not a {type(value).__name__}")
+    if not 0 <= value <= most:
+        raise ValueError(f"{what} must be from 0 to {most}")
+    return int(value)
 
 
 def _text(value: object) -> str:

@@ -1,7 +1,8 @@
 // What a handler needs of Pointsman. Leave this file as it is.
 //
 // `handler` makes every error that a handler throws, or a value that is no
-// error, a failure: nothing that JavaScript can throw becomes a trap.
+// error, a failure: nothing that JavaScript can throw becomes a trap. Arguments
+// are checked here, since the contract's functions trap on what they do not take.
 
 import { now, sleep } from "pointsman:handler/clock@0.1.0";
 import { get } from "pointsman:handler/config@0.1.0";
@@ -10,6 +11,13 @@ import { bytes } from "pointsman:handler/random@0.1.0";
 
 /** Any value as a text that UTF-8 can carry: half a surrogate pair would be a trap. */
 const toText = (value) => String(value).replace(/[\ud800-\udfff]/gu, "\ufffd");
+
+/** `value` where it is a number from 0 to `max`; `what` says in the error what it is. */
+function amount(value, what, max) {
+  if (typeof value !== "number") throw new TypeError(`${what} must be a number, not a ${typeof value}`);
+  if (!(value >= 0 && value <= max)) throw new RangeError(`${what} must be from 0 to ${max}, not ${value}`);
+  return value;
+}
 
 const write = (level, message) => writeLine(level, toText(message));
 
@@ -55,14 +63,20 @@ export const config = (key) => get(toText(key)) ?? undefined;
 export const nowMs = () => Number(now());
 
 /** Waits that many milliseconds. It costs no CPU time and counts towards the timeout. */
-export const sleepMs = (durationMs) => sleep(durationMs);
+export const sleepMs = (durationMs) =>
+  sleep(Math.trunc(amount(durationMs, "the duration in milliseconds", Number.MAX_SAFE_INTEGER)));
 
 /** `count` random bytes, at most 65,536 at once. */
-export const randomBytes = (count) => Uint8Array.from(bytes(count));
+export function randomBytes(count) {
+  if (!Number.isInteger(amount(count, "the count of bytes", 65_536))) {
+    throw new RangeError(`the count of bytes must be a whole number, not ${count}`);
+  }
+  return Uint8Array.from(bytes(count));
+}
 
 /** One attribute of a command. Rejects it where the attribute is missing or of another type. */
 export function field(command, name, type) {
-  const value = command.attributes[name];
+  const value = Object.hasOwn(command.attributes, name) ? command.attributes[name] : undefined;
   if (value === undefined) throw new Rejected(`the command has no \`${name}\``);
   const found = value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
   if (found !== type) throw new Rejected(`\`${name}\` of the command is of type ${found}, not ${type}`);

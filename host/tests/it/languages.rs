@@ -261,7 +261,7 @@ fn ways<'a>(source: &'a str, mark: &str) -> Vec<&'a str> {
 }
 
 fn assert_each_is_a_failure(reports: &[(String, Report)]) {
-    assert!(reports.len() > 10, "the ways are not found any more");
+    assert!(reports.len() > 5, "the ways are not found any more");
     for (way, report) in reports {
         let outcome = &report.handlers[0].outcome;
         let wanted = match way.split(' ').next().unwrap() {
@@ -285,7 +285,7 @@ async fn whatever_javascript_throws_is_a_failure_and_no_trap() {
         return;
     }
     let source = r#"
-import { config, handler, log, Rejected, Unavailable } from "./pointsman.js";
+import { config, field, handler, log, randomBytes, Rejected, sleepMs, Unavailable } from "./pointsman.js";
 const raise = (error) => { throw error; };
 const ways = {
   "number": () => raise(42),
@@ -306,6 +306,24 @@ const ways = {
   "trapped by endless recursion": () => { const f = () => f() + 1; return f(); },
   "half a surrogate": () => raise(new Rejected("\ud800")),
   "log half a surrogate": () => { log.info("\ud800"); console.log("\ud800"); config("\ud800"); throw "\ud800"; },
+  "sleeps less than nothing": () => sleepMs(-1),
+  "sleeps a text": () => sleepMs("10"),
+  "sleeps a bigint": () => sleepMs(10n),
+  "sleeps no number": () => sleepMs(NaN),
+  "sleeps for ever": () => sleepMs(Infinity),
+  "sleeps past the exact integers": () => sleepMs(2 ** 53),
+  "sleeps nothing known": () => sleepMs(),
+  "sleeps an object": () => sleepMs({ valueOf: () => 1 }),
+  "too many random bytes": () => randomBytes(70_000),
+  "random bytes of a text": () => randomBytes("x"),
+  "random bytes less than none": () => randomBytes(-1),
+  "random bytes and a half": () => randomBytes(1.5),
+  "random bytes of a bigint": () => randomBytes(1n),
+  "random bytes of a list": () => randomBytes([8]),
+  "logs without text": () => log.info(Object.create(null)),
+  "reads a key without text": () => config({ toString: () => ({}) }),
+  "a field that objects inherit": () => field({ attributes: {} }, "constructor", "function"),
+  "logs a symbol, sleeps a fraction": () => { log.info(Symbol("s")); sleepMs(1.5); randomBytes(0); throw 1; },
   "answers itself": () => { const a = {}; a.a = a; return a; },
   "answers a bigint": () => 1n,
   "answers a function": () => () => 1,
@@ -324,7 +342,7 @@ async fn whatever_python_raises_is_a_failure_and_no_trap() {
     }
     let source = r#"
 import sys
-from pointsman import Command, Rejected, Unavailable, export, log
+from pointsman import Command, Rejected, Unavailable, config, export, log, random_bytes, sleep_ms
 
 class Untextual(Exception):
     def __str__(self):
@@ -355,6 +373,21 @@ WAYS = {
     "unavailable for ever": lambda: throw(Unavailable("x", retry_after_ms=2**70)),
     "unavailable for a while": lambda: throw(Unavailable("x", retry_after_ms=1500)),
     "unavailable for half a millisecond": lambda: throw(Unavailable("x", retry_after_ms=0.5)),
+    "sleeps less than nothing": lambda: sleep_ms(-1),
+    "sleeps a fraction": lambda: sleep_ms(1.5),
+    "sleeps a bool": lambda: sleep_ms(True),
+    "sleeps a text": lambda: sleep_ms("10"),
+    "sleeps longer than numbers go": lambda: sleep_ms(2**64),
+    "sleeps infinity": lambda: sleep_ms(float("inf")),
+    "sleeps none": lambda: sleep_ms(None),
+    "too many random bytes": lambda: random_bytes(70_000),
+    "random bytes less than none": lambda: random_bytes(-1),
+    "random bytes of a float": lambda: random_bytes(8.0),
+    "random bytes of a bool": lambda: random_bytes(True),
+    "random bytes of a text": lambda: random_bytes("x"),
+    "random bytes without end": lambda: random_bytes(2**80),
+    "logs without text": lambda: log.info(Untextual()),
+    "reads a key without text": lambda: config(Untextual()),
     "answers an object": lambda: object(),
     "answers no number": lambda: float("nan"),
     "answers bytes": lambda: b"x",
@@ -367,4 +400,48 @@ CommandHandler = export(handle)
 "#;
     let reports = failing("python", "handler.py", source, &ways(source, ": ")).await;
     assert_each_is_a_failure(&reports);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_c_says_is_a_failure_and_no_trap() {
+    if asked_for(&["c"]).is_empty() {
+        return;
+    }
+    let source = r#"
+#include "pointsman.h"
+#include <string.h>
+
+pm_result pm_handle(const pm_command *command) {
+  static uint8_t bytes[200000];
+  pm_result failure;
+  const char *way = pm_string_field(command, "way", &failure);
+  if (!way) return failure;
+  if (!strcmp(way, "rejected without UTF-8")) return pm_rejected("a\xff\xc3(\xed\xa0\x80z");
+  if (!strcmp(way, "logs without UTF-8")) pm_log(PM_INFO, "\xf8\x80 %s", "\xe2\x82");
+  if (!strcmp(way, "logs at no level")) pm_log((pm_level)77, "x");
+  if (!strcmp(way, "reads a key without UTF-8")) pm_config("\xff");
+  if (!strcmp(way, "many random bytes")) {
+    pm_random(bytes, sizeof bytes);
+    if (!memcmp(bytes, bytes + 65536, 65536)) return pm_no_answer();
+  }
+  if (!strcmp(way, "unavailable without UTF-8")) return pm_unavailable(1, "\xff");
+  return pm_rejected("no");
+}
+"#;
+    let ways = [
+        "rejected without UTF-8",
+        "logs without UTF-8",
+        "logs at no level",
+        "reads a key without UTF-8",
+        "many random bytes",
+        "unavailable without UTF-8",
+    ];
+    let reports = failing("c", "src/handler.c", source, &ways).await;
+    assert_each_is_a_failure(&reports);
+    let said = reports[0].1.handlers[0]
+        .outcome
+        .result
+        .as_ref()
+        .unwrap_err();
+    assert_eq!(said.message, "a??(???z");
 }

@@ -15,15 +15,45 @@ static char *allocate(size_t size) {
   return memory;
 }
 
+// How many bytes the UTF-8 character at `at` has; 0 where there is none.
+static size_t character(const uint8_t *at) {
+  static const struct {
+    uint8_t mask, lead;
+    uint32_t least;
+  } forms[] = {{0x80, 0x00, 0}, {0xE0, 0xC0, 0x80}, {0xF0, 0xE0, 0x800}, {0xF8, 0xF0, 0x10000}};
+  for (size_t more = 0; more < 4; more++) {
+    if ((at[0] & forms[more].mask) != forms[more].lead) continue;
+    uint32_t c = at[0] & (uint8_t)~forms[more].mask;
+    for (size_t i = 1; i <= more; i++) {
+      if ((at[i] & 0xC0) != 0x80) return 0;
+      c = c << 6 | (at[i] & 0x3F);
+    }
+    bool scalar = c < 0xD800 || (c >= 0xE000 && c <= 0x10FFFF);
+    return c >= forms[more].least && scalar ? more + 1 : 0;
+  }
+  return 0;
+}
+
+// The contract takes UTF-8 alone, and C has bytes.
+static char *as_utf8(char *text) {
+  for (uint8_t *at = (uint8_t *)text; *at;) {
+    size_t length = character(at);
+    if (length == 0) *at = '?';
+    at += length ? length : 1;
+  }
+  return text;
+}
+
 static char *format_text(const char *format, va_list arguments) {
   va_list again;
   va_copy(again, arguments);
   int length = vsnprintf(NULL, 0, format, again);
   va_end(again);
-  if (length < 0) __builtin_trap();
+  // Wide characters that no encoding has.
+  if (length < 0) return strdup("a text that cannot be formatted");
   char *text = allocate((size_t)length + 1);
   vsnprintf(text, (size_t)length + 1, format, arguments);
-  return text;
+  return as_utf8(text);
 }
 
 #define FORMATTED(text, last)              \
@@ -53,6 +83,7 @@ void pm_log(pm_level level, const char *format, ...) {
   FORMATTED(text, format);
   handler_string_t message;
   handler_string_set(&message, text);
+  if (level < PM_TRACE || level > PM_ERROR) level = PM_ERROR;
   pointsman_handler_log_log((pointsman_handler_log_level_t)level, &message);
 }
 
@@ -65,7 +96,7 @@ static const char *terminated(handler_string_t string) {
 
 const char *pm_config(const char *key) {
   handler_string_t name, value;
-  handler_string_set(&name, key);
+  handler_string_set(&name, as_utf8(strdup(key)));
   return pointsman_handler_config_get(&name, &value) ? terminated(value) : NULL;
 }
 
@@ -74,9 +105,16 @@ uint64_t pm_now_ms(void) { return pointsman_handler_clock_now(); }
 void pm_sleep_ms(uint64_t duration_ms) { pointsman_handler_clock_sleep(duration_ms); }
 
 void pm_random(uint8_t *bytes, uint32_t count) {
-  handler_list_u8_t list;
-  pointsman_handler_random_bytes(count, &list);
-  memcpy(bytes, list.ptr, list.len);
+  // The contract gives at most so many at once.
+  const uint32_t most = 65536;
+  while (count > 0) {
+    handler_list_u8_t list;
+    pointsman_handler_random_bytes(count < most ? count : most, &list);
+    memcpy(bytes, list.ptr, list.len);
+    bytes += list.len;
+    count -= (uint32_t)list.len;
+    handler_list_u8_free(&list);
+  }
 }
 
 // JSON. The host has checked that the attributes are one valid object; the end

@@ -1,8 +1,8 @@
 // What a handler needs of Pointsman. Leave this file and `pointsman.c` as they are.
 //
 // Every call runs in a fresh instance that is thrown away afterwards: nothing
-// here has to be freed. Texts are UTF-8 and end with a NUL; formats are those
-// of `printf`.
+// here has to be freed. Texts are UTF-8 and end with a NUL; a byte that is no
+// UTF-8 becomes a `?`. Formats are those of `printf`.
 
 #ifndef POINTSMAN_H
 #define POINTSMAN_H
@@ -58,7 +58,7 @@ const char *pm_config(const char *key);
 uint64_t pm_now_ms(void);
 // Waits. It costs no CPU time and counts towards the timeout.
 void pm_sleep_ms(uint64_t duration_ms);
-// Fills `bytes` with random bytes: at most 65,536 at once.
+// Fills `bytes` with random bytes.
 void pm_random(uint8_t *bytes, uint32_t count);
 
 #endif

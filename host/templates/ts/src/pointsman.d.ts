@@ -27,7 +27,7 @@ export class Unavailable extends Error {
 }
 
 /** Log lines, one function a level. */
-export const log: Record<"trace" | "debug" | "info" | "warn" | "error", (message: string) => void>;
+export const log: Record<"trace" | "debug" | "info" | "warn" | "error", (message: unknown) => void>;
 
 declare global {
   /** Writes log lines, too. */
@@ -40,10 +40,13 @@ export function config(key: string): string | undefined;
 /** The wall clock in milliseconds since 1970. */
 export function nowMs(): number;
 
-/** Waits that many milliseconds. It costs no CPU time and counts towards the timeout. */
+/**
+ * Waits that many milliseconds, from 0 to `Number.MAX_SAFE_INTEGER`; throws a `RangeError` otherwise.
+ * It costs no CPU time and counts towards the timeout.
+ */
 export function sleepMs(durationMs: number): void;
 
-/** `count` random bytes, at most 65,536 at once. */
+/** `count` random bytes, a whole number from 0 to 65,536; throws a `RangeError` otherwise. */
 export function randomBytes(count: number): Uint8Array;
 
 /** The types that an attribute may be asked for, by the name that `field` takes. */
