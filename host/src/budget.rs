@@ -7,6 +7,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use tokio::sync::Notify;
+
 use crate::config::Config;
 
 mod machine;
@@ -20,6 +22,7 @@ pub struct Budget {
     limit: u64,
     used: AtomicU64,
     refused: AtomicU64,
+    freed: Notify,
 }
 
 /// A share of a budget, given back when dropped.
@@ -48,6 +51,7 @@ impl Budget {
             limit,
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            freed: Notify::new(),
         })
     }
 
@@ -78,14 +82,38 @@ impl Budget {
         amount <= self.limit.saturating_sub(self.used())
     }
 
-    fn reserve(&self, amount: u64) -> Result<(), Exhausted> {
+    /// Takes one as soon as it is free, in the order of asking. Having to wait
+    /// counts as a refusal. For budgets that are taken one at a time.
+    pub async fn wait_for_one(self: &Arc<Self>) -> Share {
+        if let Ok(share) = self.take(1) {
+            return share;
+        }
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // From here on a share that comes back is not missed.
+            freed.as_mut().enable();
+            if self.fits(1) {
+                return Share {
+                    budget: Arc::clone(self),
+                    amount: 1,
+                };
+            }
+            freed.await;
+        }
+    }
+
+    fn fits(&self, amount: u64) -> bool {
         let taken = self
             .used
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 used.checked_add(amount)
                     .filter(|total| *total <= self.limit)
             });
-        if taken.is_ok() {
+        taken.is_ok()
+    }
+
+    fn reserve(&self, amount: u64) -> Result<(), Exhausted> {
+        if self.fits(amount) {
             return Ok(());
         }
         self.refused.fetch_add(1, Ordering::Relaxed);
@@ -160,6 +188,7 @@ impl Drop for Share {
             return;
         }
         self.budget.used.fetch_sub(self.amount, Ordering::Relaxed);
+        self.budget.freed.notify_one();
     }
 }
 
@@ -263,6 +292,25 @@ mod tests {
         assert!(budget.take(u64::MAX).is_err());
         drop(share);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_share_gets_one_when_it_comes_back() {
+        let budget = Budget::new("host.blocking_max", 2);
+        let mut held = vec![budget.take(1).unwrap(), budget.take(1).unwrap()];
+        let waiting: Vec<_> = (0..4)
+            .map(|_| {
+                let budget = Arc::clone(&budget);
+                tokio::spawn(async move { drop(budget.wait_for_one().await) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(budget.used(), 2);
+        held.pop();
+        for one in waiting {
+            one.await.unwrap();
+        }
+        assert_eq!((budget.used(), held.len()), (1, 1));
     }
 
     #[test]

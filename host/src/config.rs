@@ -20,7 +20,10 @@ use toml::{Table, Value};
 pub use breaker::BreakerConfig;
 pub use limits::{HandlerLimits, HostLimits};
 
-use crate::name::nearest;
+use crate::{
+    files::{apart_blocking, read_text},
+    name::nearest,
+};
 
 /// The settings of a host. `Config::default()` is a good start for embedding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,6 +142,12 @@ pub enum ConfigError {
     },
 }
 
+/// The longest settings file: a thousand times the usual.
+pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
+
+/// The keys, or their beginnings, whose values no error repeats.
+const SECRET_KEYS: [&str; 2] = ["http", "queue.url"];
+
 /// The prefix of environment variables that set a key: `POINTSMAN_HTTP_LISTEN` sets `http.listen`.
 pub const ENV_PREFIX: &str = "POINTSMAN_";
 
@@ -159,7 +168,8 @@ impl Config {
         let mut sources = Vec::new();
         if let Some(path) = file {
             let origin = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            let text = apart_blocking(path, |path| read_text(path, FILE_MAX_BYTES));
+            let text = text.map_err(|source| ConfigError::Unreadable {
                 path: path.into(),
                 source,
             })?;
@@ -293,10 +303,15 @@ pub(crate) fn merge(
             }
             (slot, value) if slot.same_type(&value) => *slot = value,
             (slot, value) => {
+                // Where passwords and tokens stand, also by mistake.
+                let is_secret = SECRET_KEYS.iter().any(|prefix| key.starts_with(prefix));
                 return Err(ConfigError::WrongValue {
                     origin: origin.into(),
                     key,
-                    found: describe(&value),
+                    found: match is_secret {
+                        true => value.type_str().into(),
+                        false => describe(&value),
+                    },
                     expected: format!("{} such as {slot}", slot.type_str()),
                 });
             }

@@ -345,7 +345,8 @@ fn not_loaded(handler: &HandlerName, snapshot: &Snapshot) -> Failure {
             .is_some_and(|stem| stem == handler.as_str())
     });
     let reason = match failed.and_then(|file| file.error.as_ref()) {
-        Some(error) => error.to_string(),
+        // The reason quotes files of the operator, and this goes to any caller.
+        Some(_) => "the host refused its file or settings; `GET /plugins`, `pointsman list` and the log say why".into(),
         None => {
             let names = snapshot.plugins.keys().map(HandlerName::as_str);
             let near = nearest(handler.as_str(), names)

@@ -4,10 +4,11 @@
 //! `loader` makes a plugin from a file, `contract` says where one does not fit,
 //! `inspect` reads what a file says of itself, `instance` calls it, `limits`, `logs`
 //! and `state` are what a call carries, `ending` is what its end means, `settings`
-//! is what the operator says of it and `grants` what that lets it do, `breaker`
-//! leaves it alone for a while, `idle` keeps instances between calls, `parts` and
-//! `places` are what it takes of the host, `simulation` is the world of a call in
-//! a test, `bindings` is the contract with `polling` beside it, `engine` what all
+//! is what the operator says of it and `grants` what that lets it do, `files` are
+//! those of a guest, `breaker` leaves it alone for a while, `idle` keeps instances
+//! between calls, `parts`, `places` and `shares` are what it takes of the host and
+//! `lanes` its threads for what blocks, `simulation` is the world of a call in a
+//! test, `bindings` is the contract with `polling` beside it, `engine` what all
 //! plugins share and `pool` the places in it.
 
 mod bindings;
@@ -15,10 +16,12 @@ mod breaker;
 mod contract;
 mod ending;
 mod engine;
+mod files;
 mod grants;
 mod idle;
 mod inspect;
 mod instance;
+mod lanes;
 mod limits;
 mod loader;
 mod logs;
@@ -27,6 +30,7 @@ mod places;
 mod polling;
 mod pool;
 mod settings;
+mod shares;
 mod simulation;
 mod state;
 
@@ -74,6 +78,8 @@ pub struct Plugin {
     idle: idle::Idle,
     table_elements_max: usize,
     budgets: Arc<Budgets>,
+    shares: Arc<shares::Shares>,
+    resolver: grants::Resolver,
 }
 
 impl Plugin {
@@ -99,6 +105,8 @@ impl Plugin {
             idle: self.idle.with_settings(settings.instances.clone()),
             table_elements_max: self.table_elements_max,
             budgets: Arc::clone(&self.budgets),
+            shares: Arc::clone(&self.shares),
+            resolver: self.resolver.clone(),
             settings: Arc::new(settings),
             grants: Arc::new(grants),
         }

@@ -16,7 +16,8 @@ use fields::{Read, Reader, find};
 use super::{Case, Expect, ExpectedLine, ExpectedOutput, update::Places};
 use crate::{
     command::Command,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, FILE_MAX_BYTES},
+    files::read_text,
     outcome::{Level, Status},
     plugin::{HandlerSettings, Simulation},
     rules::{Dialect, Member, Node, NodeValue, Pattern, RuleError, Source, parse_json},
@@ -119,14 +120,9 @@ pub(super) fn name(path: &Path) -> String {
 
 /// The text of a case file.
 pub(super) fn text(path: &Path) -> Result<String, CaseError> {
-    let text = fs::read_to_string(path).map_err(|source| CaseError::Io {
+    read_text(path, FILE_MAX_BYTES).map_err(|source| CaseError::Io {
         path: path.into(),
         source,
-    })?;
-    // An editor's byte order mark is no part of the text.
-    Ok(match text.strip_prefix('\u{feff}') {
-        Some(text) => text.into(),
-        None => text,
     })
 }
 

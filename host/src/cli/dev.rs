@@ -2,7 +2,7 @@
 //! changes.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -16,7 +16,8 @@ use crate::{
     build,
     cases::{self, Runner, Subject},
     command::Command,
-    config::Config,
+    config::{Config, FILE_MAX_BYTES},
+    files::read_text,
     plugin::{Call, HandlerSettings},
     sources::Sources,
 };
@@ -119,7 +120,7 @@ async fn call(
     settings_path: &Path,
     config: &Config,
 ) -> anyhow::Result<()> {
-    let settings = match fs::read_to_string(settings_path) {
+    let settings = match read_text(settings_path, FILE_MAX_BYTES) {
         Ok(text) => HandlerSettings::parse(settings_path, &text, config)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => HandlerSettings::new(config),
         Err(error) => {

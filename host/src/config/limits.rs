@@ -114,7 +114,8 @@ impl Default for HandlerLimits {
             log_lines_max: 1_000,
             log_max_bytes: 256 << 10,
             instances_max: 2_048,
-            resources_max: 1_024,
+            // Each of them may be a descriptor: eight such handlers fit into the usual 1,024.
+            resources_max: 128,
             // wasmtime's own.
             stack_max_bytes: 512 << 10,
         }

@@ -8,7 +8,7 @@ use wasmtime::{
     component::{HasSelf, InstancePre, Linker, types::ComponentItem},
 };
 
-use super::{grants::Secret, polling, simulation, state::State};
+use super::{files, grants::Secret, polling, simulation, state::State};
 use crate::outcome::Level;
 
 /// One module a served version; its interfaces' `Host`s are implemented below.
@@ -102,6 +102,7 @@ const RANDOM_BYTES_MAX: u32 = 65_536;
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     v0_1_0::Handler::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    files::add_to_linker(linker)?;
     simulation::add_timers_to_linker(linker)?;
     polling::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)

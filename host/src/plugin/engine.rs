@@ -17,7 +17,9 @@ use wasmtime::{
 
 use super::{
     bindings,
+    grants::Resolver,
     pool::{idle_max, pool},
+    shares::AllShares,
     state::State,
 };
 use crate::{budget::Budgets, config::Config as Settings};
@@ -52,6 +54,10 @@ pub struct Runtime {
     pub(super) places_max: u32,
     /// What all handlers together may take of the machine.
     pub(super) budgets: Arc<Budgets>,
+    /// What each handler may take of the host's budgets.
+    pub(super) shares: Arc<AllShares>,
+    /// Finds where requests go.
+    pub(super) resolver: Resolver,
     stack_max_bytes: usize,
     // By the size of the call stack, as long as something is loaded with them.
     others: Arc<Mutex<BTreeMap<usize, EngineWeak>>>,
@@ -111,6 +117,8 @@ impl Runtime {
             table_elements_max: host.table_elements_max,
             places_max: host.instances_max,
             budgets: Arc::new(budgets.clone()),
+            shares: Arc::new(AllShares::new(budgets.clone())),
+            resolver: Resolver::system(),
             stack_max_bytes,
             others: Arc::default(),
             space,

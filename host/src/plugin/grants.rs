@@ -2,24 +2,31 @@
 //! folders found, requests judged. Deny is the default; what is denied names
 //! the line of `plugins/<name>.toml` that would grant it.
 
+mod address;
+mod folders;
 mod outgoing;
+mod path;
 mod pattern;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
-
-pub(super) use outgoing::Outgoing;
+use address::Reach;
+pub(super) use folders::FolderGone;
+use folders::GrantedFolder;
+pub(super) use outgoing::{Outgoing, Resolver};
+use pattern::Target;
 pub use pattern::{HttpPattern, PatternError};
 
 use super::{
+    files::Preopened,
     loader::LoadError,
     settings::{HandlerSettings, SecretSource},
+    shares::Shares,
 };
 use crate::{
     files::{apart_blocking, read_text},
@@ -33,8 +40,11 @@ const SECRET_MAX_BYTES: u64 = 64 << 10;
 /// and each is remembered.
 const DENIALS_MAX: usize = 32;
 
-/// Characters of a path that a denial repeats.
-const PATH_MAX_CHARS: usize = 200;
+/// Bytes of a path that a denial repeats.
+const PATH_MAX_BYTES: usize = 200;
+
+/// Bytes of a host and port that a denial repeats: the longest name has 253.
+const AUTHORITY_MAX_BYTES: usize = 260;
 
 /// The value of a secret. Neither `Debug` nor any other trait shows it.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,25 +68,12 @@ impl fmt::Debug for Secret {
 pub struct Grants {
     name: HandlerName,
     secrets: BTreeMap<String, Secret>,
-    folders: Vec<OpenFolder>,
+    folders: Vec<GrantedFolder>,
     http: Vec<HttpPattern>,
+    // Those that reach this machine and its networks under any name.
+    http_private: Vec<HttpPattern>,
     // The patterns that would have allowed what was denied.
     reported: Mutex<BTreeSet<String>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct OpenFolder {
-    host: PathBuf,
-    guest: String,
-    perms: FsPerms,
-}
-
-/// A folder that was there at load and cannot be opened for a call.
-#[derive(Debug, thiserror::Error)]
-#[error("the folder `{}` cannot be opened: {source}", path.display())]
-pub(super) struct FolderGone {
-    path: PathBuf,
-    source: wasmtime::Error,
 }
 
 /// A use that was not granted.
@@ -84,6 +81,18 @@ pub(super) struct FolderGone {
 pub(super) struct Denial {
     /// The use and the line that grants it.
     pub(super) message: String,
+    pattern: String,
+}
+
+/// A request that may go out, if where it leads is within reach.
+#[derive(Debug)]
+struct Permit {
+    reach: Reach,
+    // A name, or an address without brackets.
+    host: String,
+    port: u16,
+    tls: bool,
+    // What would grant it, as the guest wrote it.
     pattern: String,
 }
 
@@ -112,34 +121,27 @@ impl Grants {
         }
         let mut folders = Vec::new();
         for folder in &settings.folders {
-            let host = base.join(&folder.host);
-            let found = apart_blocking(&host, |host| fs::read_dir(host).map(drop));
+            let granted = GrantedFolder::new(folder, base);
+            let found = apart_blocking(granted.host(), |host| fs::read_dir(host).map(drop));
             if let Err(cause) = found {
                 return Err(LoadError::new(
                     settings_path,
                     format!(
                         "handler `{name}`: folder `{}` for `{}`: {cause}",
-                        host.display(),
+                        granted.host().display(),
                         folder.guest
                     ),
                     "create the folder, make it readable for the host, or mend `host` in `[[folders]]`; a relative path begins beside this file",
                 ));
             }
-            folders.push(OpenFolder {
-                host,
-                guest: folder.guest.clone(),
-                perms: if folder.write {
-                    FsPerms::ReadWrite
-                } else {
-                    FsPerms::ReadOnly
-                },
-            });
+            folders.push(granted);
         }
         Ok(Self {
             name,
             secrets,
             folders,
             http: settings.http.allow.clone(),
+            http_private: settings.http.allow_private.clone(),
             reported: Mutex::default(),
         })
     }
@@ -147,7 +149,10 @@ impl Grants {
     /// Whether the other one grants the same, to the values of its secrets.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
-        self.secrets == other.secrets && self.folders == other.folders && self.http == other.http
+        self.secrets == other.secrets
+            && self.folders == other.folders
+            && self.http == other.http
+            && self.http_private == other.http_private
     }
 
     /// The secret with this key.
@@ -155,51 +160,97 @@ impl Grants {
         self.secrets.get(key)
     }
 
-    /// Whether a call needs its folders opened.
-    pub(super) fn has_folders(&self) -> bool {
-        !self.folders.is_empty()
-    }
-
     /// Whether any HTTP request may go out.
     pub(super) fn has_http(&self) -> bool {
-        !self.http.is_empty()
+        !self.http.is_empty() || !self.http_private.is_empty()
     }
 
-    /// Opens the folders for one instance.
-    pub(super) fn open_folders(&self, ctx: &mut WasiCtxBuilder) -> Result<(), FolderGone> {
-        for folder in &self.folders {
-            ctx.preopened_dir(&folder.host, &folder.guest, folder.perms)
-                .map_err(|source| FolderGone {
-                    path: folder.host.clone(),
-                    source,
-                })?;
+    /// The folders, open for one instance.
+    pub(super) async fn open_folders(
+        self: &Arc<Self>,
+        shares: &Arc<Shares>,
+    ) -> Result<Vec<Preopened>, FolderGone> {
+        if self.folders.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let (grants, for_folders) = (Arc::clone(self), Arc::clone(shares));
+        let open = move || {
+            let folders = grants.folders.iter();
+            folders.map(|folder| folder.open(&for_folders)).collect()
+        };
+        shares.lane().await.run(open).await
     }
 
     /// Whether a request may go out.
-    fn judge(&self, method: &http::Method, uri: &http::Uri) -> Result<(), Denial> {
-        if self.http.iter().any(|pattern| pattern.allows(method, uri)) {
-            return Ok(());
-        }
+    fn judge(&self, method: &http::Method, uri: &http::Uri) -> Result<Permit, Denial> {
+        let target = Target::of(method, uri);
         let scheme = uri.scheme_str().unwrap_or("https");
         let authority = uri.authority().map_or("", http::uri::Authority::as_str);
         // The query stays out: it may hold what should not be in a log.
         let path = uri.path();
-        let granted_by_path = !pattern::climbs(path) && path.len() <= PATH_MAX_CHARS;
-        let path = if granted_by_path { path } else { "" };
-        let pattern = format!("{method} {scheme}://{authority}{path}");
-        let mut allow: Vec<_> = self.http.iter().map(ToString::to_string).collect();
-        allow.push(pattern.clone());
-        let allow: Vec<_> = allow.iter().map(|one| format!("{one:?}")).collect();
+        let plain = target.as_ref().is_some_and(Target::has_plain_path);
+        let path = match path.len() <= PATH_MAX_BYTES && plain {
+            true => path,
+            false => "",
+        };
+        let shown = |authority: &str| format!("{method} {scheme}://{authority}{path}");
+        if let Some(target) = target
+            && let Some(reach) = self.reach(&target)
+        {
+            return Ok(Permit {
+                reach,
+                host: target.host().to_owned(),
+                port: target.port(),
+                tls: scheme == "https",
+                pattern: shown(authority),
+            });
+        }
+        if authority.len() > AUTHORITY_MAX_BYTES || authority.contains('@') {
+            let pattern = format!("{method} {scheme}://…");
+            let reason = "no pattern grants user names or a host of more than 253 characters";
+            return Err(Denial {
+                message: format!("HTTP request `{pattern}` is not granted: {reason}"),
+                pattern,
+            });
+        }
+        let pattern = shown(authority);
         Err(Denial {
             message: format!(
-                "HTTP request `{pattern}` is not granted; to grant it, write below `[http]` in plugins/{}.toml: allow = [{}]",
+                "HTTP request `{pattern}` is not granted; to grant it, add to `[http]` in plugins/{}.toml: allow = [{pattern:?}]",
                 self.name,
-                allow.join(", ")
             ),
             pattern,
         })
+    }
+
+    /// How far the widest pattern for it reaches.
+    fn reach(&self, target: &Target<'_>) -> Option<Reach> {
+        let patterns = self.http.iter();
+        let reach = patterns.filter_map(|pattern| pattern.allows(target));
+        let private = self.http_private.iter();
+        let private = private.filter_map(|pattern| pattern.allows(target));
+        reach
+            .chain(private.map(|reach| reach.max(Reach::Loopback)))
+            .max()
+    }
+
+    /// What a request is denied for whose name leads to an address inside of its reach.
+    fn leads_inside(&self, permit: &Permit, inside: Reach) -> Denial {
+        let pattern = &permit.pattern;
+        let grant = match inside {
+            Reach::Any => "only a pattern with the address itself grants it".to_owned(),
+            _ => format!(
+                "to grant it, add to `[http]` in plugins/{}.toml: allow_private = [{pattern:?}]",
+                self.name
+            ),
+        };
+        Denial {
+            message: format!(
+                "HTTP request `{pattern}` leads to a {} address; {grant}",
+                inside.describe()
+            ),
+            pattern: format!("private {pattern}"),
+        }
     }
 
     /// Tells the operator of a denial, once for each line that would grant it.

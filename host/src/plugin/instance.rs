@@ -165,7 +165,9 @@ impl Plugin {
     }
 
     async fn start(&self, shared: &Arc<Shared>) -> wasmtime::Result<Live> {
-        let state = State::new(Arc::clone(shared), self)?;
+        // Opening a folder can fail, which a call into WASI could not say.
+        let folders = self.grants.open_folders(&self.shares).await?;
+        let state = State::new(Arc::clone(shared), self, folders);
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(lent_max(self.settings.limits.memory_max_bytes));

@@ -145,6 +145,8 @@ pub fn load(
     let (version, description) = inspect::version_and_description(bytes);
     Ok(Plugin {
         place: format!("plugins/{name}.toml").into(),
+        shares: runtime.shares.of(&name),
+        resolver: runtime.resolver.clone(),
         name,
         version,
         description,

@@ -111,8 +111,12 @@ pub struct Folder {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpGrant {
-    /// A request goes out if one of these allows it.
+    /// A request goes out if one of these allows it, and its name leads where
+    /// the pattern reaches.
     pub allow: Vec<HttpPattern>,
+    /// As `allow`; the name may also lead to this machine and to private networks.
+    #[serde(default)]
+    pub allow_private: Vec<HttpPattern>,
 }
 
 /// The sections whose keys are the handler's own: all are allowed.
@@ -157,6 +161,15 @@ impl HandlerSettings {
         let free = FREE_SECTIONS.map(|section| given.remove_entry(section));
         config::merge(&mut merged, given, origin, "")?;
         for (section, value) in free.into_iter().flatten() {
+            if !value.is_table() {
+                return Err(ConfigError::WrongValue {
+                    origin: origin.into(),
+                    key: section,
+                    // The value may be a secret.
+                    found: value.type_str().into(),
+                    expected: "a table".into(),
+                });
+            }
             let value = if section == "secrets" {
                 check_secrets(&value, origin)?;
                 value
@@ -297,6 +310,33 @@ mod tests {
     }
 
     #[test]
+    fn no_error_repeats_what_stands_where_secrets_do() {
+        for text in [
+            "secrets = \"hunter2\"",
+            "[secrets]\nkey = \"hunter2\"",
+            "[secrets]\nkey = { env = 5, value = \"hunter2\" }",
+            "[secrets]\nkey = [\"hunter2\"]",
+            "[secret]\nkey = \"hunter2\"",
+            "[secrets]\nkey = \"hunter2",
+            "env = \"hunter2\"",
+            "[env]\nKEY = [\"hunter2\"]",
+            "config = \"hunter2\"",
+            "[config]\nkey = hunter2",
+            "[config]\nkey = \"hunter2\"\nkey = \"hunter2\"",
+            "http = \"hunter2\"",
+            "[http]\nallow = \"GET https://hunter2@example.com\"",
+            "[http]\nallow = [\"GET https://user:hunter2@example.com\"]",
+            "[http]\nallow = [\"https://example.com/services/hunter2\"]",
+            "[http]\nallow_private = [\"hunter2\"]",
+            "[http]\nallow = [{ url = \"hunter2\" }]",
+            "[http]\ntoken = \"hunter2\"",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_wrong_grant_is_named_with_its_key() {
         let check = |text: &str, wanted: Expect| {
             wanted.assert_eq(&parse(text).unwrap_err().to_string());
@@ -326,7 +366,7 @@ mod tests {
         check(
             "[http]\nallow = [\"GET example.com\"]",
             expect![
-                "a.toml: `GET example.com` has no scheme; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com` in `http.allow`"
+                "a.toml: a pattern has no scheme; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com` in `http.allow`"
             ],
         );
         check(

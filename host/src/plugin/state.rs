@@ -20,10 +20,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::{
     Grants, Plugin,
-    grants::{Denial, FolderGone, Outgoing},
+    files::{Files, FilesView, Preopened},
+    grants::{Denial, Outgoing, Resolver},
     limits::{CpuMeter, MemoryLimiter, MemoryUse},
     logs::LogSink,
     settings::HandlerSettings,
+    shares::Shares,
     simulation::{Clock, Simulated, SplitMix64},
 };
 use crate::{config::HandlerLimits, name::HandlerName, outcome::Level};
@@ -93,6 +95,9 @@ pub(super) struct State {
     pub(super) shared: Arc<Shared>,
     pub(super) settings: Arc<HandlerSettings>,
     pub(super) grants: Arc<Grants>,
+    shares: Arc<Shares>,
+    resolver: Resolver,
+    preopened: Vec<Preopened>,
     pub(super) limiter: MemoryLimiter,
     /// The numbers of a simulated call.
     pub(super) random: Option<SplitMix64>,
@@ -103,6 +108,7 @@ pub(super) struct State {
 
 struct Wasi {
     ctx: WasiCtx,
+    files: Files,
     http: WasiHttpCtx,
     outgoing: Outgoing,
     table: ResourceTable,
@@ -121,16 +127,15 @@ impl Drop for Wasi {
     fn drop(&mut self) {
         // Not left to the streams: a task of WASI may hold one a little longer.
         self.end_lines();
+        self.files.close(&mut self.table);
     }
 }
 
 impl State {
-    /// The state of an instance of `plugin` whose first call is `shared`.
-    ///
-    /// # Errors
-    /// [`FolderGone`], where a granted folder cannot be opened.
-    pub(super) fn new(shared: Arc<Shared>, plugin: &Plugin) -> Result<Self, FolderGone> {
-        let mut state = Self {
+    /// The state of an instance of `plugin` whose first call is `shared`, with
+    /// its folders.
+    pub(super) fn new(shared: Arc<Shared>, plugin: &Plugin, folders: Vec<Preopened>) -> Self {
+        Self {
             limiter: MemoryLimiter::new(
                 plugin.settings.limits.memory_max_bytes,
                 plugin.table_elements_max,
@@ -142,15 +147,11 @@ impl State {
             name: plugin.name.clone(),
             settings: Arc::clone(&plugin.settings),
             grants: Arc::clone(&plugin.grants),
+            shares: Arc::clone(&plugin.shares),
+            resolver: plugin.resolver.clone(),
+            preopened: folders,
             wasi: None,
-        };
-        // Opening a folder can fail, which a call into WASI could not say.
-        if state.grants.has_folders() {
-            let mut ctx = WasiCtxBuilder::new();
-            state.grants.open_folders(&mut ctx)?;
-            state.wasi = Some(state.make_wasi(ctx));
         }
-        Ok(state)
     }
 
     /// Serves the call `shared` from now on.
@@ -172,7 +173,8 @@ impl State {
         }
     }
 
-    fn make_wasi(&self, mut ctx: WasiCtxBuilder) -> Box<Wasi> {
+    fn make_wasi(&self) -> Box<Wasi> {
+        let mut ctx = WasiCtxBuilder::new();
         let streams = [Level::Info, Level::Warn].map(|level| {
             Arc::new(LogStream {
                 level,
@@ -201,14 +203,28 @@ impl State {
             .allow_ip_name_lookup(false);
         Box::new(Wasi {
             ctx: ctx.build(),
+            files: Files::new(self.preopened.clone(), Arc::clone(&self.shares)),
             http: WasiHttpCtx::new(),
             outgoing: Outgoing {
                 grants: Arc::clone(&self.grants),
                 shared: Arc::clone(&self.shared),
+                shares: Arc::clone(&self.shares),
+                resolver: self.resolver.clone(),
             },
             table,
             streams,
         })
+    }
+
+    /// The files of a guest.
+    pub(super) fn files(&mut self) -> FilesView<'_> {
+        self.wasi();
+        let wasi = self.wasi.as_mut().expect("made above");
+        FilesView {
+            files: &mut wasi.files,
+            table: &mut wasi.table,
+            logs: &self.shared.logs,
+        }
     }
 
     /// The clock of a simulated call.
@@ -219,7 +235,7 @@ impl State {
 
     fn wasi(&mut self) -> &mut Wasi {
         if self.wasi.is_none() {
-            self.wasi = Some(self.make_wasi(WasiCtxBuilder::new()));
+            self.wasi = Some(self.make_wasi());
         }
         self.wasi.as_mut().expect("made above")
     }

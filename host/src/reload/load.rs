@@ -10,14 +10,11 @@ use std::{
 
 use super::file::{Content, digest, read};
 use crate::{
-    config::Config,
+    config::{Config, FILE_MAX_BYTES as SETTINGS_MAX_BYTES},
     name::HandlerName,
     plugin::{self, Grants, HandlerSettings, LoadError, Plugin, Runtime},
     snapshot::{PluginFile, Stamp},
 };
-
-/// The longest settings file of a handler: a thousand times the usual.
-const SETTINGS_MAX_BYTES: u64 = 1 << 20;
 
 const WRONG_SETTINGS: &str = "its settings are wrong";
 

@@ -175,7 +175,7 @@ async fn a_grant_without_its_source_is_a_load_error_that_names_the_fix() {
     )
     .await;
     check("[http]\nallow = [\"example.com\"]", expect![[r#"
-        plugins/wasi.wasm: its settings are wrong: plugins/wasi.toml: `example.com` has no method before the URL; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com` in `http.allow`
+        plugins/wasi.wasm: its settings are wrong: plugins/wasi.toml: a pattern has no method before the URL; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com` in `http.allow`
           hint: mend the settings: the handler is not loaded until then"#]]).await;
 }
 
@@ -204,7 +204,7 @@ async fn a_denied_request_names_the_line_that_grants_it() {
     let (status, message) = answer(&report).unwrap_err();
     let plain = |text: &str| text.replace(&server.to_string(), "SERVER");
     assert_eq!(status, Status::Denied);
-    expect![[r#"`wasi`: HTTP request `GET http://SERVER/door` is not granted; to grant it, write below `[http]` in plugins/wasi.toml: allow = ["GET https://example.com", "GET http://SERVER/door"]; then it ended as rejected: ErrorCode::HttpRequestDenied"#]].assert_eq(&plain(&message));
+    expect![[r#"`wasi`: HTTP request `GET http://SERVER/door` is not granted; to grant it, add to `[http]` in plugins/wasi.toml: allow = ["GET http://SERVER/door"]; then it ended as rejected: ErrorCode::HttpRequestDenied"#]].assert_eq(&plain(&message));
     let lines = &report.outcome.logs.lines;
     assert_eq!(lines.len(), 1);
     assert_eq!(lines[0].level, Level::Warn);

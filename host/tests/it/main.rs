@@ -19,6 +19,7 @@ mod foreign_files;
 mod foreign_text;
 mod fuzzed_plugins;
 mod grants;
+mod grants_bounds;
 mod host;
 mod http;
 mod instances;

@@ -1,14 +1,21 @@
-//! Owns the HTTP requests that leave a handler through wasi:http: judged by
-//! its grants, within our own timeouts.
+//! Owns the HTTP requests that leave a handler through wasi:http: judged by its
+//! grants, within its shares and our own timeouts, to an address that was looked
+//! at. `connect` finds the way there, `send` speaks HTTP.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+mod connect;
+mod send;
 
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_hooks};
+use std::{sync::Arc, time::Duration};
 
-use super::Grants;
-use crate::plugin::state::Shared;
+use tokio::time::{Instant, timeout_at};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// Far longer than a TCP and TLS handshake round the world takes.
+use super::{Grants, Permit};
+use crate::plugin::{shares::Shares, state::Shared};
+
+pub(in crate::plugin) use connect::Resolver;
+
+/// Far longer than a name look-up and a TCP and TLS handshake round the world take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// As long as most gateways wait for an answer to begin.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -19,6 +26,8 @@ const BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
 pub(in crate::plugin) struct Outgoing {
     pub(in crate::plugin) grants: Arc<Grants>,
     pub(in crate::plugin) shared: Arc<Shared>,
+    pub(in crate::plugin) shares: Arc<Shares>,
+    pub(in crate::plugin) resolver: Resolver,
 }
 
 type Done = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -29,40 +38,69 @@ impl WasiHttpHooks for Outgoing {
         &mut self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
-        done: Done,
+        _: Done,
     ) -> Box<dyn Future<Output = Answer> + Send> {
-        if let Err(denial) = self.grants.judge(request.method(), request.uri()) {
-            self.grants.report(&denial);
-            self.shared.deny(denial);
-            return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
-        }
-        let options = self.within(options.unwrap_or_default());
-        let begin = options
-            .connect_timeout
-            .into_iter()
-            .chain(options.first_byte_timeout)
-            .sum();
-        let sent = default_hooks().send_request(request, Some(options), done);
-        // Over the whole beginning, since the TLS handshake has no timeout of its own.
-        Box::new(async move {
-            match tokio::time::timeout(begin, Pin::from(sent)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Error::ConnectionTimeout),
+        let permit = match self.grants.judge(request.method(), request.uri()) {
+            Ok(permit) => permit,
+            Err(denial) => {
+                self.grants.report(&denial);
+                self.shared.deny(denial);
+                return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
             }
-        })
+        };
+        let way = Way {
+            permit,
+            grants: Arc::clone(&self.grants),
+            shared: Arc::clone(&self.shared),
+            shares: Arc::clone(&self.shares),
+            resolver: self.resolver.clone(),
+        };
+        let timeouts = self.within(options.unwrap_or_default());
+        Box::new(way.answer(request, timeouts))
     }
+}
+
+/// How long the parts of a request may take.
+#[derive(Clone, Copy)]
+struct Timeouts {
+    // Over all until the connection stands: our own queue, the look-up, TCP, TLS.
+    connect: Duration,
+    first_byte: Duration,
+    between_bytes: Duration,
 }
 
 impl Outgoing {
     /// What the guest asked for, else our defaults; never longer than is left of its call.
-    fn within(&self, asked: RequestOptions) -> RequestOptions {
+    fn within(&self, asked: RequestOptions) -> Timeouts {
         let left = self.shared.time_left();
-        let cap =
-            |asked: Option<Duration>, default: Duration| Some(asked.unwrap_or(default).min(left));
-        RequestOptions {
-            connect_timeout: cap(asked.connect_timeout, CONNECT_TIMEOUT),
-            first_byte_timeout: cap(asked.first_byte_timeout, FIRST_BYTE_TIMEOUT),
-            between_bytes_timeout: cap(asked.between_bytes_timeout, BETWEEN_BYTES_TIMEOUT),
+        let cap = |asked: Option<Duration>, default: Duration| asked.unwrap_or(default).min(left);
+        Timeouts {
+            connect: cap(asked.connect_timeout, CONNECT_TIMEOUT),
+            first_byte: cap(asked.first_byte_timeout, FIRST_BYTE_TIMEOUT),
+            between_bytes: cap(asked.between_bytes_timeout, BETWEEN_BYTES_TIMEOUT),
         }
+    }
+}
+
+/// One request that may go out, on its way.
+struct Way {
+    permit: Permit,
+    grants: Arc<Grants>,
+    shared: Arc<Shared>,
+    shares: Arc<Shares>,
+    resolver: Resolver,
+}
+
+impl Way {
+    async fn answer(self, request: http::Request<WasiBody>, timeouts: Timeouts) -> Answer {
+        let by = Instant::now() + timeouts.connect;
+        let Ok(place) = timeout_at(by, self.shares.outgoing()).await else {
+            return Err(Error::ConnectionLimitReached);
+        };
+        let Ok(descriptor) = self.shares.descriptors(1) else {
+            return Err(Error::ConnectionLimitReached);
+        };
+        let stream = self.connect(by).await?;
+        send::send(stream, request, timeouts, (place, descriptor)).await
     }
 }

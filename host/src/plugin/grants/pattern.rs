@@ -1,9 +1,11 @@
 //! Owns [`HttpPattern`]: which outgoing requests one line of `[http] allow`
 //! lets through. Pure: it knows methods and URLs, not how they are sent.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+use super::{address::Reach, path::climbs};
 
 /// `METHOD SCHEME://HOST[:PORT][/PATH]`, such as `GET https://api.example.com/v1/*`.
 ///
@@ -13,6 +15,10 @@ use serde::{Deserialize, Serialize};
 ///   itself), or `*` for any.
 /// - In the path, `*` stands for any characters, `/` too. Without a path, all
 ///   are meant. The query is not looked at.
+///
+/// A name is not all: where it leads counts too. `*` and `*.example.com` reach
+/// public addresses, an exact name private ones as well, `localhost` this machine,
+/// and an address itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HttpPattern {
@@ -34,24 +40,66 @@ enum Host {
     Below(String),
 }
 
-/// Why a text is no pattern.
+/// Why a text is no pattern. Does not repeat it: URLs hold passwords and tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` {reason}; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com`"
+    "a pattern {reason}; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com`"
 )]
 pub struct PatternError {
-    text: String,
     reason: &'static str,
+}
+
+/// What a request asks for, as patterns look at it.
+pub(super) struct Target<'a> {
+    method: &'a str,
+    scheme: &'a str,
+    // Lower case.
+    host: String,
+    port: u16,
+    // None where it climbs.
+    path: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// None for a URL without scheme or host, and for one with a user name: it
+    /// is not the host, and nothing that we grant needs one.
+    pub(super) fn of(method: &'a http::Method, uri: &'a http::Uri) -> Option<Self> {
+        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+        if authority.as_str().contains('@') {
+            return None;
+        }
+        Some(Self {
+            method: method.as_str(),
+            scheme,
+            host: authority.host().to_ascii_lowercase(),
+            port: authority.port_u16().unwrap_or(default_port(scheme)),
+            path: Some(uri.path()).filter(|path| !climbs(path)),
+        })
+    }
+
+    /// The host: an address of version 6 without its brackets.
+    pub(super) fn host(&self) -> &str {
+        let inner = self.host.strip_prefix('[');
+        inner
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(&self.host)
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the path alone can be granted.
+    pub(super) fn has_plain_path(&self) -> bool {
+        self.path.is_some()
+    }
 }
 
 impl FromStr for HttpPattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        parse(text).map_err(|reason| PatternError {
-            text: text.into(),
-            reason,
-        })
+        parse(text).map_err(|reason| PatternError { reason })
     }
 }
 
@@ -97,33 +145,33 @@ fn parse(text: &str) -> Result<HttpPattern, &'static str> {
 }
 
 impl HttpPattern {
-    /// Whether the request of this method and URL may go out.
-    pub(super) fn allows(&self, method: &http::Method, uri: &http::Uri) -> bool {
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return false;
+    /// How far inside the request may go; none where it may not go out.
+    pub(super) fn allows(&self, target: &Target<'_>) -> Option<Reach> {
+        let host = target.host.as_str();
+        let reach = match &self.host {
+            Host::Any => Reach::Public,
+            Host::Below(below) if host.len() > below.len() && host.ends_with(below) => {
+                Reach::Public
+            }
+            Host::Exact(exact) if *exact == host => match exact.as_str() {
+                "localhost" => Reach::Loopback,
+                _ if target.host().parse::<IpAddr>().is_ok() => Reach::Any,
+                _ => Reach::Private,
+            },
+            Host::Below(_) | Host::Exact(_) => return None,
         };
-        // A user name is not the host; nothing that we grant needs one.
-        if authority.as_str().contains('@') {
-            return false;
-        }
-        let host = authority.host().to_ascii_lowercase();
-        let host = match &self.host {
-            Host::Any => true,
-            Host::Exact(exact) => *exact == host,
-            Host::Below(below) => host.len() > below.len() && host.ends_with(below),
-        };
-        let path = match &self.path {
-            None => true,
+        let path = match (&self.path, target.path) {
+            (None, _) => true,
             // A server would take `/v1/../admin` for `/admin`.
-            Some(pattern) => !climbs(uri.path()) && glob(pattern, uri.path()),
+            (Some(pattern), Some(path)) => glob(pattern, path),
+            (Some(_), None) => false,
         };
-        self.method
-            .as_deref()
-            .is_none_or(|own| own == method.as_str())
-            && self.scheme == scheme
-            && host
-            && self.port == authority.port_u16().unwrap_or(default_port(scheme))
-            && path
+        let method = self.method.as_deref();
+        let allowed = method.is_none_or(|own| own == target.method)
+            && self.scheme == target.scheme
+            && self.port == target.port
+            && path;
+        allowed.then_some(reach)
     }
 }
 
@@ -163,30 +211,6 @@ fn default_port(scheme: &str) -> u16 {
     if scheme == "https" { 443 } else { 80 }
 }
 
-/// Whether a path has a segment `.` or `..`, spelled with escapes or not.
-pub(super) fn climbs(path: &str) -> bool {
-    // Only what can make or end such a segment; each pass can uncover another
-    // escape (`%252e`), so until nothing changes.
-    let mut plain = path.to_ascii_lowercase();
-    loop {
-        let next = plain
-            .replace("%25", "%")
-            .replace("%2e", ".")
-            .replace("%2f", "/")
-            .replace("%5c", "/")
-            .replace('\\', "/");
-        if next == plain {
-            break;
-        }
-        plain = next;
-    }
-    plain
-        .split('/')
-        // What follows `;` are parameters, which some servers cut off first.
-        .map(|segment| segment.split(';').next().unwrap_or_default())
-        .any(|segment| segment == "." || segment == "..")
-}
-
 /// Whether `text` fits `pattern`, where `*` is any characters. Takes the first
 /// place for each part, which is enough without other wildcards.
 fn glob(pattern: &str, text: &str) -> bool {
@@ -211,10 +235,61 @@ fn glob(pattern: &str, text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn allows(pattern: &str, request: &str) -> bool {
+    fn reach(pattern: &str, request: &str) -> Option<Reach> {
         let (method, uri) = request.split_once(' ').unwrap();
+        let (method, uri) = (method.parse().unwrap(), uri.parse().unwrap());
         let pattern: HttpPattern = pattern.parse().unwrap();
-        pattern.allows(&method.parse().unwrap(), &uri.parse().unwrap())
+        pattern.allows(&Target::of(&method, &uri)?)
+    }
+
+    fn allows(pattern: &str, request: &str) -> bool {
+        reach(pattern, request).is_some()
+    }
+
+    #[test]
+    fn how_a_host_is_written_says_how_far_inside_it_may_lead() {
+        for (pattern, request, wanted) in [
+            ("* http://*", "GET http://a.example/", Reach::Public),
+            ("* http://*", "GET http://127.0.0.1/", Reach::Public),
+            ("* http://*.example", "GET http://a.example/", Reach::Public),
+            (
+                "* http://db.internal",
+                "GET http://db.internal/",
+                Reach::Private,
+            ),
+            // Old spellings of 127.0.0.1, which a resolver takes for it.
+            (
+                "* http://2130706433",
+                "GET http://2130706433/",
+                Reach::Private,
+            ),
+            ("* http://127.1", "GET http://127.1/", Reach::Private),
+            (
+                "* http://localhost",
+                "GET http://LOCALHOST/",
+                Reach::Loopback,
+            ),
+            ("* http://127.0.0.1", "GET http://127.0.0.1/", Reach::Any),
+            ("* http://[::1]", "GET http://[::1]/", Reach::Any),
+        ] {
+            assert_eq!(
+                reach(pattern, request),
+                Some(wanted),
+                "{pattern} | {request}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_the_pattern() {
+        for text in [
+            "hunter2",
+            "GET https://user:hunter2@example.com",
+            "hunter2 http://x",
+        ] {
+            let error = text.parse::<HttpPattern>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

@@ -30,6 +30,46 @@ impl Handler for Wasi {
             }
             "config" => Ok(Some(json!(config(&path)))),
             "read" => Ok(Some(json!(fs::read_to_string(path).map_err(failed)?))),
+            // Holds as many as it gets: how many, and why not all.
+            "open-many" => {
+                let count: usize = command.field("count")?;
+                let mut open = Vec::new();
+                let refused = (0..count).find_map(|_| match fs::File::open(&path) {
+                    Ok(file) => {
+                        open.push(file);
+                        None
+                    }
+                    Err(error) => Some(error.to_string()),
+                });
+                let ms: u64 = command.optional_field("ms")?.unwrap_or_default();
+                thread::sleep(Duration::from_millis(ms));
+                Ok(Some(json!([open.len(), refused])))
+            }
+            // Whatever std and WASI have for a file: what it wrote, and its length.
+            "use" => {
+                use std::io::{Read as _, Seek as _, Write as _};
+                let mut file = fs::File::options();
+                let mut file = file
+                    .read(true)
+                    .write(true)
+                    .create(true)
+                    .open(&path)
+                    .map_err(failed)?;
+                let (mut text, line) = (String::new(), "line\n".repeat(30_000));
+                file.write_all(line.as_bytes()).map_err(failed)?;
+                file.rewind().map_err(failed)?;
+                file.read_to_string(&mut text).map_err(failed)?;
+                file.set_len(5)
+                    .and_then(|()| file.sync_all())
+                    .map_err(failed)?;
+                let other = format!("{path}.other");
+                fs::rename(&path, &other).map_err(failed)?;
+                let length = fs::metadata(&other).map_err(failed)?.len();
+                let folder = std::path::Path::new(&path).parent().unwrap();
+                let count = fs::read_dir(folder).map_err(failed)?.count();
+                fs::remove_file(&other).map_err(failed)?;
+                Ok(Some(json!([text == line, length, count])))
+            }
             "write" => {
                 fs::write(path, "written").map_err(failed)?;
                 Ok(None)

@@ -1,0 +1,281 @@
+//! Owns the files of a guest: what `wasi:filesystem` does is wasmtime's, but each
+//! call blocks a lane of the handler and no other thread, what is neither a file
+//! nor a folder is not opened, and open files count.
+
+mod streams;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::{
+    filesystem::{Descriptor, Dir, WasiFilesystemCtx, WasiFilesystemCtxView},
+    p2::{
+        DynInputStream, DynOutputStream, FsError, FsResult,
+        bindings::filesystem::{
+            preopens,
+            types::{
+                self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry,
+                DirectoryEntryStream, ErrorCode, Filesize, Host, HostDescriptor,
+                HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+            },
+        },
+    },
+};
+
+use super::{
+    logs::LogSink,
+    shares::{Held, Shares},
+    state::State,
+};
+use crate::outcome::Level;
+
+/// A granted folder, open.
+#[derive(Clone)]
+pub(super) struct Preopened {
+    pub(super) dir: Dir,
+    pub(super) guest: String,
+    pub(super) _held: Arc<Held>,
+}
+
+/// What an instance has open, beside its table.
+pub(super) struct Files {
+    ctx: WasiFilesystemCtx,
+    preopened: Vec<Preopened>,
+    shares: Arc<Shares>,
+    // By the index of the descriptor. A stream of a file holds it as well.
+    open: BTreeMap<u32, Arc<Held>>,
+}
+
+impl Files {
+    pub(super) fn new(preopened: Vec<Preopened>, shares: Arc<Shares>) -> Self {
+        Self {
+            ctx: WasiFilesystemCtx::default(),
+            preopened,
+            shares,
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Closes what is open in `table`, which may block where a file system
+    /// hangs, beside this thread.
+    pub(super) fn close(&mut self, table: &mut ResourceTable) {
+        if self.open.is_empty() {
+            return;
+        }
+        let (table, open) = (std::mem::take(table), std::mem::take(&mut self.open));
+        close(&self.shares, (table, open));
+    }
+}
+
+/// On a lane, where one is free.
+fn close(shares: &Arc<Shares>, open: impl Send + 'static) {
+    match shares.free_lane() {
+        Some(lane) => lane.leave(move || drop(open)),
+        None => drop(open),
+    }
+}
+
+/// Links `wasi:filesystem`, over wasmtime's own.
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let added = types::add_to_linker::<_, GuestFiles>(linker, State::files)
+        .and_then(|()| preopens::add_to_linker::<_, GuestFiles>(linker, State::files));
+    linker.allow_shadowing(false);
+    added
+}
+
+struct GuestFiles;
+
+impl HasData for GuestFiles {
+    type Data<'a> = FilesView<'a>;
+}
+
+/// The files of an instance, its table, and where it says what it was refused.
+pub(super) struct FilesView<'a> {
+    pub(super) files: &'a mut Files,
+    pub(super) table: &'a mut ResourceTable,
+    pub(super) logs: &'a LogSink,
+}
+
+impl FilesView<'_> {
+    /// wasmtime's implementation.
+    fn wasi(&mut self) -> WasiFilesystemCtxView<'_> {
+        WasiFilesystemCtxView {
+            ctx: &mut self.files.ctx,
+            table: self.table,
+        }
+    }
+
+    fn stream<S>(&self, fd: &Resource<Descriptor>, inner: S) -> streams::OnLane<S> {
+        let file = self.files.open.get(&fd.rep()).cloned();
+        streams::OnLane::new(inner, Arc::clone(&self.files.shares), file)
+    }
+}
+
+fn borrowed<T: 'static>(resource: &Resource<T>) -> Resource<T> {
+    Resource::new_borrow(resource.rep())
+}
+
+impl preopens::Host for FilesView<'_> {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        let preopened = self.files.preopened.iter();
+        let folders = preopened.map(|folder| {
+            let descriptor = Descriptor::Dir(folder.dir.clone());
+            Ok((self.table.push(descriptor)?, folder.guest.clone()))
+        });
+        folders.collect()
+    }
+}
+
+impl Host for FilesView<'_> {
+    fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
+        self.wasi().convert_error_code(error)
+    }
+
+    fn filesystem_error_code(
+        &mut self,
+        error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
+        self.wasi().filesystem_error_code(error)
+    }
+}
+
+/// Calls that differ in nothing but what wasmtime does on the lane.
+macro_rules! on_a_lane {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => { $(
+        async fn $name(&mut self, $($argument: $type),*) -> $result {
+            let lane = self.files.shares.lane().await;
+            let mut wasi = self.wasi();
+            lane.drive(HostDescriptor::$name(&mut wasi, $($argument),*)).await
+        }
+    )* };
+}
+
+type Fd = Resource<Descriptor>;
+
+impl HostDescriptor for FilesView<'_> {
+    on_a_lane! {
+        fn advise(fd: Fd, offset: Filesize, length: Filesize, advice: Advice) -> FsResult<()>;
+        fn sync_data(fd: Fd) -> FsResult<()>;
+        fn get_flags(fd: Fd) -> FsResult<DescriptorFlags>;
+        fn get_type(fd: Fd) -> FsResult<DescriptorType>;
+        fn set_size(fd: Fd, size: Filesize) -> FsResult<()>;
+        fn set_times(fd: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()>;
+        fn read(fd: Fd, length: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)>;
+        fn write(fd: Fd, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize>;
+        fn read_directory(fd: Fd) -> FsResult<Resource<DirectoryEntryStream>>;
+        fn sync(fd: Fd) -> FsResult<()>;
+        fn create_directory_at(fd: Fd, path: String) -> FsResult<()>;
+        fn stat(fd: Fd) -> FsResult<DescriptorStat>;
+        fn stat_at(fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat>;
+        fn set_times_at(
+            fd: Fd, flags: PathFlags, path: String, accessed: NewTimestamp, modified: NewTimestamp
+        ) -> FsResult<()>;
+        fn link_at(
+            fd: Fd, flags: PathFlags, path: String, new_fd: Fd, new_path: String
+        ) -> FsResult<()>;
+        fn readlink_at(fd: Fd, path: String) -> FsResult<String>;
+        fn remove_directory_at(fd: Fd, path: String) -> FsResult<()>;
+        fn rename_at(fd: Fd, path: String, new_fd: Fd, new_path: String) -> FsResult<()>;
+        fn symlink_at(fd: Fd, target: String, path: String) -> FsResult<()>;
+        fn unlink_file_at(fd: Fd, path: String) -> FsResult<()>;
+        fn is_same_object(fd: Fd, other: Fd) -> wasmtime::Result<bool>;
+        fn metadata_hash(fd: Fd) -> FsResult<MetadataHashValue>;
+        fn metadata_hash_at(fd: Fd, flags: PathFlags, path: String) -> FsResult<MetadataHashValue>;
+    }
+
+    async fn open_at(
+        &mut self,
+        fd: Fd,
+        path_flags: PathFlags,
+        path: String,
+        open_flags: OpenFlags,
+        flags: DescriptorFlags,
+    ) -> FsResult<Fd> {
+        let held = self.files.shares.descriptors(1).map_err(|full| {
+            let most = full.limit;
+            let setting = full.setting;
+            let message = format!(
+                "a file is not opened: `{setting}` lets this handler hold {most} files, folders and connections at once"
+            );
+            self.logs.write(Level::Warn, &message);
+            ErrorCode::InsufficientMemory
+        })?;
+        let lane = self.files.shares.lane().await;
+        let mut wasi = self.wasi();
+        let opened = lane.drive(async {
+            // A pipe would hold the thread until someone writes to it, a device for
+            // as long as it likes. What is not there may be about to be made.
+            let found = wasi.stat_at(borrowed(&fd), path_flags, path.clone()).await;
+            if found.is_ok_and(|found| !is_storage(found.type_)) {
+                return Ok(None);
+            }
+            wasi.open_at(fd, path_flags, path.clone(), open_flags, flags)
+                .await
+                .map(Some)
+        });
+        let Some(opened) = opened.await? else {
+            let message = format!("`{path}` is not opened: it is neither a file nor a folder");
+            self.logs.write(Level::Warn, &message);
+            return Err(ErrorCode::Unsupported.into());
+        };
+        self.files.open.insert(opened.rep(), Arc::new(held));
+        Ok(opened)
+    }
+
+    fn read_via_stream(&mut self, fd: Fd, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
+        let stream = self.wasi().read_via_stream(borrowed(&fd), offset)?;
+        let inner = self.table.delete(stream)?;
+        let stream: DynInputStream = Box::new(self.stream(&fd, inner));
+        Ok(self.table.push(stream)?)
+    }
+
+    fn write_via_stream(
+        &mut self,
+        fd: Fd,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        let stream = self.wasi().write_via_stream(borrowed(&fd), offset)?;
+        let inner = self.table.delete(stream)?;
+        let stream: DynOutputStream = Box::new(self.stream(&fd, inner));
+        Ok(self.table.push(stream)?)
+    }
+
+    fn append_via_stream(&mut self, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
+        let stream = self.wasi().append_via_stream(borrowed(&fd))?;
+        let inner = self.table.delete(stream)?;
+        let stream: DynOutputStream = Box::new(self.stream(&fd, inner));
+        Ok(self.table.push(stream)?)
+    }
+
+    fn drop(&mut self, fd: Fd) -> wasmtime::Result<()> {
+        let held = self.files.open.remove(&fd.rep());
+        let descriptor = self.table.delete(fd)?;
+        // A granted folder stays open.
+        if let Some(held) = held {
+            close(&self.files.shares, (descriptor, held));
+        }
+        Ok(())
+    }
+}
+
+impl HostDirectoryEntryStream for FilesView<'_> {
+    async fn read_directory_entry(
+        &mut self,
+        stream: Resource<DirectoryEntryStream>,
+    ) -> FsResult<Option<DirectoryEntry>> {
+        // Read whole when it was opened.
+        self.wasi().read_directory_entry(stream).await
+    }
+
+    fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
+        HostDirectoryEntryStream::drop(&mut self.wasi(), stream)
+    }
+}
+
+fn is_storage(kind: DescriptorType) -> bool {
+    matches!(
+        kind,
+        DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink
+    )
+}
