@@ -110,11 +110,7 @@ impl Command {
                 });
             }
         }
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        UniqueKeys
-            .deserialize(&mut deserializer)
-            .and_then(|()| deserializer.end())
-            .map_err(CommandError::json)?;
+        check_json(text).map_err(CommandError::json)?;
         Ok(Self {
             id: CommandId::generate(),
             traceparent: None,
@@ -127,6 +123,18 @@ impl Command {
     pub fn attributes(&self) -> &str {
         &self.attributes
     }
+}
+
+/// Checks that `text` is one JSON value that every reader takes, and takes in
+/// the same way: of at most 127 levels, no key twice in one object, no half of a
+/// surrogate pair, no number beyond the largest double.
+///
+/// # Errors
+/// serde_json's, with line and column.
+pub(crate) fn check_json(text: &str) -> serde_json::Result<()> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    UniqueKeys.deserialize(&mut deserializer)?;
+    deserializer.end()
 }
 
 /// Why a text is no command.

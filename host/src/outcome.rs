@@ -33,7 +33,7 @@ pub enum Status {
     Trapped,
     /// Its answer was over the limit.
     OutputTooLarge,
-    /// Its answer was no JSON.
+    /// Its answer was not JSON that every reader takes.
     InvalidOutput,
     /// It used something that it was not granted, and failed for it.
     Denied,

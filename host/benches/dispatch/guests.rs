@@ -26,7 +26,7 @@ pub(crate) fn probe() -> Vec<u8> {
     let status = Command::new(env!("CARGO"))
         .current_dir(root.expect("the workspace"))
         .args([
-            "build",
+            "rustc",
             "--quiet",
             "--package",
             "test-guests",
@@ -34,6 +34,8 @@ pub(crate) fn probe() -> Vec<u8> {
             "probe",
         ])
         .args(["--target", "wasm32-unknown-unknown", "--profile", "plugin"])
+        // As `pointsman build` links handlers.
+        .args(["--", "-C", "link-arg=-zstack-size=131072"])
         .env(
             "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
             "wasm-component-ld",

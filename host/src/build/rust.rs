@@ -2,6 +2,7 @@
 //! `wasm-component-ld`, which every Rust toolchain brings along.
 
 use std::{
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -19,6 +20,13 @@ const LINKER: &str = "wasm-component-ld";
 const CARGO_LEAST: &[u32] = &[1, 88];
 const CARGO_FIX: &str = "rustup toolchain install stable";
 
+/// The stack in the component's own memory, below all else: what overflows it
+/// traps. A command of 127 levels needs less than half of it. Each call begins
+/// with a cleared one, so Rust's own default of 1 MiB would be most of what the
+/// host clears.
+const STACK_DEFAULT_BYTES: u32 = 128 << 10;
+const STACK_BYTES: RangeInclusive<u32> = 16 << 10..=16 << 20;
+
 /// What this recipe reads of `cargo metadata`.
 #[derive(Deserialize)]
 struct Metadata {
@@ -34,6 +42,28 @@ struct Package {
     license: Option<String>,
     manifest_path: PathBuf,
     targets: Vec<Target>,
+    metadata: Option<OwnMetadata>,
+}
+
+/// `[package.metadata]`: what belongs to other tools is left alone.
+#[derive(Deserialize)]
+struct OwnMetadata {
+    pointsman: Option<Own>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Own {
+    /// Bytes of the stack in the component's own memory.
+    stack_bytes: u32,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            stack_bytes: STACK_DEFAULT_BYTES,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -72,6 +102,16 @@ pub(super) fn build(
         let reason = "builds no component\n  hint: add `crate-type = [\"cdylib\"]` under `[lib]`";
         return Err(BuildError::build_file(manifest, reason));
     }
+    let own = package.metadata.and_then(|metadata| metadata.pointsman);
+    let stack_bytes = own.unwrap_or_default().stack_bytes;
+    if !STACK_BYTES.contains(&stack_bytes) || stack_bytes % 16 != 0 {
+        let reason = format!(
+            "`package.metadata.pointsman.stack_bytes` is {stack_bytes}, expected a multiple of 16 from {} to {}",
+            STACK_BYTES.start(),
+            STACK_BYTES.end()
+        );
+        return Err(BuildError::build_file(manifest, reason));
+    }
     let about = About {
         name: HandlerName::parse(&package.name)
             .map_err(|error| BuildError::build_file(&manifest, error))?,
@@ -82,11 +122,11 @@ pub(super) fn build(
     add_target(folder, options, progress)?;
     let profile = profile(&workspace_root)?;
     progress(&format!(
-        "cargo build --profile {profile} --target {TARGET}"
+        "cargo rustc --profile {profile} --target {TARGET}"
     ));
     let messages = tool::run_shown(
         cargo(folder, options)
-            .args(["build", "--message-format=json-render-diagnostics"])
+            .args(["rustc", "--message-format=json-render-diagnostics"])
             .args([
                 "--lib",
                 "--target",
@@ -96,6 +136,9 @@ pub(super) fn build(
                 "--manifest-path",
             ])
             .arg(&manifest)
+            // For the component alone: what it depends on is compiled as always.
+            .args(["--", "-C"])
+            .arg(format!("link-arg=-zstack-size={stack_bytes}"))
             .env(LINKER_VARIABLE, LINKER),
         CARGO_FIX,
     )?;

@@ -10,6 +10,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::{Plugin, bindings, grants::FolderGone, limits::Refused, state::Shared};
 use crate::{
+    command::check_json,
     outcome::{Failure, Status},
     text::{self, MESSAGE_MAX_BYTES, bounded},
 };
@@ -44,11 +45,13 @@ impl Plugin {
                 Some("limits.output_max_bytes"),
             ));
         }
-        match RawValue::from_string(answer) {
+        // As commands are: one answer that a reader refuses would take the
+        // whole report, and the answers of other handlers, with it.
+        match check_json(&answer).and_then(|()| RawValue::from_string(answer)) {
             Ok(output) => Ok(Some(output)),
             Err(error) => Err(self.failure(
                 Status::InvalidOutput,
-                format!("the answer is no JSON text: {error}"),
+                format!("the answer is not JSON that every reader takes: {error}"),
                 None,
             )),
         }

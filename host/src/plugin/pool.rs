@@ -49,11 +49,8 @@ pub(super) fn pool(limits: &HostLimits) -> PoolingAllocationConfig {
         .total_gc_heaps(memories)
         .total_tables(with_largest(tables, TABLES_MAX))
         .total_core_instances(with_largest(core_instances, CORE_INSTANCES_MAX))
-        // The same as without a pool: `parts` checks all of them at load.
-        .max_core_instances_per_component(CORE_INSTANCES_MAX)
-        .max_memories_per_component(MEMORIES_MAX)
+        // `parts` says how many there may be, with a pool and without.
         .max_memories_per_module(MEMORIES_MAX)
-        .max_tables_per_component(TABLES_MAX)
         .max_tables_per_module(TABLES_MAX)
         .table_elements(limits.table_elements_max)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)

@@ -15,8 +15,19 @@ use crate::host::root;
 /// WASI, as far as these handlers use it.
 const WASI: &str = "
     package pointsman:test;
-    world text { include pointsman:handler/handler@0.1.0; import wasi:clocks/monotonic-clock@0.2.0; }
-    package wasi:io@0.2.0 { interface poll { resource pollable; } }
+    world text {
+        include pointsman:handler/handler@0.1.0;
+        import wasi:clocks/monotonic-clock@0.2.0;
+        import wasi:io/poll@0.2.0;
+        import wasi:random/random@0.2.0;
+    }
+    package wasi:io@0.2.0 {
+        interface poll {
+            resource pollable;
+            poll: func(in: list<borrow<pollable>>) -> list<u32>;
+        }
+    }
+    package wasi:random@0.2.0 { interface random { get-random-bytes: func(len: u64) -> list<u8>; } }
     package wasi:clocks@0.2.0 {
         interface monotonic-clock {
             use wasi:io/poll@0.2.0.{pollable};
@@ -49,9 +60,10 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
 /// A handler that answers with this JSON text.
 pub(crate) fn answering(json: &str) -> Vec<u8> {
     // ok(some(text)): the cases at 0 and 8, the text's place and length behind.
+    let len = (json.len() as u32).to_le_bytes();
+    let len: String = len.iter().map(|byte| format!("\\{byte:02x}")).collect();
     let fields = format!(
-        r#"(data (i32.const 8) "\01\00\00\00\40\00\00\00\{:02x}\00\00\00") (data (i32.const 64) "{}")"#,
-        json.len(),
+        r#"(data (i32.const 8) "\01\00\00\00\40\00\00\00{len}") (data (i32.const 64) "{}")"#,
         json.escape_default(),
     );
     handler(&fields, "i32.const 0")

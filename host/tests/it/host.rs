@@ -46,9 +46,11 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
         }
         let status = Command::new(env!("CARGO"))
             .current_dir(root())
-            .args(["build", "--quiet", "--package", "test-guests"])
+            .args(["rustc", "--quiet", "--package", "test-guests"])
             .args(["--example", "probe", "--target", "wasm32-unknown-unknown"])
             .args(["--profile", "plugin"])
+            // As `pointsman build` links handlers.
+            .args(["--", "-C", "link-arg=-zstack-size=131072"])
             .env(
                 "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
                 "wasm-component-ld",

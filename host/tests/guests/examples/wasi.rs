@@ -28,6 +28,8 @@ impl Handler for Wasi {
                 variables.sort();
                 Ok(Some(json!(variables)))
             }
+            "args" => Ok(Some(json!(env::args().collect::<Vec<_>>()))),
+            "exit" => std::process::exit(path.parse().unwrap_or(0)),
             "config" => Ok(Some(json!(config(&path)))),
             "read" => Ok(Some(json!(fs::read_to_string(path).map_err(failed)?))),
             // Holds as many as it gets: how many, and why not all.
