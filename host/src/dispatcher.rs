@@ -25,7 +25,7 @@ use crate::{
     outcome::{Failure, HandlerReport, LogLine, Outcome, Report, Status},
     plugin::{Call, Plugin},
     rules::{EventError, Match},
-    shutdown::Shutdown,
+    shutdown::{Shutdown, Supervisor},
     snapshot::{Snapshot, Snapshots},
 };
 
@@ -148,6 +148,12 @@ pub struct Attempt {
 }
 
 impl Dispatcher {
+    /// Watches over the tasks that must not end before the host does.
+    #[must_use]
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.shutdown.supervisor
+    }
+
     /// A dispatcher over `snapshots` that counts its tasks in `shutdown`.
     #[must_use]
     pub fn new(snapshots: Arc<Snapshots>, shutdown: Shutdown, limits: &HostLimits) -> Self {

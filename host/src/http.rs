@@ -239,6 +239,8 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let body = json!({
         "status": "ready",
         "queue": app.queue().is_some(),
+        // Without news of other hosts, work is found by looking.
+        "queueNews": app.queue().is_some_and(|queue| queue.store().signals().listening()),
         "generation": snapshot.generation,
         "plugins": snapshot.plugins.len(),
         "rules": snapshot.rules.len(),

@@ -18,6 +18,7 @@ use crate::{
     command::{Command, CommandId},
     config::{QueueConfig, QueueEngine, hours},
     dispatcher::{DispatchError, Dispatcher},
+    shutdown::Supervisor,
 };
 
 /// The queue of one host.
@@ -93,7 +94,7 @@ impl Queue {
         config: &QueueConfig,
         dispatcher: Dispatcher,
     ) -> Result<Option<Self>, QueueError> {
-        let Some(store) = open_store(config).await? else {
+        let Some(store) = open_store(config, dispatcher.supervisor()).await? else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -214,7 +215,10 @@ impl Queue {
 }
 
 /// The store that the settings name; none for `off`.
-async fn open_store(config: &QueueConfig) -> Result<Option<Arc<dyn Store>>, QueueError> {
+async fn open_store(
+    config: &QueueConfig,
+    supervisor: &Supervisor,
+) -> Result<Option<Arc<dyn Store>>, QueueError> {
     match config.engine {
         QueueEngine::Off => Ok(None),
         QueueEngine::Sqlite => {
@@ -243,6 +247,7 @@ async fn open_store(config: &QueueConfig) -> Result<Option<Arc<dyn Store>>, Queu
                 connections: config.connections,
                 timeout: Duration::from_millis(config.timeout_ms),
                 pooler: config.pooler,
+                supervisor: supervisor.clone(),
                 depth_max: config.depth_max,
                 ..PostgresConfig::new(&config.url)
             };

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     command::{CommandId, NotACommandId},
     name::HandlerName,
+    outcome::Status,
 };
 
 /// The id of a delivery: its command and handler, `<command id>.<handler>` as
@@ -360,6 +361,33 @@ pub enum Settlement {
     },
     /// It goes back as if never claimed: the attempt is not charged.
     Release,
+}
+
+impl Settlement {
+    /// What takes its place where the store can never take it: the same end
+    /// without the text that was refused, or, for an output, a failure.
+    #[must_use]
+    pub fn unstorable(self, why: &QueueError) -> Self {
+        let cause = std::error::Error::source(why).map_or_else(String::new, |c| format!(": {c}"));
+        let emptied = |status| AttemptError {
+            status,
+            message: format!("the store refuses what the run gave{cause}"),
+            logs: Vec::new(),
+        };
+        match self {
+            Self::Complete { .. } => Self::Discard {
+                error: emptied(Ending::Ran(Status::InvalidOutput)),
+            },
+            Self::Retry { error, delay } => Self::Retry {
+                error: emptied(error.status),
+                delay,
+            },
+            Self::Discard { error } => Self::Discard {
+                error: emptied(error.status),
+            },
+            Self::Release => Self::Release,
+        }
+    }
 }
 
 /// The columns that a settlement changes, the same for both engines.

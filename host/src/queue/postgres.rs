@@ -12,6 +12,7 @@
 mod claim;
 mod connect;
 mod dead;
+mod drift;
 mod fault;
 mod listen;
 mod migrate;
@@ -36,7 +37,9 @@ use tracing::warn;
 use uuid::Uuid;
 
 use self::{
+    claim::Leases,
     connect::Connector,
+    drift::Drift,
     fault::{is_conflict, to},
     listen::{Listener, News, Outbox},
     pool::{Lent, Sessions},
@@ -49,7 +52,7 @@ use super::{
     Lease, NewCommand, Page, QueueError, Renewal, RetentionPolicy, Settlement, Signals, State,
     Store, Swept, Timestamp, model::SettlementRow, view::Payloads,
 };
-use crate::config::QueuePooler;
+use crate::{config::QueuePooler, shutdown::Supervisor};
 
 /// How long the end of the background tasks may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
@@ -92,6 +95,8 @@ pub struct PostgresConfig {
     /// Unfinished deliveries that are taken at most. Several hosts that are
     /// asked at once may exceed it by what they take in that moment.
     pub depth_max: u64,
+    /// Starts the background tasks again where they end.
+    pub supervisor: Supervisor,
     /// For tests: tells the time instead of the server.
     pub clock: Option<Arc<dyn Clock>>,
 }
@@ -110,6 +115,7 @@ impl PostgresConfig {
             timeout: Duration::from_secs(10),
             pooler: QueuePooler::Auto,
             depth_max: DEPTH_MAX,
+            supervisor: Supervisor::default(),
             clock: None,
         }
     }
@@ -124,6 +130,7 @@ pub struct Postgres {
     signals: Arc<Signals>,
     outbox: Arc<Outbox>,
     counted: Mutex<Counted>,
+    drift: Drift,
     stop: CancellationToken,
     // The listener and the teller; dropping the store only tells it to stop, closing awaits it.
     tasks: TaskTracker,
@@ -161,12 +168,12 @@ impl Postgres {
         let sessions = Sessions::new(connector.clone(), config.connections)?;
         migrate::migrate(&sessions).await?;
         let (signals, stop) = (Arc::new(Signals::default()), CancellationToken::new());
-        let listener = Listener {
+        let listener = Arc::new(Listener {
             connector,
             channel: channel.clone(),
             signals: Arc::clone(&signals),
             stop: stop.clone(),
-        };
+        });
         let outbox = Arc::new(Outbox {
             sessions: sessions.clone(),
             channel,
@@ -175,9 +182,15 @@ impl Postgres {
             filled: Notify::new(),
         });
         let tasks = TaskTracker::new();
-        tasks.spawn(listener.run());
+        let supervisor = &config.supervisor;
+        supervisor.spawn(&tasks, "queue-news", stop.clone(), move || {
+            Arc::clone(&listener).run()
+        });
         let (teller, end) = (Arc::clone(&outbox), stop.clone());
-        tasks.spawn(async move { teller.run(&end).await });
+        supervisor.spawn(&tasks, "queue-teller", stop.clone(), move || {
+            let (teller, end) = (Arc::clone(&teller), end.clone());
+            async move { teller.run(&end).await }
+        });
         tasks.close();
         Ok(Self {
             sessions,
@@ -186,6 +199,7 @@ impl Postgres {
             clock: config.clock,
             signals,
             counted: Mutex::default(),
+            drift: Drift::default(),
             stop,
             tasks,
         })
@@ -264,8 +278,14 @@ impl Postgres {
 
     async fn try_claim(&self, request: &ClaimRequest) -> Result<Claims, QueueError> {
         let mut lent = self.sessions.get().await?;
+        let asked = Instant::now();
         let (tx, now) = self.begin(&mut lent).await?;
-        let claims = claim::claim(&tx, now, request).await?;
+        // A clock of a test jumps on purpose.
+        let leases = match &self.clock {
+            None if !self.drift.trusts(now, asked, request.lease) => Leases::Leave,
+            _ => Leases::End,
+        };
+        let claims = claim::claim(&tx, now, request, leases).await?;
         tx.commit().await.map_err(to("commit"))?;
         for claimed in &claims.deliveries {
             self.signals.send_change(claimed.lease.delivery.command);

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, Semaphore, broadcast::error::RecvError};
+use tokio::{
+    sync::{Notify, Semaphore, broadcast::error::RecvError},
+    time::timeout_at,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
@@ -21,7 +24,7 @@ use super::{
     Capacity, ClaimRequest, Claimed, CommandId, QueueError, Renewal, RetentionPolicy, RetryPolicy,
     RunResult, Store,
 };
-use crate::{config::QueueConfig, name::HandlerName};
+use crate::{config::QueueConfig, name::HandlerName, shutdown::KILL_MAX};
 
 /// Runs deliveries. What the rest of the host gives the queue.
 pub trait Runner: Send + Sync + 'static {
@@ -186,19 +189,20 @@ impl Worker {
 
     /// Stops claiming, waits up to `grace` for what runs, interrupts the rest
     /// and gives it back without charging the attempt. Answers when all of that
-    /// is stored, or after twice [`WorkerConfig::interrupt_grace`] more: what is
-    /// left then comes back when its lease runs out.
+    /// is stored, or [`KILL_MAX`] after the grace: what is left then comes back
+    /// when its lease runs out.
     pub async fn drain(self, grace: Duration) -> Drained {
+        let deadline = tokio::time::Instant::now() + grace;
         self.stop.cancel();
         self.loops.close();
-        self.loops.wait().await;
+        // A claim that hangs takes its time from the same grace.
+        if timeout_at(deadline, self.loops.wait()).await.is_err() {
+            warn!("the store did not answer a claim before the grace was over");
+        }
         let shared = &self.shared;
         let running = shared.runs.len();
         shared.tasks.close();
-        if tokio::time::timeout(grace, shared.tasks.wait())
-            .await
-            .is_ok()
-        {
+        if timeout_at(deadline, shared.tasks.wait()).await.is_ok() {
             return Drained {
                 finished: running,
                 interrupted: 0,
@@ -211,8 +215,7 @@ impl Worker {
         );
         shared.draining.cancel();
         shared.runs.cancel_all();
-        let patience = shared.config.interrupt_grace * 2;
-        if tokio::time::timeout(patience, shared.tasks.wait())
+        if timeout_at(deadline + KILL_MAX, shared.tasks.wait())
             .await
             .is_err()
         {

@@ -20,14 +20,25 @@ use crate::queue::{
 /// As for SQLite: bounds what one claim does besides taking.
 const DUE_STEP: i64 = 1000;
 
+/// What is done about leases that ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leases {
+    End,
+    /// The server's clock is in doubt.
+    Leave,
+}
+
 pub(super) async fn claim(
     tx: &Scope<'_>,
     now: Timestamp,
     request: &ClaimRequest,
+    leases: Leases,
 ) -> Result<Claims, QueueError> {
-    end_leases(tx, now)
-        .await
-        .map_err(to("end the leases of lost hosts"))?;
+    if leases == Leases::End {
+        end_leases(tx, now)
+            .await
+            .map_err(to("end the leases of lost hosts"))?;
+    }
     let rows = async {
         wake(tx, now).await?;
         take(tx, now, request).await
@@ -39,7 +50,10 @@ pub(super) async fn claim(
         .map(read_claimed)
         .collect::<Result<Vec<_>, _>>()?;
     claimed.sort_by_key(|(urgency, _)| *urgency);
-    let next_due = view::until(next_due(tx).await.map_err(to("claim deliveries"))?, now);
+    let next_due = view::until(
+        next_due(tx, leases).await.map_err(to("claim deliveries"))?,
+        now,
+    );
     Ok(Claims {
         deliveries: claimed.into_iter().map(|(_, claimed)| claimed).collect(),
         next_due,
@@ -104,9 +118,14 @@ async fn wake(tx: &Scope<'_>, now: Timestamp) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn next_due(tx: &Scope<'_>) -> Result<Option<i64>, Fault> {
-    let row = tx.query_opt("SELECT least((SELECT min(run_at_ms) FROM @.delivery WHERE state IN ('scheduled', 'retryable')),
-                          (SELECT min(lease_until_ms) FROM @.delivery WHERE state = 'running'))", &[]).await?;
+async fn next_due(tx: &Scope<'_>, leases: Leases) -> Result<Option<i64>, Fault> {
+    let row = tx
+        .query_opt(
+            "SELECT least((SELECT min(run_at_ms) FROM @.delivery WHERE state IN ('scheduled', 'retryable')),
+                 CASE WHEN $1 THEN (SELECT min(lease_until_ms) FROM @.delivery WHERE state = 'running') END)",
+            &[&(leases == Leases::End)],
+        )
+        .await?;
     Ok(row.and_then(|row| row.get(0)))
 }
 

@@ -3,6 +3,7 @@
 //! pooler stands between.
 
 use std::{
+    error::Error as _,
     future::{Ready, poll_fn, ready},
     io,
     pin::Pin,
@@ -17,6 +18,7 @@ use tokio::{
 };
 use tokio_postgres::{
     AsyncMessage, Client, Config, Connection, Error, NoTls,
+    config::SslMode,
     tls::{ChannelBinding, TlsConnect, TlsStream},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -62,11 +64,30 @@ impl Connector {
                 }
             }
         };
-        let (client, task) = bounded(deadline, connect).await?;
+        let (client, task) = bounded(deadline, connect)
+            .await
+            .map_err(|fault| self.about_tls(fault))?;
         let ownership = bounded(deadline, async { self.examine(&client).await }).await?;
         let session = Session::new(client, task, Arc::clone(&self.terms), ownership);
         session.take(deadline).await?;
         Ok((session, ownership))
+    }
+
+    /// Whether it failed because the server has no TLS.
+    fn about_tls(&self, fault: Fault) -> Fault {
+        let required = self.config.get_ssl_mode() == SslMode::Require;
+        match fault {
+            // The network and certificates fail as I/O, the server with a code.
+            Fault::Server(error)
+                if required
+                    && error.code().is_none()
+                    && !error.is_closed()
+                    && !error.source().is_some_and(|cause| cause.is::<io::Error>()) =>
+            {
+                Fault::Tls(error)
+            }
+            fault => fault,
+        }
     }
 
     /// Whose the session is; refuses a server that the queue cannot use.

@@ -13,6 +13,8 @@ use crate::{queue::QueueError, text};
 pub(super) enum Fault {
     /// The server refused it, or the connection broke.
     Server(tokio_postgres::Error),
+    /// TLS is required, and did not come about.
+    Tls(tokio_postgres::Error),
     /// No answer within the limit.
     Silent(Duration),
     /// The server only reads: a standby.
@@ -45,16 +47,14 @@ impl fmt::Display for Fault {
                     text::escaped(&text::bounded(error.message(), text::MESSAGE_MAX_BYTES)),
                     error.code().code()
                 ),
-                None => {
-                    write!(f, "{error}")?;
-                    let mut cause = error.source();
-                    while let Some(error) = cause {
-                        write!(f, ": {}", text::escaped(&error.to_string()))?;
-                        cause = error.source();
-                    }
-                    Ok(())
-                }
+                None => causes(f, error),
             },
+            Self::Tls(error) => {
+                causes(f, error)?;
+                f.write_str(
+                    "\n  hint: off this machine TLS is required: `sslmode=disable` in `queue.url` does without, and sends the password in clear",
+                )
+            }
             Self::Silent(limit) => write!(
                 f,
                 "no answer within {} ms\n  hint: `queue.timeout_ms` is the limit",
@@ -73,6 +73,17 @@ impl fmt::Display for Fault {
             ),
         }
     }
+}
+
+/// An error of the driver, with its causes.
+fn causes(f: &mut fmt::Formatter<'_>, error: &tokio_postgres::Error) -> fmt::Result {
+    write!(f, "{error}")?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(f, ": {}", text::escaped(&error.to_string()))?;
+        cause = error.source();
+    }
+    Ok(())
 }
 
 /// The fault as the source of a [`QueueError`]. Its `Debug` is its text on one
@@ -187,7 +198,7 @@ pub(super) fn to<F: Into<Fault>>(doing: &'static str) -> impl FnOnce(F) -> Queue
             Fault::Encoding { .. } => {
                 return QueueError::Config(format!("the queue's database cannot be used: {fault}"));
             }
-            Fault::Silent(_) | Fault::Standby | Fault::Full => Kind::Connection,
+            Fault::Tls(_) | Fault::Silent(_) | Fault::Standby | Fault::Full => Kind::Connection,
         };
         let source = Box::new(Told(fault));
         match kind {

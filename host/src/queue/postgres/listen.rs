@@ -136,14 +136,14 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
             let ended = tokio::select! {
                 () = self.stop.cancelled() => return,
                 ended = self.listen() => ended,
             };
             match ended {
-                Ok(Unheard) => return,
+                Ok(Unheard) => return self.stop.cancelled().await,
                 // Once for each loss, not for each try to mend it.
                 Err(fault) => {
                     if self.signals.set_listening(false) {

@@ -7,6 +7,7 @@ use std::{
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -17,6 +18,7 @@ use super::{Shared, pause};
 use crate::{
     outcome::Status,
     queue::{Claimed, Lease, QueueError, RunResult, Settlement, State},
+    shutdown::KILL_MAX,
 };
 
 /// The deliveries that run on this worker.
@@ -169,7 +171,12 @@ impl Run {
         });
         let overdue = async {
             self.stop.cancel.cancelled().await;
-            tokio::time::sleep(self.shared.config.interrupt_grace).await;
+            let grace = self.shared.config.interrupt_grace;
+            tokio::select! {
+                () = tokio::time::sleep(grace) => {}
+                // Half of what a stop has left: the rest is for giving it back.
+                () = self.shared.drained(KILL_MAX / 2) => {}
+            }
         };
         tokio::select! {
             result = caught => Some(result),
@@ -200,10 +207,11 @@ impl Run {
     }
 
     /// Stores it, for as long as it takes: work that is done must not be done
-    /// again because the store was away for a while.
-    async fn settle(&self, settlement: Settlement) {
+    /// again because the store was away for a while. What the store will never
+    /// take is replaced once by what it will.
+    async fn settle(&self, mut settlement: Settlement) {
         let lease = &self.claimed.lease;
-        let mut failures = 0;
+        let (mut failures, mut replaced) = (0, false);
         while !self.stop.lost.is_cancelled() {
             match self
                 .shared
@@ -221,6 +229,14 @@ impl Run {
                 Err(error @ (QueueError::LeaseLost(_) | QueueError::Closed)) => {
                     return warn!(delivery = %lease.delivery, code = error.code(), "the result of a run is not stored: {error}");
                 }
+                Err(error @ QueueError::Unstorable { .. }) => {
+                    error!(delivery = %lease.delivery, code = error.code(), error = ?error, "what came of the run can never be stored");
+                    if replaced {
+                        return;
+                    }
+                    replaced = true;
+                    settlement = settlement.unstorable(&error);
+                }
                 Err(error) => {
                     failures += 1;
                     error!(delivery = %lease.delivery, code = error.code(), error = ?error, "could not settle; trying again");
@@ -228,5 +244,13 @@ impl Run {
                 }
             }
         }
+    }
+}
+
+impl Shared {
+    /// Waits until so long after a drain began to interrupt.
+    async fn drained(&self, after: Duration) {
+        self.draining.cancelled().await;
+        tokio::time::sleep(after).await;
     }
 }
