@@ -24,6 +24,8 @@ use pointsman::{
     },
 };
 
+use crate::queue_postgres_setup::Pooler;
+
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 /// A store, its clock, and what must live as long as it.
@@ -37,6 +39,7 @@ pub(crate) struct Fixture {
 enum Keep {
     Folder(tempfile::TempDir),
     Server(Arc<Server>),
+    Pooler(Arc<Server>, Pooler),
 }
 
 pub(crate) fn clock() -> Arc<ManualClock> {
@@ -75,11 +78,31 @@ pub(crate) async fn postgres(depth_max: u64) -> Option<Fixture> {
     })
 }
 
+/// The same behind a pooler that hands sessions from one to the next; none, and
+/// a loud line, where it is not installed.
+pub(crate) async fn pooled(depth_max: u64) -> Option<Fixture> {
+    let (server, clock) = (server()?, clock());
+    let pooler = Pooler::before(&server)?;
+    let config = PostgresConfig {
+        depth_max,
+        clock: Some(clock.clone()),
+        url: pooler.url("postgres"),
+        ..server.config()
+    };
+    let store = Arc::new(Postgres::open(config).await.unwrap());
+    assert!(!store.signals().listening(), "the pooler was not noticed");
+    Some(Fixture {
+        store,
+        clock,
+        _keep: Keep::Pooler(server, pooler),
+    })
+}
+
 /// A PostgreSQL server of the tests' own, stopped and removed with its last user.
 pub(crate) struct Server {
     bin: PathBuf,
     folder: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 /// The running server, or a new one.
@@ -116,8 +139,7 @@ impl Server {
     }
 
     fn create(bin: PathBuf) -> Self {
-        let made = as_postgres(Path::new("mktemp"), &["-d", "/tmp/pointsman-pg-XXXXXX"]);
-        let folder = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
+        let folder = folder();
         let data = folder.join("data");
         as_postgres(
             &bin.join("initdb"),
@@ -133,12 +155,28 @@ impl Server {
                 "--no-sync",
             ],
         );
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let server = Self { bin, folder, port };
+        let server = Self {
+            bin,
+            folder,
+            port: free_port(),
+        };
+        server.start();
+        server
+    }
+
+    /// A server that follows this one, and only reads.
+    pub(crate) fn standby(&self) -> Self {
+        let folder = folder();
+        let (data, port) = (folder.join("data"), self.port.to_string());
+        let arguments = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R"];
+        let to = ["-X", "stream", "-c", "fast", "-D", data.to_str().unwrap()];
+        let all: Vec<_> = arguments.into_iter().chain(to).collect();
+        as_postgres(&self.bin.join("pg_basebackup"), &all);
+        let server = Self {
+            bin: self.bin.clone(),
+            folder,
+            port: free_port(),
+        };
         server.start();
         server
     }
@@ -175,7 +213,47 @@ impl Server {
     }
 
     fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        self.url_of("postgres", "postgres")
+    }
+
+    pub(crate) fn url_of(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A database of its own, with these options; its name.
+    pub(crate) fn database(&self, options: &str) -> String {
+        static DATABASES: AtomicU32 = AtomicU32::new(0);
+        let name = format!("db_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("CREATE DATABASE {name} {options}"));
+        name
+    }
+
+    /// Runs a statement as the superuser; what it answers.
+    pub(crate) fn sql(&self, database: &str, statement: &str) -> String {
+        let port = self.port.to_string();
+        let to = [
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            "postgres",
+            "-d",
+            database,
+        ];
+        let how = [
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            statement,
+        ];
+        let all: Vec<_> = to.into_iter().chain(how).collect();
+        let output = as_postgres(&self.bin.join("psql"), &all);
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     /// Settings for a schema of its own.
@@ -212,8 +290,19 @@ impl Drop for Server {
     }
 }
 
+/// A folder that the server may write.
+pub(crate) fn folder() -> PathBuf {
+    let made = as_postgres(Path::new("mktemp"), &["-d", "/tmp/pointsman-pg-XXXXXX"]);
+    PathBuf::from(String::from_utf8(made.stdout).unwrap().trim())
+}
+
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// The server refuses to run as root.
-fn as_postgres(program: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn postgres_command(program: &Path) -> Command {
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     let mut command = if root {
         Command::new("runuser")
@@ -223,11 +312,12 @@ fn as_postgres(program: &Path, arguments: &[&str]) -> Output {
     if root {
         command.args(["-u", "postgres", "--"]).arg(program);
     }
-    let output = command
-        .args(arguments)
-        .current_dir("/tmp")
-        .output()
-        .unwrap();
+    command.current_dir("/tmp");
+    command
+}
+
+pub(crate) fn as_postgres(program: &Path, arguments: &[&str]) -> Output {
+    let output = postgres_command(program).args(arguments).output().unwrap();
     assert!(
         output.status.success(),
         "{}: {}",
@@ -237,7 +327,7 @@ fn as_postgres(program: &Path, arguments: &[&str]) -> Output {
     output
 }
 
-fn new_schema() -> String {
+pub(crate) fn new_schema() -> String {
     static SCHEMAS: AtomicU32 = AtomicU32::new(0);
     format!("test_{}", SCHEMAS.fetch_add(1, Ordering::Relaxed))
 }
@@ -297,11 +387,12 @@ impl Fixture {
     }
 }
 
-/// Runs each case on a store of each engine.
+/// Runs each case on a store of each engine, and on PostgreSQL behind a pooler.
 macro_rules! on_both_engines {
     ($($case:ident $(($depth_max:literal))?),* $(,)?) => {
         mod sqlite { $($crate::queue_engines::on_both_engines!(@one sqlite $case $($depth_max)?);)* }
         mod postgres { $($crate::queue_engines::on_both_engines!(@one postgres $case $($depth_max)?);)* }
+        mod pooled { $($crate::queue_engines::on_both_engines!(@one pooled $case $($depth_max)?);)* }
     };
     (@one $engine:ident $case:ident) => { $crate::queue_engines::on_both_engines!(@one $engine $case 1000000); };
     (@one $engine:ident $case:ident $depth_max:literal) => {

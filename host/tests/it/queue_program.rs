@@ -89,6 +89,20 @@ impl Program {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Waits until it ended; whether it did within a minute.
+    pub(crate) async fn ends(&mut self) -> bool {
+        for _ in 0..6_000 {
+            if self.child.try_wait().unwrap().is_some() {
+                if let Some(reader) = self.reader.take() {
+                    reader.join().unwrap();
+                }
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
     /// Sends it a signal by name.
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
