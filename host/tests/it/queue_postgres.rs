@@ -174,12 +174,9 @@ async fn a_lock_that_others_hold_is_waited_for_whatever_the_servers_timeouts_are
     }
     let url = server.url_of("postgres", &database);
     let store = open(url, "pointsman").await.unwrap();
-    let plain = server
-        .url_of("postgres", "postgres")
-        .replace("/postgres", &format!("/{database}"));
-    let (client, connection) = tokio_postgres::connect(&plain, tokio_postgres::NoTls)
-        .await
-        .unwrap();
+    let plain = server.url_of("postgres", &database);
+    let connected = tokio_postgres::connect(&plain, tokio_postgres::NoTls).await;
+    let (client, connection) = connected.unwrap();
     let driven = tokio::spawn(connection);
     client
         .batch_execute("SET statement_timeout = 0; BEGIN; LOCK TABLE pointsman.command")

@@ -48,7 +48,7 @@ pub(super) async fn migrate(sessions: &Sessions) -> Result<(), QueueError> {
             let rights = rights(&tx).await?;
             rights.to_create(tx.schema())?;
             if !rights.exists {
-                tx.batch(&format!("CREATE SCHEMA {}", tx.schema().quoted()))
+                tx.verbatim(&format!("CREATE SCHEMA {}", tx.schema().quoted()))
                     .await
                     .map_err(to(DOING))?;
             }

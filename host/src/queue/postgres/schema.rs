@@ -66,11 +66,24 @@ impl Schema {
 
     /// The statement with the schema where `@.` stands; inside a literal, too.
     pub(super) fn qualify<'s>(&self, sql: &'s str) -> Cow<'s, str> {
-        if !sql.contains("@.") {
+        let mut parts = sql.split("@.");
+        let first = parts.next().unwrap_or_default();
+        if first.len() == sql.len() {
             return Cow::Borrowed(sql);
         }
-        let in_literal = format!("'{}", self.prefix.replace('\'', "''"));
-        Cow::Owned(sql.replace("'@.", &in_literal).replace("@.", &self.prefix))
+        let mut qualified = String::with_capacity(sql.len() + 8 * self.prefix.len());
+        qualified.push_str(first);
+        let mut before = first;
+        for part in parts {
+            if before.ends_with('\'') {
+                qualified.push_str(&self.prefix.replace('\'', "''"));
+            } else {
+                qualified.push_str(&self.prefix);
+            }
+            qualified.push_str(part);
+            before = part;
+        }
+        Cow::Owned(qualified)
     }
 
     /// The channel of its news. A name that is too long for one is hashed.
@@ -95,11 +108,11 @@ mod tests {
 
     #[test]
     fn names_are_quoted_wherever_they_stand() {
-        let schema = Schema::new("o'b\"c.d").unwrap();
-        assert_eq!(schema.quoted(), "\"o'b\"\"c.d\"");
+        let schema = Schema::new("o'b\"c@.d").unwrap();
+        assert_eq!(schema.quoted(), "\"o'b\"\"c@.d\"");
         assert_eq!(
             schema.qualify("SELECT nextval('@.place') FROM @.command"),
-            "SELECT nextval('\"o''b\"\"c.d\".place') FROM \"o'b\"\"c.d\".command"
+            "SELECT nextval('\"o''b\"\"c@.d\".place') FROM \"o'b\"\"c@.d\".command"
         );
     }
 

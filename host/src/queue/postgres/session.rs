@@ -30,7 +30,7 @@ pub(super) struct Terms {
     /// How long one call may take, waiting for a connection included.
     pub(super) limit: Duration,
     /// Milliseconds from `born` to the start of the last call that was not
-    /// answered: a connection that has not answered since is not trusted.
+    /// answered: a connection that has not answered since is not trusted. 0: none.
     suspect_ms: AtomicU64,
     born: Instant,
 }
@@ -155,7 +155,7 @@ impl Session {
     pub(super) fn condition(&self) -> Condition {
         let state = &self.state;
         let silent = state.answered_ms.load(Ordering::Relaxed)
-            < state.terms.suspect_ms.load(Ordering::Relaxed);
+            <= state.terms.suspect_ms.load(Ordering::Relaxed);
         if self.client.is_closed() || silent || state.useless.load(Ordering::Relaxed) {
             Condition::Useless
         } else if state.busy.load(Ordering::Relaxed) {
@@ -334,8 +334,12 @@ impl Scope<'_> {
     /// Several statements at once, none with a parameter, in which `@.` stands
     /// for the schema.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Fault> {
-        let sql = self.state.terms.schema.qualify(sql);
-        let call = self.client().batch_execute(&sql);
+        self.verbatim(&self.state.terms.schema.qualify(sql)).await
+    }
+
+    /// As [`Scope::batch`], with nothing that stands for something else.
+    pub(super) async fn verbatim(&self, sql: &str) -> Result<(), Fault> {
+        let call = self.client().batch_execute(sql);
         self.state.bounded(self.deadline, call).await
     }
 
