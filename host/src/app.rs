@@ -10,10 +10,11 @@ use crate::{
     command::Command,
     config::Config,
     dispatcher::{DispatchError, Dispatcher, Options},
+    name::HandlerName,
     outcome::Report,
     plugin::Runtime,
     queue::{Queue, QueueError},
-    reload::{self, Reload, Reloader},
+    reload::{self, Reload, Reloader, Wait},
     shutdown::{KILL_MAX, Shutdown},
     snapshot::{Snapshot, Snapshots},
 };
@@ -40,13 +41,38 @@ impl App {
     /// # Errors
     /// When this machine cannot run WebAssembly.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let shutdown = Shutdown::default();
+        let app = Self::new(config)?;
+        app.load(Wait::ForAll).await;
+        Ok(app)
+    }
+
+    /// A host that has not loaded anything yet; [`App::load`] does. Until then it
+    /// takes no commands.
+    ///
+    /// # Errors
+    /// When this machine cannot run WebAssembly.
+    pub fn new(config: Config) -> anyhow::Result<Self> {
         let budgets = Budgets::here(&config);
-        let snapshots = Arc::new(Snapshots::default());
         let runtime = Runtime::new(&config, &budgets)?;
+        Ok(Self::with(config, runtime, budgets))
+    }
+
+    /// The same for a host that something starts again when it died: a component
+    /// that it died on while compiling is not tried again.
+    ///
+    /// # Errors
+    /// When this machine cannot run WebAssembly.
+    pub fn restarted(config: Config) -> anyhow::Result<Self> {
+        let budgets = Budgets::here(&config);
+        let runtime = Runtime::new(&config, &budgets)?.leaving_notes();
+        Ok(Self::with(config, runtime, budgets))
+    }
+
+    fn with(config: Config, runtime: Runtime, budgets: Budgets) -> Self {
+        let shutdown = Shutdown::default();
+        let snapshots = Arc::new(Snapshots::default());
         let reloader = Reloader::new(config.clone(), runtime, Arc::clone(&snapshots));
-        reloader.reload().await;
-        Ok(Self {
+        Self {
             dispatcher: Dispatcher::new(Arc::clone(&snapshots), shutdown.clone(), &config.host),
             reloader: Arc::new(reloader),
             snapshots,
@@ -54,7 +80,19 @@ impl App {
             config,
             queue: None,
             budgets,
-        })
+        }
+    }
+
+    /// Loads what is in the folders, and waits for it as `wait` says. Not while
+    /// [`App::watch`] does the same.
+    pub async fn load(&self, wait: Wait) -> Reload {
+        self.reloader.reload_within(wait).await
+    }
+
+    /// Waits until none of these handlers is being compiled. Not while
+    /// [`App::watch`] loads files.
+    pub async fn wait_for(&self, handlers: &[HandlerName]) {
+        self.reloader.wait_for(handlers).await;
     }
 
     /// Takes up changed files from now on, until the app stops. `on_reload`
@@ -141,6 +179,9 @@ impl App {
     /// back into it. Says whether all ended by themselves.
     pub async fn stop(&self) -> bool {
         let grace = self.config.host.shutdown_grace();
+        self.shutdown.draining.cancel();
+        // Nobody waits for a compilation any more.
+        self.reloader.stop().await;
         let Some(queue) = &self.queue else {
             return self.shutdown.drain(grace).await;
         };

@@ -37,6 +37,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use crate::{
     app::App,
     config::Config,
+    plugin::{COMPILE_SUBCOMMAND, compile_component},
     queue::{Queue, QueueError},
     text::escaped,
 };
@@ -146,6 +147,12 @@ enum Cmd {
         /// The shell
         shell: Shell,
     },
+    /// Compile one component within limits, for the host that started this process
+    #[command(name = COMPILE_SUBCOMMAND, hide = true)]
+    CompileComponent {
+        /// What to do, as JSON
+        job: String,
+    },
 }
 
 /// Runs the program with the arguments of the process.
@@ -166,6 +173,18 @@ pub fn main() -> ExitCode {
             return ExitCode::from(Exit::Usage as u8);
         }
     };
+    if let Cmd::CompileComponent { job } = &cli.command {
+        return match compile_component(job, io::stdin().lock()) {
+            Ok(answer) => {
+                terminal::raw(answer.as_bytes());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                terminal::err!("error: {error}");
+                ExitCode::from(Exit::Usage as u8)
+            }
+        };
+    }
     match cli.color {
         Color::Auto => {}
         Color::Always => ColorChoice::Always.write_global(),
@@ -247,6 +266,7 @@ impl Cli {
                 | Cmd::Build(_)
                 | Cmd::Rules(_)
                 | Cmd::Wit
+                | Cmd::CompileComponent { .. }
                 | Cmd::Completions { .. } => {
                     unreachable!("answered above")
                 }
@@ -274,8 +294,18 @@ impl Cli {
             };
             flags.push((key, value.to_owned()));
         }
-        Ok(Config::load(file, std::env::vars(), &flags)?)
+        let mut config = Config::load(file, std::env::vars(), &flags)?;
+        config.host.compile_program = this_program();
+        Ok(config)
     }
+}
+
+/// The program that runs, also where another version has taken its place since.
+fn this_program() -> Option<PathBuf> {
+    if cfg!(target_os = "linux") {
+        return Some("/proc/self/exe".into());
+    }
+    std::env::current_exe().ok()
 }
 
 /// The durable queue of an app, where the settings have one; `hint` says what

@@ -103,12 +103,12 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {cause}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// Why. Its text has it, so it is no source of its own.
+        cause: std::io::Error,
     },
     /// The file is no TOML.
     #[error("{origin}: {message}")]
@@ -169,9 +169,9 @@ impl Config {
         if let Some(path) = file {
             let origin = path.display().to_string();
             let text = apart_blocking(path, |path| read_text(path, FILE_MAX_BYTES));
-            let text = text.map_err(|source| ConfigError::Unreadable {
+            let text = text.map_err(|cause| ConfigError::Unreadable {
                 path: path.into(),
-                source,
+                cause,
             })?;
             merge(&mut merged, parse(&origin, &text)?, &origin, "")?;
             sources.push((origin, merged.clone()));
@@ -240,9 +240,20 @@ impl Config {
                 ("host.instances_max", u64::from(self.host.instances_max)),
                 ("host.command_max_bytes", self.host.command_max_bytes as u64),
                 ("host.plugin_max_bytes", self.host.plugin_max_bytes),
+                ("host.compile_timeout_ms", self.host.compile_timeout_ms),
                 ("reload.poll_ms", self.reload.poll_ms),
             ],
         )?;
+        for (key, folder) in [("plugins", &self.plugins), ("rules", &self.rules)] {
+            if folder.as_os_str().is_empty() {
+                return Err(ConfigError::WrongValue {
+                    origin: origin.into(),
+                    key: key.into(),
+                    found: "empty".into(),
+                    expected: format!("a folder such as `{key}`"),
+                });
+            }
+        }
         self.limits.check(origin)?;
         positive(origin, &self.queue.positive())?;
         Ok(self)

@@ -93,6 +93,9 @@ pub enum DispatchError {
         /// How many.
         waiting: usize,
     },
+    /// Nothing is loaded yet.
+    #[error("the host is starting: no rules are loaded yet")]
+    Starting,
     /// The host is shutting down.
     #[error("the host is shutting down")]
     Draining,
@@ -108,6 +111,7 @@ impl DispatchError {
         match self {
             Self::NoMatchingHandler { .. } => "no-matching-handler",
             Self::Busy { .. } => "busy",
+            Self::Starting => "starting",
             Self::Draining => "draining",
             Self::Attributes(_) => "invalid-json",
         }
@@ -231,13 +235,16 @@ impl Dispatcher {
     /// The handlers that a command goes to now; none where no rule matched.
     ///
     /// # Errors
-    /// [`DispatchError::Draining`], [`DispatchError::Attributes`].
+    /// [`DispatchError::Starting`], [`DispatchError::Draining`], [`DispatchError::Attributes`].
     pub fn route(&self, command: &Command) -> Result<Routed, DispatchError> {
         if self.shutdown.draining.is_cancelled() {
             return Err(DispatchError::Draining);
         }
         // One load per command: a reload in mid-dispatch must not mix two generations.
         let snapshot = self.snapshots.current();
+        if snapshot.generation == 0 {
+            return Err(DispatchError::Starting);
+        }
         let matches = snapshot.rules.route(command.attributes())?;
         Ok(Routed { snapshot, matches })
     }

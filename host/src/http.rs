@@ -236,6 +236,9 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
         return Err(Problem::task_failed(task));
     }
     let snapshot = app.snapshot();
+    if snapshot.generation == 0 {
+        return Err(DispatchError::Starting.into());
+    }
     let body = json!({
         "status": "ready",
         "queue": app.queue().is_some(),

@@ -1,7 +1,8 @@
 //! Owns [`Plugin`]: one component, checked against the contract, compiled and
 //! ready to be called. The only part of the house that knows wasmtime.
 //!
-//! `loader` makes a plugin from a file, `contract` says where one does not fit,
+//! `loader` makes a plugin from a file that `shape` has bounded and `compiler`
+//! compiled in a process of its own, `contract` says where one does not fit,
 //! `inspect` reads what a file says of itself, `instance` calls it, `limits`, `logs`
 //! and `state` are what a call carries, `ending` is what its end means, `settings`
 //! is what the operator says of it and `grants` what that lets it do, `files` are
@@ -13,6 +14,7 @@
 
 mod bindings;
 mod breaker;
+mod compiler;
 mod contract;
 mod ending;
 mod engine;
@@ -30,6 +32,7 @@ mod places;
 mod polling;
 mod pool;
 mod settings;
+mod shape;
 mod shares;
 mod simulation;
 mod state;
@@ -39,6 +42,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use compiler::{SUBCOMMAND as COMPILE_SUBCOMMAND, compile_component};
 pub use contract::Mismatch;
 pub use engine::Runtime;
 pub use grants::{Grants, HttpPattern, PatternError};

@@ -30,7 +30,7 @@ pub use intake::{Accepted, EnqueueError, EnqueueOptions, Queue};
 pub use model::{
     AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Enqueued, Failures,
     IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, LogLine, NewCommand, NewDelivery, Renewal, Settlement,
-    State,
+    State, UnknownState,
 };
 pub use policy::{Ending, FailureClass, RetentionPolicy, RetryPolicy, RunResult};
 pub use signals::{Changes, Signals};

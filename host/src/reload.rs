@@ -2,8 +2,10 @@
 //! [`Snapshot`]: reads what changed, keeps the last good version of what is
 //! broken, and says what is to be mended. `watcher` tells when to.
 
+mod changes;
 mod file;
 mod load;
+mod loading;
 mod rules;
 mod watcher;
 
@@ -15,9 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
-
 pub(crate) use file::files;
+pub use loading::Wait;
 pub use watcher::watch;
 
 use crate::{
@@ -28,10 +29,10 @@ use crate::{
     snapshot::{PluginFile, Problem, RuleFileState, Severity, Snapshot, Snapshots},
     text,
 };
-use file::stamp;
+use changes::changes;
+use file::{Subfolders, left_out};
 pub use load::load_file;
-
-use load::Load;
+use loading::{Loading, Run, Seen};
 
 /// The endings of rule files.
 pub(crate) const RULE_ENDINGS: [&str; 2] = ["json", "toml"];
@@ -39,9 +40,8 @@ pub(crate) const RULE_ENDINGS: [&str; 2] = ["json", "toml"];
 /// Builds snapshots from the two folders of a [`Config`].
 pub struct Reloader {
     config: Arc<Config>,
-    runtime: Runtime,
+    loading: Loading,
     snapshots: Arc<Snapshots>,
-    compile_jobs: Semaphore,
 }
 
 /// What a reload did.
@@ -66,27 +66,53 @@ impl Reloader {
     /// A reloader that publishes into `snapshots`.
     #[must_use]
     pub fn new(config: Config, runtime: Runtime, snapshots: Arc<Snapshots>) -> Self {
-        let jobs = match config.host.compile_jobs_max {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            jobs => jobs,
-        };
+        let config = Arc::new(config);
         Self {
-            config: Arc::new(config),
-            runtime,
+            loading: Loading::new(Arc::clone(&config), runtime),
+            config,
             snapshots,
-            compile_jobs: Semaphore::new(jobs),
         }
+    }
+
+    /// Waits until a plugin file has been loaded that a reload did not wait for.
+    pub async fn loaded(&self) {
+        self.loading.news.notified().await;
+    }
+
+    /// Reloads until none of these handlers is being compiled any more.
+    pub async fn wait_for(&self, handlers: &[HandlerName]) {
+        let compiling = |file: &PluginFile| {
+            let is_wanted = |stem: &str| handlers.iter().any(|name| name.as_str() == stem);
+            let stem = file.path.file_stem().and_then(|stem| stem.to_str());
+            file.compiling && stem.is_some_and(is_wanted)
+        };
+        while self.snapshots.current().plugin_files.iter().any(compiling) {
+            self.loaded().await;
+            self.reload_within(Wait::Briefly).await;
+        }
+    }
+
+    /// Ends what is being compiled.
+    pub async fn stop(&self) {
+        self.loading.stop().await;
     }
 
     /// Takes up what changed in the folders since the current snapshot and
     /// publishes the next one. Nothing changed: none is published. Files that
     /// are broken or gone unreadable keep their last good version.
     ///
-    /// Call it from one task at a time.
+    /// Waits for all plugin files that changed. Call it from one task at a time.
     pub async fn reload(&self) -> Reload {
+        self.reload_within(Wait::ForAll).await
+    }
+
+    /// The same, waiting for plugin files that compile as `wait` says. Those that
+    /// do not make it show as compiling; [`Reloader::loaded`] tells when to
+    /// reload for them.
+    pub async fn reload_within(&self, wait: Wait) -> Reload {
         let began = Instant::now();
         let previous = self.snapshots.current();
-        let plugins = self.plugin_files(&previous).await;
+        let plugins = self.plugin_files(&previous, wait).await;
         let (config, before) = (Arc::clone(&self.config), Arc::clone(&previous));
         // 100,000 rules take 0.4 s to compile.
         let next = blocking(move || assemble(&config, &before, plugins)).await;
@@ -107,56 +133,109 @@ impl Reloader {
         }
     }
 
-    async fn plugin_files(&self, previous: &Snapshot) -> Folder<PluginFile> {
-        let folder = &self.config.plugins;
-        let paths = match files(folder, &["wasm"]) {
-            Ok(paths) => paths,
-            Err(error) => {
-                let hint = "`pointsman build` makes it from the sources";
+    async fn plugin_files(&self, previous: &Snapshot, wait: Wait) -> Folder<PluginFile> {
+        let folder = self.config.plugins.clone();
+        // 2,000 files take some milliseconds, and the file system may hang.
+        let listed = blocking(move || list_plugins(&folder)).await;
+        let (found, problems) = match listed {
+            Some(Ok(listed)) => listed,
+            refused => {
+                let problem = refused.and_then(Result::err);
                 return Folder {
                     files: previous.plugin_files.clone(),
-                    problems: vec![missing_folder(folder, &error, "plugins", hint)],
+                    problems: problem.into_iter().collect(),
                 };
             }
         };
-        let problems = lone_settings(folder, &paths);
-        let mut loading = Vec::new();
-        for path in paths {
-            let known = previous.plugin_files.iter().find(|file| file.path == path);
-            loading.push(self.plugin_file(path, known));
-        }
-        let loaded = futures_util::future::join_all(loading).await;
-        Folder {
-            files: loaded.into_iter().flatten().collect(),
-            problems,
-        }
-    }
-
-    /// One plugin file as it is now; none if it is gone since the folder was read.
-    async fn plugin_file(&self, path: PathBuf, known: Option<&PluginFile>) -> Option<PluginFile> {
-        if let Some(known) = known.filter(|known| known.stamps.is_some()) {
-            let settings = || stamp(&path.with_extension("toml")).ok();
-            let now = stamp(&path).ok().map(|stamp| (stamp, settings()));
-            if known.stamps == now {
-                return Some(known.clone());
+        let mut running = self.loading.take();
+        running.retain(|path, _| found.binary_search_by(|(found, _)| found.cmp(path)).is_ok());
+        for (path, seen) in &found {
+            let known = known(previous, path);
+            let is_known = known.is_some_and(|known| known.stamps == *seen && !known.compiling);
+            match running.get(path) {
+                Some(run) if run.is_of(*seen) => {}
+                // As it was when it was loaded: what was written meanwhile is gone.
+                _ if seen.is_some() && is_known => drop(running.remove(path)),
+                _ => {
+                    let last_good = known.and_then(|known| known.plugin.clone());
+                    let run = self.loading.begin(path.clone(), *seen, last_good);
+                    running.insert(path.clone(), run);
+                }
             }
         }
-        // Before reading, so that many large files are not in memory at once.
-        let _job = self.compile_jobs.acquire().await.expect("never closed");
-        let (config, runtime) = (Arc::clone(&self.config), self.runtime.clone());
-        let last_good = known.and_then(|known| known.plugin.clone());
-        let loaded = blocking(move || {
-            let (config, runtime) = (&config, &runtime);
-            let load = Load {
-                config,
-                runtime,
-                last_good,
-                path,
+        loading::settle(&mut running, wait).await;
+        let mut going_on = loading::Running::new();
+        let mut files = Vec::new();
+        for (path, _) in found {
+            let known = known(previous, &path).cloned();
+            let loaded = match running.remove(&path) {
+                None => known,
+                Some(Run {
+                    done: Some(done), ..
+                }) => done.map(|done| keeping(known, done)),
+                Some(run) => {
+                    let compiling = compiling(&path, known);
+                    going_on.insert(path, run);
+                    Some(compiling)
+                }
             };
-            load.run()
-        });
-        // Else the async runtime ends, and so does the host.
-        loaded.await.unwrap_or_else(|| known.cloned())
+            files.extend(loaded);
+        }
+        self.loading.put(going_on);
+        Folder { files, problems }
+    }
+}
+
+type Listed = (Vec<(PathBuf, Seen)>, Vec<Problem>);
+
+/// The plugin files as they look now, and what is wrong with others beside them.
+fn list_plugins(folder: &Path) -> Result<Listed, Problem> {
+    let paths = files(folder, &["wasm"]).map_err(|error| {
+        let hint = "`pointsman build` makes it from the sources";
+        missing_folder(folder, &error, "plugins", hint)
+    })?;
+    let mut problems = lone_settings(folder, &paths);
+    problems.extend(left_out(folder, &["wasm"], Subfolders::MayBeSources));
+    let found = paths.into_iter().map(|path| {
+        let seen = loading::seen(&path);
+        (path, seen)
+    });
+    Ok((found.collect(), problems))
+}
+
+/// What is known of the file at `path`.
+fn known<'a>(previous: &'a Snapshot, path: &Path) -> Option<&'a PluginFile> {
+    // Sorted by path.
+    let files = &previous.plugin_files;
+    let at = files.binary_search_by(|file| file.path.as_path().cmp(path));
+    at.ok().map(|at| &files[at])
+}
+
+/// What was loaded, with the last good plugin where that failed altogether.
+fn keeping(known: Option<PluginFile>, loaded: PluginFile) -> PluginFile {
+    let last_good = known.and_then(|known| known.plugin);
+    PluginFile {
+        plugin: loaded.plugin.or(last_good),
+        ..loaded
+    }
+}
+
+/// A file that takes long to load, with its last good version, if it had one.
+fn compiling(path: &Path, known: Option<PluginFile>) -> PluginFile {
+    if known.as_ref().is_none_or(|known| !known.compiling) {
+        let path = path.display();
+        tracing::info!("{path}: still compiling; it is taken up as soon as that is done");
+    }
+    let known = known.unwrap_or_else(|| PluginFile {
+        path: path.into(),
+        stamps: None,
+        plugin: None,
+        error: None,
+        compiling: true,
+    });
+    PluginFile {
+        compiling: true,
+        ..known
     }
 }
 
@@ -186,17 +265,21 @@ fn assemble(
     plugins: Folder<PluginFile>,
 ) -> (Option<Snapshot>, Reload) {
     let mut rules = rules::files(&config.rules, previous);
-    let mut problems = [plugins.problems, std::mem::take(&mut rules.problems)].concat();
-    problems.sort();
+    let mut folder_problems = [plugins.problems, std::mem::take(&mut rules.problems)].concat();
+    folder_problems.sort();
+    let mut problems = folder_problems.clone();
     let plugin_files = plugins.files;
-    let unread = plugin_files.iter().any(|file| file.stamps.is_none())
+    let unread = plugin_files
+        .iter()
+        .any(|file| file.stamps.is_none() && !file.compiling)
         || rules.files.iter().any(|file| file.stamp.is_none());
     let rule_set = rules::build(previous, &mut rules.files);
     let rule_files = rules.files;
 
     let changed = changes(previous, &plugin_files, &rule_files);
-    let is_next =
-        previous.generation == 0 || !changed.is_empty() || !same_problems(previous, &problems);
+    let is_next = previous.generation == 0
+        || !changed.is_empty()
+        || previous.folder_problems != folder_problems;
     if !is_next && same_stamps(previous, &plugin_files, &rule_files) {
         let reload = Reload {
             generation: previous.generation,
@@ -234,6 +317,7 @@ fn assemble(
         plugin_files,
         rule_files,
         problems,
+        folder_problems,
     };
     (Some(snapshot), reload)
 }
@@ -272,87 +356,9 @@ fn between(
     unruled.chain(unknown).collect()
 }
 
-fn changes(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileState]) -> Vec<String> {
-    let name = |path: &Path| {
-        path.file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    };
-    let of_plugin = |file: &PluginFile| Found {
-        address: file
-            .plugin
-            .as_ref()
-            .map(|plugin| Arc::as_ptr(plugin).addr()),
-        digest: file
-            .plugin
-            .as_ref()
-            .map(|plugin| Arc::clone(&plugin.digest)),
-        of_settings: file.error.as_ref().is_some_and(load::is_of_settings),
-        error: file.error.as_ref().map(ToString::to_string),
-    };
-    let of_rules = |state: &RuleFileState| Found {
-        address: state.file.as_ref().map(|file| Arc::as_ptr(file).addr()),
-        digest: None,
-        of_settings: false,
-        error: state.error.as_ref().map(ToString::to_string),
-    };
-    let before = previous
-        .plugin_files
-        .iter()
-        .map(|file| (&file.path, of_plugin(file)));
-    let before_rules = previous
-        .rule_files
-        .iter()
-        .map(|state| (&state.path, of_rules(state)));
-    let mut before: BTreeMap<_, _> = before.chain(before_rules).collect();
-    let now = plugins.iter().map(|file| (&file.path, of_plugin(file)));
-    let now = now.chain(rules.iter().map(|state| (&state.path, of_rules(state))));
-    let mut changed = Vec::new();
-    for (path, now) in now {
-        let was = before.remove(path);
-        if was.as_ref() == Some(&now) {
-            continue;
-        }
-        let sign = match &was {
-            _ if now.error.is_some() => '!',
-            None => '+',
-            Some(_) => '~',
-        };
-        let file = match was.is_some_and(|was| was.other_settings(&now)) {
-            true => name(&path.with_extension("toml")),
-            false => name(path),
-        };
-        changed.push(format!("{sign}{file}"));
-    }
-    changed.extend(before.keys().map(|path| format!("-{}", name(path))));
-    changed
-}
-
-/// What a look at the folders found of one file.
-#[derive(PartialEq)]
-struct Found {
-    // Of what is loaded: another one where it was loaded anew.
-    address: Option<usize>,
-    digest: Option<Arc<str>>,
-    error: Option<String>,
-    // Whether the error is one of the settings.
-    of_settings: bool,
-}
-
-impl Found {
-    /// Whether only the settings of the component are others now.
-    fn other_settings(&self, now: &Self) -> bool {
-        let same = self.digest.is_some() && self.digest == now.digest;
-        same && match (&self.error, &now.error) {
-            (_, Some(_)) => now.of_settings,
-            (Some(_), None) => self.of_settings,
-            (None, None) => true,
-        }
-    }
-}
-
 /// Whether no file would have to be read at the next look that is known now.
 fn same_stamps(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileState]) -> bool {
-    let plugin = |file: &PluginFile| file.stamps;
+    let plugin = |file: &PluginFile| (file.stamps, file.compiling);
     let rule = |state: &RuleFileState| state.stamp;
     previous
         .plugin_files
@@ -364,18 +370,6 @@ fn same_stamps(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileSta
             .iter()
             .map(rule)
             .eq(rules.iter().map(rule))
-}
-
-/// Whether what is wrong with the folders, beside the files in use, is as it was.
-fn same_problems(previous: &Snapshot, folder_problems: &[Problem]) -> bool {
-    let is_folder = |problem: &&Problem| {
-        problem.message.contains(MISSING_FOLDER) || problem.message.contains(LONE_SETTINGS)
-    };
-    previous
-        .problems
-        .iter()
-        .filter(is_folder)
-        .eq(folder_problems.iter())
 }
 
 const LONE_SETTINGS: &str = ": there is no handler of this name";

@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub rule_files: Vec<RuleFileState>,
     /// What is wrong with the files or between them.
     pub problems: Vec<Problem>,
+    /// Those among them that are of the folders, and of no file in use.
+    pub folder_problems: Vec<Problem>,
 }
 
 /// What is known of one file without reading it.
@@ -59,6 +61,9 @@ pub struct PluginFile {
     pub plugin: Option<Arc<Plugin>>,
     /// Why the file as it is now was not taken.
     pub error: Option<LoadError>,
+    /// Whether the file as it is now is still being compiled. Its stamps are
+    /// those of the version before.
+    pub compiling: bool,
 }
 
 /// One rule file.
@@ -84,6 +89,8 @@ pub struct RuleFileState {
 pub enum FileState {
     /// As it is now.
     Loaded,
+    /// Not yet as it is now: that is being compiled. As it was before, if it was.
+    Compiling,
     /// As it was before: what it is now is broken.
     Stale,
     /// Not at all.
@@ -96,6 +103,7 @@ impl FileState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Loaded => "loaded",
+            Self::Compiling => "compiling",
             Self::Stale => "stale",
             Self::Failed => "failed",
         }
@@ -114,6 +122,9 @@ impl PluginFile {
     /// Whether it is in use.
     #[must_use]
     pub fn state(&self) -> FileState {
+        if self.compiling {
+            return FileState::Compiling;
+        }
         FileState::of(self.plugin.is_some(), self.error.is_some())
     }
 }

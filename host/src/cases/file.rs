@@ -58,14 +58,14 @@ const LINE_KEYS: [&str; 2] = ["level", "message"];
 pub enum CaseError {
     /// The folder is not there, or cannot be read.
     #[error(
-        "{}: no cases: {source}\n  hint: write `{}/greets.json`, such as {{\"command\":{{\"name\":\"Ada\"}},\"expect\":{{\"status\":\"succeeded\"}}}}",
+        "{}: no cases: {cause}\n  hint: write `{}/greets.json`, such as {{\"command\":{{\"name\":\"Ada\"}},\"expect\":{{\"status\":\"succeeded\"}}}}",
         .folder.display(), .folder.display()
     )]
     NoFolder {
         /// The folder.
         folder: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Why. Its text has it, so it is no source of its own.
+        cause: io::Error,
     },
     /// The folder holds no case.
     #[error(
@@ -74,12 +74,12 @@ pub enum CaseError {
     )]
     Empty(PathBuf),
     /// A file cannot be read or written.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {cause}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Why. Its text has it, so it is no source of its own.
+        cause: io::Error,
     },
     /// Something in the file is wrong; says where.
     #[error(transparent)]
@@ -91,9 +91,9 @@ pub enum CaseError {
 
 /// The case files of a folder, by name.
 pub(super) fn folder(folder: &Path) -> Result<Vec<PathBuf>, CaseError> {
-    let no_folder = |source| CaseError::NoFolder {
+    let no_folder = |cause| CaseError::NoFolder {
         folder: folder.into(),
-        source,
+        cause,
     };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(no_folder)? {
@@ -120,9 +120,9 @@ pub(super) fn name(path: &Path) -> String {
 
 /// The text of a case file.
 pub(super) fn text(path: &Path) -> Result<String, CaseError> {
-    read_text(path, FILE_MAX_BYTES).map_err(|source| CaseError::Io {
+    read_text(path, FILE_MAX_BYTES).map_err(|cause| CaseError::Io {
         path: path.into(),
-        source,
+        cause,
     })
 }
 

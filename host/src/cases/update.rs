@@ -55,9 +55,9 @@ pub fn update(case: &Case, verdict: &Verdict) -> Result<bool, CaseError> {
             format!("{}{expect}{}", &text[..range.start], &text[range.end..])
         }
     };
-    write(path, &new).map_err(|source| CaseError::Io {
+    write(path, &new).map_err(|cause| CaseError::Io {
         path: path.clone(),
-        source,
+        cause,
     })?;
     Ok(true)
 }

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     budget::Budgets,
     config::Config,
-    plugin::{Inspection, Runtime},
+    files,
+    plugin::{Inspection, LoadError, Runtime},
     reload::load_file,
     snapshot::PluginFile,
     text::{self, MESSAGE_MAX_BYTES},
@@ -23,11 +24,20 @@ pub(super) fn run(files: &[PathBuf], as_json: bool, config: &Config) -> anyhow::
     let runtime = Runtime::new(config, &Budgets::here(config))?;
     let mut checked = Vec::new();
     for path in files {
-        let bytes =
-            fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        fs::metadata(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         let file = load_file(config, &runtime, path)
             .with_context(|| format!("{}: is gone", path.display()))?;
-        checked.push((file, Inspection::of(&bytes)));
+        // What a damaged file says of itself is worth nothing, and what a bomb
+        // says may have no end.
+        let sound = |error: &LoadError| !error.mismatches.is_empty();
+        let about = match file.error.as_ref().is_none_or(sound) {
+            true => Inspection::of(
+                &files::read(path, config.host.plugin_max_bytes)
+                    .with_context(|| format!("{}: cannot be read", path.display()))?,
+            ),
+            false => Inspection::default(),
+        };
+        checked.push((file, about));
     }
     if as_json {
         let files: Vec<_> = checked

@@ -55,7 +55,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
         .any(|problem| problem.severity == Severity::Error)
         || plugins
             .iter()
-            .any(|plugin| plugin.state != FileState::Loaded);
+            .any(|plugin| !matches!(plugin.state, FileState::Loaded | FileState::Compiling));
     Ok(if broken {
         Exit::Failed
     } else {

@@ -53,7 +53,7 @@ pub(super) fn state(plugin: &PluginView) -> Styled<&'static str> {
     let style = match plugin.state {
         _ if plugin.quarantined_ms.is_some() => return Styled(YELLOW, "quarantined"),
         FileState::Loaded => GREEN,
-        FileState::Stale => YELLOW,
+        FileState::Compiling | FileState::Stale => YELLOW,
         FileState::Failed => RED,
     };
     Styled(style, plugin.state.as_str())

@@ -14,6 +14,7 @@ use crate::{
     dispatcher::{DispatchError, Event, Observer, Options},
     name::HandlerName,
     outcome::{LogLine, Outcome, Report, ReportStatus},
+    reload::Wait,
 };
 
 #[derive(Debug, clap::Args)]
@@ -50,7 +51,13 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             return Ok(built);
         }
     }
-    let app = App::start(config).await?;
+    let app = App::new(config)?;
+    app.load(Wait::WhileLoading).await;
+    // Only what this command needs is waited for, however long it compiles.
+    if let Ok(routed) = app.dispatcher().route(&command) {
+        let needed = routed.matches.iter().map(|one| one.handler.clone());
+        app.wait_for(&needed.collect::<Vec<_>>()).await;
+    }
     warn_of(&app.snapshot().problems);
     let options = Options {
         fail_fast: args.fail_fast,

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     http,
     outcome::millis,
-    reload::Reload,
+    reload::{Reload, Wait},
     snapshot::{Problem, Severity},
 };
 
@@ -63,29 +63,23 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; choose another address with `--listen`")
     })?;
-    let mut app = App::start(config).await?;
-    if let Some(queue) = super::open_queue(&mut app, LOCKED_HINT).await? {
-        queue.work();
-    }
+    let mut app = App::restarted(config)?;
+    super::open_queue(&mut app, LOCKED_HINT).await?;
     let app = Arc::new(app);
-    let snapshot = app.snapshot();
-    log_problems(&snapshot.problems);
-    tracing::info!(
-        generation = snapshot.generation,
-        plugins = snapshot.plugins.len(),
-        rules = snapshot.rules.len(),
-        "listening on http://{}",
-        listener.local_addr()?
-    );
-    app.watch(log_reload);
-
-    let mut server = tokio::spawn(http::serve(Arc::clone(&app), listener));
+    let address = listener.local_addr()?;
     let mut signals = Signals::new()?;
+    // From now on it says that it lives, and that it is not ready.
+    let mut server = tokio::spawn(http::serve(Arc::clone(&app), listener));
+    let work = async {
+        begin(&app, address).await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         served = &mut server => {
             served??;
             return Ok(Exit::Succeeded);
         }
+        () = work => {}
         () = signals.next() => {}
     }
     tracing::info!("stopping: commands in flight may finish, a second signal quits at once");
@@ -111,6 +105,23 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
             Ok(Exit::Failed)
         }
     }
+}
+
+/// Loads what loads quickly, and goes to work with that.
+async fn begin(app: &App, address: SocketAddr) {
+    app.load(Wait::WhileLoading).await;
+    if let Some(queue) = app.queue() {
+        queue.work();
+    }
+    let snapshot = app.snapshot();
+    log_problems(&snapshot.problems);
+    tracing::info!(
+        generation = snapshot.generation,
+        plugins = snapshot.plugins.len(),
+        rules = snapshot.rules.len(),
+        "listening on http://{address}"
+    );
+    app.watch(log_reload);
 }
 
 fn log_reload(reload: &Reload) {

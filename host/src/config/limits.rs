@@ -1,6 +1,6 @@
 //! Owns the limits: of one call of a handler, and of all handlers together.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,17 @@ pub struct HostLimits {
     pub compile_jobs_max: usize,
     /// Elements of one table of a handler.
     pub table_elements_max: usize,
+    /// Bytes of memory for compiling one component; 0 means 2 GiB, or half of the
+    /// machine's or cgroup's memory where that is less.
+    pub compile_memory_max_bytes: u64,
+    /// CPU time for compiling one component, in milliseconds; ten times that
+    /// in wall-clock time.
+    pub compile_timeout_ms: u64,
+    /// The `pointsman` program, which compiles in a process of its own within
+    /// these two limits. Without one, as an embedded host is by default, the host
+    /// compiles itself, and only the shape of a component is bounded.
+    #[serde(skip)]
+    pub compile_program: Option<PathBuf>,
     /// Keeps compiled code between runs in the user's cache folder.
     pub compile_cache: bool,
     /// How long a shutdown waits for commands in flight, in milliseconds.
@@ -58,6 +69,10 @@ impl Default for HostLimits {
             compile_jobs_max: 0,
             // Python's interpreter has some 10,000.
             table_elements_max: 100_000,
+            compile_memory_max_bytes: 0,
+            // Four times what CPython takes in the dev profile.
+            compile_timeout_ms: 60_000,
+            compile_program: None,
             compile_cache: true,
             // Kubernetes kills 30 s after SIGTERM.
             shutdown_grace_ms: 25_000,

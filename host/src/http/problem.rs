@@ -167,7 +167,9 @@ impl From<DispatchError> for Problem {
     fn from(error: DispatchError) -> Self {
         let status = match error {
             DispatchError::NoMatchingHandler { .. } => StatusCode::NOT_FOUND,
-            DispatchError::Busy { .. } | DispatchError::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            DispatchError::Busy { .. } | DispatchError::Starting | DispatchError::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             DispatchError::Attributes(_) => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.code(), error)

@@ -10,15 +10,19 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Cache, Collector, Config, Engine, EngineWeak, InstanceAllocationStrategy, component::Linker,
 };
 
 use super::{
     bindings,
+    compiler::{Compiler, Failure, Request, cache},
     grants::Resolver,
     pool::{idle_max, pool},
+    shape,
     shares::AllShares,
     state::State,
 };
@@ -64,11 +68,15 @@ pub struct Runtime {
     space: AddressSpace,
     // One for all engines: each has a thread of its own.
     cache: Option<Cache>,
+    compiler: Option<Arc<Compiler>>,
+    stop: CancellationToken,
+    leaves_notes: bool,
 }
 
 /// How much address space the process has.
-#[derive(Clone, Copy)]
-enum AddressSpace {
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AddressSpace {
     /// Enough for a pool, and for 4 GiB around each memory beside it.
     Plenty,
     /// Limited (`ulimit -v`, `LimitAS=`, `vm.overcommit_memory=2`), or too small
@@ -86,14 +94,7 @@ impl Runtime {
     pub fn new(settings: &Settings, budgets: &Budgets) -> anyhow::Result<Self> {
         let host = &settings.host;
         let stack_max_bytes = settings.limits.stack_max_bytes;
-        let cache = host.compile_cache.then(|| Cache::from_file(None));
-        let cache = cache.and_then(|cache| {
-            cache
-                .inspect_err(|error| {
-                    tracing::warn!("compiled code is not kept between runs: {error:#}");
-                })
-                .ok()
-        });
+        let (cache, private) = cache(host);
         let mut pooled = config(stack_max_bytes, AddressSpace::Plenty, cache.clone());
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(host)));
         let (engine, space) = match Engine::new(&pooled) {
@@ -110,9 +111,13 @@ impl Runtime {
             }
         };
         start_ticker(&engine)?;
+        let compiler = Compiler::new(host, private, &engine, cache.as_ref());
         Ok(Self {
             linker: linker(&engine)?,
             engine,
+            compiler: compiler.map(Arc::new),
+            stop: CancellationToken::new(),
+            leaves_notes: false,
             idle: Arc::new(Semaphore::new(idle_max(host) as usize)),
             table_elements_max: host.table_elements_max,
             places_max: host.instances_max,
@@ -153,6 +158,46 @@ impl Runtime {
         Ok(engine)
     }
 
+    /// The same, whose compilations end with `stop` where they run in processes of their own.
+    #[must_use]
+    pub(crate) fn stopped_by(&self, stop: CancellationToken) -> Self {
+        Self {
+            stop,
+            ..self.clone()
+        }
+    }
+
+    /// The same for a host that is started again after it died: a component
+    /// that it dies on while compiling is not tried again.
+    #[must_use]
+    pub(crate) fn leaving_notes(&self) -> Self {
+        Self {
+            leaves_notes: true,
+            ..self.clone()
+        }
+    }
+
+    /// Makes sure that loading these bytes takes no more than the host gives.
+    pub(super) fn compile(&self, component: &[u8], digest: &str) -> Result<(), Failure> {
+        // Embedded without a program for it, the host compiles what it loads.
+        let Some(compiler) = &self.compiler else {
+            return Ok(shape::check(component)?);
+        };
+        compiler.compile(Request {
+            component,
+            digest,
+            engine: (self.stack_max_bytes, self.space),
+            stop: &self.stop,
+            leaves_note: self.leaves_notes,
+        })
+    }
+
+    /// How many components this process compiled itself, where compiled code is kept.
+    #[must_use]
+    pub fn compiled_here(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::cache_misses)
+    }
+
     /// Whether instances come from a pool.
     #[must_use]
     pub fn pooling(&self) -> bool {
@@ -160,7 +205,7 @@ impl Runtime {
     }
 }
 
-fn config(stack_max_bytes: usize, space: AddressSpace, cache: Option<Cache>) -> Config {
+pub(super) fn config(stack_max_bytes: usize, space: AddressSpace, cache: Option<Cache>) -> Config {
     let mut config = Config::new();
     // Guests yield at every tick and can be dropped there.
     config.epoch_interruption(true);

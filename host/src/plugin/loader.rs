@@ -11,6 +11,7 @@ use wasmtime::component::Component;
 use super::{
     Grants, Mismatch, Plugin, Runtime,
     breaker::Breaker,
+    compiler::Failure,
     contract::{self, Names},
     idle::Idle,
     inspect,
@@ -92,8 +93,6 @@ pub fn load(
 ) -> Result<Plugin, LoadError> {
     let error = |reason: String, hint: String| LoadError::new(path, reason, hint);
     check_header(bytes).map_err(|(reason, hint)| error(reason, hint))?;
-    let refused = |refused: parts::Refused| error(refused.reason, refused.hint.into());
-    let outline = Outline::of(bytes).map_err(refused)?;
     let stack = settings.limits.stack_max_bytes;
     let runtime = &runtime.with_stack(stack).map_err(|cause| {
         error(
@@ -101,29 +100,43 @@ pub fn load(
             "give it the usual one: remove `limits.stack_max_bytes` from its settings".into(),
         )
     })?;
-    let component =
-        Component::from_binary(&runtime.engine, bytes).map_err(
-            |cause| {
-                match wasmparser::validate(bytes) {
-            Err(_) => error(
-                bounded(
-                    format_args!("no valid component: {cause:#}"),
-                    MESSAGE_MAX_BYTES,
-                ),
-                "the file may be cut short or damaged: copy or build it again".into(),
+    // A file that cannot even be parsed may not be safe to validate.
+    let invalid = |cause: &str| {
+        error(
+            bounded(
+                format_args!("no valid component: {cause}"),
+                MESSAGE_MAX_BYTES,
             ),
-            Ok(_) => error(
-                bounded(
-                    format_args!("asks for more than the host gives: {cause:#}"),
-                    MESSAGE_MAX_BYTES,
-                ),
-                "build it as compilers do by default, without proposals that are not standard yet"
-                    .into(),
+            "the file may be cut short or damaged: copy or build it again".into(),
+        )
+    };
+    let refused = |cause: &str| match wasmparser::validate(bytes) {
+        Err(_) => invalid(cause),
+        Ok(_) => error(
+            bounded(
+                format_args!("asks for more than the host gives: {cause}"),
+                MESSAGE_MAX_BYTES,
             ),
-        }
-            },
-        )?;
-    let parts = Parts::of(&component, &outline).map_err(refused)?;
+            "build it as compilers do by default, without proposals that are not standard yet"
+                .into(),
+        ),
+    };
+    runtime
+        .compile(bytes, &digest)
+        .map_err(|failure| match failure {
+            Failure::Unreadable(cause) => invalid(&cause),
+            Failure::Invalid(cause) => refused(&cause),
+            Failure::Failed { reason, hint } => error(reason, hint),
+            Failure::Stopped => error(
+                "compiling it was stopped".into(),
+                "the host was stopping, or the file has changed since".into(),
+            ),
+        })?;
+    let refused_part = |refused: parts::Refused| error(refused.reason, refused.hint.into());
+    let outline = Outline::of(bytes).map_err(refused_part)?;
+    let component = Component::from_binary(&runtime.engine, bytes)
+        .map_err(|cause| refused(&bounded(format_args!("{cause:#}"), MESSAGE_MAX_BYTES)))?;
+    let parts = Parts::of(&component, &outline).map_err(refused_part)?;
     let ty = component.component_type();
     let names = Names {
         imports: names(ty.imports(&runtime.engine)),

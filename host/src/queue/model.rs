@@ -113,19 +113,29 @@ impl fmt::Display for State {
 }
 
 impl FromStr for State {
-    type Err = QueueError;
+    type Err = UnknownState;
 
-    fn from_str(text: &str) -> Result<Self, QueueError> {
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
         Self::ALL
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| QueueError::Invalid {
-                field: "state",
-                reason: format!(
-                    "`{text}` is no state: use one of {}",
-                    Self::ALL.map(Self::as_str).join(", ")
-                ),
-            })
+            .ok_or_else(|| UnknownState { text: text.into() })
+    }
+}
+
+/// A text that is not a state. Whoever asked says where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a state: use one of {}", State::ALL.map(State::as_str).join(", "))]
+pub struct UnknownState {
+    text: String,
+}
+
+impl From<UnknownState> for QueueError {
+    fn from(unknown: UnknownState) -> Self {
+        Self::Invalid {
+            field: "state",
+            reason: unknown.to_string(),
+        }
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) fn is_of_settings(error: &LoadError) -> bool {
 #[must_use]
 pub fn load_file(config: &Config, runtime: &Runtime, path: &Path) -> Option<PluginFile> {
     let load = Load {
-        config,
-        runtime,
+        config: Arc::new(config.clone()),
+        runtime: runtime.clone(),
         last_good: None,
         path: path.into(),
     };
@@ -38,18 +38,18 @@ pub fn load_file(config: &Config, runtime: &Runtime, path: &Path) -> Option<Plug
 }
 
 /// One file to be loaded.
-pub(super) struct Load<'a> {
-    pub(super) config: &'a Config,
-    pub(super) runtime: &'a Runtime,
+pub(super) struct Load {
+    pub(super) config: Arc<Config>,
+    pub(super) runtime: Runtime,
     /// What came of the file before.
     pub(super) last_good: Option<Arc<Plugin>>,
     pub(super) path: PathBuf,
 }
 
 /// Set where plugin and settings were read whole.
-type Stamps = Option<(Stamp, Option<Stamp>)>;
+pub(super) type Stamps = Option<(Stamp, Option<Stamp>)>;
 
-impl Load<'_> {
+impl Load {
     /// The file as it is now; none if it is gone.
     pub(super) fn run(self) -> Option<PluginFile> {
         let mut stamps = None;
@@ -62,6 +62,7 @@ impl Load<'_> {
             stamps,
             plugin,
             error,
+            compiling: false,
         })
     }
 
@@ -116,7 +117,7 @@ impl Load<'_> {
         };
         let settings = match settings_stamp {
             Some(_) => self.settings(&settings_path, settings_text)?,
-            None => HandlerSettings::new(self.config),
+            None => HandlerSettings::new(&self.config),
         };
         let grants = Grants::read(name.clone(), &settings, &settings_path)?;
         let digest: Arc<str> = digest(&bytes).into();
@@ -127,7 +128,7 @@ impl Load<'_> {
         {
             return Ok(Some(Arc::clone(last_good)));
         }
-        let (runtime, settings, grants) = (self.runtime, Arc::new(settings), Arc::new(grants));
+        let (runtime, settings, grants) = (&self.runtime, Arc::new(settings), Arc::new(grants));
         // A fault of the compiler must not cost more than this one file.
         catch_unwind(AssertUnwindSafe(|| {
             plugin::load(runtime, name, &self.path, &bytes, digest, settings, grants)
@@ -153,7 +154,7 @@ impl Load<'_> {
         };
         let text = String::from_utf8(text)
             .map_err(|cause| wrong(format!("{}: {cause}", path.display())))?;
-        HandlerSettings::parse(path, &text, self.config).map_err(|cause| wrong(cause.to_string()))
+        HandlerSettings::parse(path, &text, &self.config).map_err(|cause| wrong(cause.to_string()))
     }
 
     fn error(&self, reason: String, hint: &str) -> LoadError {

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Folder, RULE_ENDINGS,
-    file::{self, stamp},
+    file::{self, Subfolders, left_out, stamp},
     missing_folder,
 };
 use crate::{
@@ -35,7 +35,7 @@ pub(super) fn files(folder: &Path, previous: &Snapshot) -> Folder<RuleFileState>
         .filter_map(|path| rule_file(known(previous, &path), path));
     Folder {
         files: states.collect(),
-        problems: Vec::new(),
+        problems: left_out(folder, &RULE_ENDINGS, Subfolders::AreNotRead),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RULE_ENDINGS, Reload, Reloader,
+    RULE_ENDINGS, Reload, Reloader, Wait,
     file::{files, is_fresh, stamp},
 };
 use crate::snapshot::Stamp;
@@ -44,7 +44,10 @@ pub async fn watch(reloader: Arc<Reloader>, stop: CancellationToken, on_reload: 
             return;
         }
         if seen != loaded {
-            let reload = reloader.reload().await;
+            let reload = tokio::select! {
+                () = stop.cancelled() => return,
+                reload = reloader.reload_within(Wait::Briefly) => reload,
+            };
             if !reload.changed.is_empty() || !reload.problems.is_empty() {
                 on_reload(&reload);
             }
@@ -58,6 +61,8 @@ pub async fn watch(reloader: Arc<Reloader>, stop: CancellationToken, on_reload: 
         tokio::select! {
             () = stop.cancelled() => return,
             () = folders.changed.notified() => {}
+            // A file that took long to compile: another look takes it up.
+            () = reloader.loaded() => loaded = Fingerprint::new(),
             () = tokio::time::sleep(poll) => {}
         }
     }
@@ -121,6 +126,8 @@ struct Folders {
     changed: Arc<Notify>,
     // The folder, and which one of that name is watched.
     watched: Vec<(PathBuf, Option<Identity>)>,
+    // Whether it was said that some folder is not watched.
+    told: bool,
 }
 
 /// Device and inode, and when it was made.
@@ -148,6 +155,7 @@ impl Folders {
             watcher: watcher.ok(),
             changed,
             watched: folders.map(|folder| (folder.clone(), None)).into(),
+            told: false,
         }
     }
 
@@ -165,8 +173,15 @@ impl Folders {
             let _ = watcher.unwatch(folder);
             *watched = match watcher.watch(folder, RecursiveMode::NonRecursive) {
                 Ok(()) => now,
+                // A folder that is missing is told by the reload.
+                Err(_) if now.is_none() => None,
                 Err(error) => {
-                    tracing::debug!("{}: not watched: {error}", folder.display());
+                    if !std::mem::replace(&mut self.told, true) {
+                        tracing::warn!(
+                            "{}: the system does not report its changes ({error}): it is looked at from time to time (`reload.poll_ms`)",
+                            folder.display()
+                        );
+                    }
                     None
                 }
             };

@@ -11,6 +11,7 @@ mod cases_cli;
 mod check_files;
 mod cli;
 mod cli_rules;
+mod compile;
 mod components;
 mod contract;
 mod dev;

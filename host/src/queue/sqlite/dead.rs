@@ -57,7 +57,7 @@ fn refuse_one(tx: &Tx<'_>, filter: &DeadFilter) -> Result<(), QueueError> {
                 .optional()
         })
         .map_err(to("find a delivery"))?;
-    match state.as_deref().map(str::parse).transpose()? {
+    match state.as_deref().map(str::parse::<State>).transpose()? {
         None => Err(QueueError::UnknownDelivery(id.clone())),
         Some(State::Discarded) => Ok(()),
         Some(state) => Err(QueueError::NotDead {

@@ -1,0 +1,249 @@
+//! Owns the plugin files that are being loaded, each in a task of its own: one
+//! that takes long to compile holds up neither rules nor other plugins.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread::available_parallelism,
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use super::{
+    file::stamp,
+    load::{Load, Stamps},
+};
+use crate::{
+    config::{Config, HostLimits},
+    plugin::{LoadError, Plugin, Runtime},
+    snapshot::PluginFile,
+};
+
+/// What a reload waits for the plugins that changed with its rules: longer than
+/// a handler of a usual size takes to compile.
+const BRIEFLY: Duration = Duration::from_millis(500);
+
+/// After that long a compilation counts as slow and leaves its place to others.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
+
+/// A child that compiles ends within milliseconds of being told to.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// How long a reload waits for the plugin files that it loads. What is not
+/// loaded by then comes with a later snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until each is loaded, however long it compiles.
+    ForAll,
+    /// As long as one after another gets loaded; for the first reload.
+    WhileLoading,
+    /// A moment: rules that changed are to be in force.
+    Briefly,
+}
+
+/// The files that are being loaded.
+pub(super) struct Loading {
+    config: Arc<Config>,
+    runtime: Runtime,
+    jobs: Arc<Jobs>,
+    running: Mutex<Running>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Hears of each file that has been loaded.
+    pub(super) news: Arc<Notify>,
+}
+
+/// By path.
+pub(super) type Running = BTreeMap<PathBuf, Run>;
+
+/// One file that is being loaded. Dropped, it ends.
+pub(super) struct Run {
+    /// Of the file and its settings when it began.
+    seen: Seen,
+    begun: Instant,
+    task: JoinHandle<Option<PluginFile>>,
+    /// What came of it; the inner one is none where the file is gone.
+    pub(super) done: Option<Option<PluginFile>>,
+    path: PathBuf,
+    _stop: DropGuard,
+}
+
+/// The stamps of a plugin file and of its settings as they are at a look.
+pub(super) type Seen = Stamps;
+
+/// What the file at `path` and its settings look like now.
+pub(super) fn seen(path: &Path) -> Seen {
+    let settings = stamp(&path.with_extension("toml")).ok();
+    stamp(path).ok().map(|plugin| (plugin, settings))
+}
+
+impl Loading {
+    pub(super) fn new(config: Arc<Config>, runtime: Runtime) -> Self {
+        Self {
+            jobs: Arc::new(Jobs::new(&config.host)),
+            config,
+            runtime,
+            running: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            news: Arc::default(),
+        }
+    }
+
+    /// Takes what is running, for a reload; it goes back with [`Loading::put`].
+    pub(super) fn take(&self) -> Running {
+        std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn put(&self, running: Running) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+
+    /// Begins to load the file at `path`, which looks like `seen`.
+    pub(super) fn begin(&self, path: PathBuf, seen: Seen, last_good: Option<Arc<Plugin>>) -> Run {
+        let stop = self.stop.child_token();
+        let load = Load {
+            config: Arc::clone(&self.config),
+            runtime: self.runtime.stopped_by(stop.clone()),
+            last_good,
+            path: path.clone(),
+        };
+        let (jobs, news) = (Arc::clone(&self.jobs), Arc::clone(&self.news));
+        let task = self.tasks.spawn(async move {
+            let loaded = jobs.run(load).await;
+            news.notify_one();
+            loaded
+        });
+        Run {
+            seen,
+            begun: Instant::now(),
+            task,
+            done: None,
+            path,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// Ends what is being compiled, and waits a moment for it.
+    pub(super) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        // What the host itself compiles does not hear of it, and is left behind.
+        let _ = tokio::time::timeout(STOP_MAX, self.tasks.wait()).await;
+    }
+}
+
+impl Run {
+    /// Whether it loads the file as it is now.
+    pub(super) fn is_of(&self, seen: Seen) -> bool {
+        self.seen == seen
+    }
+
+    /// Waits for its end. May be dropped and called again.
+    async fn finish(&mut self) {
+        if self.done.is_some() {
+            return;
+        }
+        let ended = (&mut self.task).await;
+        self.done = Some(ended.unwrap_or_else(|_| {
+            // A panic has been logged.
+            let error = LoadError::new(
+                &self.path,
+                "the host failed to load it; the log has the reason",
+                "build it again; if it stays so, report it with the file",
+            );
+            Some(PluginFile {
+                path: self.path.clone(),
+                stamps: self.seen,
+                plugin: None,
+                error: Some(error),
+                compiling: false,
+            })
+        }));
+    }
+}
+
+/// Waits for those that run, as `wait` says, and looks at those that have ended.
+pub(super) async fn settle(running: &mut Running, wait: Wait) {
+    let begun = running.values().filter(|run| run.done.is_none());
+    // Those that were begun by an earlier reload have been waited for.
+    let latest = begun.map(|run| run.begun).max();
+    let mut until = latest.unwrap_or_else(Instant::now) + BRIEFLY;
+    let mut pending: FuturesUnordered<_> = running.values_mut().map(Run::finish).collect();
+    loop {
+        let next = pending.next();
+        let ended = match wait {
+            Wait::ForAll => next.await,
+            // Looks at what has ended also where no time is left.
+            Wait::WhileLoading | Wait::Briefly => match timeout_at(until, next).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            },
+        };
+        if ended.is_none() {
+            return;
+        }
+        if wait == Wait::WhileLoading {
+            until = Instant::now() + BRIEFLY;
+        }
+    }
+}
+
+/// The places of what is loaded at once: those that are slow to compile have
+/// places of their own, so that a few of them do not keep all others waiting.
+struct Jobs {
+    quick: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+}
+
+impl Jobs {
+    fn new(host: &HostLimits) -> Self {
+        let jobs = match host.compile_jobs_max {
+            0 => available_parallelism().map_or(1, usize::from),
+            jobs => jobs.min(Semaphore::MAX_PERMITS),
+        };
+        Self {
+            quick: Arc::new(Semaphore::new(jobs)),
+            slow: Arc::new(Semaphore::new(jobs)),
+        }
+    }
+
+    async fn run(&self, load: Load) -> Option<PluginFile> {
+        // Before reading, so that many large files are not in memory at once.
+        let place = Arc::clone(&self.quick).acquire_owned().await;
+        let mut loading = tokio::task::spawn_blocking(move || load.run());
+        let ended = tokio::select! {
+            ended = &mut loading => ended,
+            slow = self.slow_place() => {
+                drop(place);
+                let ended = loading.await;
+                drop(slow);
+                ended
+            }
+        };
+        match ended {
+            Ok(loaded) => loaded,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The async runtime ends, and so does the host.
+                Err(_) => None,
+            },
+        }
+    }
+
+    async fn slow_place(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        sleep(SLOW_AFTER).await;
+        Arc::clone(&self.slow).acquire_owned().await.ok()
+    }
+}
