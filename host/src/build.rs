@@ -24,7 +24,7 @@ use std::{
 
 pub use component::install;
 
-use crate::name::HandlerName;
+use crate::{files, name::HandlerName};
 
 /// A language that has a template and a recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,8 +365,11 @@ fn scratch(folder: &Path) -> Result<PathBuf, BuildError> {
     Ok(build)
 }
 
+/// Far more than any `package.json` has.
+const BUILD_FILE_MAX_BYTES: u64 = 16 << 20;
+
 fn read_text(path: &Path) -> Result<String, BuildError> {
-    std::fs::read_to_string(path).map_err(BuildError::io(path))
+    files::read_text(path, BUILD_FILE_MAX_BYTES).map_err(BuildError::io(path))
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, BuildError> {

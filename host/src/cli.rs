@@ -29,14 +29,14 @@ use std::{
 };
 
 use anstream::ColorChoice;
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
     app::App,
-    config::Config,
+    config::{Config, ENV_PREFIX},
     plugin::{COMPILE_SUBCOMMAND, compile_component},
     queue::{Queue, QueueError},
     text::escaped,
@@ -290,11 +290,14 @@ impl Cli {
         }
         for set in &self.set {
             let Some((key, value)) = set.split_once('=') else {
-                anyhow::bail!("`--set {set}` has no value: write `--set limits.timeout_ms=500`");
+                // Not the text: it may be a secret that lost its key.
+                anyhow::bail!(
+                    "`--set` needs a key and a value: write `--set limits.timeout_ms=500`"
+                );
             };
             flags.push((key, value.to_owned()));
         }
-        let mut config = Config::load(file, std::env::vars(), &flags)?;
+        let mut config = Config::load(file, environment()?, &flags)?;
         config.host.compile_program = this_program();
         Ok(config)
     }
@@ -308,11 +311,31 @@ fn this_program() -> Option<PathBuf> {
     std::env::current_exe().ok()
 }
 
+/// The variables that may be settings. Others may be no UTF-8, as paths are.
+fn environment() -> anyhow::Result<Vec<(String, String)>> {
+    let mut variables = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        if name.starts_with(ENV_PREFIX) {
+            let value = value.into_string();
+            let value = value.map_err(|_| anyhow!("environment {name}: is not UTF-8"))?;
+            variables.push((name, value));
+        }
+    }
+    Ok(variables)
+}
+
 /// The durable queue of an app, where the settings have one; `hint` says what
 /// to do where another process works on its folder.
 async fn open_queue<'a>(app: &'a mut App, hint: &str) -> anyhow::Result<Option<&'a Queue>> {
     match app.open_queue().await {
         Err(error @ QueueError::Locked(_)) => anyhow::bail!("{error}\n  hint: {hint}"),
+        Err(error @ QueueError::Storage { .. }) => {
+            let error = anyhow::Error::from(error);
+            anyhow::bail!("the queue cannot be opened: {error:#}\n  hint: {hint}")
+        }
         opened => opened.context("the queue cannot be opened"),
     }
 }

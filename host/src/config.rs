@@ -279,7 +279,8 @@ fn positive(origin: &str, settings: &[(&'static str, u64)]) -> Result<(), Config
 /// [`ConfigError::Syntax`], with line and column.
 pub(crate) fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| {
-        let before = &text[..error.span().map_or(0, |span| span.start)];
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let before = before.unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         ConfigError::Syntax {

@@ -94,6 +94,16 @@ pub enum NewError {
     /// Something is there already.
     #[error("{}: exists already\n  hint: choose another name, or remove it first", .0.display())]
     Exists(PathBuf),
+    /// No handler of this language can have the name.
+    #[error("`{name}` cannot be the name of a handler in {}: {reason}\n  hint: choose another name", language.full_name())]
+    Reserved {
+        /// The name.
+        name: HandlerName,
+        /// The language.
+        language: Language,
+        /// What has the name.
+        reason: &'static str,
+    },
     /// A file could not be written.
     #[error("{}", .path.display())]
     Io {
@@ -104,13 +114,32 @@ pub enum NewError {
     },
 }
 
+/// Names that no package of the language can have. Those of the standard library,
+/// of dependencies and of keywords do no harm: a handler is imported by nothing.
+const RESERVED: &[(Language, &str, &str)] = &[(
+    Language::Rust,
+    "pointsman-sdk",
+    "the crate that every handler depends on has it",
+)];
+
 /// Writes a new handler into `<parent>/<name>` and gives that path. `parent`
 /// must exist.
 ///
 /// # Errors
 /// [`NewError::Exists`] where anything has that path; it is left as it is.
+/// [`NewError::Reserved`] where the language cannot have it; nothing is written.
 /// [`NewError::Io`] names the file that could not be written.
 pub fn create(parent: &Path, name: &HandlerName, language: Language) -> Result<PathBuf, NewError> {
+    let reserved = RESERVED
+        .iter()
+        .find(|(of, reserved, _)| *of == language && name.as_str() == *reserved);
+    if let Some((_, _, reason)) = reserved {
+        return Err(NewError::Reserved {
+            name: name.clone(),
+            language,
+            reason,
+        });
+    }
     let folder = parent.join(name.as_str());
     let wrong = |path: &Path| {
         let path = path.to_owned();

@@ -16,7 +16,7 @@ use fields::{Read, Reader, find};
 use super::{Case, Expect, ExpectedLine, ExpectedOutput, update::Places};
 use crate::{
     command::Command,
-    config::{Config, ConfigError, FILE_MAX_BYTES},
+    config::{Config, ConfigError},
     files::read_text,
     outcome::{Level, Status},
     plugin::{HandlerSettings, Simulation},
@@ -64,7 +64,7 @@ pub enum CaseError {
     NoFolder {
         /// The folder.
         folder: PathBuf,
-        /// Why. Its text has it, so it is no source of its own.
+        /// Why. Not a source: the message has it.
         cause: io::Error,
     },
     /// The folder holds no case.
@@ -74,11 +74,11 @@ pub enum CaseError {
     )]
     Empty(PathBuf),
     /// A file cannot be read or written.
-    #[error("{}: {cause}", .path.display())]
+    #[error("{}: {cause}", text::path(.path))]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why. Its text has it, so it is no source of its own.
+        /// Why. Not a source: the message has it.
         cause: io::Error,
     },
     /// Something in the file is wrong; says where.
@@ -118,9 +118,12 @@ pub(super) fn name(path: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
+/// A command and an answer of a MiB each, written out with all their spaces.
+const CASE_MAX_BYTES: u64 = 16 << 20;
+
 /// The text of a case file.
 pub(super) fn text(path: &Path) -> Result<String, CaseError> {
-    read_text(path, FILE_MAX_BYTES).map_err(|cause| CaseError::Io {
+    read_text(path, CASE_MAX_BYTES).map_err(|cause| CaseError::Io {
         path: path.into(),
         cause,
     })

@@ -28,9 +28,18 @@ impl FromStr for Remote {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is no address of a host: write it as http://127.0.0.1:3000");
+        // It may hold a password; nothing else before an `@` is shown either.
+        if text.contains('@') {
+            return Err("the address has a user name, and a host asks for none: write it as http://127.0.0.1:3000".into());
+        }
+        let wrong = || {
+            let text = escaped(text);
+            format!("`{text}` is no address of a host: write it as http://127.0.0.1:3000")
+        };
         let uri = Uri::from_str(text).map_err(|_| wrong())?;
+        if uri.scheme() == Some(&Scheme::HTTPS) {
+            return Err("a host serves without TLS, and so does this ask: use its own address with `http://`, from afar through a tunnel such as `ssh -L 3000:127.0.0.1:3000 HOST` and http://127.0.0.1:3000".into());
+        }
         if uri.scheme() != Some(&Scheme::HTTP) || !matches!(uri.path(), "" | "/") {
             return Err(wrong());
         }

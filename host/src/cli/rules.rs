@@ -14,8 +14,8 @@ use serde_json::json;
 use super::{Exit, print, terminal::out};
 use crate::{
     command::Command,
-    reload,
-    rules::{RuleFile, RuleSet},
+    files, reload,
+    rules::{MAX_FILE_BYTES, RuleFile, RuleSet},
 };
 
 #[derive(Debug, clap::Args)]
@@ -111,7 +111,8 @@ fn load(path: &Path) -> anyhow::Result<RuleSet> {
     let mut files = Vec::new();
     for path in paths {
         let display = path.display().to_string();
-        let bytes = fs::read(&path).with_context(|| format!("{display}: cannot be read"))?;
+        let bytes = files::read(&path, MAX_FILE_BYTES as u64)
+            .with_context(|| format!("{display}: cannot be read"))?;
         files.push(Arc::new(RuleFile::parse(&display, &bytes)?));
     }
     Ok(RuleSet::build(files)?)

@@ -16,6 +16,7 @@ use crate::{
     build,
     cases::{self, CaseFile, Runner, Subject},
     config::Config,
+    files,
     name::HandlerName,
     sources::Sources,
 };
@@ -154,7 +155,7 @@ async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) 
     }
     let component = match &target.source {
         Some(source) => built(source, args.offline).await,
-        None => component(&target.component),
+        None => component(&target.component, config.host.plugin_max_bytes),
     };
     let loaded = match component {
         Ok((name, component)) => load(runner, name, shown, component).await,
@@ -193,9 +194,9 @@ pub(super) async fn load(
 }
 
 /// The handler's name, and the bytes.
-fn component(path: &Path) -> anyhow::Result<(HandlerName, Vec<u8>)> {
-    let bytes =
-        std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+fn component(path: &Path, max_bytes: u64) -> anyhow::Result<(HandlerName, Vec<u8>)> {
+    let bytes = files::read(path, max_bytes)
+        .with_context(|| format!("{}: cannot be read", path.display()))?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = HandlerName::parse(&stem).with_context(|| format!("{}", path.display()))?;
     Ok((name, bytes))

@@ -130,9 +130,9 @@ impl Sqlite {
 }
 
 fn lock(folder: &Path) -> Result<File, QueueError> {
-    let failed = |source: std::io::Error| QueueError::Storage {
+    let failed = |cause: std::io::Error| QueueError::Storage {
         doing: "open its data folder",
-        source: format!("`{}`: {source}", folder.display()).into(),
+        source: format!("`{}`: {cause}", folder.display()).into(),
     };
     fs::create_dir_all(folder).map_err(failed)?;
     let file = File::options()

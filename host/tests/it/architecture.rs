@@ -161,6 +161,15 @@ fn all_that_is_printed_goes_through_the_terminal() {
     assert!(files > 100, "the files are not seen any more: {files}");
 }
 
+/// What an error says of its cause it says once: in its text, or as its source.
+#[test]
+fn no_error_says_its_cause_twice() {
+    for (room, text) in sources() {
+        let twice = text.contains("{source}\"") || text.contains("{source}\\n");
+        assert!(!twice, "`{room}`: name the field `cause`, and no source");
+    }
+}
+
 /// The leaves' shapes are made of each other: a report holds a command's id.
 fn leaf_to_leaf(room: &str, used: &str) -> bool {
     let leaves = ["command", "outcome", "config", "shutdown"];

@@ -327,3 +327,83 @@ fn another_host_is_as_foreign_as_a_guest() {
     assert_safe(&text);
     assert_eq!(text.matches("hint:").count(), 1, "{text}");
 }
+
+#[test]
+fn an_address_that_is_no_hosts_is_refused_with_the_way_to_one_and_without_its_password() {
+    let folders = Folders::new();
+    for (url, hint) in [
+        ("https://example.com", "a tunnel"),
+        ("http://user:hunter2@127.0.0.1:1", "http://127.0.0.1:3000"),
+        ("user:hunter2@example.com", "http://127.0.0.1:3000"),
+        ("http://127.0.0.1/api", "http://127.0.0.1:3000"),
+        ("\u{9b}2J", "http://127.0.0.1:3000"),
+    ] {
+        for command in [&["list"][..], &["queue", "list"], &["enqueue", "{}"]] {
+            let text = shown(&folders, &[command, &["--url", url]].concat());
+            // clap says which argument it was.
+            let reason = text
+                .rsplit_once("<URL>'")
+                .map_or(&*text, |(_, reason)| reason);
+            assert!(reason.contains(hint), "{text}");
+            assert!(!reason.contains("hunter2"), "{text}");
+            assert_no_control(&text);
+        }
+    }
+    let text = shown(&folders, &["list", "--set", "queue.url:hunter2"]);
+    assert!(
+        text.contains("--set") && !text.contains("hunter2"),
+        "{text}"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn what_is_no_text_in_the_environment_is_no_panic() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folders = Folders::new();
+    let odd = std::ffi::OsStr::from_bytes(b"a\xffb");
+    let mut list = pointsman(&folders, &["list"]);
+    let output = list.env("SOME_PATH", odd).env(odd, "x").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mut list = pointsman(&folders, &["list"]);
+    let output = list.env("POINTSMAN_PLUGINS", odd).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, "error: environment POINTSMAN_PLUGINS: is not UTF-8\n");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_stream_that_is_closed_or_full_is_no_panic() {
+    let folders = Folders::probes(&["probe"]);
+    let probe = r#"{"to":"probe","do":"nothing"}"#;
+    for args in [
+        &["completions", "bash"][..],
+        &["wit"],
+        &["list"],
+        &["list", "--json"],
+        &["run", probe],
+        &["explain", probe],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = pointsman(&folders, args).stdout(full).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(
+            said.contains("error: standard output cannot be written: "),
+            "{said}"
+        );
+        // The reader went away before anything was written.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = pointsman(&folders, args).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let status = pointsman(&folders, args)
+            .stderr(full)
+            .output()
+            .unwrap()
+            .status;
+        assert_eq!(status.code(), Some(0), "{args:?}");
+    }
+}

@@ -46,5 +46,6 @@ mod reload;
 mod reload_stress;
 mod rules;
 mod sandbox;
+mod soak;
 mod swap;
 mod typescript;

@@ -3,7 +3,7 @@
 use expect_test::expect;
 
 use crate::{
-    cli::{check, output},
+    cli::{check, output, said},
     host::Folders,
 };
 
@@ -49,5 +49,22 @@ fn new_writes_a_handler_and_overwrites_nothing() {
     assert!(
         refused.contains("the languages are `rust`, `ts`, `js`, `python` and `c`"),
         "{refused}"
+    );
+}
+
+#[test]
+fn a_name_that_a_language_cannot_have_is_refused_before_anything_is_written() {
+    let folders = Folders::new();
+    let (code, _, said) = said(&folders, &["new", "pointsman-sdk", "--lang", "rust"]);
+    assert_eq!(code, Some(2));
+    assert_eq!(
+        said,
+        "error: `pointsman-sdk` cannot be the name of a handler in Rust: the crate that every handler depends on has it\n  hint: choose another name\n"
+    );
+    assert!(!folders.path().join("pointsman-sdk").exists());
+    assert!(
+        output(&folders, &["new", "pointsman-sdk", "--lang", "js"])
+            .status
+            .success()
     );
 }

@@ -39,8 +39,9 @@ impl Program {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
             .current_dir(folders.path())
             .args(["serve", "--listen", "127.0.0.1:0", "--color", "never"])
-            // It would take it for a setting.
+            // It would take them for settings.
             .env_remove("POINTSMAN_STRESS")
+            .env_remove("POINTSMAN_SOAK_MINUTES")
             .env("RUST_LOG", "info,pointsman::queue=debug")
             .stderr(Stdio::piped())
             .spawn()
@@ -82,6 +83,10 @@ impl Program {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// All that it wrote so far.

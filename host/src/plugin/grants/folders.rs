@@ -26,10 +26,10 @@ type Identity = (u64, u64);
 
 /// A folder that was there at load and cannot be opened for a call.
 #[derive(Debug, thiserror::Error)]
-#[error("the folder `{}` cannot be opened: {source}", path.display())]
+#[error("the folder `{}` cannot be opened: {cause}", path.display())]
 pub(in crate::plugin) struct FolderGone {
     path: PathBuf,
-    source: io::Error,
+    cause: io::Error,
 }
 
 impl GrantedFolder {
@@ -52,9 +52,9 @@ impl GrantedFolder {
 
     /// Opens it, or takes the one that is open. Blocks.
     pub(super) fn open(&self, shares: &Arc<Shares>) -> Result<Preopened, FolderGone> {
-        self.try_open(shares).map_err(|source| FolderGone {
+        self.try_open(shares).map_err(|cause| FolderGone {
             path: self.host.clone(),
-            source,
+            cause,
         })
     }
 

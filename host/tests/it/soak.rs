@@ -1,0 +1,199 @@
+//! Everything hostile at once beside a handler that means well: it never fails,
+//! it is hardly slower, and the host ends with what it began with.
+//!
+//! `POINTSMAN_SOAK_MINUTES=30 cargo test --test it -- soak --nocapture` runs it for
+//! so long on each engine of the queue; without, for a few seconds, and times are shown only.
+
+mod storm;
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{
+    host::{Folders, guest},
+    queue_engines::Server,
+    queue_program::Program,
+};
+
+/// How long the storm is, and whether times are held to their bounds.
+fn length() -> (Duration, bool) {
+    match std::env::var("POINTSMAN_SOAK_MINUTES") {
+        Ok(minutes) => {
+            let minutes: f64 = minutes.parse().expect("minutes, such as 30");
+            (Duration::from_secs_f64(minutes * 60.0), true)
+        }
+        Err(_) => (Duration::from_secs(6), false),
+    }
+}
+
+/// What the host may have kept at the end beside what it had: caches that are
+/// filled once, and what the allocator holds back.
+const MEMORY_SPARE_BYTES: u64 = 128 << 20;
+/// Connections that are kept open for the next request.
+const DESCRIPTORS_SPARE: usize = 32;
+/// How much slower a good command may be in the storm.
+const SLOWER_MAX: u32 = 3;
+
+/// A good handler, three to harm with, and what the queue is to be.
+fn folders(queue: &str) -> Folders {
+    let names = ["good", "bad", "worse", "worst"];
+    let folders = Folders::probes(&names);
+    for name in &names[1..] {
+        folders.settings(
+            name,
+            "[limits]\ntimeout_ms = 1000\ncpu_max_ms = 200\ninstances_max = 8\n",
+        );
+    }
+    let settings = format!(
+        "[limits]\ntimeout_ms = 10000\n[reload]\npoll_ms = 500\n[queue]\nlease_ms = 5000\n{queue}"
+    );
+    fs::write(folders.path().join("pointsman.toml"), settings).unwrap();
+    folders
+}
+
+/// What the host takes of the machine.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    memory_bytes: u64,
+    descriptors: usize,
+}
+
+impl Taken {
+    fn by(process: u32) -> Self {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|line| line.split_whitespace().next());
+        Self {
+            memory_bytes: kib.expect("a size").parse::<u64>().unwrap() << 10,
+            descriptors: fs::read_dir(format!("/proc/{process}/fd")).unwrap().count(),
+        }
+    }
+
+    fn is_back_at(self, before: Self) -> bool {
+        self.memory_bytes <= before.memory_bytes + MEMORY_SPARE_BYTES
+            && self.descriptors <= before.descriptors + DESCRIPTORS_SPARE
+    }
+}
+
+/// Calls the good handler, one call after another with a pause between, until
+/// `until`, and gives how long each took.
+async fn steady(client: &Client, url: &str, until: Instant) -> Vec<Duration> {
+    let mut times = Vec::new();
+    while Instant::now() < until {
+        let began = Instant::now();
+        let post = client.post(format!("{url}/commands/execute"));
+        let post = post.header("content-type", "application/json");
+        let answer = post.body(r#"{"to":"good","do":"compute","amount":1000}"#);
+        let answer = answer.send().await.expect("the host answers");
+        let status = answer.status();
+        let report: Value = answer.json().await.expect("a report");
+        assert_eq!(status, 200, "a good command failed: {report:#}");
+        times.push(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    times.sort();
+    times
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
+
+/// Ends the storm when dropped, also by a test that fails.
+struct Storm {
+    over: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
+    attacks: Arc<AtomicU64>,
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        self.over.store(true, Relaxed);
+    }
+}
+
+async fn soak(engine: &str, folders: Folders, server: Option<Arc<Server>>) {
+    let (length, is_long) = length();
+    let host = Program::start(&folders);
+    let client = Client::builder()
+        .timeout(Duration::from_secs(20))
+        .build()
+        .unwrap();
+    // Once through everything, so that caches are full.
+    steady(&client, &host.url, Instant::now() + length / 20).await;
+    let calm = steady(&client, &host.url, Instant::now() + length / 6).await;
+    let before = Taken::by(host.id());
+
+    let mut storm = storm::begin(&host.url, folders.path(), server);
+    let stormy = steady(&client, &host.url, Instant::now() + length).await;
+    let during = Taken::by(host.id());
+    storm.over.store(true, Relaxed);
+    while let Some(ended) = storm.tasks.join_next().await {
+        ended.expect("an attacker met an answer that it did not expect");
+    }
+    let attacks = storm.attacks.load(Relaxed);
+
+    // What it held goes: instances, connections, compiled code of files that are gone.
+    let mut after = Taken::by(host.id());
+    let patience = Instant::now() + Duration::from_secs(90);
+    while !after.is_back_at(before) && Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        after = Taken::by(host.id());
+    }
+    let still = steady(&client, &host.url, Instant::now() + length / 20).await;
+    let milliseconds = |times: &[Duration]| {
+        let percents = [50, 99].map(|percent| percentile(times, percent));
+        percents.map(|time| (time.as_secs_f64() * 1e5).round() / 100.0)
+    };
+    let taken = [before, during, after];
+    println!(
+        "{engine}: {}",
+        json!({
+            "seconds": length.as_secs(),
+            "attacks": attacks,
+            "goodCalls": stormy.len(),
+            "calmMs": milliseconds(&calm),
+            "stormMs": milliseconds(&stormy),
+            "afterMs": milliseconds(&still),
+            "memoryMiB": taken.map(|taken| taken.memory_bytes >> 20).to_vec(),
+            "descriptors": taken.map(|taken| taken.descriptors).to_vec(),
+        })
+    );
+    assert!(attacks > 50, "there was no storm: {attacks}");
+    assert!(after.is_back_at(before), "{before:?} became {after:?}");
+    let panics = host.said(&["panicked"]);
+    assert_eq!(panics, 0, "{}", host.log());
+    if is_long {
+        let most = percentile(&calm, 99) * SLOWER_MAX;
+        assert!(percentile(&stormy, 99) <= most, "p99 is over {most:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn soak_beside_everything_hostile() {
+    // The database is soon full.
+    let folders = folders("size_max_bytes = 4000000\n[queue.retention]\nbytes_max = 2000000\n");
+    soak("sqlite", folders, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn soak_beside_everything_hostile_and_a_server_that_is_killed() {
+    let Some(server) = Server::new() else { return };
+    let folders = folders(&server.settings());
+    soak("postgres", folders, Some(Arc::new(server))).await;
+}
+
+/// The probe, to be put in place again and again.
+fn probe() -> Vec<u8> {
+    guest("probe")
+}
