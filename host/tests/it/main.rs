@@ -19,6 +19,7 @@ mod dispatch;
 mod exhaustion;
 mod foreign_files;
 mod foreign_text;
+mod fuzzed_inputs;
 mod fuzzed_plugins;
 mod gc;
 mod grants;

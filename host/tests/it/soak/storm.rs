@@ -133,7 +133,7 @@ impl Attacker {
             let get = self.client.get(format!("{}{path}", self.url));
             if let Ok(answer) = get.send().await {
                 // Some are read to the end, some are left.
-                if self.attacks.load(Relaxed) % 2 == 0 {
+                if self.attacks.load(Relaxed).is_multiple_of(2) {
                     let _ = answer.bytes().await;
                 }
             }
