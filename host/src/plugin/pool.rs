@@ -7,16 +7,14 @@ use super::parts::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 use crate::config::HostLimits;
 
 /// The first bytes of each memory are cleared by hand when a call ends and stay
-/// mapped; what lies behind goes back to the kernel and costs page faults next
-/// time. A Rust handler with a stack of 128 KiB dirties less than this.
+/// mapped; what lies behind goes back to the kernel, which costs as much as half
+/// of a short call. The whole memory of a Rust handler that `pointsman build`
+/// makes is as large as this: a stack of 128 KiB, data, and the SDK's first heap.
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 256 << 10;
-/// Tables are cleared as far as they reach: 8 KiB hold 1,024 functions.
-const TABLE_KEEP_RESIDENT_BYTES: usize = 8 << 10;
+/// A table is cleared as far as it reaches: 64 KiB hold 8,192 functions.
+const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 /// What a call without deep recursion uses of its call stack.
 const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
-
-/// Memories and tables that go back to the kernel in one call of it.
-const DECOMMIT_BATCH: usize = 16;
 
 /// Places that stay ready for the component that used them last, of all
 /// components together. Each may hold what is kept resident.
@@ -57,7 +55,9 @@ pub(super) fn pool(limits: &HostLimits) -> PoolingAllocationConfig {
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         .max_unused_warm_slots(WARM_PLACES)
-        .decommit_batch_size(DECOMMIT_BATCH)
+        // A batch keeps places back until it is full: each call then gets one
+        // that is cold, which costs more than the system calls that are saved.
+        .decommit_batch_size(1)
         // Never, with this wasmtime. Its scan asks the kernel for the pages that
         // are written *and present*. A page that is swapped out, or that the
         // kernel is just migrating, is written and not present: the scan passes
