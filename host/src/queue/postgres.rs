@@ -9,6 +9,7 @@
 //! Nothing relies on what a session remembers, as a pooler may stand between;
 //! [`session`] says how.
 
+mod admit;
 mod claim;
 mod connect;
 mod dead;
@@ -22,57 +23,41 @@ mod read;
 mod row;
 mod schema;
 mod session;
+mod store;
 mod url;
 mod write;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
 use uuid::Uuid;
 
 use self::{
+    admit::Admission,
     claim::Leases,
     connect::Connector,
     drift::Drift,
-    fault::{is_conflict, to},
+    fault::to,
     listen::{Listener, News, Outbox},
     pool::{Lent, Sessions},
     schema::Schema,
     session::{Scope, Terms},
 };
 use super::{
-    Answer, Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView,
-    DEPTH_MAX, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued,
-    Lease, NewCommand, Page, QueueError, Renewal, RetentionPolicy, Settlement, Signals, State,
-    Store, Swept, Timestamp, model::SettlementRow, view::Payloads,
+    Cancellation, ClaimRequest, Claims, Clock, CommandId, CommandView, DEPTH_MAX, DeadFilter,
+    Enqueued, Lease, NewCommand, QueueError, Renewal, RetentionPolicy, Signals, State, Swept,
+    Timestamp, model::SettlementRow, view::Payloads,
 };
 use crate::{config::QueuePooler, shutdown::Supervisor};
 
-/// How long the end of the background tasks may take.
-const CLOSE_MAX: Duration = Duration::from_secs(1);
-/// How often a transaction that met another one is tried.
-const TRIES: usize = 4;
-
-/// Runs a transaction again where it met another one (a deadlock, or a server
-/// that serialises): nothing of it was done.
-/// A macro, as no bound says that an async closure's future is `Send`.
-macro_rules! retried {
-    ($attempt:expr) => {{
-        let mut tries = 1;
-        loop {
-            match $attempt.await {
-                Err(error) if tries < TRIES && is_conflict(&error) => tries += 1,
-                answer => break answer,
-            }
-        }
-    }};
-}
+/// How long one step of the retention may take: it may have to read all that is
+/// stored. Nobody waits for it.
+const SWEEP_MAX: Duration = Duration::from_secs(300);
 
 /// How to reach a [`Postgres`] queue.
 #[derive(Clone, Debug)]
@@ -125,23 +110,14 @@ impl PostgresConfig {
 #[derive(Debug)]
 pub struct Postgres {
     sessions: Sessions,
-    depth_max: u64,
+    admission: Admission,
     clock: Option<Arc<dyn Clock>>,
     signals: Arc<Signals>,
     outbox: Arc<Outbox>,
-    counted: Mutex<Counted>,
     drift: Drift,
     stop: CancellationToken,
     // The listener and the teller; dropping the store only tells it to stop, closing awaits it.
     tasks: TaskTracker,
-}
-
-/// The unfinished deliveries, as last counted and with what came since.
-#[derive(Debug, Default)]
-struct Counted {
-    depth: u64,
-    /// Not before this is it counted again: counting takes a tenth of the time.
-    next: Option<Instant>,
 }
 
 impl Drop for Postgres {
@@ -195,10 +171,9 @@ impl Postgres {
         Ok(Self {
             sessions,
             outbox,
-            depth_max: config.depth_max,
+            admission: Admission::new(config.depth_max),
             clock: config.clock,
             signals,
-            counted: Mutex::default(),
             drift: Drift::default(),
             stop,
             tasks,
@@ -212,47 +187,6 @@ impl Postgres {
         Ok((tx, self.clock.as_ref().map_or(now, |clock| clock.now())))
     }
 
-    /// Refuses where `added` more would be too many. Counts only when what is
-    /// known says so.
-    async fn admit(&self, tx: &Scope<'_>, added: u64) -> Result<(), QueueError> {
-        let fits = |counted: &mut Counted| {
-            let fits = counted.next.is_some() && counted.depth + added <= self.depth_max;
-            counted.depth += if fits { added } else { 0 };
-            fits
-        };
-        {
-            let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-            if fits(&mut counted) {
-                return Ok(());
-            }
-            if counted.next.is_some_and(|next| Instant::now() < next) {
-                return Err(QueueError::Full {
-                    max: self.depth_max,
-                });
-            }
-        }
-        let started = Instant::now();
-        let limit = i64::try_from(self.depth_max).unwrap_or(i64::MAX);
-        let row = tx
-            .query_opt(
-                "SELECT count(*) FROM (SELECT 1 FROM @.delivery
-                     WHERE state IN ('available', 'running', 'scheduled', 'retryable') LIMIT $1) open",
-                &[&limit],
-            )
-            .await
-            .map_err(to("count the queue"))?;
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.depth = row.map_or(0, |row| row.get::<_, i64>(0)).cast_unsigned();
-        counted.next = Some(Instant::now() + started.elapsed() * 9);
-        if fits(&mut counted) {
-            Ok(())
-        } else {
-            Err(QueueError::Full {
-                max: self.depth_max,
-            })
-        }
-    }
-
     async fn try_enqueue(&self, commands: &[NewCommand]) -> Result<Vec<Enqueued>, QueueError> {
         let mut lent = self.sessions.get().await?;
         let (tx, now) = self.begin(&mut lent).await?;
@@ -264,7 +198,7 @@ impl Postgres {
             .collect();
         let added: usize = fresh.iter().map(|command| command.deliveries.len()).sum();
         if added > 0 {
-            self.admit(&tx, added as u64).await?;
+            self.admission.admit(&tx, added as u64).await?;
         }
         write::insert(&tx, now, &fresh)
             .await
@@ -298,7 +232,8 @@ impl Postgres {
         leases: &[Lease],
         lease: Duration,
     ) -> Result<Vec<Renewal>, QueueError> {
-        let mut lent = self.sessions.get().await?;
+        // One that is not answered leaves time for another before the lease is over.
+        let mut lent = self.sessions.get_within(lease / 3).await?;
         let (tx, now) = self.begin(&mut lent).await?;
         let renewals = claim::renew(&tx, leases, now.after(lease))
             .await
@@ -361,16 +296,6 @@ impl Postgres {
         found.ok_or(QueueError::UnknownCommand(command))
     }
 
-    async fn change_dead(&self, filter: &DeadFilter, retry: bool) -> Result<u64, QueueError> {
-        let (mut total, mut below) = (0, Some(i64::MAX));
-        while let Some(from) = below {
-            let (changed, next) = retried!(self.try_change_dead(filter, retry, from))?;
-            total += changed;
-            below = next;
-        }
-        Ok(total)
-    }
-
     async fn try_change_dead(
         &self,
         filter: &DeadFilter,
@@ -393,8 +318,9 @@ impl Postgres {
         for pass in 0..3 {
             let mut next = Some((i64::MIN, Uuid::nil()));
             while let Some(after) = next {
-                let mut lent = self.sessions.get().await?;
+                let mut lent = self.sessions.get_for(SWEEP_MAX).await?;
                 let (tx, now) = self.begin(&mut lent).await?;
+                tx.may_take(SWEEP_MAX).await.map_err(to(DOING))?;
                 if pass > 0 && !dead::too_large(&tx, policy).await.map_err(to(DOING))? {
                     return Ok(swept);
                 }
@@ -415,99 +341,5 @@ impl Postgres {
             }
         }
         Ok(swept)
-    }
-}
-
-impl Store for Postgres {
-    fn enqueue(&self, commands: Vec<NewCommand>) -> Answer<'_, Vec<Enqueued>> {
-        Box::pin(async move {
-            commands.iter().try_for_each(NewCommand::validate)?;
-            retried!(self.try_enqueue(&commands))
-        })
-    }
-
-    fn claim(&self, request: ClaimRequest) -> Answer<'_, Claims> {
-        Box::pin(async move { retried!(self.try_claim(&request)) })
-    }
-
-    fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Answer<'_, Vec<Renewal>> {
-        Box::pin(async move { retried!(self.try_renew(&leases, lease)) })
-    }
-
-    fn settle(&self, lease: Lease, settlement: Settlement) -> Answer<'_, State> {
-        let row = SettlementRow::from(settlement);
-        Box::pin(async move { retried!(self.try_settle(&lease, &row)) })
-    }
-
-    fn cancel(&self, command: CommandId) -> Answer<'_, Cancellation> {
-        Box::pin(async move { retried!(self.try_cancel(command)) })
-    }
-
-    fn get(&self, command: CommandId) -> Answer<'_, CommandView> {
-        Box::pin(self.one(command, Payloads::Whole))
-    }
-
-    fn glance(&self, command: CommandId) -> Answer<'_, CommandView> {
-        Box::pin(self.one(command, Payloads::Short))
-    }
-
-    fn list(&self, filter: CommandFilter, page: Page<CommandId>) -> Answer<'_, Vec<CommandView>> {
-        Box::pin(async move {
-            read::list(&self.sessions.get().await?.single().await?, &filter, page).await
-        })
-    }
-
-    fn inspect(&self, delivery: DeliveryId) -> Answer<'_, DeliveryDetail> {
-        Box::pin(async move {
-            read::inspect(&self.sessions.get().await?.single().await?, &delivery).await
-        })
-    }
-
-    fn dead(&self, filter: DeadFilter, page: Page<DeadCursor>) -> Answer<'_, Vec<DeadLetter>> {
-        Box::pin(async move {
-            read::dead(&self.sessions.get().await?.single().await?, &filter, page).await
-        })
-    }
-
-    fn retry_dead(&self, filter: DeadFilter) -> Answer<'_, u64> {
-        Box::pin(async move { self.change_dead(&filter, true).await })
-    }
-
-    fn discard_dead(&self, filter: DeadFilter) -> Answer<'_, u64> {
-        Box::pin(async move { self.change_dead(&filter, false).await })
-    }
-
-    fn sweep(&self, policy: RetentionPolicy) -> Answer<'_, Swept> {
-        Box::pin(async move { self.sweep_all(&policy).await })
-    }
-
-    fn depth(&self) -> Answer<'_, Vec<Depth>> {
-        Box::pin(async move { read::depth(&self.sessions.get().await?.single().await?).await })
-    }
-
-    fn check(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
-            // A transaction that may write: a standby refuses it.
-            let mut lent = self.sessions.get().await?;
-            let tx = lent.begin().await?;
-            tx.now().await.map_err(to("answer"))?;
-            tx.commit().await.map_err(to("answer"))
-        })
-    }
-
-    fn close(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
-            self.stop.cancel();
-            self.sessions.close();
-            // Both end at once; neither is waited for where it does not.
-            if timeout(CLOSE_MAX, self.tasks.wait()).await.is_err() {
-                warn!("could not end the connection that listens in time");
-            }
-            Ok(())
-        })
-    }
-
-    fn signals(&self) -> &Arc<Signals> {
-        &self.signals
     }
 }

@@ -73,20 +73,25 @@ impl Connector {
         Ok((session, ownership))
     }
 
-    /// Whether it failed because the server has no TLS.
+    /// Tells what is wrong with TLS from what is wrong with the network, which
+    /// fails as I/O, and with the server, which has a code.
     fn about_tls(&self, fault: Fault) -> Fault {
+        let Fault::Server(error) = fault else {
+            return fault;
+        };
+        let io = error
+            .source()
+            .and_then(|cause| cause.downcast_ref::<io::Error>());
+        let untrusted = io
+            .and_then(io::Error::get_ref)
+            .is_some_and(|cause| cause.is::<rustls::Error>());
         let required = self.config.get_ssl_mode() == SslMode::Require;
-        match fault {
-            // The network and certificates fail as I/O, the server with a code.
+        if untrusted {
+            Fault::Certificate(error)
+        } else if required && io.is_none() && error.code().is_none() && !error.is_closed() {
+            Fault::Tls(error)
+        } else {
             Fault::Server(error)
-                if required
-                    && error.code().is_none()
-                    && !error.is_closed()
-                    && !error.source().is_some_and(|cause| cause.is::<io::Error>()) =>
-            {
-                Fault::Tls(error)
-            }
-            fault => fault,
         }
     }
 

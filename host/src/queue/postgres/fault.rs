@@ -15,6 +15,8 @@ pub(super) enum Fault {
     Server(tokio_postgres::Error),
     /// TLS is required, and did not come about.
     Tls(tokio_postgres::Error),
+    /// The server's certificate is not trusted.
+    Certificate(tokio_postgres::Error),
     /// No answer within the limit.
     Silent(Duration),
     /// The server only reads: a standby.
@@ -53,6 +55,12 @@ impl fmt::Display for Fault {
                 causes(f, error)?;
                 f.write_str(
                     "\n  hint: off this machine TLS is required: `sslmode=disable` in `queue.url` does without, and sends the password in clear",
+                )
+            }
+            Self::Certificate(error) => {
+                causes(f, error)?;
+                f.write_str(
+                    "\n  hint: `queue.root_certificates` names a file with the authority to trust; the name in `queue.url` must be one in the certificate",
                 )
             }
             Self::Silent(limit) => write!(
@@ -198,7 +206,11 @@ pub(super) fn to<F: Into<Fault>>(doing: &'static str) -> impl FnOnce(F) -> Queue
             Fault::Encoding { .. } => {
                 return QueueError::Config(format!("the queue's database cannot be used: {fault}"));
             }
-            Fault::Tls(_) | Fault::Silent(_) | Fault::Standby | Fault::Full => Kind::Connection,
+            Fault::Tls(_)
+            | Fault::Certificate(_)
+            | Fault::Silent(_)
+            | Fault::Standby
+            | Fault::Full => Kind::Connection,
         };
         let source = Box::new(Told(fault));
         match kind {

@@ -27,12 +27,10 @@ pub(super) async fn migrate(sessions: &Sessions) -> Result<(), QueueError> {
     let tx = lent.begin().await?;
     tx.now().await.map_err(to(DOING))?;
     // A step may take longer than a call, and waits for other hosts.
-    tx.batch(
-        "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
-         SET LOCAL standard_conforming_strings = on;",
-    )
-    .await
-    .map_err(to(DOING))?;
+    tx.may_take(MIGRATE_MAX).await.map_err(to(DOING))?;
+    tx.batch("SET LOCAL standard_conforming_strings = on")
+        .await
+        .map_err(to(DOING))?;
     let mut found = version(&tx).await?;
     if found != Some(known) {
         tx.query("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])

@@ -81,6 +81,11 @@ impl Sessions {
         self.get_for(self.terms.limit).await
     }
 
+    /// As [`Sessions::get`], with a limit that may be shorter.
+    pub(super) async fn get_within(&self, limit: Duration) -> Result<Lent, QueueError> {
+        self.get_for(self.terms.limit.min(limit)).await
+    }
+
     /// As [`Sessions::get`], with another limit.
     pub(super) async fn get_for(&self, limit: Duration) -> Result<Lent, QueueError> {
         let started = Instant::now();

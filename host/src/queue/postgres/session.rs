@@ -343,6 +343,14 @@ impl Scope<'_> {
         self.state.bounded(self.deadline, call).await
     }
 
+    /// Lets each statement of the transaction take longer than a call.
+    pub(super) async fn may_take(&self, limit: Duration) -> Result<(), Fault> {
+        let limit = limit.as_millis();
+        let sql =
+            format!("SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}");
+        self.verbatim(&sql).await
+    }
+
     /// The server's time. In a session that is not ours it also sets what the
     /// transaction relies on, so it comes first.
     pub(super) async fn now(&self) -> Result<Timestamp, Fault> {
