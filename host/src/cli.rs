@@ -17,6 +17,7 @@ mod remote;
 mod rules;
 mod run;
 mod serve;
+mod signals;
 mod terminal;
 mod test;
 
@@ -26,21 +27,25 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anstream::ColorChoice;
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use tokio::task::spawn_blocking;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
     app::App,
-    config::{Config, ENV_PREFIX},
+    config::Config,
+    log::Log,
     plugin::{COMPILE_SUBCOMMAND, compile_component},
     queue::{Queue, QueueError},
     text::escaped,
 };
+use signals::Signals;
 
 /// How a run ended, as the shell sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +60,20 @@ enum Exit {
     Usage = 2,
     /// No handler matched.
     NoMatch = 3,
+    /// Standard output takes no more: what was printed is not complete.
+    Output = 4,
+    /// The terminal was closed.
+    HungUp = 129,
+    /// Ctrl-C.
+    Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
 }
+
+/// After a signal, what is not done within that time is left behind.
+const QUIT_WITHIN: Duration = Duration::from_millis(500);
+/// At the end, the log may take that long to be written.
+const FLUSH_MAX: Duration = Duration::from_millis(500);
 
 const SETTINGS_FILE: &str = "pointsman.toml";
 
@@ -74,7 +92,8 @@ Examples:
 Settings come, in rising order, from pointsman.toml, POINTSMAN_* variables and flags.
 
 Exit codes: 0 all succeeded, 1 some handler did not, 2 bad usage or bad command,
-3 no handler matched."
+3 no handler matched, 4 standard output could not be written; 129, 130 and 143
+after SIGHUP, Ctrl-C and SIGTERM."
 )]
 struct Cli {
     /// The settings file [default: pointsman.toml, where there is one]
@@ -190,91 +209,93 @@ pub fn main() -> ExitCode {
         Color::Always => ColorChoice::Always.write_global(),
         Color::Never => ColorChoice::Never.write_global(),
     }
-    let exit = cli.run().unwrap_or_else(|error| {
+    // A host must not wait for whoever reads its log; all else prints in order.
+    let log = match cli.command {
+        Cmd::Serve(_) => Log::queued().map_err(signals::no_thread),
+        _ => Ok(Log::direct()),
+    };
+    let exit = log.and_then(|log| {
+        let exit = cli.run(&log);
+        log.flush(FLUSH_MAX);
+        exit
+    });
+    let mut exit = exit.unwrap_or_else(|error| {
         print::error(&error);
         Exit::Usage
     });
-    match terminal::output_failure() {
-        Some(failure) if exit == Exit::Succeeded => {
-            print::error(&anyhow::anyhow!(
-                "standard output cannot be written: {failure}"
-            ));
-            ExitCode::from(Exit::Failed as u8)
-        }
-        _ => ExitCode::from(exit as u8),
+    if let Some(failure) = terminal::output_failure() {
+        print::error(&anyhow::anyhow!(
+            "standard output cannot be written: {failure}"
+        ));
+        exit = Exit::Output;
     }
+    ExitCode::from(exit as u8)
 }
 
 impl Cli {
-    fn run(self) -> anyhow::Result<Exit> {
-        if let Cmd::Completions { shell } = self.command {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Self::command(), "pointsman", &mut script);
-            terminal::raw(&script);
-            return Ok(Exit::Succeeded);
-        }
-        let mut config = self.config()?;
-        if let Cmd::Serve(args) = &self.command {
-            args.apply(&mut config);
-        }
-        let default_log = if matches!(self.command, Cmd::Serve(_)) {
-            "info"
-        } else {
-            "warn"
-        };
-        let log = self.log.as_deref().unwrap_or(default_log);
-        let filter = match log.parse::<LevelFilter>() {
-            // A bare level is ours: the compiler alone writes thousands of lines at `debug`.
-            Ok(level) if level > LevelFilter::INFO => format!("info,pointsman={level}"),
-            _ => log.to_owned(),
-        };
-        let filter = EnvFilter::try_new(filter).with_context(|| {
-            format!("`--log {log}` (or RUST_LOG) is no filter: write a level such as `debug`, or `info,pointsman::reload=debug`")
-        })?;
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_target(false)
-            .fmt_fields(log_fields::OneLine)
-            .with_writer(std::io::stderr)
-            .with_ansi(anstream::stderr().current_choice() != ColorChoice::Never)
-            .init();
+    fn run(self, log: &Log) -> anyhow::Result<Exit> {
         match &self.command {
-            Cmd::Build(args) => return build::run(args, &config.plugins),
-            Cmd::New(args) => return new::run(args),
-            Cmd::Rules(args) => return rules::run(args),
+            Cmd::Completions { shell } => {
+                // Into memory first: clap panics where it cannot write.
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut Self::command(), "pointsman", &mut script);
+                terminal::raw(&script);
+                return Ok(Exit::Succeeded);
+            }
             Cmd::Wit => {
                 terminal::raw(crate::new::CONTRACT.as_bytes());
                 return Ok(Exit::Succeeded);
             }
             _ => {}
         }
+        let mut config = self.config()?;
+        self.start_log(log)?;
+        let ends_within = match &self.command {
+            Cmd::Serve(args) => {
+                args.apply(&mut config);
+                serve::ends_within(&config)
+            }
+            _ => QUIT_WITHIN,
+        };
+        let signals = Signals::listen(ends_within)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        let exit = runtime.block_on(async {
-            match self.command {
-                Cmd::Run(args) => run::run(args, config).await,
-                Cmd::Enqueue(args) => enqueue::run(args, config).await,
-                Cmd::Queue(args) => queue::run(args, config).await,
-                Cmd::Serve(_) => serve::run(config).await,
-                Cmd::Dev(args) => dev::run(args, config).await,
-                Cmd::Test(args) => test::run(args, config).await,
-                Cmd::List(args) => list::run(&args, config).await,
-                Cmd::Check(args) => check::run(&args, config).await,
-                Cmd::Explain(args) => explain::run(&args, config).await,
-                Cmd::New(_)
-                | Cmd::Build(_)
-                | Cmd::Rules(_)
-                | Cmd::Wit
-                | Cmd::CompileComponent { .. }
-                | Cmd::Completions { .. } => {
-                    unreachable!("answered above")
-                }
-            }
-        });
+        let exit = runtime.block_on(self.command.run(config, signals));
         // A guest that computes is left at its next tick; nothing is waited for twice.
         runtime.shutdown_background();
         exit
+    }
+
+    /// Sends what the host logs where `log` writes it.
+    fn start_log(&self, log: &Log) -> anyhow::Result<()> {
+        let default = match self.command {
+            Cmd::Serve(_) => "info",
+            _ => "warn",
+        };
+        // Set to nothing, as by a compose file, a variable is not set.
+        let asked = self.log.as_deref().filter(|log| !log.trim().is_empty());
+        let asked = asked.unwrap_or(default);
+        let filter = match asked.parse::<LevelFilter>() {
+            // A bare level is ours: the compiler alone writes thousands of lines at `debug`.
+            Ok(level) if level > LevelFilter::INFO => format!("info,pointsman={level}"),
+            _ => asked.to_owned(),
+        };
+        let filter = EnvFilter::try_new(filter).with_context(|| {
+            format!("`--log {asked}` (or RUST_LOG) is no filter: write a level such as `debug`, or `info,pointsman::reload=debug`")
+        })?;
+        let writer = log.clone();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_target(false)
+            .fmt_fields(log_fields::OneLine)
+            .with_writer(move || writer.clone())
+            // It would print them to standard error, and panic where that is what fails.
+            .log_internal_errors(false)
+            .with_ansi(anstream::stderr().current_choice() != ColorChoice::Never)
+            .init();
+        log.log_panics();
+        Ok(())
     }
 
     fn config(&self) -> anyhow::Result<Config> {
@@ -297,9 +318,57 @@ impl Cli {
             };
             flags.push((key, value.to_owned()));
         }
-        let mut config = Config::load(file, environment()?, &flags)?;
+        let mut config = Config::load(file, std::env::vars_os(), &flags)?;
         config.host.compile_program = this_program();
         Ok(config)
+    }
+}
+
+impl Cmd {
+    /// Runs the subcommand until it is done or a signal ends it; a server
+    /// sees to signals itself.
+    async fn run(self, config: Config, mut signals: Signals) -> anyhow::Result<Exit> {
+        // Whoever watches ends it so, and nothing is left undone.
+        let is_watching = match &self {
+            Self::Serve(_) => return serve::run(config, signals).await,
+            Self::Dev(_) => true,
+            Self::Test(args) => args.watch,
+            _ => false,
+        };
+        tokio::select! {
+            biased;
+            signal = signals.next() => {
+                if is_watching {
+                    return Ok(Exit::Succeeded);
+                }
+                print::error(&anyhow::anyhow!("interrupted by {signal}"));
+                Ok(signal.into())
+            }
+            exit = self.run_alone(config) => exit,
+        }
+    }
+
+    async fn run_alone(self, config: Config) -> anyhow::Result<Exit> {
+        // What computes or waits for other programs must not keep signals from being heard.
+        match self {
+            Self::Run(args) => run::run(args, config).await,
+            Self::Enqueue(args) => enqueue::run(args, config).await,
+            Self::Queue(args) => queue::run(args, config).await,
+            Self::Dev(args) => dev::run(args, config).await,
+            Self::Test(args) => test::run(args, config).await,
+            Self::List(args) => list::run(&args, config).await,
+            Self::Check(args) => check::run(&args, config).await,
+            Self::Explain(args) => explain::run(&args, config).await,
+            Self::Build(args) => spawn_blocking(move || build::run(&args, &config.plugins)).await?,
+            Self::New(args) => new::run(&args),
+            Self::Rules(args) => spawn_blocking(move || rules::run(&args)).await?,
+            Self::Serve(_)
+            | Self::Wit
+            | Self::CompileComponent { .. }
+            | Self::Completions { .. } => {
+                unreachable!("answered before")
+            }
+        }
     }
 }
 
@@ -309,22 +378,6 @@ fn this_program() -> Option<PathBuf> {
         return Some("/proc/self/exe".into());
     }
     std::env::current_exe().ok()
-}
-
-/// The variables that may be settings. Others may be no UTF-8, as paths are.
-fn environment() -> anyhow::Result<Vec<(String, String)>> {
-    let mut variables = Vec::new();
-    for (name, value) in std::env::vars_os() {
-        let Ok(name) = name.into_string() else {
-            continue;
-        };
-        if name.starts_with(ENV_PREFIX) {
-            let value = value.into_string();
-            let value = value.map_err(|_| anyhow!("environment {name}: is not UTF-8"))?;
-            variables.push((name, value));
-        }
-    }
-    Ok(variables)
 }
 
 /// The durable queue of an app, where the settings have one; `hint` says what

@@ -4,11 +4,14 @@
 //! table, also say which keys exist and what type each has.
 
 mod breaker;
+mod environment;
+mod http;
 mod limits;
 mod queue;
+pub(crate) mod ranges;
 
 use std::{
-    net::SocketAddr,
+    ffi::OsString,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 pub use breaker::BreakerConfig;
+pub use http::HttpConfig;
+pub(crate) use http::parse_listen;
 pub use limits::{HandlerLimits, HostLimits};
 
 use crate::{
@@ -58,22 +63,6 @@ pub struct ReloadConfig {
     pub poll_ms: u64,
 }
 
-/// The HTTP server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpConfig {
-    /// The address to listen on; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Cancels a command's handlers when its client hangs up. Without it they finish.
-    pub cancel_on_disconnect: bool,
-    /// Connections at once; 0 means half of the descriptors, at most 4,096.
-    pub connections_max: u64,
-    /// Bytes of request bodies in flight; 0 means a sixteenth of the memory.
-    pub bodies_max_bytes: u64,
-    /// Bytes of answers in flight; 0 means a sixteenth of the memory.
-    pub answers_max_bytes: u64,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -87,13 +76,7 @@ impl Default for Config {
                 quiet_ms: 100,
                 poll_ms: 2_000,
             },
-            http: HttpConfig {
-                listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
-                cancel_on_disconnect: false,
-                connections_max: 0,
-                bodies_max_bytes: 0,
-                answers_max_bytes: 0,
-            },
+            http: HttpConfig::default(),
             queue: QueueConfig::default(),
         }
     }
@@ -159,7 +142,7 @@ impl Config {
     /// [`ConfigError`], which names the key and where it stands.
     pub fn load(
         file: Option<&Path>,
-        environment: impl IntoIterator<Item = (String, String)>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &[(&str, String)],
     ) -> Result<Self, ConfigError> {
         let known = table_of(&Self::default());
@@ -177,23 +160,9 @@ impl Config {
             sources.push((origin, merged.clone()));
         }
         let leaves = leaves(&known);
-        let mut environment: Vec<_> = environment
-            .into_iter()
-            .filter(|(name, _)| name.starts_with(ENV_PREFIX))
-            .collect();
-        environment.sort();
-        for (name, text) in environment {
-            let Some(key) = leaves.iter().find(|key| env_name(key) == name) else {
-                let names: Vec<_> = leaves.iter().map(|key| env_name(key)).collect();
-                let names = names.iter().map(String::as_str);
-                return Err(ConfigError::UnknownKey {
-                    origin: "environment".into(),
-                    hint: hint(&name, names),
-                    key: name,
-                });
-            };
-            let origin = format!("environment {name}");
-            set(&mut merged, key, &text, &origin)?;
+        for variable in environment::settings(environment, &leaves)? {
+            let origin = format!("environment {}", variable.name);
+            set(&mut merged, &variable.key, &variable.text, &origin)?;
             sources.push((origin, merged.clone()));
         }
         for (key, text) in flags {
@@ -207,8 +176,10 @@ impl Config {
             set(&mut merged, key, text, "command line")?;
             sources.push(("command line".into(), merged.clone()));
         }
-        let config: Self = typed(merged, "settings")?;
-        config.check("settings").map_err(|error| match error {
+        let checked = ranges::check(&merged, "settings")
+            .and_then(|()| typed::<Self>(merged, "settings"))
+            .and_then(|config| config.check("settings"));
+        checked.map_err(|error| match error {
             ConfigError::WrongValue {
                 key,
                 found,
@@ -255,6 +226,7 @@ impl Config {
             }
         }
         self.limits.check(origin)?;
+        self.http.check(origin)?;
         positive(origin, &self.queue.positive())?;
         Ok(self)
     }
@@ -343,6 +315,12 @@ fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), Con
     let value = match slot {
         Value::Integer(_) => text.parse().ok().map(Value::Integer),
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        // `a, b`
+        Value::Array(_) => {
+            let parts = text.split(',').map(str::trim);
+            let parts = parts.filter(|part| !part.is_empty());
+            Some(parts.map(Value::from).collect::<Vec<_>>().into())
+        }
         _ => Some(Value::String(text.into())),
     };
     *slot = value.ok_or_else(|| ConfigError::WrongValue {
@@ -405,10 +383,6 @@ fn leaves(table: &Table) -> Vec<String> {
         }
     }
     leaves
-}
-
-fn env_name(key: &str) -> String {
-    format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
 }
 
 fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {

@@ -4,9 +4,15 @@
 //! A report is `200` where at least one handler succeeded and `502` where none
 //! did; its `status` says `succeeded`, `partial` or `failed`.
 
+mod body;
+mod connections;
 mod events;
+mod framing;
+mod gate;
 mod problem;
 mod queue;
+mod server;
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,6 +48,7 @@ const TRACEPARENT_MAX_BYTES: usize = 256;
 pub fn router(app: Arc<App>) -> Router {
     let body_limit = app.config().host.command_max_bytes;
     Router::new()
+        .route("/", get(index))
         .route("/commands/execute", post(execute))
         .merge(queue::routes())
         .route("/rules/explain", post(explain))
@@ -65,14 +72,24 @@ pub fn router(app: Arc<App>) -> Router {
 /// # Errors
 /// When the listener fails.
 pub async fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<()> {
-    let shutdown = app.shutdown().clone();
-    let drained = async move {
-        shutdown.draining.cancelled().await;
-        shutdown.tasks.wait().await;
-    };
-    axum::serve(listener, router(app))
-        .with_graceful_shutdown(drained)
-        .await
+    let routes = router(Arc::clone(&app));
+    server::serve(app, listener, routes).await
+}
+
+/// What there is, for whoever comes without knowing.
+async fn index() -> impl IntoResponse {
+    Json(json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "paths": [
+            "POST /commands/execute", "POST /rules/explain",
+            "POST /commands", "GET /commands", "GET /commands/{id}", "DELETE /commands/{id}",
+            "GET /commands/{id}/events",
+            "GET /queue", "GET /queue/deliveries/{id}",
+            "GET /queue/dead", "POST /queue/dead/retry", "POST /queue/dead/discard",
+            "GET /plugins", "GET /rules", "GET /metrics", "GET /healthz", "GET /readyz",
+        ],
+    }))
 }
 
 async fn execute(
@@ -114,8 +131,10 @@ fn command(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Command, Problem> {
-    let body = body.map_err(|rejection| {
-        Problem::unreadable_body(rejection.status(), app.config().host.command_max_bytes)
+    // Under `serve` it is whole: this is for a router that is served otherwise.
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(app.config().host.command_max_bytes),
+        _ => Problem::unreadable_body(),
     })?;
     require_json(headers)?;
     Ok(Command::parse(&body)?)

@@ -20,6 +20,7 @@
 //! | | [`metrics`] | counts and durations of commands and calls |
 //! | | [`budget`] | what all of it together may take of the machine |
 //! | | [`name`] | handler names, nearest names |
+//! | | [`log`] | log lines → standard error, never waited for |
 //! | | [`files`] | regular files, read with a limit |
 //! | | [`text`] | foreign text, made safe to print |
 //! | | [`shutdown`] | tasks, and how they end |
@@ -50,6 +51,7 @@ pub mod config;
 pub mod dispatcher;
 pub mod files;
 pub mod http;
+pub mod log;
 pub mod metrics;
 pub mod name;
 pub mod new;

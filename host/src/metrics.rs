@@ -297,6 +297,13 @@ impl Now<'_> {
             "How often a host-wide limit had no room",
             refused,
         );
+        let lost = Counter::<u64>::default();
+        lost.inc_by(crate::log::lost());
+        registry.register(
+            "host_log_lines_lost",
+            "Lines of the host's log that could not be written, or that nobody read in time",
+            lost,
+        );
         let restarts = Family::<TaskLabels, Counter>::default();
         for (task, count) in &self.restarts {
             restarts.get_or_create(&TaskLabels { task }).inc_by(*count);

@@ -27,7 +27,7 @@ pub(crate) fn run(data: &[u8]) {
     }
     let variables = pairs
         .iter()
-        .map(|(key, value)| (format!("POINTSMAN_{key}"), (*value).to_owned()));
+        .map(|(key, value)| (format!("POINTSMAN_{key}").into(), value.into()));
     if let Err(error) = Config::load(None, variables, &[]) {
         refused(error, text);
     }

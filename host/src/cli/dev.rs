@@ -58,13 +58,8 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
     loop {
         test::clear();
         let round = round(&args, command.as_ref(), &runner, &config, &mut sources);
-        tokio::select! {
-            tried = round => {
-                if let Err(error) = tried {
-                    print::error(&error);
-                }
-            }
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
+        if let Err(error) = round.await {
+            print::error(&error);
         }
         sources.built();
         out!(
@@ -74,10 +69,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
                 format_args!("waiting for changes in {}; Ctrl-C ends", args.dir.display())
             )
         );
-        tokio::select! {
-            () = sources.changed() => {}
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
-        }
+        sources.changed().await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Owns how things look on a terminal: colours, columns and durations.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 
@@ -32,7 +32,20 @@ impl<T: fmt::Display> fmt::Display for Styled<T> {
 }
 
 pub(super) fn error(error: &anyhow::Error) {
-    err_lines!(2, "{} {error:#}", Styled(RED, "error:"));
+    err_lines!(2, "{} {error:#}{}", Styled(RED, "error:"), hint(error));
+}
+
+/// What helps where the text of an error of the system does not say it.
+fn hint(error: &anyhow::Error) -> &'static str {
+    let is_out_of_files = error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        // EMFILE has this number on every Unix.
+        cause.is_some_and(|cause| cfg!(unix) && cause.raw_os_error() == Some(24))
+    });
+    match is_out_of_files {
+        true => "\n  hint: raise the limit of open files (`ulimit -n`) to 256 or more",
+        false => "",
+    }
 }
 
 pub(super) fn severity(severity: Severity) -> Styled<&'static str> {

@@ -25,7 +25,8 @@ Examples:
   echo '{\"requestType\":\"CreatePolicy\"}' | pointsman run -
 
 Exit codes: 0 all handlers succeeded, 1 some handler did not, 2 bad usage or bad
-command, 3 no handler matched.")]
+command, 3 no handler matched, 4 the output could not be written. Ctrl-C, SIGTERM
+and SIGHUP cancel the handlers: 130, 143, 129.")]
 pub(super) struct Args {
     /// The command: JSON text, `-` for standard input, `@FILE` for a file
     command: String,
@@ -65,12 +66,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         observer: (!args.json).then(|| observer(&app)),
         ..Options::default()
     };
-    let dispatch = app.dispatch(command, options);
-    let report = tokio::select! {
-        report = dispatch => report,
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted: the handlers were cancelled"),
-    };
-    let report = match report {
+    let report = match app.dispatch(command, options).await {
         Ok(report) => report,
         Err(error @ DispatchError::NoMatchingHandler { .. }) => {
             print::error(&error.into());

@@ -5,18 +5,18 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use super::Exit;
+use super::{Exit, signals::Signals};
 use crate::{
     app::App,
-    config::Config,
+    config::{Config, parse_listen},
     http,
     outcome::millis,
     reload::{Reload, Wait},
     snapshot::{Problem, Severity},
 };
 
-/// What to do where another process has the queue.
-const LOCKED_HINT: &str =
+/// What to do where another process has the queue, or its folder cannot be written.
+const QUEUE_HINT: &str =
     "`queue.folder` names another folder, `queue.engine=off` does without a queue";
 
 #[derive(Debug, clap::Args)]
@@ -31,10 +31,12 @@ Examples:
 The first command is run and answered; the second is kept on the disk, and run
 whatever happens to the host in between.
 
-SIGTERM and Ctrl-C let commands in flight finish; a second one quits at once.")]
+SIGTERM, SIGHUP and Ctrl-C let commands in flight finish for `host.shutdown_grace_ms`;
+a second one quits at once. Some seconds after the grace period the process ends,
+whatever hangs.")]
 pub(super) struct Args {
     /// The address to listen on [default: 127.0.0.1:3000]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
     /// Cancel a command's handlers when its client hangs up
     #[arg(long)]
@@ -57,17 +59,24 @@ impl Args {
 /// After the last command has ended, an open connection may take that long to
 /// read its answer.
 const LINGER: Duration = Duration::from_secs(1);
+/// What a stop may take beyond the grace period; then the process ends, whatever
+/// hangs. Under the 5 s between our grace period and the kill of Kubernetes.
+const STOP_MAX: Duration = Duration::from_millis(4_500);
 
-pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
-    let address = config.http.listen;
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; choose another address with `--listen`")
-    })?;
-    let mut app = App::restarted(config)?;
-    super::open_queue(&mut app, LOCKED_HINT).await?;
-    let app = Arc::new(app);
+/// After a signal the process ends within that time.
+pub(super) fn ends_within(config: &Config) -> Duration {
+    config.host.shutdown_grace() + STOP_MAX
+}
+
+pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<Exit> {
+    let (app, listener) = tokio::select! {
+        opened = open(config) => opened?,
+        signal = signals.next() => {
+            tracing::info!("stopped by {signal} during the start");
+            return Ok(Exit::Succeeded);
+        }
+    };
     let address = listener.local_addr()?;
-    let mut signals = Signals::new()?;
     // From now on it says that it lives, and that it is not ready.
     let mut server = tokio::spawn(http::serve(Arc::clone(&app), listener));
     let work = async {
@@ -80,9 +89,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
             return Ok(Exit::Succeeded);
         }
         () = work => {}
-        () = signals.next() => {}
+        signal = signals.next() => {
+            tracing::info!("stopping after {signal}: commands in flight may finish, a second signal quits at once");
+        }
     }
-    tracing::info!("stopping: commands in flight may finish, a second signal quits at once");
     let drain = async {
         let in_time = app.stop().await;
         if !in_time {
@@ -100,11 +110,22 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Exit> {
             tracing::info!("stopped");
             Ok(if in_time { Exit::Succeeded } else { Exit::Failed })
         }
-        () = signals.next() => {
+        _ = signals.next() => {
             tracing::warn!("quitting with commands in flight");
             Ok(Exit::Failed)
         }
     }
+}
+
+/// The host before it has loaded anything, and where it is to take commands.
+async fn open(config: Config) -> anyhow::Result<(Arc<App>, TcpListener)> {
+    let address = config.http.listen;
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; choose another address with `--listen`")
+    })?;
+    let mut app = App::restarted(config)?;
+    super::open_queue(&mut app, QUEUE_HINT).await?;
+    Ok((Arc::new(app), listener))
 }
 
 /// Loads what loads quickly, and goes to work with that.
@@ -121,6 +142,11 @@ async fn begin(app: &App, address: SocketAddr) {
         rules = snapshot.rules.len(),
         "listening on http://{address}"
     );
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            "{address} can be reached from other machines, and whoever reaches it may run, read and discard commands: let only those through that may (firewall, network policy, a proxy that authenticates)"
+        );
+    }
     app.watch(log_reload);
 }
 
@@ -154,45 +180,6 @@ fn log_problems(problems: &[Problem]) {
         match problem.severity {
             Severity::Error => tracing::error!("{problem}"),
             Severity::Warning => tracing::warn!("{problem}"),
-        }
-    }
-}
-
-/// Ctrl-C and SIGTERM.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {})
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
         }
     }
 }

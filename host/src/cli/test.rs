@@ -49,7 +49,7 @@ pub(super) struct Args {
     update: bool,
     /// Run again whenever a source, a component or a case changes
     #[arg(long, conflicts_with = "json")]
-    watch: bool,
+    pub(super) watch: bool,
     /// Test the installed component of a source folder
     #[arg(long)]
     no_build: bool,
@@ -89,19 +89,13 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         if !args.watch {
             return ran.await;
         }
-        tokio::select! {
-            ran = ran => drop(ran?),
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
-        }
+        ran.await?;
         sources.built();
         out!(
             "{}",
             print::Styled(print::DIM, "waiting for changes; Ctrl-C ends")
         );
-        tokio::select! {
-            () = sources.changed() => {}
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Succeeded),
-        }
+        sources.changed().await;
     }
 }
 

@@ -8,7 +8,7 @@ fn load(file: &str, env: &[(&str, &str)], flags: &[(&str, String)]) -> Result<Co
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pointsman.toml");
     std::fs::write(&path, file).unwrap();
-    let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let env = env.iter().map(|(k, v)| (k.into(), v.into()));
     Config::load(Some(&path), env, flags).map_err(|error| {
         let folder = format!("{}/", folder.path().display());
         error.to_string().replace(&folder, "")
@@ -64,7 +64,7 @@ fn a_wrong_setting_is_named_with_its_place() {
     check(
         "[limits]\ntimeout_ms = -7",
         &[],
-        expect!["settings: invalid value: integer `-7`, expected 0 or more in `limits.timeout_ms`"],
+        expect!["pointsman.toml: `limits.timeout_ms` is -7, expected 0 to 31536000000"],
     );
     check(
         "[limits]\ntimeout_ms = 0",
@@ -108,9 +108,7 @@ fn a_wrong_setting_is_named_with_its_place() {
     check(
         "[host]\ninstances_max = 5000000000",
         &[],
-        expect![
-            "settings: invalid value: integer `5000000000`, expected 0 to 4294967295 in `host.instances_max`"
-        ],
+        expect!["pointsman.toml: `host.instances_max` is 5000000000, expected 0 to 1000000"],
     );
     check(
         "[limits]\ntimeout_ms = 7",
@@ -129,5 +127,82 @@ fn a_wrong_setting_is_named_with_its_place() {
         expect![
             "environment POINTSMAN_LIMITS_TIMEOUT_MS: `limits.timeout_ms` is `x`, expected integer such as 30000"
         ],
+    );
+}
+
+#[test]
+fn every_number_has_an_upper_end_and_what_passes_works() {
+    let table = table_of(&Config::default());
+    let numbers: Vec<_> = leaves(&table)
+        .into_iter()
+        .filter(|key| matches!(at(&table, key), Some(Value::Integer(_))))
+        .collect();
+    assert!(numbers.len() > 40, "{numbers:?}");
+    for key in &numbers {
+        for value in [0, 1, u64::from(u32::MAX), 1 << 53, i64::MAX as u64] {
+            let loaded = load("", &[], &[(key, value.to_string())]);
+            let Ok(config) = loaded else {
+                let error = loaded.unwrap_err();
+                assert!(
+                    error.starts_with(&format!("command line: `{key}` is {value}, expected")),
+                    "{error}"
+                );
+                continue;
+            };
+            assert!(value <= 1 << 40, "{key} takes {value}");
+            // What is made of numbers, and panics where they do not fit.
+            let _ = tokio::sync::Semaphore::new(config.queue.concurrency);
+            let _ = tokio::sync::Semaphore::new(config.host.compile_jobs_max);
+            let _ = tokio::sync::Semaphore::new(config.limits.instances_max);
+            let now = (std::time::Instant::now(), std::time::SystemTime::now());
+            let longest = [
+                config.host.shutdown_grace(),
+                config.limits.timeout(),
+                hours(config.queue.retention.dead_age_hours),
+                std::time::Duration::from_millis(config.queue.lease_ms),
+            ];
+            for duration in longest {
+                // Some times are added up.
+                let _ = (now.0 + duration * 3, now.1 + duration * 3);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_address_is_taken_in_the_usual_forms_and_refused_with_what_to_write() {
+    let listen = |text: &str| {
+        let loaded = load("", &[], &[("http.listen", text.into())]);
+        loaded.map(|config| config.http.listen.to_string())
+    };
+    assert_eq!(listen("localhost:3000").unwrap(), "127.0.0.1:3000");
+    assert_eq!(listen("[::1]:3000").unwrap(), "[::1]:3000");
+    for text in [
+        ":3000",
+        "3000",
+        "0.0.0.0",
+        "example.com:3000",
+        "127.0.0.1:99999",
+    ] {
+        assert_eq!(
+            listen(text).unwrap_err(),
+            format!(
+                "settings: `{text}` is no IP address with a port: write `127.0.0.1:3000` for this machine alone, `0.0.0.0:3000` or `[::]:3000` for all interfaces in `http.listen`"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_list_is_written_with_commas_outside_of_files() {
+    let config = load(
+        "[http]\nhosts = [\"a.example\"]",
+        &[("POINTSMAN_HTTP_HOSTS", "b.example, c.example")],
+        &[],
+    );
+    assert_eq!(config.unwrap().http.hosts, ["b.example", "c.example"]);
+    assert_eq!(
+        load("[http]\nhosts = [\"http://a.example\"]", &[], &[]).unwrap_err(),
+        "pointsman.toml: `http.hosts` is `http://a.example`, expected names such as `pointsman.example.com`, without scheme and port"
     );
 }

@@ -1,6 +1,8 @@
 //! Owns the errors that a client sees: `application/problem+json` with a stable
 //! `code`, a `detail` for people and, where there is one, a `hint`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -9,14 +11,17 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
+    budget::Exhausted,
     command::CommandError,
     dispatcher::DispatchError,
     queue::{EnqueueError, QueueError},
-    text::escaped,
+    text::{self, escaped},
 };
 
 /// How long a client should wait before it sends a refused command again, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 1;
+/// Of a header that is repeated in an error.
+const FOREIGN_MAX_BYTES: usize = 256;
 
 /// An RFC 9457 problem document.
 #[derive(Debug, Serialize)]
@@ -55,7 +60,7 @@ impl Problem {
         Self::new(
             StatusCode::NOT_FOUND,
             "no-such-path",
-            "there is nothing at this path\n  hint: POST /commands/execute, POST /commands, GET /commands, /commands/{id}, /commands/{id}/events, /queue, /queue/dead, POST /rules/explain, GET /plugins, /rules, /metrics, /healthz, /readyz",
+            "there is nothing at this path\n  hint: `GET /` lists what there is",
         )
     }
 
@@ -75,14 +80,87 @@ impl Problem {
         )
     }
 
-    pub(super) fn unreadable_body(status: StatusCode, limit: usize) -> Self {
-        if status == StatusCode::PAYLOAD_TOO_LARGE {
-            let detail = format!(
-                "the command has more than {limit} bytes\n  hint: `host.command_max_bytes` in pointsman.toml sets the limit"
-            );
-            return Self::new(status, "command-too-large", detail);
-        }
-        Self::new(status, "unreadable-body", "the body was cut short")
+    pub(super) fn unreadable_body() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "unreadable-body",
+            "the body was cut short",
+        )
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        let detail = format!(
+            "the command has more than {limit} bytes\n  hint: `host.command_max_bytes` in pointsman.toml sets the limit"
+        );
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "command-too-large", detail)
+    }
+
+    pub(super) fn slow_body(start: Duration, bytes_per_second: u64) -> Self {
+        let detail = format!(
+            "the body took longer than {start:?} and a second for each {bytes_per_second} bytes\n  hint: `http.body_timeout_ms` in pointsman.toml sets the limit"
+        );
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail)
+    }
+
+    pub(super) fn unsupported_encoding(found: &str) -> Self {
+        let found = text::cut(found.into(), FOREIGN_MAX_BYTES);
+        let detail =
+            format!("the body has the content encoding `{found}`\n  hint: send it as it is");
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-content-encoding",
+            detail,
+        )
+    }
+
+    pub(super) fn unsupported_transfer(found: &str) -> Self {
+        let found = text::cut(found.into(), FOREIGN_MAX_BYTES);
+        let detail = format!(
+            "the body has the transfer encoding `{found}`\n  hint: send it with `Content-Length`, or `chunked` alone"
+        );
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "unsupported-transfer-encoding",
+            detail,
+        )
+    }
+
+    pub(super) fn invalid_request(reason: &str) -> Self {
+        let detail = format!("the request is not valid HTTP: {reason}");
+        Self::new(StatusCode::BAD_REQUEST, "invalid-request", detail)
+    }
+
+    pub(super) fn invalid_path() -> Self {
+        let detail = "the path is not UTF-8 once its `%` escapes are decoded";
+        Self::new(StatusCode::BAD_REQUEST, "invalid-path", detail)
+    }
+
+    pub(super) fn unknown_host(found: &str) -> Self {
+        let found = text::cut(found.into(), FOREIGN_MAX_BYTES);
+        let detail = format!(
+            "`{found}` is not a name of this host\n  hint: ask it by its IP address or as `localhost`, or add `{found}` to `http.hosts` in pointsman.toml"
+        );
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "unknown-host", detail)
+    }
+
+    pub(super) fn cross_site() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "cross-site",
+            "the request comes from a web page of another site (`Origin`, `Sec-Fetch-Site`)\n  hint: send it from a program, or through a server of your own",
+        )
+    }
+
+    pub(super) fn too_many_connections() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too-many-connections",
+            "all connections are busy\n  hint: use fewer, and each for many requests; `http.connections_max` and `http.connections_per_address_max` in pointsman.toml set the limits",
+        )
+    }
+
+    pub(super) fn exhausted(code: &'static str, exhausted: &Exhausted) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, exhausted)
     }
 
     pub(super) fn unsupported_media_type(found: Option<&str>) -> Self {
@@ -178,11 +256,15 @@ impl From<DispatchError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.status;
+        let (status, code) = (self.status, self.code);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
+        if code == "unsupported-content-encoding" {
+            let identity = HeaderValue::from_static("identity");
+            headers.insert(header::ACCEPT_ENCODING, identity);
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }

@@ -214,7 +214,7 @@ async fn inspect(
     Ok(Json(queue(&app)?.store().inspect(id).await?))
 }
 
-type Parameters = Result<Query<HashMap<String, String>>, QueryRejection>;
+type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// The parameters behind `?`.
 struct Known(HashMap<String, String>);
@@ -223,11 +223,18 @@ struct Known(HashMap<String, String>);
 fn known(parameters: Parameters, names: &[&str]) -> Result<Known, Problem> {
     let Query(parameters) =
         parameters.map_err(|error| Problem::parameter("query", error.body_text()))?;
-    if let Some(other) = parameters.keys().find(|key| !names.contains(&key.as_str())) {
-        let reason = format!("is not known here: {}", names.join(", "));
-        return Err(Problem::parameter(other, reason));
+    let mut known = HashMap::with_capacity(parameters.len());
+    for (name, text) in parameters {
+        if !names.contains(&name.as_str()) {
+            let reason = format!("is not known here: {}", names.join(", "));
+            return Err(Problem::parameter(&name, reason));
+        }
+        if known.contains_key(&name) {
+            return Err(Problem::parameter(&name, "is given twice: keep one"));
+        }
+        known.insert(name, text);
     }
-    Ok(Known(parameters))
+    Ok(Known(known))
 }
 
 impl Known {

@@ -160,6 +160,7 @@ impl HandlerSettings {
         let mut merged = config::table_of(&Self::new(config));
         let free = FREE_SECTIONS.map(|section| given.remove_entry(section));
         config::merge(&mut merged, given, origin, "")?;
+        config::ranges::check(&merged, origin)?;
         for (section, value) in free.into_iter().flatten() {
             if !value.is_table() {
                 return Err(ConfigError::WrongValue {

@@ -250,7 +250,7 @@ fn a_signal_lets_commands_in_flight_finish() {
         let body = r#"{"to":"probe","do":"sleep","amount":700}"#;
         write!(
             stream,
-            "POST /commands/execute HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "POST /commands/execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         )
         .unwrap();

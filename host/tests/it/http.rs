@@ -113,7 +113,7 @@ async fn what_is_wrong_with_a_request_is_a_problem_document() {
         Client::new().get(format!("{url}/nothing")),
         expect![[r#"
         404 Not Found no-such-path: there is nothing at this path
-        hint: POST /commands/execute, POST /commands, GET /commands, /commands/{id}, /commands/{id}/events, /queue, /queue/dead, POST /rules/explain, GET /plugins, /rules, /metrics, /healthz, /readyz"#]],
+        hint: `GET /` lists what there is"#]],
     )
     .await;
     check(
@@ -295,6 +295,7 @@ async fn metrics_count_commands_and_calls_by_how_they_ended() {
         pointsman_commands_total{status="failed"} 1
         pointsman_commands_total{status="succeeded"} 2
         pointsman_generation 1
+        pointsman_host_log_lines_lost_total 0
         pointsman_task_restarts_total{task="reload"} 0"#]]
     .assert_eq(&counts.join("\n"));
     for measured in [

@@ -1,0 +1,147 @@
+//! Owns the settings of the HTTP server: `[http]`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use super::{ConfigError, positive};
+
+/// hyper's smallest buffer.
+const HEADER_MIN_BYTES: usize = 8 << 10;
+
+/// The HTTP server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// The address to listen on; port 0 takes a free one.
+    #[serde(deserialize_with = "listen")]
+    pub listen: SocketAddr,
+    /// The names under which clients reach the host, besides IP addresses and
+    /// `localhost`: what asks for another one is refused, so that a web page
+    /// whose name is made to lead here reads nothing.
+    pub hosts: Vec<String>,
+    /// Cancels a command's handlers when its client hangs up. Without it they finish.
+    pub cancel_on_disconnect: bool,
+    /// Connections at once; 0 means half of the descriptors, at most 4,096.
+    pub connections_max: u64,
+    /// Connections of one address at once; 0 means half of `connections_max`.
+    pub connections_per_address_max: u64,
+    /// Bytes of a request's line and headers.
+    pub header_max_bytes: usize,
+    /// How long they may take to arrive, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// How long a body may take, in milliseconds, and a second more for each 8 KiB of it.
+    pub body_timeout_ms: u64,
+    /// How long a client may take to read any more of an answer, in milliseconds.
+    pub write_timeout_ms: u64,
+    /// How long a connection may be open without a request, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Bytes of request bodies in flight; 0 means a sixteenth of the memory.
+    pub bodies_max_bytes: u64,
+    /// Bytes of answers in flight; 0 means a sixteenth of the memory.
+    pub answers_max_bytes: u64,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
+            hosts: Vec::new(),
+            cancel_on_disconnect: false,
+            connections_max: 0,
+            connections_per_address_max: 0,
+            // Browsers' cookies and traces together stay below half of it.
+            header_max_bytes: 64 << 10,
+            // Heads fit into a few packets: it is two retransmissions of a bad line.
+            header_timeout_ms: 10_000,
+            // Apache's figure.
+            body_timeout_ms: 20_000,
+            write_timeout_ms: 30_000,
+            // Longer than the 60 s that load balancers keep theirs, so that they
+            // close first and send nothing into a closed one.
+            idle_timeout_ms: 75_000,
+            bodies_max_bytes: 0,
+            answers_max_bytes: 0,
+        }
+    }
+}
+
+impl HttpConfig {
+    /// How long a head may take.
+    #[must_use]
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// How long a body may take, whatever its length.
+    #[must_use]
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    /// How long an answer may stand still.
+    #[must_use]
+    pub fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
+    }
+
+    /// How long a connection may be idle.
+    #[must_use]
+    pub fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    /// Refuses what lets nothing through.
+    pub(super) fn check(&self, origin: &str) -> Result<(), ConfigError> {
+        positive(
+            origin,
+            &[
+                ("http.header_timeout_ms", self.header_timeout_ms),
+                ("http.body_timeout_ms", self.body_timeout_ms),
+                ("http.write_timeout_ms", self.write_timeout_ms),
+                ("http.idle_timeout_ms", self.idle_timeout_ms),
+            ],
+        )?;
+        let wrong = |key: &str, found: String, expected: String| {
+            Err(ConfigError::WrongValue {
+                origin: origin.into(),
+                key: key.into(),
+                found,
+                expected,
+            })
+        };
+        if self.header_max_bytes < HEADER_MIN_BYTES {
+            let expected = format!("at least {HEADER_MIN_BYTES}");
+            let found = self.header_max_bytes.to_string();
+            return wrong("http.header_max_bytes", found, expected);
+        }
+        let is_name = |name: &String| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+        };
+        if let Some(name) = self.hosts.iter().find(|name| !is_name(name)) {
+            let expected = "names such as `pointsman.example.com`, without scheme and port";
+            return wrong("http.hosts", format!("`{name}`"), expected.into());
+        }
+        Ok(())
+    }
+}
+
+/// An address and port; `localhost` stands for 127.0.0.1. A port alone is
+/// refused, since programs do not agree on whether it opens all interfaces.
+pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numeric.parse().map_err(|_| {
+        format!("`{text}` is no IP address with a port: write `127.0.0.1:3000` for this machine alone, `0.0.0.0:3000` or `[::]:3000` for all interfaces")
+    })
+}
+
+fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_listen(&text).map_err(D::Error::custom)
+}

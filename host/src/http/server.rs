@@ -1,0 +1,294 @@
+//! Owns the server under the routes: it accepts connections, keeps each within
+//! its bounds, and lets none of them harm the others.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    http::{HeaderValue, Request, Response, header},
+    response::IntoResponse,
+};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::{Service, service_fn},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    body::{self, Bodies, Refused},
+    connections::{Admitted, Busy, Connection, Connections},
+    gate,
+    problem::Problem,
+    stream::{Patience, Stream},
+};
+use crate::app::App;
+
+/// What probes ask for: answered also where there is no room for more.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// A peer that vanished is noticed after two minutes without a word.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_PROBES: u32 = 3;
+/// After a failed accept: what is missing may come back at any time.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// What all connections share.
+struct Server {
+    routes: TowerToHyperService<Router>,
+    hosts: Vec<String>,
+    patience: Patience,
+    bodies: Bodies,
+    builder: http1::Builder,
+    // Connections, and what lingers on them.
+    tasks: TaskTracker,
+    // They should end.
+    closing: CancellationToken,
+}
+
+/// Serves `routes` until the app has drained; then connections close.
+///
+/// # Errors
+/// When the listener fails for good.
+pub(super) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router) -> io::Result<()> {
+    let (config, budgets) = (app.config(), app.budgets());
+    let mut builder = http1::Builder::new();
+    builder
+        .max_buf_size(config.http.header_max_bytes)
+        // `Stream` does better: it tells an idle connection from a slow head.
+        .header_read_timeout(None);
+    let server = Arc::new(Server {
+        routes: TowerToHyperService::new(routes),
+        hosts: config.http.hosts.clone(),
+        patience: Patience::from(&config.http),
+        bodies: Bodies::new(config, Arc::clone(&budgets.bodies)),
+        builder,
+        tasks: TaskTracker::new(),
+        closing: CancellationToken::new(),
+    });
+    let connections = Arc::new(Connections::new(
+        Arc::clone(&budgets.connections),
+        config.http.connections_per_address_max,
+    ));
+    let shutdown = app.shutdown().clone();
+    let drained = async move {
+        shutdown.draining.cancelled().await;
+        shutdown.tasks.wait().await;
+    };
+    tokio::select! {
+        () = drained => {}
+        () = accept(&server, &listener, &connections) => {}
+    }
+    drop(listener);
+    server.closing.cancel();
+    server.tasks.close();
+    server.tasks.wait().await;
+    Ok(())
+}
+
+/// Takes connections for ever. A failure is told once, until it is over.
+async fn accept(server: &Arc<Server>, listener: &TcpListener, connections: &Arc<Connections>) {
+    let mut pause = ACCEPT_PAUSE_MIN;
+    loop {
+        match listener.accept().await {
+            Ok((tcp, address)) => {
+                if pause > ACCEPT_PAUSE_MIN {
+                    tracing::info!("connections are accepted again");
+                }
+                pause = ACCEPT_PAUSE_MIN;
+                server.take(tcp, address, connections);
+            }
+            // Of one client: it is gone already.
+            Err(error) if is_of_client(&error) => {}
+            Err(error) => {
+                if pause == ACCEPT_PAUSE_MIN {
+                    tracing::error!(
+                        "no connection can be accepted: {error}; trying again\n  hint: raise the limit of open files (`ulimit -n`), or lower `http.connections_max`"
+                    );
+                }
+                connections.make_room();
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+            }
+        }
+    }
+}
+
+fn is_of_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+impl Server {
+    fn take(self: &Arc<Self>, tcp: TcpStream, address: SocketAddr, all: &Arc<Connections>) {
+        let Some(admitted) = all.admit(address.ip().to_canonical()) else {
+            return;
+        };
+        if let Err(error) = configure(&tcp) {
+            // It works without, or is gone.
+            tracing::debug!("a connection takes no options: {error}");
+        }
+        let server = Arc::clone(self);
+        self.tasks.spawn(server.connection(tcp, admitted));
+    }
+
+    /// One connection, to its end.
+    async fn connection(self: Arc<Self>, tcp: TcpStream, admitted: Admitted) {
+        let connection = Arc::clone(&admitted.connection);
+        let stream = Stream::new(tcp, Arc::clone(&connection), self.patience);
+        let (server, of_requests) = (Arc::clone(&self), Arc::clone(&connection));
+        let service = service_fn(move |request| {
+            let (server, connection) = (Arc::clone(&server), Arc::clone(&of_requests));
+            async move { Ok::<_, Infallible>(server.answer(&connection, request).await) }
+        });
+        let exchange = self.builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(exchange);
+        let ended = tokio::select! {
+            ended = &mut exchange => ended,
+            () = connection.evicted.notified() => {
+                if connection.requests_answered().is_some() {
+                    return;
+                }
+                // A request came at the same moment.
+                exchange.as_mut().graceful_shutdown();
+                exchange.await
+            }
+            () = self.closing.cancelled() => {
+                exchange.as_mut().graceful_shutdown();
+                exchange.await
+            }
+        };
+        if let Err(error) = ended {
+            // Clients vanish and are late; that is theirs.
+            tracing::debug!("a connection ended early: {error}");
+        }
+    }
+
+    async fn answer(
+        &self,
+        connection: &Arc<Connection>,
+        request: Request<Incoming>,
+    ) -> Response<Answer> {
+        let busy = connection.busy();
+        let response = if connection.is_reserve() && !PROBES.contains(&request.uri().path()) {
+            closing(Problem::too_many_connections())
+        } else if connection.was_ambiguous() {
+            closing(Problem::invalid_request(
+                "it has both `Content-Length` and `Transfer-Encoding`",
+            ))
+        } else {
+            self.route(request).await
+        };
+        let mut response = response.map(|body| Answer { body, _busy: busy });
+        if connection.is_reserve() {
+            close_after(&mut response);
+        }
+        response
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Response<Body> {
+        let (mut head, body) = request.into_parts();
+        let checked = gate::check(&head, &self.hosts).and_then(|()| gate::path(&mut head.uri));
+        let read = match checked {
+            Ok(()) => self.bodies.read(body).await,
+            Err(problem) => Err(Refused {
+                problem,
+                rest: Some(body),
+            }),
+        };
+        match read {
+            Ok((body, _in_flight)) => {
+                let request = Request::from_parts(head, Body::from(body));
+                match self.routes.call(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+            Err(Refused { problem, rest }) => {
+                let Some(rest) = rest else {
+                    return closing(problem);
+                };
+                if rest.is_end_stream() {
+                    return problem.into_response();
+                }
+                body::linger(rest, &head.headers, &self.tasks, self.closing.clone());
+                closing(problem)
+            }
+        }
+    }
+}
+
+/// A problem, and the end of the connection: its requests cannot be told apart any more.
+fn closing(problem: Problem) -> Response<Body> {
+    let mut response = problem.into_response();
+    close_after(&mut response);
+    response
+}
+
+fn close_after<B>(response: &mut Response<B>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+}
+
+/// Answers are sent at once, and a peer that vanished is noticed.
+#[cfg(unix)]
+fn configure(tcp: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    tcp.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    #[cfg(target_os = "linux")]
+    {
+        sockopt::set_tcp_keepidle(tcp, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(tcp, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(tcp, KEEPALIVE_PROBES)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn configure(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)
+}
+
+/// The body of an answer; its connection is busy as long as there is one.
+struct Answer {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,187 @@
+//! Owns how long a client may keep a connection waiting: with the head of a
+//! request, between two requests, and while it reads an answer.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use super::{connections::Connection, framing::Framing};
+use crate::config::HttpConfig;
+
+/// How long a connection waits for its client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    head: Duration,
+    idle: Duration,
+    write: Duration,
+}
+
+impl From<&HttpConfig> for Patience {
+    fn from(config: &HttpConfig) -> Self {
+        Self {
+            head: config.header_timeout(),
+            idle: config.idle_timeout(),
+            write: config.write_timeout(),
+        }
+    }
+}
+
+/// A connection that fails once its client has kept it waiting for too long.
+#[derive(Debug)]
+pub(super) struct Stream {
+    tcp: TcpStream,
+    connection: Arc<Connection>,
+    patience: Patience,
+    // Requests before the one that is waited for.
+    waits_after: u64,
+    // When its head must be complete, or have begun.
+    head_until: Instant,
+    has_begun: bool,
+    framing: Framing,
+    read_timer: Option<Pin<Box<Sleep>>>,
+    // While the client takes nothing.
+    write_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream {
+    pub(super) fn new(tcp: TcpStream, connection: Arc<Connection>, patience: Patience) -> Self {
+        Self {
+            tcp,
+            connection,
+            patience,
+            waits_after: 0,
+            // Whoever connects has something to say.
+            head_until: Instant::now() + patience.head,
+            has_begun: false,
+            framing: Framing::default(),
+            read_timer: None,
+            write_timer: None,
+        }
+    }
+
+    /// Fails when the head of a request is late; pending else.
+    fn wait_for_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let answered = self.connection.requests_answered();
+            if let Some(requests) = answered.filter(|requests| *requests != self.waits_after) {
+                self.waits_after = requests;
+                self.has_begun = false;
+                self.head_until = self.connection.idle_since() + self.patience.idle;
+            }
+            let until = match answered {
+                Some(_) => self.head_until,
+                // A request is being answered, and nobody reads when that is done:
+                // the timer looks then.
+                None => Instant::now() + self.patience.idle,
+            };
+            let timer = self
+                .read_timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            // One that fires early is set again: less work than a reset for each request.
+            if timer.deadline() > until {
+                timer.as_mut().reset(until);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if answered.is_some() && Instant::now() >= until {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            timer.as_mut().reset(until);
+        }
+    }
+
+    /// Bytes came; they are of a head unless a request is being answered.
+    fn came(&mut self, bytes: &[u8]) {
+        let Some(requests) = self.connection.requests_answered() else {
+            return;
+        };
+        if !self.has_begun || requests != self.waits_after {
+            self.waits_after = requests;
+            self.has_begun = true;
+            self.head_until = Instant::now() + self.patience.head;
+            self.framing = Framing::default();
+        }
+        if self.framing.look(bytes) {
+            self.connection.is_ambiguous();
+        }
+    }
+
+    fn wrote<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_timer = None;
+            return written;
+        }
+        let patience = self.patience.write;
+        let timer = self
+            .write_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.tcp).poll_read(cx, buffer) {
+            Poll::Pending => this.wait_for_head(cx),
+            Poll::Ready(Ok(())) if buffer.filled().len() > before => {
+                this.came(&buffer.filled()[before..]);
+                Poll::Ready(Ok(()))
+            }
+            ready => ready,
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
+        this.wrote(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, parts);
+        this.wrote(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,398 @@
+//! What a client may not do to the host over HTTP, and what it is told.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::Arc,
+};
+
+use expect_test::{Expect, expect};
+use pointsman::{app::App, config::Config};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    host::{Folders, serve_with, until},
+    raw::{Answer, address, answer, connect, exchange, get, post, request},
+};
+
+/// A host with one probe.
+struct Probed {
+    app: Arc<App>,
+    url: String,
+    _folders: Folders,
+}
+
+/// A host with one probe and these settings.
+async fn probed(set: impl FnOnce(&mut Config)) -> Probed {
+    let folders = Folders::probes(&["probe"]);
+    let mut config = folders.config();
+    set(&mut config);
+    let (app, url) = serve_with(config).await;
+    Probed {
+        app,
+        url,
+        _folders: folders,
+    }
+}
+
+const NOTHING: &str = r#"{"to":"probe","do":"nothing"}"#;
+
+/// The head of a command to `url`, with a body of this length.
+fn head(url: &str, length: usize, more: &str) -> String {
+    let host = address(url);
+    format!(
+        "POST /commands/execute HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{more}\r\n"
+    )
+}
+
+/// Runs what blocks beside the host.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    spawn_blocking(work).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_not_the_hosts_are_refused() {
+    let host = probed(|config| config.http.hosts = vec!["pointsman.example".into()]).await;
+    let url = host.url.clone();
+    blocking(move || {
+        let port = address(&url).rsplit(':').next().unwrap().to_owned();
+        let get = |host: &str, target: &str| {
+            exchange(
+                &url,
+                format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+            )
+        };
+        for ours in ["127.0.0.1", "localhost", "[::1]:80", "pointsman.example"] {
+            assert_eq!(get(ours, "/plugins").status, 200, "{ours}");
+        }
+        // A name that an attacker makes lead here, for reading and for writing.
+        let rebound = format!("attacker.example:{port}");
+        for foreign in ["attacker.example", &rebound, "localhost.attacker.example"] {
+            let refused = get(foreign, "/commands");
+            assert_eq!((refused.status, refused.code().as_str()), (421, "unknown-host"));
+        }
+        let absolute = get("127.0.0.1", "http://attacker.example/commands");
+        assert_eq!(absolute.status, 421);
+        let hint = absolute.problem()["hint"].as_str().unwrap().to_owned();
+        expect!["ask it by its IP address or as `localhost`, or add `attacker.example` to `http.hosts` in pointsman.toml"].assert_eq(&hint);
+
+        let framed = |head: &str| exchange(&url, format!("GET /healthz HTTP/1.1\r\n{head}\r\n"));
+        for ambiguous in [
+            "",
+            "Host: a\r\nHost: 127.0.0.1\r\n",
+            "Host: u@127.0.0.1\r\n",
+            "Host: 127.0.0.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+            "Host: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+        ] {
+            let refused = framed(&format!("{ambiguous}Connection: close\r\n"));
+            assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"));
+        }
+        let old = exchange(&url, "GET /healthz HTTP/1.0\r\n\r\n");
+        assert_eq!(old.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_reaches_nothing() {
+    let host = probed(|_| {}).await;
+    let url = host.url.clone();
+    blocking(move || {
+        let host = address(&url).to_owned();
+        let code = |line: &str, headers: &str| {
+            let refused = request(&url, line, headers, "");
+            (refused.status, refused.code())
+        };
+        let refused = (403, "cross-site".to_owned());
+        for line in [
+            // A form sends these without asking first.
+            "POST /queue/dead/discard?all=true",
+            "POST /queue/dead/retry?all=true",
+            "POST /commands/execute",
+            "GET /commands",
+            "GET /metrics",
+            "DELETE /commands/x",
+            "OPTIONS /commands",
+        ] {
+            for headers in [
+                "Sec-Fetch-Site: cross-site\r\n",
+                "Sec-Fetch-Site: same-site\r\n",
+                "Origin: https://evil.example\r\n",
+                "Origin: null\r\n",
+                &format!("Origin: http://evil.example:80\r\nReferer: http://{host}/\r\n"),
+            ] {
+                assert_eq!(code(line, headers), refused, "{line} {headers}");
+            }
+        }
+        // A page of the host's own, a bookmark, and a program.
+        for headers in [
+            format!("Origin: http://{host}\r\nSec-Fetch-Site: same-origin\r\n"),
+            "Sec-Fetch-Site: none\r\n".into(),
+            String::new(),
+        ] {
+            assert_eq!(request(&url, "GET /plugins", &headers, "").status, 200);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_refuses_is_a_problem_document_too() {
+    let host = probed(|_| {}).await;
+    let url = host.url.clone();
+    blocking(move || {
+        let check = |refused: &Answer, wanted: Expect| {
+            let problem = refused.problem();
+            let (detail, hint) = (problem["detail"].as_str(), problem["hint"].as_str());
+            let hint = hint.map(|hint| format!(" hint: {hint}"));
+            wanted.assert_eq(&format!(
+                "{} {}: {}{}",
+                refused.status,
+                problem["code"].as_str().unwrap(),
+                detail.unwrap(),
+                hint.unwrap_or_default()
+            ));
+        };
+        for path in ["/commands/%ff", "/commands/%ff/events", "/queue/deliveries/%ff", "/%c3"] {
+            check(
+                &get(&url, path),
+                expect!["400 invalid-path: the path is not UTF-8 once its `%` escapes are decoded"],
+            );
+        }
+        let zipped = request(
+            &url,
+            "POST /commands/execute",
+            "Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
+            NOTHING,
+        );
+        assert!(zipped.head.contains("accept-encoding: identity"), "{zipped:?}");
+        check(
+            &zipped,
+            expect!["415 unsupported-content-encoding: the body has the content encoding `gzip` hint: send it as it is"],
+        );
+        let plain = "Content-Type: application/json\r\nContent-Encoding: identity\r\n";
+        assert_eq!(request(&url, "POST /commands/execute", plain, NOTHING).status, 200);
+        let squeezed = exchange(
+            &url,
+            format!(
+                "POST /commands/execute HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+                address(&url)
+            ),
+        );
+        check(
+            &squeezed,
+            expect!["501 unsupported-transfer-encoding: the body has the transfer encoding `gzip, chunked` hint: send it with `Content-Length`, or `chunked` alone"],
+        );
+        let twice = "/queue/dead/discard?all=false&all=true";
+        check(
+            &request(&url, &format!("POST {twice}"), "", ""),
+            expect!["400 invalid-parameter: `all`: is given twice: keep one"],
+        );
+        check(
+            &get(&url, "/nothing"),
+            expect!["404 no-such-path: there is nothing at this path hint: `GET /` lists what there is"],
+        );
+        assert_eq!(get(&url, "/healthz/").status, 200);
+        assert_eq!(get(&url, "//healthz").status, 404);
+        let index = get(&url, "/");
+        assert!(index.body.contains("POST /commands/execute"), "{index:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_far_over_the_limit_hears_that_it_is_too_large() {
+    let host = probed(|_| {}).await;
+    let url = host.url.clone();
+    blocking(move || {
+        // Sent whole before anything is read, as simple clients do.
+        let large = vec![b' '; 40 << 20];
+        let mut stream = connect(&url);
+        let declared = head(&url, large.len(), "");
+        stream.write_all(declared.as_bytes()).unwrap();
+        stream.write_all(&large).unwrap();
+        let refused = answer(&mut stream);
+        assert_eq!((refused.status, refused.code().as_str()), (413, "command-too-large"));
+
+        // The same without a length.
+        let mut stream = connect(&url);
+        let host = address(&url);
+        let chunked = format!("POST /commands/execute HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
+        stream.write_all(chunked.as_bytes()).unwrap();
+        for _ in 0..10 {
+            write!(stream, "{:x}\r\n", 1 << 20).unwrap();
+            stream.write_all(&large[..1 << 20]).unwrap();
+            stream.write_all(b"\r\n").unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").unwrap();
+        assert_eq!(answer(&mut stream).code(), "command-too-large");
+
+        // One that asks first is not told to go on.
+        let asked = head(&url, 50_000_000, "Expect: 100-continue\r\n");
+        let refused = exchange(&url, asked);
+        assert_eq!(refused.status, 413, "{refused:?}");
+        // What is refused for its head alone arrives just as well.
+        let foreign = head(&url, large.len(), "Origin: http://evil.example\r\n");
+        let mut stream = connect(&url);
+        stream.write_all(foreign.as_bytes()).unwrap();
+        stream.write_all(&large).unwrap();
+        assert_eq!(answer(&mut stream).code(), "cross-site");
+    })
+    .await;
+}
+
+/// Whether the host closed the connection without a word.
+fn is_closed(mut stream: TcpStream) -> bool {
+    let mut bytes = [0; 64];
+    match stream.read(&mut bytes) {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_keeps_the_host_waiting_loses_its_connection() {
+    let host = probed(|config| {
+        config.http.header_timeout_ms = 300;
+        config.http.body_timeout_ms = 300;
+        config.http.idle_timeout_ms = 300;
+    })
+    .await;
+    let (app, url) = (Arc::clone(&host.app), host.url.clone());
+    blocking(move || {
+        let silent = connect(&url);
+        let mut half_head = connect(&url);
+        half_head
+            .write_all(b"GET /healthz HTTP/1.1\r\nX-A: ")
+            .unwrap();
+        let mut half_body = connect(&url);
+        let body = head(&url, 100, "") + "{";
+        half_body.write_all(body.as_bytes()).unwrap();
+        let mut idle = connect(&url);
+        let host = address(&url);
+        write!(idle, "GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+        // A handler may take longer than all of it.
+        let sleep = r#"{"to":"probe","do":"sleep","amount":2000}"#;
+        let patient = post(&url, "/commands/execute", sleep);
+        assert_eq!(patient.status, 200, "{patient:?}");
+
+        let late = answer(&mut half_body);
+        assert_eq!(
+            (late.status, late.code().as_str()),
+            (408, "request-timeout")
+        );
+        assert!(is_closed(silent));
+        assert!(is_closed(half_head));
+        assert_eq!(answer(&mut idle).status, 200);
+    })
+    .await;
+    until("all are closed", || app.budgets().connections.used() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_its_answer_loses_its_connection() {
+    let host = probed(|config| {
+        config.http.write_timeout_ms = 300;
+        config.limits.output_max_bytes = 64 << 20;
+        config.limits.memory_max_bytes = 512 << 20;
+    })
+    .await;
+    let (app, url) = (Arc::clone(&host.app), host.url.clone());
+    let mut stream = blocking({
+        let url = url.clone();
+        move || connect(&url)
+    })
+    .await;
+    // More than the buffers of the kernel take.
+    let body = r#"{"to":"probe","do":"output-flood","amount":30000000}"#;
+    let command = head(&url, body.len(), "") + body;
+    stream.write_all(command.as_bytes()).unwrap();
+    let connections = Arc::clone(&app.budgets().connections);
+    until("it is there", || connections.used() == 1).await;
+    until("it is closed", || connections.used() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_has_a_limit() {
+    let host = probed(|config| config.http.header_max_bytes = 16 << 10).await;
+    let url = host.url.clone();
+    blocking(move || {
+        let padded = |length: usize| {
+            let line = format!("X-A: {}\r\n", "a".repeat(length));
+            request(&url, "GET /healthz", &line, "").status
+        };
+        assert_eq!(padded(10 << 10), 200);
+        let mut stream = connect(&url);
+        let long = format!("GET /healthz HTTP/1.1\r\nX-A: {}", "a".repeat(16 << 10));
+        stream.write_all(long.as_bytes()).unwrap();
+        let mut said = [0; 12];
+        stream.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"HTTP/1.1 431");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_make_room_and_busy_ones_leave_room_for_the_probes() {
+    let host = probed(|config| {
+        config.http.connections_max = 4;
+        config.http.connections_per_address_max = 4;
+    })
+    .await;
+    let (app, url) = (Arc::clone(&host.app), host.url.clone());
+    let connections = Arc::clone(&app.budgets().connections);
+    let tasks = app.shutdown().tasks.clone();
+    let before = tasks.len();
+    blocking(move || {
+        let idle: Vec<_> = (0..20).map(|_| connect(&url)).collect();
+        assert_eq!(post(&url, "/commands/execute", NOTHING).status, 200);
+        drop(idle);
+
+        let sleep = r#"{"to":"probe","do":"sleep","amount":20000}"#;
+        let mut busy: Vec<_> = (0..4).map(|_| connect(&url)).collect();
+        for stream in &mut busy {
+            let command = head(&url, sleep.len(), "") + sleep;
+            stream.write_all(command.as_bytes()).unwrap();
+        }
+        while tasks.len() < before + 4 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let refused = post(&url, "/commands/execute", NOTHING);
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (503, "too-many-connections")
+        );
+        assert!(refused.head.contains("retry-after: 1"), "{refused:?}");
+        assert_eq!(get(&url, "/readyz").status, 200);
+        let metrics = get(&url, "/metrics").body;
+        let used = r#"pointsman_budget_used{setting="http.connections_max"} 4"#;
+        assert!(metrics.contains(used), "{metrics}");
+        assert!(connections.refused() > 0);
+        drop(busy);
+        while post(&url, "/commands/execute", NOTHING).status != 200 {}
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_in_flight_have_a_limit_together() {
+    let host = probed(|config| config.http.bodies_max_bytes = 1_000).await;
+    let (app, url) = (Arc::clone(&host.app), host.url.clone());
+    blocking(move || {
+        let padded = format!(
+            r#"{{"to":"probe","do":"nothing","x":"{}"}}"#,
+            "x".repeat(1_000)
+        );
+        let refused = post(&url, "/commands/execute", &padded);
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (503, "bodies-full")
+        );
+        for _ in 0..50 {
+            assert_eq!(post(&url, "/commands/execute", NOTHING).status, 200);
+        }
+    })
+    .await;
+    until("all is given back", || app.budgets().bodies.used() == 0).await;
+}
