@@ -44,11 +44,13 @@ const DESCRIPTORS_SPARE: usize = 32;
 /// How much slower a good command may be in the storm.
 const SLOWER_MAX: u32 = 3;
 
+/// The good one first.
+const HANDLERS: [&str; 4] = ["good", "bad", "worse", "worst"];
+
 /// A good handler, three to harm with, and what the queue is to be.
 fn folders(queue: &str) -> Folders {
-    let names = ["good", "bad", "worse", "worst"];
-    let folders = Folders::probes(&names);
-    for name in &names[1..] {
+    let folders = Folders::probes(&HANDLERS);
+    for name in &HANDLERS[1..] {
         folders.settings(
             name,
             "[limits]\ntimeout_ms = 1000\ncpu_max_ms = 200\ninstances_max = 8\n",
@@ -83,6 +85,20 @@ impl Taken {
         self.memory_bytes <= before.memory_bytes + MEMORY_SPARE_BYTES
             && self.descriptors <= before.descriptors + DESCRIPTORS_SPARE
     }
+}
+
+/// Waits until the good handler is loaded: a host listens while it still compiles.
+async fn ready(client: &Client, url: &str) {
+    for _ in 0..1_000 {
+        let plugins = client.get(format!("{url}/plugins")).send().await.unwrap();
+        let plugins: Value = plugins.json().await.unwrap();
+        let good = plugins["plugins"].as_array().unwrap().iter();
+        if good.filter(|one| one["state"] == "loaded").count() == HANDLERS.len() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the handlers were never loaded");
 }
 
 /// Calls the good handler, one call after another with a pause between, until
@@ -123,12 +139,16 @@ impl Drop for Storm {
 }
 
 async fn soak(engine: &str, folders: Folders, server: Option<Arc<Server>>) {
+    // One storm at a time: another would be measured too.
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _alone = ALONE.lock().await;
     let (length, is_long) = length();
     let host = Program::start(&folders);
     let client = Client::builder()
         .timeout(Duration::from_secs(20))
         .build()
         .unwrap();
+    ready(&client, &host.url).await;
     // Once through everything, so that caches are full.
     steady(&client, &host.url, Instant::now() + length / 20).await;
     let calm = steady(&client, &host.url, Instant::now() + length / 6).await;
