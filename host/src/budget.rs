@@ -82,8 +82,8 @@ impl Budget {
         amount <= self.limit.saturating_sub(self.used())
     }
 
-    /// Takes one as soon as it is free, in the order of asking. Having to wait
-    /// counts as a refusal. For budgets that are taken one at a time.
+    /// Takes one as soon as one is free: whoever asked first is woken first.
+    /// Having to wait counts as a refusal. For budgets that are taken one at a time.
     pub async fn wait_for_one(self: &Arc<Self>) -> Share {
         if let Ok(share) = self.take(1) {
             return share;

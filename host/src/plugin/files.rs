@@ -44,6 +44,8 @@ pub(super) struct Files {
     shares: Arc<Shares>,
     // By the index of the descriptor. A stream of a file holds it as well.
     open: BTreeMap<u32, Arc<Held>>,
+    // By the index of the stream of a folder's entries, which is in memory whole.
+    listed: BTreeMap<u32, Held>,
 }
 
 impl Files {
@@ -53,6 +55,7 @@ impl Files {
             preopened,
             shares,
             open: BTreeMap::new(),
+            listed: BTreeMap::new(),
         }
     }
 
@@ -163,7 +166,6 @@ impl HostDescriptor for FilesView<'_> {
         fn set_times(fd: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()>;
         fn read(fd: Fd, length: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)>;
         fn write(fd: Fd, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize>;
-        fn read_directory(fd: Fd) -> FsResult<Resource<DirectoryEntryStream>>;
         fn sync(fd: Fd) -> FsResult<()>;
         fn create_directory_at(fd: Fd, path: String) -> FsResult<()>;
         fn stat(fd: Fd) -> FsResult<DescriptorStat>;
@@ -223,6 +225,27 @@ impl HostDescriptor for FilesView<'_> {
         Ok(opened)
     }
 
+    async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<DirectoryEntryStream>> {
+        let Descriptor::Dir(folder) = self.table.get(&fd)? else {
+            return Err(ErrorCode::NotDirectory.into());
+        };
+        let folder = Arc::clone(&folder.dir);
+        let lane = self.files.shares.lane().await;
+        let bytes = lane.run(move || bytes_of_entries(&folder)).await?;
+        let held = self.files.shares.memory(bytes).map_err(|full| {
+            let message = format!(
+                "a folder is not listed: its entries take {bytes} bytes, and `{}` lets this handler have {} for such things at once",
+                full.setting, full.limit
+            );
+            self.logs.write(Level::Warn, &message);
+            ErrorCode::InsufficientMemory
+        })?;
+        let lane = self.files.shares.lane().await;
+        let stream = lane.drive(self.wasi().read_directory(fd)).await?;
+        self.files.listed.insert(stream.rep(), held);
+        Ok(stream)
+    }
+
     fn read_via_stream(&mut self, fd: Fd, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
         let stream = self.wasi().read_via_stream(borrowed(&fd), offset)?;
         let inner = self.table.delete(stream)?;
@@ -269,8 +292,28 @@ impl HostDirectoryEntryStream for FilesView<'_> {
     }
 
     fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
+        self.files.listed.remove(&stream.rep());
         HostDirectoryEntryStream::drop(&mut self.wasi(), stream)
     }
+}
+
+/// What the entries of a folder take in memory.
+#[cfg(unix)]
+fn bytes_of_entries(folder: &std::fs::File) -> std::io::Result<u64> {
+    // An entry, its result, and its place in an allocation.
+    const ENTRY_BYTES: u64 = 64;
+    let mut bytes = 0;
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        bytes += ENTRY_BYTES + entry?.file_name().to_bytes().len() as u64;
+    }
+    Ok(bytes)
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
+fn bytes_of_entries(_: &std::fs::File) -> std::io::Result<u64> {
+    // Not known without a list of its own.
+    Ok(0)
 }
 
 fn is_storage(kind: DescriptorType) -> bool {

@@ -45,6 +45,7 @@ impl AllShares {
             descriptors: Part::new(&self.host.descriptors),
             blocking: Part::new(&self.host.blocking),
             outgoing: Part::new(&self.host.outgoing),
+            memory: Part::new(&self.host.memory),
             lanes: Arc::clone(&self.lanes),
         });
         handlers.insert(name.clone(), Arc::downgrade(&shares));
@@ -58,6 +59,7 @@ pub(super) struct Shares {
     descriptors: Part,
     blocking: Part,
     outgoing: Part,
+    memory: Part,
     lanes: Arc<Lanes>,
 }
 
@@ -81,6 +83,11 @@ impl Shares {
     /// File descriptors.
     pub(super) fn descriptors(self: &Arc<Self>, amount: u64) -> Result<Held, Exhausted> {
         self.take(&self.descriptors, amount)
+    }
+
+    /// Bytes of the host's memory for what a guest asked for.
+    pub(super) fn memory(self: &Arc<Self>, bytes: u64) -> Result<Held, Exhausted> {
+        self.take(&self.memory, bytes)
     }
 
     /// An outgoing request.

@@ -112,6 +112,24 @@ async fn files_do_what_they_did() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_with_too_many_entries_is_not_listed() {
+    let folders = two("");
+    let mut config = folders.config();
+    // A quarter is 16 MiB: a call fits, and so do some 100,000 entries.
+    config.host.memory_max_bytes = 64 << 20;
+    let app = App::start(config).await.unwrap();
+    let list = json!({"do":"list-many","path":"/d","count":50});
+    assert_eq!(ask(&app, list.clone()).await, Ok(json!([50, null])));
+    for at in 0..5_000 {
+        let name = format!("{at:0>200}");
+        fs::write(folders.path().join("d").join(name), "").unwrap();
+    }
+    let few = ask(&app, list).await.unwrap();
+    assert!((1..50).contains(&few[0].as_u64().unwrap()), "{few}");
+    assert!(few[1].as_str().unwrap().contains("memory"), "{few}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn open_files_count_and_one_handler_does_not_get_those_of_another() {
     let folders = two("");
     let mut config = folders.config();

@@ -143,6 +143,67 @@ mod tests {
         }
     }
 
+    /// Where servers of several kinds take `path` to lead: each decodes so often,
+    /// takes a backslash for a slash or not, cuts parameters off or not, ends a
+    /// path at a NUL or not, and trims the ends of names or not.
+    fn served(path: &str) -> impl Iterator<Item = Vec<String>> {
+        (0..48).map(move |kind: u32| {
+            let mut plain = path.as_bytes().to_vec();
+            for _ in 0..kind / 16 {
+                let mut next = Vec::new();
+                for byte in plain {
+                    next.push(byte);
+                    if let Some(&[b'%', high, low]) = next.last_chunk()
+                        && let (Some(high), Some(low)) = (hex(high), hex(low))
+                    {
+                        next.truncate(next.len() - 3);
+                        // Not looked at again in this round.
+                        next.push(high << 4 | low);
+                    }
+                }
+                plain = next;
+            }
+            let mut text = String::from_utf8_lossy(&plain).into_owned();
+            if kind & 1 > 0 {
+                text = text.replace('\\', "/");
+            }
+            if kind & 2 > 0 {
+                text.truncate(text.find('\0').unwrap_or(text.len()));
+            }
+            let mut segments = Vec::new();
+            for mut segment in text.split('/').skip(1) {
+                if kind & 4 > 0 {
+                    segment = segment.split(';').next().unwrap_or_default();
+                }
+                if kind & 8 > 0 {
+                    segment = segment.trim();
+                }
+                match segment {
+                    "." => {}
+                    ".." => drop(segments.pop()),
+                    name => segments.push(name.to_owned()),
+                }
+            }
+            segments
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn no_server_leaves_the_folder_with_a_path_that_does_not_climb(
+            parts in proptest::collection::vec(proptest::sample::select(&PARTS[..]), 0..10),
+        ) {
+            let path = format!("/v1/{}", parts.concat());
+            if !climbs(&path) {
+                for segments in served(&path) {
+                    prop_assert_eq!(segments.first().map(String::as_str), Some("v1"), "{}", path);
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_some_server_climbs_with_climbs() {
         for path in [

@@ -47,6 +47,19 @@ impl Handler for Wasi {
                 thread::sleep(Duration::from_millis(ms));
                 Ok(Some(json!([open.len(), refused])))
             }
+            // Holds as many lists of a folder as it gets.
+            "list-many" => {
+                let count: usize = command.field("count")?;
+                let mut lists = Vec::new();
+                let refused = (0..count).find_map(|_| match fs::read_dir(&path) {
+                    Ok(list) => {
+                        lists.push(list);
+                        None
+                    }
+                    Err(error) => Some(error.to_string()),
+                });
+                Ok(Some(json!([lists.len(), refused])))
+            }
             // Whatever std and WASI have for a file: what it wrote, and its length.
             "use" => {
                 use std::io::{Read as _, Seek as _, Write as _};
