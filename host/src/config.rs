@@ -128,9 +128,6 @@ pub enum ConfigError {
 /// The longest settings file: a thousand times the usual.
 pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
 
-/// The keys, or their beginnings, whose values no error repeats.
-const SECRET_KEYS: [&str; 2] = ["http", "queue.url"];
-
 /// The prefix of environment variables that set a key: `POINTSMAN_HTTP_LISTEN` sets `http.listen`.
 pub const ENV_PREFIX: &str = "POINTSMAN_";
 
@@ -287,15 +284,10 @@ pub(crate) fn merge(
             }
             (slot, value) if slot.same_type(&value) => *slot = value,
             (slot, value) => {
-                // Where passwords and tokens stand, also by mistake.
-                let is_secret = SECRET_KEYS.iter().any(|prefix| key.starts_with(prefix));
                 return Err(ConfigError::WrongValue {
                     origin: origin.into(),
                     key,
-                    found: match is_secret {
-                        true => value.type_str().into(),
-                        false => describe(&value),
-                    },
+                    found: describe(&value),
                     expected: format!("{} such as {slot}", slot.type_str()),
                 });
             }
@@ -400,6 +392,8 @@ fn describe(value: &Value) -> String {
     match value {
         Value::Table(_) => "a table".into(),
         Value::Array(_) => "an array".into(),
+        // It may be a password or a token, also where none belongs.
+        Value::String(_) => "a string".into(),
         value => format!("{} {value}", value.type_str()),
     }
 }

@@ -147,8 +147,46 @@ fn begin<T: Send + 'static>(
             hung.swap_remove(at);
         }
     };
+    on_a_thread(Box::new(job))
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads without a look to do that are kept for the next one: the folders
+/// are looked at every few seconds, and a link in them is a look of its own.
+const WAITING_MAX: usize = 4;
+
+static WAITING: Mutex<Vec<mpsc::Sender<Job>>> = Mutex::new(Vec::new());
+
+fn on_a_thread(mut job: Job) -> io::Result<()> {
+    let waiting = || WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let Some(thread) = waiting().pop() else {
+            break;
+        };
+        match thread.send(job) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::SendError(unsent)) => job = unsent,
+        }
+    }
+    let (sender, jobs) = mpsc::channel::<Job>();
+    let work = move || {
+        job();
+        loop {
+            let mut waiting = waiting();
+            if waiting.len() >= WAITING_MAX {
+                return;
+            }
+            waiting.push(sender.clone());
+            drop(waiting);
+            let Ok(job) = jobs.recv() else {
+                return;
+            };
+            job();
+        }
+    };
     let builder = thread::Builder::new().name("pointsman-files".into());
-    builder.spawn(job).map(drop)
+    builder.spawn(work).map(drop)
 }
 
 fn hung() -> MutexGuard<'static, Vec<PathBuf>> {

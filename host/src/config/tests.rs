@@ -53,7 +53,7 @@ fn a_wrong_setting_is_named_with_its_place() {
         "[limits]\ntimeout_ms = \"7\"",
         &[],
         expect![[
-            r#"pointsman.toml: `limits.timeout_ms` is string "7", expected integer such as 30000"#
+            r#"pointsman.toml: `limits.timeout_ms` is a string, expected integer such as 30000"#
         ]],
     );
     check(

@@ -5,7 +5,9 @@ use std::{io, time::Duration};
 
 use rustix::io::Errno;
 use serde_json::value::RawValue;
-use wasmtime::{OutOfMemory, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{
+    OutOfMemory, PoolConcurrencyLimitError, Trap, WasmBacktrace, component::ResourceTableError,
+};
 use wasmtime_wasi::I32Exit;
 
 use super::{Plugin, bindings, grants::FolderGone, limits::Refused, state::Shared};
@@ -169,6 +171,13 @@ impl Plugin {
                     ),
                     None,
                 ),
+                None if holds_too_much(error) => (
+                    format!(
+                        "wanted more than {} streams, files and requests at once",
+                        self.settings.limits.resources_max
+                    ),
+                    Some("limits.resources_max"),
+                ),
                 None => (cause(error), None),
             },
         };
@@ -298,4 +307,10 @@ fn is_guests(error: &wasmtime::Error) -> bool {
 fn is_machines(error: &wasmtime::Error) -> bool {
     let refused = error.is::<io::Error>() || error.is::<Errno>() || error.is::<OutOfMemory>();
     refused && !is_guests(error)
+}
+
+/// Whether the table of its resources is full.
+fn holds_too_much(error: &wasmtime::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause| matches!(cause, ResourceTableError::Full))
 }

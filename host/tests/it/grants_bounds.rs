@@ -130,6 +130,19 @@ async fn a_folder_with_too_many_entries_is_not_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_files_than_an_instance_may_hold_name_the_limit() {
+    let folders = two("resources_max = 20");
+    let app = folders.start().await;
+    let many = json!({"do":"open-many","path":"/d/file","count":30});
+    let message = ask(&app, many).await.unwrap_err();
+    assert!(
+        message.contains("wanted more than 20 streams, files"),
+        "{message}"
+    );
+    assert!(message.contains("`limits.resources_max`"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn open_files_count_and_one_handler_does_not_get_those_of_another() {
     let folders = two("");
     let mut config = folders.config();
