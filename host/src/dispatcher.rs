@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -61,6 +61,10 @@ pub struct Options {
     /// Sees what happens, as it happens. Called from several tasks: it must not block.
     pub observer: Option<Observer>,
 }
+
+/// A command that comes while the host starts waits that long at most. Most
+/// starts take less than a second.
+const START_MAX: Duration = Duration::from_secs(10);
 
 /// Sees the events of one command.
 pub type Observer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
@@ -199,6 +203,7 @@ impl Dispatcher {
     async fn report(&self, command: Command, options: Options) -> Result<Report, DispatchError> {
         let started_at = Timestamp::now();
         let started = Instant::now();
+        self.started().await;
         let Routed { snapshot, matches } = self.route(&command)?.or_hint(&command)?;
         let permits = self.admit(places(&snapshot, &matches)).await?;
         let run = Arc::new(Run {
@@ -230,6 +235,15 @@ impl Dispatcher {
             duration: started.elapsed(),
             handlers,
         })
+    }
+
+    /// Waits while nothing is loaded yet, as in the first moments of a host; not
+    /// for long.
+    pub async fn started(&self) {
+        let started = self.snapshots.first();
+        let started = self.shutdown.draining.run_until_cancelled(started);
+        // Then the command is refused, as it is when the host drains.
+        let _ = tokio::time::timeout(START_MAX, started).await;
     }
 
     /// The handlers that a command goes to now; none where no rule matched.

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 pub use view::{ErrorView, PluginView, PluginsView, RuleFileView, RulesView};
 
@@ -165,17 +166,33 @@ impl fmt::Display for Problem {
 
 /// The current snapshot. Reading it takes no lock.
 #[derive(Default)]
-pub struct Snapshots(ArcSwap<Snapshot>);
+pub struct Snapshots {
+    current: ArcSwap<Snapshot>,
+    published: Notify,
+}
 
 impl Snapshots {
     /// The snapshot that a command beginning now runs on, to its end.
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.current.load_full()
     }
 
     /// Makes `snapshot` the one that commands begin on from now on.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
-        self.0.store(snapshot);
+        self.current.store(snapshot);
+        self.published.notify_waiters();
+    }
+
+    /// Waits for the first snapshot.
+    pub async fn first(&self) {
+        loop {
+            // Before the look, so that none is missed in between.
+            let published = self.published.notified();
+            if self.current.load().generation > 0 {
+                return;
+            }
+            published.await;
+        }
     }
 }

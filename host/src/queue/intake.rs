@@ -155,6 +155,7 @@ impl Queue {
         command: &Command,
         options: EnqueueOptions,
     ) -> Result<Accepted, EnqueueError> {
+        self.dispatcher.started().await;
         let mut routed = self.dispatcher.route(command)?;
         if !self.config.accept_unmatched {
             routed = routed.or_hint(command)?;

@@ -305,6 +305,15 @@ async fn a_start_and_a_reload_wait_for_nothing_that_is_slow_to_compile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_comes_while_the_host_starts_waits_for_its_rules() {
+    let (_folders, config) = good();
+    let app = App::new(config).unwrap();
+    let early = only(&app, r#"{"to":"good"}"#);
+    let (report, _) = tokio::join!(early, app.load(Wait::WhileLoading));
+    assert_eq!(report.outcome.status(), Status::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_slow_to_compile_is_taken_up_when_it_is_done() {
     let (folders, config) = good();
     let app = App::new(config).unwrap();

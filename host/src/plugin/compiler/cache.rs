@@ -2,7 +2,7 @@
 
 use wasmtime::{Cache, CacheConfig};
 
-use super::PrivateFolder;
+use super::{PrivateFolder, folder::sweep};
 use crate::config::HostLimits;
 
 /// Where compiled code is kept: between runs, or only until this one ends.
@@ -20,7 +20,9 @@ pub(in crate::plugin) fn cache(host: &HostLimits) -> (Option<Cache>, Option<Priv
     }
     // What a child has compiled comes to the host through a cache.
     let private = || -> wasmtime::Result<_> {
-        let folder = PrivateFolder::new(&std::env::temp_dir())?;
+        let parent = std::env::temp_dir();
+        sweep(&parent);
+        let folder = PrivateFolder::new(&parent)?;
         let mut config = CacheConfig::new();
         config.with_directory(folder.path().join("wasmtime"));
         Ok((Cache::new(config)?, folder))

@@ -73,6 +73,8 @@ impl Records {
         let name = format!("components-{:016x}", hasher.finish());
         let folder = beside(cache).join(name);
         folder::create(&folder)?;
+        // Into which children of killed hosts compiled.
+        folder::sweep(&beside(cache));
         if fs::read_dir(&folder)?.count() > RECORDS_MAX {
             fs::remove_dir_all(&folder)?;
             folder::create(&folder)?;
