@@ -41,7 +41,7 @@ use crate::{
     app::App,
     config::Config,
     log::Log,
-    plugin::{COMPILE_SUBCOMMAND, compile_component},
+    plugin::{COMPILE_SUBCOMMAND, compile_component, forget_unfinished},
     queue::{Queue, QueueError},
     text::escaped,
 };
@@ -216,6 +216,7 @@ pub fn main() -> ExitCode {
     };
     let exit = log.and_then(|log| {
         let exit = cli.run(&log);
+        forget_unfinished();
         log.flush(FLUSH_MAX);
         exit
     });

@@ -42,7 +42,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use compiler::{SUBCOMMAND as COMPILE_SUBCOMMAND, compile_component};
+pub use compiler::{SUBCOMMAND as COMPILE_SUBCOMMAND, compile_component, forget_unfinished};
 pub use contract::Mismatch;
 pub use engine::Runtime;
 pub use grants::{Grants, HttpPattern, PatternError};

@@ -34,6 +34,7 @@ use super::{
     shape,
 };
 use crate::{budget::Machine, config::HostLimits};
+pub use records::forget_unfinished;
 use records::{Records, Start};
 
 /// The subcommand under which the program compiles one component.

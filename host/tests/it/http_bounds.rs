@@ -337,7 +337,7 @@ async fn a_head_has_a_limit() {
 async fn idle_connections_make_room_and_busy_ones_leave_room_for_the_probes() {
     let host = probed(|config| {
         config.http.connections_max = 4;
-        config.http.connections_per_address_max = 4;
+        config.http.connections_per_address_max = 100;
     })
     .await;
     let (app, url) = (Arc::clone(&host.app), host.url.clone());

@@ -35,14 +35,17 @@ impl Drop for Serving {
 }
 
 fn serve(folders: &Folders, args: &[&str]) -> Serving {
-    serve_as(pointsman(
+    let serving = serve_as(pointsman(
         folders,
         &[
             &["serve", "--listen", "127.0.0.1:0", "--color", "never"],
             args,
         ]
         .concat(),
-    ))
+    ));
+    // A handler that must be compiled comes a little later.
+    serving.takes_up("probe");
+    serving
 }
 
 /// Starts it, and reads its log up to where it listens.
@@ -180,6 +183,7 @@ fn a_full_disk_under_the_log_costs_nothing_but_the_log() {
         assert!(began.elapsed() < Duration::from_secs(60), "never listens");
         std::thread::sleep(Duration::from_millis(10));
     }
+    serving.takes_up("probe");
     works_and_stops(&mut serving, &folders);
 }
 
@@ -320,6 +324,7 @@ fn a_host_under_nohup_outlives_the_terminal() {
         command.env_remove(key);
     }
     let mut serving = serve_as(command);
+    serving.takes_up("probe");
     signal(&serving.child, "HUP");
     assert_eq!(serving.execute(r#"{"to":"probe","do":"nothing"}"#), 200);
     assert_eq!(serving.ended_by("TERM"), Some(0));
@@ -406,6 +411,7 @@ fn more_clients_than_descriptors_close_idle_ones_and_are_told_of_once() {
         command.env_remove(key);
     }
     let mut serving = serve_as(command);
+    serving.takes_up("probe");
     let idle: Vec<_> = (0..200).map(|_| connect(&serving.url)).collect();
     for _ in 0..5 {
         assert_eq!(serving.execute(r#"{"to":"probe","do":"nothing"}"#), 200);

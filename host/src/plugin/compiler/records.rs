@@ -8,6 +8,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,22 @@ const RECORDS_MAX: usize = 10_000;
 
 /// The longest record: a reason has some hundred bytes.
 const RECORD_MAX_BYTES: u64 = 64 << 10;
+
+/// The notes of compilations that go on in this process.
+static NOTES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Takes back the notes of compilations that go on: the process ends because it
+/// was told to, and not for what it compiles.
+pub fn forget_unfinished() {
+    for path in notes().drain(..) {
+        // It may have ended in this moment, and be gone.
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn notes() -> MutexGuard<'static, Vec<PathBuf>> {
+    NOTES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub(super) struct Records {
     folder: PathBuf,
@@ -162,6 +179,7 @@ impl Limits {
 
 impl Record {
     pub(super) fn begun(&mut self) {
+        notes().push(self.path.clone());
         self.write(&Known::Compiling);
     }
 
@@ -206,6 +224,7 @@ impl Record {
 impl Drop for Record {
     /// A compilation that came to nothing, such as one that was stopped, is tried again.
     fn drop(&mut self) {
+        notes().retain(|path| *path != self.path);
         if !self.done {
             // It may not have been written; then there is nothing to be removed.
             let _ = fs::remove_file(&self.path);
