@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_postgres::{
     AsyncMessage, Client, Config, Connection, Error, NoTls,
-    config::SslMode,
+    config::{self, SslMode},
     tls::{ChannelBinding, TlsConnect, TlsStream},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -85,7 +85,9 @@ impl Connector {
         let untrusted = io
             .and_then(io::Error::get_ref)
             .is_some_and(|cause| cause.is::<rustls::Error>());
-        let required = self.config.get_ssl_mode() == SslMode::Require;
+        // With channel binding it may be that instead, and its error says so.
+        let required = self.config.get_ssl_mode() == SslMode::Require
+            && self.config.get_channel_binding() != config::ChannelBinding::Require;
         if untrusted {
             Fault::Certificate(error)
         } else if required && io.is_none() && error.code().is_none() && !error.is_closed() {

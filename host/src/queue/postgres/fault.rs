@@ -54,7 +54,7 @@ impl fmt::Display for Fault {
             Self::Tls(error) => {
                 causes(f, error)?;
                 f.write_str(
-                    "\n  hint: off this machine TLS is required: `sslmode=disable` in `queue.url` does without, and sends the password in clear",
+                    "\n  hint: where the server has no TLS, `sslmode=disable` in `queue.url` does without, and sends the password in clear",
                 )
             }
             Self::Certificate(error) => {
