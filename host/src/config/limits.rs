@@ -17,7 +17,8 @@ const STACK_BYTES: RangeInclusive<usize> = 32 << 10..=16 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostLimits {
-    /// Handler instances alive at once.
+    /// Places for calls at once. A call takes one, or more where its component is
+    /// made of many memories, tables or core modules.
     pub instances_max: u32,
     /// Commands that may wait for free instances; the next one is refused as busy.
     pub waiting_max: u32,

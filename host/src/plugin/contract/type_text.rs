@@ -198,3 +198,52 @@ impl<'a> TypeText<'a> {
         self.push(">");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text of the last type of this interface.
+    fn text(types: &str) -> String {
+        let mut resolve = Resolve::default();
+        let wit = format!("package a:b; interface i {{ {types} }}");
+        resolve.push_str("a.wit", &wit).unwrap();
+        let (_, last) = resolve.types.iter().next_back().unwrap();
+        let mut text = TypeText::new(&resolve, Names::Resolved);
+        text.kind(&last.kind);
+        text.text()
+    }
+
+    #[test]
+    fn a_type_that_doubles_with_each_line_is_cut() {
+        let doubled = |level: u32| {
+            let inner = level - 1;
+            format!("type t{level} = tuple<t{inner}, t{inner}>;")
+        };
+        // 2^20 parts, of types that nest no deeper than the limit.
+        let types: String = (1..=20).map(doubled).collect();
+        let text = text(&format!("type t0 = u8; {types}"));
+        assert!(text.len() <= TEXT_MAX_BYTES + "…".len(), "{}", text.len());
+        assert!(text.starts_with("tuple<tuple<") && text.ends_with('…'));
+    }
+
+    #[test]
+    fn a_type_of_many_levels_is_cut() {
+        let wrapped = |level: u32| format!("type t{level} = list<t{}>;", level - 1);
+        let types: String = (1..=200).map(wrapped).collect();
+        let text = text(&format!("type t0 = u8; {types}"));
+        assert_eq!(text, format!("{}…", "list<".repeat(DEPTH_MAX)));
+    }
+
+    #[test]
+    fn types_read_as_in_wit() {
+        let shown = text(
+            "resource r; record a { x: option<u8>, y: own<r> }
+             type b = result<list<a>, string>; type c = result<_, b>;",
+        );
+        assert_eq!(
+            shown,
+            "result<_, result<list<record { x: option<u8>, y: own<r> }>, string>>"
+        );
+    }
+}
