@@ -10,6 +10,13 @@ use serde::{
 };
 use uuid::{Uuid, fmt::Hyphenated};
 
+use crate::files::{self, NotText};
+
+/// The deepest nesting of arrays and objects in JSON that comes from outside:
+/// commands, outputs, rule files, cases. What serde_json follows; whoever walks
+/// a tree, or drops it, may recurse.
+pub const DEPTH_MAX: usize = 127;
+
 /// The id of a command: a UUID of version 7, so ids sort by the time of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -90,10 +97,7 @@ impl Command {
     /// # Errors
     /// [`CommandError`], with line and column.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, CommandError> {
-        let bytes = text.as_ref();
-        let text = std::str::from_utf8(bytes).map_err(|error| CommandError::NotUtf8 {
-            offset: error.valid_up_to(),
-        })?;
+        let text = files::text(text.as_ref())?;
         match text
             .trim_start_matches([' ', '\t', '\r', '\n'])
             .chars()
@@ -146,17 +150,14 @@ pub enum CommandError {
     )]
     Empty,
     /// Bytes that are no UTF-8.
-    #[error("the command is not UTF-8: byte {offset} starts no character")]
-    NotUtf8 {
-        /// Bytes before the first wrong one.
-        offset: usize,
-    },
+    #[error("the command {0}")]
+    NotUtf8(#[from] NotText),
     /// No valid JSON.
     #[error("the command is not JSON: {0}")]
     NotJson(serde_json::Error),
     /// More levels of objects and arrays than serde_json follows.
     #[error(
-        "the command is nested too deep: {0}: send at most 127 levels, or what is deeper as a string"
+        "the command is nested too deep: {0}: send at most {DEPTH_MAX} levels, or what is deeper as a string"
     )]
     TooDeep(serde_json::Error),
     /// A number beyond the largest double, which readers of JSON refuse or take for infinity.
@@ -198,9 +199,8 @@ impl CommandError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Empty | Self::NotUtf8 { .. } | Self::NotJson(_) | Self::TooDeep(_) => {
-                "invalid-json"
-            }
+            Self::Empty | Self::NotUtf8(_) | Self::NotJson(_) => "invalid-json",
+            Self::TooDeep(_) => "too-deep",
             Self::NotAnObject { .. } => "not-an-object",
             Self::DuplicateKey(_) => "duplicate-key",
             Self::NumberOutOfRange(_) => "number-out-of-range",
@@ -381,7 +381,11 @@ mod tests {
         );
         check(
             b"{\"a\":\"\xff\"}",
-            expect!["invalid-json: the command is not UTF-8: byte 6 starts no character"],
+            expect!["invalid-json: the command is not UTF-8 text: invalid byte at offset 6"],
+        );
+        check(
+            b"\xff\xfe{\x00}\x00",
+            expect!["invalid-json: the command is UTF-16 text: save it as UTF-8"],
         );
         check(
             b"{\"a\":1,\n\"\\u0061\":2}",
@@ -404,9 +408,15 @@ mod tests {
         check(
             "{\"a\":".repeat(200).as_bytes(),
             expect![
-                "invalid-json: the command is nested too deep: recursion limit exceeded at line 1 column 636: send at most 127 levels, or what is deeper as a string"
+                "too-deep: the command is nested too deep: recursion limit exceeded at line 1 column 636: send at most 127 levels, or what is deeper as a string"
             ],
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_command() {
+        let command = Command::parse(b"\xef\xbb\xbf{\"a\":1}").unwrap();
+        assert_eq!(command.attributes(), r#"{"a":1}"#);
     }
 
     #[test]
@@ -415,8 +425,11 @@ mod tests {
             let (open, close) = ("{\"a\":".repeat(levels), "}".repeat(levels));
             Command::parse(format!("{open}1{close}"))
         };
-        assert!(nested(127).is_ok());
-        assert!(matches!(nested(128), Err(CommandError::TooDeep(_))));
+        assert!(nested(DEPTH_MAX).is_ok());
+        assert!(matches!(
+            nested(DEPTH_MAX + 1),
+            Err(CommandError::TooDeep(_))
+        ));
     }
 
     #[test]

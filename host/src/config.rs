@@ -207,6 +207,7 @@ impl Config {
             &[
                 ("host.instances_max", u64::from(self.host.instances_max)),
                 ("host.command_max_bytes", self.host.command_max_bytes as u64),
+                ("host.routing_steps_max", self.host.routing_steps_max),
                 ("host.plugin_max_bytes", self.host.plugin_max_bytes),
                 ("host.compile_timeout_ms", self.host.compile_timeout_ms),
                 ("reload.poll_ms", self.reload.poll_ms),

@@ -1,6 +1,7 @@
 //! Owns the way from a [`Command`] to its [`Report`]: one snapshot, one task
 //! and one fresh instance for each matched handler, all at once.
 
+mod route;
 mod run;
 
 use std::{
@@ -15,6 +16,8 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+pub use route::Routed;
+use route::Routing;
 use run::Run;
 
 use crate::{
@@ -29,10 +32,6 @@ use crate::{
     snapshot::{Snapshot, Snapshots},
 };
 
-/// Looking for the nearest rule reads them all: with more, whoever sends
-/// commands that match nothing could keep the host busy with it.
-const NEAREST_RULES_MAX: usize = 1_000;
-
 /// Dispatches commands. Clones share everything.
 #[derive(Clone)]
 pub struct Dispatcher {
@@ -44,6 +43,7 @@ pub struct Dispatcher {
     instances_max: u32,
     waiting: Arc<AtomicUsize>,
     waiting_max: usize,
+    routing: Arc<Routing>,
 }
 
 /// How one command is to be dispatched.
@@ -117,31 +117,8 @@ impl DispatchError {
             Self::Busy { .. } => "busy",
             Self::Starting => "starting",
             Self::Draining => "draining",
-            Self::Attributes(_) => "invalid-json",
+            Self::Attributes(error) => error.code(),
         }
-    }
-}
-
-/// Where a command goes.
-pub struct Routed {
-    /// What it was routed with.
-    pub snapshot: Arc<Snapshot>,
-    /// The handlers and the rules that chose them, by handler name.
-    pub matches: Vec<Match>,
-}
-
-impl Routed {
-    /// The same, of at least one handler.
-    ///
-    /// # Errors
-    /// [`DispatchError::NoMatchingHandler`], with the rule that came nearest.
-    pub fn or_hint(self, command: &Command) -> Result<Self, DispatchError> {
-        if self.matches.is_empty() {
-            return Err(DispatchError::NoMatchingHandler {
-                hint: hint(&self.snapshot, command),
-            });
-        }
-        Ok(self)
     }
 }
 
@@ -173,6 +150,7 @@ impl Dispatcher {
             instances_max: limits.instances_max,
             waiting: Arc::default(),
             waiting_max: limits.waiting_max as usize,
+            routing: Arc::new(Routing::new(limits.routing_steps_max)),
         }
     }
 
@@ -204,7 +182,9 @@ impl Dispatcher {
         let started_at = Timestamp::now();
         let started = Instant::now();
         self.started().await;
-        let Routed { snapshot, matches } = self.route(&command)?.or_hint(&command)?;
+        let Routed {
+            snapshot, matches, ..
+        } = self.route(&command).await?.matched()?;
         let permits = self.admit(places(&snapshot, &matches)).await?;
         let run = Arc::new(Run {
             command,
@@ -244,23 +224,6 @@ impl Dispatcher {
         let started = self.shutdown.draining.run_until_cancelled(started);
         // Then the command is refused, as it is when the host drains.
         let _ = tokio::time::timeout(START_MAX, started).await;
-    }
-
-    /// The handlers that a command goes to now; none where no rule matched.
-    ///
-    /// # Errors
-    /// [`DispatchError::Starting`], [`DispatchError::Draining`], [`DispatchError::Attributes`].
-    pub fn route(&self, command: &Command) -> Result<Routed, DispatchError> {
-        if self.shutdown.draining.is_cancelled() {
-            return Err(DispatchError::Draining);
-        }
-        // One load per command: a reload in mid-dispatch must not mix two generations.
-        let snapshot = self.snapshots.current();
-        if snapshot.generation == 0 {
-            return Err(DispatchError::Starting);
-        }
-        let matches = snapshot.rules.route(command.attributes())?;
-        Ok(Routed { snapshot, matches })
     }
 
     /// Runs one handler on one command, without asking the rules, in the
@@ -385,15 +348,4 @@ fn not_loaded(handler: &HandlerName, snapshot: &Snapshot) -> Failure {
         Status::Unavailable,
         format!("handler `{handler}` is not loaded: {reason}"),
     )
-}
-
-fn hint(snapshot: &Snapshot, command: &Command) -> Option<String> {
-    if snapshot.rules.is_empty() {
-        return Some("no rules are loaded: write one in the rules folder".into());
-    }
-    if snapshot.rules.len() > NEAREST_RULES_MAX {
-        return None;
-    }
-    let miss = snapshot.rules.nearest_miss(command.attributes())?;
-    Some(format!("the nearest is {miss}"))
 }

@@ -55,13 +55,30 @@ pub fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 /// As [`read`], and [`io::ErrorKind::InvalidData`] for what is not UTF-8.
 pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
     let mut bytes = read(path, max)?;
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        bytes.drain(..3);
+    let length = match text(&bytes) {
+        Ok(text) => text.len(),
+        Err(error) => return Err(error.into()),
+    };
+    bytes.drain(..bytes.len() - length);
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// The text of a file, a body or standard input, the same for all of them: UTF-8.
+/// A byte order mark at the start, as some editors write it, is left out.
+///
+/// # Errors
+/// [`NotText`], which names the other encoding where it shows.
+pub fn text(bytes: &[u8]) -> Result<&str, NotText> {
+    let is_utf_16 = bytes.starts_with(b"\xff\xfe")
+        || bytes.starts_with(b"\xfe\xff")
+        // Without a mark: every other byte of ASCII is zero.
+        || matches!(bytes, [first, second, ..] if (*first == 0) != (*second == 0));
+    if is_utf_16 {
+        return Err(NotText::Utf16);
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let reason = format!("is not UTF-8 text: invalid byte at offset {at}");
-        io::Error::new(io::ErrorKind::InvalidData, reason)
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| NotText::NotUtf8 {
+        offset: error.valid_up_to(),
     })
 }
 
@@ -203,6 +220,26 @@ fn panicked() -> io::Error {
     io::Error::other("reading it failed; the log says more")
 }
 
+impl From<NotText> for io::Error {
+    fn from(error: NotText) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// Why bytes are not text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotText {
+    /// Text in UTF-16.
+    #[error("is UTF-16 text: save it as UTF-8")]
+    Utf16,
+    /// In no encoding that shows.
+    #[error("is not UTF-8 text: invalid byte at offset {offset}")]
+    NotUtf8 {
+        /// Bytes before the first wrong one, after a byte order mark.
+        offset: usize,
+    },
+}
+
 /// Opens a regular file to read, without blocking on what is none.
 ///
 /// # Errors
@@ -302,5 +339,15 @@ mod tests {
             read_text(&path, 10).unwrap_err().to_string(),
             "is not UTF-8 text: invalid byte at offset 2"
         );
+        for utf_16 in [
+            &b"\xff\xfe{\0}\0"[..],
+            b"\xfe\xff\0{\0}",
+            b"{\0}\0",
+            b"\0{\0}",
+        ] {
+            assert_eq!(text(utf_16), Err(NotText::Utf16), "{utf_16:?}");
+        }
+        assert_eq!(text(b""), Ok(""));
+        assert_eq!(text(b"{"), Ok("{"));
     }
 }

@@ -31,6 +31,8 @@ pub struct Metrics {
     registry: Registry,
     commands: Family<CommandLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
+    guard_faults: Counter,
+    routed_aside: Counter,
     command_duration: Histogram,
     calls: Family<CallLabels, Counter>,
     call_duration: Family<HandlerLabels, Histogram>,
@@ -118,6 +120,8 @@ impl Default for Metrics {
             registry: Registry::with_prefix("pointsman"),
             commands: Family::default(),
             refused: Family::default(),
+            guard_faults: Counter::default(),
+            routed_aside: Counter::default(),
             command_duration: durations(),
             calls: Family::default(),
             call_duration: Family::new_with_constructor(durations),
@@ -140,6 +144,16 @@ impl Metrics {
             "commands_refused",
             "Commands that were valid and neither run nor kept, by code",
             self.refused.clone(),
+        );
+        registry.register(
+            "guard_faults",
+            "Guards that could not be evaluated for a command, so that their rule did not fire; debug logs and `explain` say why",
+            self.guard_faults.clone(),
+        );
+        registry.register(
+            "commands_routed_aside",
+            "Commands whose routing left the async threads: large ones, and those that take many steps",
+            self.routed_aside.clone(),
         );
         registry.register_with_unit(
             "command_duration",
@@ -182,6 +196,16 @@ impl Metrics {
     /// A valid command was neither run nor kept; `code` is the stable code of the error.
     pub fn refused(&self, code: &'static str) {
         self.refused.get_or_create(&RefusedLabels { code }).inc();
+    }
+
+    /// So many guards could not be evaluated for one command.
+    pub fn guard_faults(&self, count: usize) {
+        self.guard_faults.inc_by(count as u64);
+    }
+
+    /// The routing of a command left the async threads.
+    pub fn routed_aside(&self) {
+        self.routed_aside.inc();
     }
 
     /// A call begins, and runs until the value is dropped.

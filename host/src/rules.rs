@@ -4,7 +4,7 @@
 //! The way of a rule: `file` reads JSON or TOML → `pattern` reads each
 //! `match` into `conjunct`s of `matcher`s → `index` finds the candidates
 //! for a command → `conjunct` decides them → `guard` and `group` have the
-//! last word. The way of a command: `event` keeps the fields that rules use.
+//! last word, all within the steps that `fuel` counts. The way of a command: `event` keeps the fields that rules use.
 //! `explain` and `lint` answer people's questions about both.
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ mod event;
 mod explain;
 mod file;
 mod fold;
+mod fuel;
 mod group;
 mod guard;
 mod index;
@@ -33,9 +34,10 @@ pub use crate::name::RuleName;
 pub use error::{EventError, RuleError};
 pub use explain::{ClauseReport, Explanation, Fired, Miss, Overruled};
 pub use file::{MAX_FILE_BYTES, MAX_TESTS, RuleFile};
+pub use fuel::ROUTING_STEPS_MAX;
 pub use lint::{Finding, Severity};
 pub use rule::{MAX_RULES, Rule, Select};
-pub use set::{Match, RuleSet};
+pub use set::{GuardFault, Match, Routing, RuleSet};
 
 // What the files of cases share with rule files: JSON with places, and its errors.
 pub(crate) use decimal::Decimal;
@@ -44,6 +46,7 @@ pub(crate) use json::{Member, Node, NodeValue, parse as parse_json};
 
 use conjunct::View;
 use event::{Event, FieldTrie, PathId};
+use fuel::Fuel;
 use pattern::Conjuncts;
 
 /// Which reading of a pattern holds where this project deviates from Amazon
@@ -99,8 +102,8 @@ impl Pattern {
             );
             return Err(source.error(0, "too-large", message));
         }
-        let node = json::parse(text)
-            .map_err(|error| source.error(error.at, "invalid-json", error.message))?;
+        let node =
+            json::parse(text).map_err(|error| source.error(error.at, error.code, error.message))?;
         Self::read(&source, dialect, &node)
     }
 
@@ -114,7 +117,8 @@ impl Pattern {
         node: &Node<'_>,
     ) -> Result<Self, RuleError> {
         let mut trie = FieldTrie::default();
-        let conjuncts = pattern::read(source, dialect, &mut trie, node)?;
+        let mut copies = pattern::MAX_OR_COPIES;
+        let conjuncts = pattern::read(source, (dialect, &mut copies), &mut trie, node)?;
         let paths = (0..trie.len() as PathId).collect();
         Ok(Self {
             dialect,
@@ -127,14 +131,21 @@ impl Pattern {
     /// Whether the command with these attributes, JSON text, matches.
     ///
     /// # Errors
-    /// [`EventError`] if the text is not one JSON object.
+    /// [`EventError`] if the text is not one JSON object, or matching it takes
+    /// more than [`ROUTING_STEPS_MAX`] steps.
     pub fn matches(&self, event_json_text: &str) -> Result<bool, EventError> {
         let event = Event::read(event_json_text, &self.trie)?;
+        let fuel = Fuel::new(ROUTING_STEPS_MAX);
         let view = View {
             event: &event,
             paths: &self.paths,
             dialect: self.dialect,
+            fuel: &fuel,
         };
-        Ok(self.conjuncts.iter().any(|conjunct| conjunct.holds(view)))
+        let matches = self.conjuncts.iter().any(|conjunct| conjunct.holds(view));
+        match fuel.is_spent() {
+            true => Err(EventError::routing_limit(fuel.max(), None)),
+            false => Ok(matches),
+        }
     }
 }

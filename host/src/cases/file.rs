@@ -138,7 +138,7 @@ pub(super) fn read(path: &Path, config: &Config) -> Result<Case, CaseError> {
         text: &text,
     };
     let root =
-        parse_json(&text).map_err(|error| source.error(error.at, "invalid-json", error.message))?;
+        parse_json(&text).map_err(|error| source.error(error.at, error.code, error.message))?;
     let reader = Reader { source: &source };
     reader.case(path, &root, config)
 }
@@ -148,7 +148,7 @@ pub(super) fn places(path: &Path, text: &str) -> Result<Places, CaseError> {
     let shown = text::path(path).to_string();
     let source = Source { path: &shown, text };
     let root =
-        parse_json(text).map_err(|error| source.error(error.at, "invalid-json", error.message))?;
+        parse_json(text).map_err(|error| source.error(error.at, error.code, error.message))?;
     let reader = Reader { source: &source };
     let members = reader.object(&root, "a case", &CASE_KEYS)?;
     let expect = match find(members, "expect") {

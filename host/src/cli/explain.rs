@@ -30,7 +30,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
     let app = App::start(config).await?;
     let snapshot = app.snapshot();
-    let explanation = snapshot.rules.explain(command.attributes())?;
+    let explanation = app.dispatcher().explain(command).await?;
     if args.json {
         terminal::json(&explanation)?;
     } else {
@@ -94,6 +94,12 @@ fn show(explanation: &Explanation) {
         if let Some(reason) = &miss.reason {
             out!("    {reason}");
         }
+    }
+    if explanation.more > 0 {
+        out!("and {} more rules that matched", explanation.more);
+    }
+    if explanation.incomplete {
+        out!("not all rules were asked: the command takes too many steps");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -50,20 +50,32 @@ struct Diff {
     json: bool,
 }
 
+/// The longest line of commands.
+const LINE_MAX_BYTES: u64 = 64 << 20;
+
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let Cmd::Diff(diff) = &args.command;
     let (old, new) = (load(&diff.old)?, load(&diff.new)?);
     let path = diff.commands.display();
     let commands =
         fs::File::open(&diff.commands).with_context(|| format!("{path}: cannot be read"))?;
+    let mut commands = BufReader::new(commands);
     let (mut all, mut moved) = (0_u64, 0_u64);
-    for (index, line) in BufReader::new(commands).lines().enumerate() {
-        let at = || format!("{path}:{}", index + 1);
-        let line = line.with_context(at)?;
-        if line.trim().is_empty() {
+    for number in 1_u64.. {
+        let at = || format!("{path}:{number}");
+        let mut line = Vec::new();
+        let limited = &mut (&mut commands).take(LINE_MAX_BYTES);
+        if limited.read_until(b'\n', &mut line).with_context(at)? == 0 {
+            break;
+        }
+        if line.len() as u64 == LINE_MAX_BYTES {
+            anyhow::bail!("{}: the line has more than {LINE_MAX_BYTES} bytes", at());
+        }
+        if line.trim_ascii().is_empty() {
             continue;
         }
         let command = Command::parse(&line).with_context(at)?;
+        let line = command.attributes();
         let route = |rules: &RuleSet| -> anyhow::Result<BTreeSet<String>> {
             let matches = rules.route(command.attributes()).with_context(at)?;
             Ok(matches
@@ -78,10 +90,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         moved += 1;
         if diff.json {
-            out!(
-                "{}",
-                json!({ "line": index + 1, "old": before, "new": after })
-            );
+            out!("{}", json!({ "line": number, "old": before, "new": after }));
             continue;
         }
         out!("{} {}", print::Styled(print::BOLD, at()), line.trim());

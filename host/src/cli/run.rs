@@ -55,7 +55,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
     let app = App::new(config)?;
     app.load(Wait::WhileLoading).await;
     // Only what this command needs is waited for, however long it compiles.
-    if let Ok(routed) = app.dispatcher().route(&command) {
+    if let Ok(routed) = app.dispatcher().route(&command).await {
         let needed = routed.matches.iter().map(|one| one.handler.clone());
         app.wait_for(&needed.collect::<Vec<_>>()).await;
     }

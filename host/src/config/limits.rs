@@ -24,6 +24,8 @@ pub struct HostLimits {
     pub waiting_max: u32,
     /// Bytes of one command's JSON text.
     pub command_max_bytes: usize,
+    /// Steps that routing one command may take; see [`crate::rules::ROUTING_STEPS_MAX`].
+    pub routing_steps_max: u64,
     /// Bytes of one `.wasm` file.
     pub plugin_max_bytes: u64,
     /// Components compiled at once; 0 means one a core.
@@ -65,6 +67,9 @@ impl Default for HostLimits {
             waiting_max: 1_024,
             // Kafka's and SQS's order of magnitude for one message.
             command_max_bytes: 1 << 20,
+            // Some 20 to 50 ms of one core. Everyday commands take less than 1,000 steps,
+            // 1 MiB of line items against 20 rules about a million.
+            routing_steps_max: 4_000_000,
             // Python's interpreter as a component has 40 MiB.
             plugin_max_bytes: 128 << 20,
             compile_jobs_max: 0,

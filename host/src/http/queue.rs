@@ -58,7 +58,7 @@ async fn enqueue(
 ) -> Result<Response, Problem> {
     let queue = queue(&app)?;
     let mut parameters = known(parameters, &["priority", "runAt", "orderingKey"])?;
-    let mut command = command(&app, &headers, body)?;
+    let mut command = command(&app, &headers, body).await?;
     command.traceparent = traceparent(&headers);
     let key = headers.get("idempotency-key").map(|value| value.to_str());
     let options = EnqueueOptions {

@@ -156,9 +156,9 @@ impl Queue {
         options: EnqueueOptions,
     ) -> Result<Accepted, EnqueueError> {
         self.dispatcher.started().await;
-        let mut routed = self.dispatcher.route(command)?;
+        let mut routed = self.dispatcher.route(command).await?;
         if !self.config.accept_unmatched {
-            routed = routed.or_hint(command)?;
+            routed = routed.matched()?;
         }
         let plugins = &routed.snapshot.plugins;
         let deliveries = routed.matches.iter().map(|matched| NewDelivery {

@@ -152,9 +152,9 @@ impl Load {
                 },
             )
         };
-        let text = String::from_utf8(text)
-            .map_err(|cause| wrong(format!("{}: {cause}", path.display())))?;
-        HandlerSettings::parse(path, &text, &self.config).map_err(|cause| wrong(cause.to_string()))
+        let text = crate::files::text(&text)
+            .map_err(|cause| wrong(format!("{} {cause}", path.display())))?;
+        HandlerSettings::parse(path, text, &self.config).map_err(|cause| wrong(cause.to_string()))
     }
 
     fn error(&self, reason: String, hint: &str) -> LoadError {

@@ -6,16 +6,26 @@
 //! order matters to `exists: false` alone, which looks only at array elements
 //! that agree with those already taken.
 
+mod clause_set;
+mod elements;
+mod search;
+
 use smallvec::{SmallVec, smallvec};
 
 use super::{
     Dialect,
-    event::{Event, PathId, PlaceId, TOP},
+    event::{Event, Field, PathId, PlaceId, TOP},
+    fuel::Fuel,
     matcher::Matcher,
 };
+use elements::Verdict;
 
-/// The most fields of one pattern: the search below keeps a bit for each.
+/// The most fields of one pattern: a [`clause_set`] keeps a bit for each.
 pub(crate) const MAX_CLAUSES: usize = 256;
+
+/// The most clauses of one pattern that both a value and its absence can
+/// satisfy, in arrays, and that are told apart by trying both.
+const MAX_EITHER: usize = 6;
 
 /// One field and what its value must be: any of `matchers`, of which most
 /// clauses have one. It stands in place: with 100,000 rules, each pointer to
@@ -43,6 +53,15 @@ pub(crate) struct View<'v, 'e> {
     /// From the file's path numbers to the event's.
     pub(crate) paths: &'v [PathId],
     pub(crate) dialect: Dialect,
+    /// Answers are worthless once it is spent.
+    pub(crate) fuel: &'v Fuel,
+}
+
+impl<'v, 'e> View<'v, 'e> {
+    /// The values of the clause's field, in the order of the text.
+    pub(crate) fn values(self, clause: &Clause) -> &'v [Field<'e>] {
+        self.event.values(self.paths[clause.path as usize])
+    }
 }
 
 impl Clause {
@@ -53,12 +72,20 @@ impl Clause {
 
     /// Whether the clause holds by itself, whatever array elements the others need.
     pub(crate) fn holds(&self, view: View<'_, '_>) -> bool {
-        let values = view.event.values(view.paths[self.path as usize]);
-        values.iter().any(|field| {
-            self.matchers
-                .iter()
-                .any(|matcher| matcher.matches(&field.value, view.dialect))
-        }) || values.is_empty() && self.allows_absence()
+        let values = view.values(self);
+        values.iter().any(|field| self.takes(field, view))
+            || values.is_empty() && self.allows_absence()
+    }
+
+    /// Whether the value is one that the clause wants.
+    #[inline]
+    fn takes(&self, field: &Field<'_>, view: View<'_, '_>) -> bool {
+        // Once the fuel is spent, nothing may take time any more.
+        !view.fuel.is_spent()
+            && self.matchers.iter().any(|matcher| {
+                view.fuel.spend(matcher.steps(&field.value))
+                    && matcher.matches(&field.value, view.dialect)
+            })
     }
 }
 
@@ -68,135 +95,137 @@ impl Conjunct {
         if view.event.is_flat() {
             return self.clauses.iter().all(|clause| clause.holds(view));
         }
-        let mut options = Vec::with_capacity(self.clauses.len());
+        if self.clauses.iter().any(Clause::allows_absence) {
+            return self.holds_with_absence(view);
+        }
+        let mut options: SmallVec<[Options; 2]> = SmallVec::new();
         for clause in &self.clauses {
-            let option = Options::of(clause, view);
-            if option.matching.is_empty() && !option.absence {
+            let found = Options::of(clause, view, Stop::AtTop);
+            if found.matching.is_empty() {
                 return false;
             }
-            options.push(option);
+            // Outside all arrays, it agrees with everything.
+            if found.matching[0] != TOP {
+                options.push(found);
+            }
         }
-        Search {
-            event: view.event,
-            options: &options,
-            taken: SmallVec::new(),
+        if options.len() < 2 {
+            return true;
         }
-        .from(0)
-        .is_ok()
+        let roles: SmallVec<[Role; 4]> = smallvec![Role::Value; options.len()];
+        match elements::agree(view, &options, &roles) {
+            Verdict::Holds => true,
+            Verdict::Fails => false,
+            Verdict::Tangled => search::agree(view, &options),
+        }
+    }
+
+    fn holds_with_absence(&self, view: View<'_, '_>) -> bool {
+        let mut options = Vec::with_capacity(self.clauses.len());
+        for clause in &self.clauses {
+            let found = Options::of(clause, view, Stop::Never);
+            if found.matching.is_empty() && !found.absence {
+                return false;
+            }
+            options.push(found);
+        }
+        let mut roles: SmallVec<[Role; 4]> = options.iter().map(Options::role).collect();
+        let either: SmallVec<[usize; MAX_EITHER]> = (0..roles.len())
+            .filter(|&clause| roles[clause] == Role::Either)
+            .collect();
+        let hopeless =
+            |options: &Options| options.matching.is_empty() && options.role() == Role::Value;
+        if options.iter().any(hopeless) {
+            return false;
+        }
+        if either.len() > MAX_EITHER {
+            return search::agree(view, &options);
+        }
+        let mut tangled = false;
+        for choice in 0..1_usize << either.len() {
+            for (bit, &clause) in either.iter().enumerate() {
+                roles[clause] = match choice >> bit & 1 {
+                    0 => Role::Value,
+                    _ => Role::Hidden,
+                };
+            }
+            match elements::agree(view, &options, &roles) {
+                Verdict::Holds => return true,
+                Verdict::Fails => {}
+                Verdict::Tangled => tangled = true,
+            }
+        }
+        tangled && search::agree(view, &options)
     }
 }
 
 /// Where a clause could be satisfied.
 struct Options {
-    /// Places with a matching value, each once.
+    /// Places with a matching value, ascending, each once.
     matching: SmallVec<[PlaceId; 4]>,
     /// Places with any value; kept only where the clause allows absence.
     all: SmallVec<[PlaceId; 4]>,
     absence: bool,
 }
 
+/// How a clause is to be satisfied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// By a value that matches.
+    Value,
+    /// By having no value beside the array elements that earlier clauses took.
+    Hidden,
+    /// In one of these two ways.
+    Either,
+    /// By having no value at all: it asks nothing of the others.
+    Absent,
+}
+
+/// How far to look for values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// To a value outside all arrays, which then stands first.
+    AtTop,
+    Never,
+}
+
 impl Options {
-    fn of(clause: &Clause, view: View<'_, '_>) -> Self {
+    fn of(clause: &Clause, view: View<'_, '_>, stop: Stop) -> Self {
         let absence = clause.allows_absence();
         let mut options = Self {
             matching: smallvec![],
             all: smallvec![],
             absence,
         };
-        for field in view.event.values(view.paths[clause.path as usize]) {
-            if options.matching.last() != Some(&field.place)
-                && clause
-                    .matchers
-                    .iter()
-                    .any(|matcher| matcher.matches(&field.value, view.dialect))
-            {
+        for field in view.values(clause) {
+            if options.matching.last() != Some(&field.place) && clause.takes(field, view) {
                 options.matching.push(field.place);
+                if field.place == TOP && stop == Stop::AtTop {
+                    break;
+                }
             }
             if absence {
                 options.all.push(field.place);
             }
         }
-        options.matching.sort_unstable();
+        if !options.matching.is_sorted() {
+            options.matching.sort_unstable();
+        }
         options.matching.dedup();
         options
     }
-}
 
-/// Clauses that a dead end is owed to, one bit each.
-type Blame = [u64; MAX_CLAUSES / 64];
-
-/// Depth-first search for places that agree. A dead end returns whose choices
-/// it is owed to, and choices that had no part in it are not tried again:
-/// without that, arrays that have nothing to do with one another would multiply.
-struct Search<'s, 'e> {
-    event: &'s Event<'e>,
-    options: &'s [Options],
-    taken: SmallVec<[PlaceId; 8]>,
-}
-
-impl Search<'_, '_> {
-    fn from(&mut self, index: usize) -> Result<(), Blame> {
-        let Some(options) = self.options.get(index) else {
-            return Ok(());
-        };
-        let mut blame = Blame::default();
-        for &place in &options.matching {
-            match self.opponent(place) {
-                Some(earlier) => set(&mut blame, earlier),
-                None => self.take(index, place, &mut blame)?,
-            }
-            if self.taken.len() > index {
-                return Ok(());
-            }
+    fn role(&self) -> Role {
+        match self.absence {
+            true if self.all.is_empty() => Role::Absent,
+            // What is outside all arrays is in sight whatever the others take.
+            true if self.all.contains(&TOP) => Role::Value,
+            true if self.matching.is_empty() => Role::Hidden,
+            true => Role::Either,
+            false => Role::Value,
         }
-        if options.absence {
-            if options
-                .all
-                .iter()
-                .all(|&place| self.opponent(place).is_some())
-            {
-                self.take(index, TOP, &mut blame)?;
-                if self.taken.len() > index {
-                    return Ok(());
-                }
-            }
-            // Another choice anywhere before could hide the values that are in the way.
-            (0..index).for_each(|earlier| set(&mut blame, earlier));
-        }
-        Err(blame)
-    }
-
-    /// Takes `place` for clause `index` and goes on; returns with the place
-    /// still taken if everything else fell into place, an error if another
-    /// choice here cannot help.
-    fn take(&mut self, index: usize, place: PlaceId, blame: &mut Blame) -> Result<(), Blame> {
-        self.taken.push(place);
-        let Err(theirs) = self.from(index + 1) else {
-            return Ok(());
-        };
-        self.taken.truncate(index);
-        if !is_set(&theirs, index) {
-            return Err(theirs);
-        }
-        for (ours, theirs) in blame.iter_mut().zip(theirs) {
-            *ours |= theirs;
-        }
-        blame[index / 64] &= !(1 << (index % 64));
-        Ok(())
-    }
-
-    /// The first clause whose place does not agree with `place`.
-    fn opponent(&self, place: PlaceId) -> Option<usize> {
-        self.taken
-            .iter()
-            .position(|&taken| !self.event.agree(taken, place))
     }
 }
 
-fn set(blame: &mut Blame, index: usize) {
-    blame[index / 64] |= 1 << (index % 64);
-}
-
-fn is_set(blame: &Blame, index: usize) -> bool {
-    blame[index / 64] >> (index % 64) & 1 == 1
-}
+#[cfg(test)]
+mod tests;

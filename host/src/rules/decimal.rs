@@ -70,6 +70,25 @@ impl Decimal {
         )
     }
 
+    /// The number as an integer, where it is one and fits.
+    pub(crate) fn to_i64(&self) -> Option<i64> {
+        if self.digits.is_empty() {
+            return Some(0);
+        }
+        let zeros = usize::try_from(self.exponent)
+            .ok()
+            .filter(|&length| length <= 19)?
+            .checked_sub(self.digits.len())?;
+        let digits = self.digits.iter().chain(std::iter::repeat_n(&b'0', zeros));
+        let mut value: i64 = 0;
+        for digit in digits {
+            let digit = i64::from(digit - b'0');
+            let signed = if self.negative { -digit } else { digit };
+            value = value.checked_mul(10)?.checked_add(signed)?;
+        }
+        Some(value)
+    }
+
     /// Whether the exponent is beyond what can be compared.
     pub(crate) fn is_extreme(&self) -> bool {
         self.exponent.abs() >= EXTREME

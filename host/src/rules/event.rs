@@ -113,6 +113,8 @@ struct Place {
     /// Which array of the command it is an element of.
     array: u32,
     depth: u32,
+    /// The first place after all that stand inside this one.
+    end: PlaceId,
 }
 
 impl<'e> Event<'e> {
@@ -131,6 +133,7 @@ impl<'e> Event<'e> {
             parent: TOP,
             array: 0,
             depth: 0,
+            end: PlaceId::MAX,
         });
         if reader.lexer.peek() != b'{' {
             // What is no JSON at all shall be called that.
@@ -169,6 +172,26 @@ impl<'e> Event<'e> {
     /// Whether no value stands in an array element, so that any two agree.
     pub(crate) fn is_flat(&self) -> bool {
         self.places.len() == 1
+    }
+
+    /// The array element around an array element.
+    pub(crate) fn parent(&self, place: PlaceId) -> PlaceId {
+        self.places[place as usize].parent
+    }
+
+    /// The array that an element is of.
+    pub(crate) fn array(&self, place: PlaceId) -> u32 {
+        self.places[place as usize].array
+    }
+
+    /// How many array elements are around a place, itself included.
+    pub(crate) fn depth(&self, place: PlaceId) -> u32 {
+        self.places[place as usize].depth
+    }
+
+    /// The first place after all that stand inside `place`.
+    pub(crate) fn end(&self, place: PlaceId) -> PlaceId {
+        self.places[place as usize].end
     }
 
     /// Whether two values may satisfy one rule together: they do not stand in
@@ -280,12 +303,17 @@ impl<'e> Reader<'e, '_> {
                         parent: place,
                         array,
                         depth: parent_depth + 1,
+                        // Known when the element has been read.
+                        end: PlaceId::MAX,
                     });
                     (self.event.places.len() - 1) as PlaceId
                 }
                 _ => place,
             };
             self.value(Some(node), element, depth + 1)?;
+            if element != place {
+                self.event.places[element as usize].end = self.event.places.len() as PlaceId;
+            }
             if !self.lexer.more(b']')? {
                 return Ok(());
             }

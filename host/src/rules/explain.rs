@@ -1,17 +1,19 @@
 //! Owns the answer to "why": for one command, which rules fired and by which
 //! clauses, what a group decided, and which rules came nearest to matching.
-//! Asks every rule, clause by clause; only people wait for it.
+//! Asks every rule, clause by clause; only people wait for it. What it takes
+//! and what it answers are bounded: the command comes from anyone.
 
-use std::fmt;
+use std::{cmp::Reverse, fmt};
 
 use serde::Serialize;
 
 use super::{
     conjunct::{Clause, Conjunct, View},
-    error::EventError,
+    error::{EventError, excerpt},
     event::Event,
+    fuel::{Fuel, ROUTING_STEPS_MAX},
     group,
-    guard::Attributes,
+    guard::{Attributes, Unmet},
     matcher,
     rule::Rule,
     set::{IndexedFile, Match, RuleSet, collect},
@@ -20,6 +22,16 @@ use crate::name::{HandlerName, RuleName};
 
 /// How many misses an explanation lists.
 const MAX_MISSES: usize = 10;
+/// How many values of a field a clause lists.
+const MAX_SEEN: usize = 10;
+/// About how many bytes the rules and clauses of an explanation take.
+const MAX_BYTES: usize = 256 << 10;
+/// The steps of looking for the nearest misses of an explanation, 0.1 s: 25 ms
+/// where there are 100,000 rules and an everyday command.
+const MISSES_STEPS_MAX: u64 = 2 * ROUTING_STEPS_MAX;
+/// The steps of looking for the nearest miss alone, about 1 ms: the hint in
+/// an error that anyone can cause.
+const NEAREST_STEPS_MAX: u64 = 50_000;
 
 /// Why a command goes where it goes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +45,14 @@ pub struct Explanation {
     pub overruled: Vec<Overruled>,
     /// The rules that did not match, the nearest first, ten at most.
     pub misses: Vec<Miss>,
+    /// How many rules that fired or were overruled are not listed, since the
+    /// answer would become too long.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more: usize,
+    /// Whether the search for misses ended before it had seen every rule, since
+    /// it took too long.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
 }
 
 /// A rule that fired.
@@ -49,6 +69,9 @@ pub struct Fired {
     pub handlers: Vec<HandlerName>,
     /// The clauses that held.
     pub clauses: Vec<ClauseReport>,
+    /// How many more clauses held.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub clauses_more: usize,
 }
 
 /// A rule that matched but did not fire.
@@ -81,6 +104,9 @@ pub struct Miss {
     pub line: u32,
     /// The clauses that failed.
     pub failed: Vec<ClauseReport>,
+    /// How many more clauses failed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed_more: usize,
     /// How many clauses held.
     pub held: usize,
     /// Why it did not match though no clause failed: its guard, or clauses that
@@ -95,8 +121,11 @@ pub struct Miss {
 pub struct ClauseReport {
     /// The path of the field.
     pub field: String,
-    /// The values seen as JSON text, long ones cut; none if the field is absent.
+    /// The first values seen as JSON text, long ones cut; none if the field is absent.
     pub seen: Vec<String>,
+    /// How many more values the field has.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seen_more: usize,
     /// What is wanted, in words.
     pub wanted: String,
 }
@@ -105,10 +134,10 @@ impl fmt::Display for ClauseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MAX_SHOWN: usize = 3;
         write!(f, "`{}` is ", self.field)?;
-        match self.seen.len() {
+        match self.seen.len() + self.seen_more {
             0 => f.write_str("absent")?,
             count => {
-                f.write_str(&self.seen[..count.min(MAX_SHOWN)].join(", "))?;
+                f.write_str(&self.seen[..self.seen.len().min(MAX_SHOWN)].join(", "))?;
                 if count > MAX_SHOWN {
                     write!(f, " and {} more", count - MAX_SHOWN)?;
                 }
@@ -124,7 +153,7 @@ impl fmt::Display for Miss {
         match (&self.failed[..], &self.reason) {
             ([first, rest @ ..], _) => {
                 write!(f, "{first}")?;
-                match rest.len() {
+                match rest.len() + self.failed_more {
                     0 => Ok(()),
                     1 => f.write_str(", and 1 more clause failed"),
                     more => write!(f, ", and {more} more clauses failed"),
@@ -136,104 +165,229 @@ impl fmt::Display for Miss {
     }
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl RuleSet {
     /// Explains where the command with these attributes, JSON text, goes.
     ///
     /// # Errors
-    /// [`EventError`] if the text is not one JSON object.
+    /// [`EventError`] if the text is not one JSON object, or routing it takes
+    /// more than [`ROUTING_STEPS_MAX`] steps.
     pub fn explain(&self, attributes: &str) -> Result<Explanation, EventError> {
+        self.explain_within(attributes, ROUTING_STEPS_MAX)
+    }
+
+    /// As [`Self::explain`], where routing may take `steps_max` steps.
+    ///
+    /// # Errors
+    /// As [`Self::explain`].
+    pub fn explain_within(
+        &self,
+        attributes: &str,
+        steps_max: u64,
+    ) -> Result<Explanation, EventError> {
         let event = Event::read(attributes, &self.trie)?;
+        let fuel = Fuel::new(steps_max);
         let mut guards = Attributes::new(attributes);
         let mut matching = Vec::new();
-        let mut missing = Vec::new();
-        for indexed in self.files() {
-            for rule in indexed.file.rules() {
-                let case = Case {
-                    rule,
-                    indexed,
-                    view: indexed.view(&event),
-                };
-                match case.outcome(&mut guards) {
-                    Outcome::Matches(conjunct) => matching.push((case, conjunct)),
-                    Outcome::Misses(near) => missing.push((case, near)),
-                }
+        let mut unmet = Vec::new();
+        for rule in self.matching(&event, &fuel)? {
+            match rule.check_guard(&mut guards, &fuel)? {
+                Ok(()) => matching.push(rule),
+                Err(reason) => unmet.push((rule, reason)),
             }
         }
-        let rules: Vec<&Rule> = matching.iter().map(|(case, _)| case.rule).collect();
+        let files = self.files().map(|indexed| (indexed.file.path(), indexed));
+        let search = Search {
+            event: &event,
+            files: files.collect(),
+            fuel: Fuel::new(MISSES_STEPS_MAX),
+        };
+        let mut room = Room(MAX_BYTES);
+        let mut explanation = self.decided(&matching, &search, &mut room);
+        search.misses(self, &matching, unmet, (&mut explanation, &mut room));
+        Ok(explanation)
+    }
+
+    /// What the rules that match come to.
+    fn decided(
+        &self,
+        matching: &[&Rule],
+        search: &Search<'_, '_, '_>,
+        room: &mut Room,
+    ) -> Explanation {
         let mut explanation = Explanation {
             matches: vec![],
             fired: vec![],
             overruled: vec![],
             misses: vec![],
+            more: 0,
+            incomplete: false,
         };
         let mut fired = Vec::new();
-        for ((rule, winner), (case, conjunct)) in
-            group::decide(&rules, |group| self.select_of(group))
-                .into_iter()
-                .zip(&matching)
-        {
+        for (rule, winner) in group::decide(matching, |group| self.select_of(group)) {
+            if winner.is_none() {
+                fired.push(rule);
+            }
+            if !room.take(rule.file().len() + 200) {
+                explanation.more += 1;
+                continue;
+            }
             let (name, file, line) = (rule.name.clone(), rule.file().to_owned(), rule.line());
             if let Some(winner) = winner {
-                let group = rule.group().unwrap_or_default().to_owned();
-                let fallback = rule.is_fallback() && !winner.is_fallback();
                 explanation.overruled.push(Overruled {
                     rule: name,
                     file,
                     line,
-                    group,
+                    group: rule.group().unwrap_or_default().to_owned(),
                     by: winner.name.clone(),
-                    fallback,
+                    fallback: rule.is_fallback() && !winner.is_fallback(),
                 });
-            } else {
-                let clauses = conjunct
-                    .clauses
-                    .iter()
-                    .map(|clause| case.report(clause))
-                    .collect();
-                explanation.fired.push(Fired {
-                    rule: name,
-                    file,
-                    line,
-                    handlers: rule.handlers.to_vec(),
-                    clauses,
-                });
-                fired.push(rule);
+                continue;
             }
+            let (clauses, clauses_more) = search.held(rule, room);
+            explanation.fired.push(Fired {
+                rule: name,
+                file,
+                line,
+                handlers: rule.handlers.to_vec(),
+                clauses,
+                clauses_more,
+            });
         }
         explanation.matches = collect(&fired);
-        missing.sort_by_key(|(_, near)| near.rank());
-        explanation.misses = missing
-            .into_iter()
-            .take(MAX_MISSES)
-            .map(|(case, near)| case.miss(near))
-            .collect();
-        Ok(explanation)
+        explanation
     }
 
     /// The rule that came nearest to matching the command without matching it;
-    /// none if every rule matches, or the text is no JSON object.
+    /// none if every rule matches, or the text is no JSON object. Of the rules
+    /// that can be asked within bounds.
     #[must_use]
     pub fn nearest_miss(&self, attributes: &str) -> Option<Miss> {
         let event = Event::read(attributes, &self.trie).ok()?;
         let mut guards = Attributes::new(attributes);
+        let fuel = Fuel::new(NEAREST_STEPS_MAX);
         let mut nearest: Option<(Case<'_, '_, '_>, Near<'_>)> = None;
         for indexed in self.files() {
             for rule in indexed.file.rules() {
+                let view = indexed.view(&event, &fuel);
                 let case = Case {
                     rule,
                     indexed,
-                    view: indexed.view(&event),
+                    view,
                 };
-                if let Outcome::Misses(near) = case.outcome(&mut guards)
-                    && nearest
-                        .as_ref()
-                        .is_none_or(|(_, best)| near.rank() < best.rank())
-                {
+                let near = case.nearest(&mut guards);
+                if fuel.is_spent() {
+                    return nearest.map(|(case, near)| case.miss(near, &mut Room(MAX_BYTES)));
+                }
+                let Some(near) = near else { continue };
+                let best = nearest.as_ref().map(|(_, best)| best.rank());
+                if best.is_none_or(|best| near.rank() < best) {
                     nearest = Some((case, near));
                 }
             }
         }
-        nearest.map(|(case, near)| case.miss(near))
+        nearest.map(|(case, near)| case.miss(near, &mut Room(MAX_BYTES)))
+    }
+}
+
+impl Rule {
+    /// Whether the guard holds, if there is one, and if not, why.
+    ///
+    /// # Errors
+    /// [`EventError::GuardLimit`].
+    pub(crate) fn check_guard(
+        &self,
+        attributes: &mut Attributes<'_>,
+        fuel: &Fuel,
+    ) -> Result<Result<(), Unmet>, EventError> {
+        let guard = self.guard.as_ref();
+        match guard.map_or(Ok(()), |guard| guard.check(attributes, fuel)) {
+            Err(Unmet::Limit(exceeded)) => Err(EventError::GuardLimit {
+                rule: self.reference(),
+                reason: exceeded.to_string(),
+            }),
+            other => Ok(other),
+        }
+    }
+}
+
+/// The bytes that are left for an answer.
+struct Room(usize);
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> bool {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// The rules against one command.
+struct Search<'r, 'v, 'e> {
+    event: &'v Event<'e>,
+    files: rustc_hash::FxHashMap<&'r str, &'r IndexedFile>,
+    fuel: Fuel,
+}
+
+impl<'r> Search<'r, '_, '_> {
+    /// The clauses by which the rule matches, and how many more there are.
+    fn held(&self, rule: &Rule, room: &mut Room) -> (Vec<ClauseReport>, usize) {
+        let Some(indexed) = self.files.get(rule.file()) else {
+            return (vec![], 0);
+        };
+        // Asked before, and worth asking again for the few that are shown.
+        let fuel = Fuel::new(ROUTING_STEPS_MAX);
+        let view = indexed.view(self.event, &fuel);
+        let holds = |conjunct: &&Conjunct| conjunct.holds(view);
+        let clauses = rule.conjuncts.iter().find(holds);
+        let clauses = clauses.map_or(&[][..], |conjunct| &conjunct.clauses);
+        let case = Case {
+            rule,
+            indexed,
+            view,
+        };
+        case.reports(clauses.iter(), room)
+    }
+
+    /// Adds the rules that came nearest without matching.
+    fn misses(
+        &self,
+        rules: &'r RuleSet,
+        matching: &[&'r Rule],
+        unmet: Vec<(&'r Rule, Unmet)>,
+        (explanation, room): (&mut Explanation, &mut Room),
+    ) {
+        let address = |rule: &Rule| std::ptr::from_ref(rule).addr();
+        let met: rustc_hash::FxHashSet<usize> = matching.iter().map(|rule| address(rule)).collect();
+        let mut unmet: rustc_hash::FxHashMap<usize, Unmet> = unmet
+            .into_iter()
+            .map(|(rule, unmet)| (address(rule), unmet))
+            .collect();
+        let mut missing = Vec::new();
+        for indexed in rules.files() {
+            for rule in indexed.file.rules() {
+                if met.contains(&address(rule)) {
+                    continue;
+                }
+                let case = Case {
+                    rule,
+                    indexed,
+                    view: indexed.view(self.event, &self.fuel),
+                };
+                let near = case.near(unmet.remove(&address(rule)));
+                if self.fuel.is_spent() {
+                    explanation.incomplete = true;
+                    break;
+                }
+                missing.extend(near.map(|near| (case, near)));
+            }
+        }
+        missing.sort_by_key(|(_, near)| near.rank());
+        let nearest = missing.into_iter().take(MAX_MISSES);
+        explanation.misses = nearest.map(|(case, near)| case.miss(near, room)).collect();
     }
 }
 
@@ -242,11 +396,6 @@ struct Case<'r, 'v, 'e> {
     rule: &'r Rule,
     indexed: &'r IndexedFile,
     view: View<'v, 'e>,
-}
-
-enum Outcome<'r> {
-    Matches(&'r Conjunct),
-    Misses(Near<'r>),
 }
 
 /// How near a rule came, by its best combination of `$or` branches.
@@ -259,39 +408,44 @@ struct Near<'r> {
 
 impl Near<'_> {
     /// Fewer failed clauses first, then more that held.
-    fn rank(&self) -> (usize, std::cmp::Reverse<usize>) {
+    fn rank(&self) -> (usize, Reverse<usize>) {
         (
             self.failed + usize::from(self.reason.is_some()),
-            std::cmp::Reverse(self.held),
+            Reverse(self.held),
         )
     }
 }
 
 impl<'r> Case<'r, '_, '_> {
-    fn outcome(&self, guards: &mut Attributes<'_>) -> Outcome<'r> {
+    /// How near the rule came; none where it matches.
+    fn nearest(&self, guards: &mut Attributes<'_>) -> Option<Near<'r>> {
+        let holds = |conjunct: &Conjunct| conjunct.holds(self.view);
+        if !self.rule.conjuncts.iter().any(holds) {
+            return self.near(None);
+        }
+        let guard = self.rule.guard.as_ref()?;
+        let unmet = guard.check(guards, self.view.fuel).err()?;
+        self.near(Some(unmet))
+    }
+
+    /// How near a rule came that does not match, because of its guard where
+    /// `unmet` is the reason.
+    fn near(&self, unmet: Option<Unmet>) -> Option<Near<'r>> {
         let mut nearest: Option<Near<'r>> = None;
         for conjunct in &self.rule.conjuncts {
-            let reason = if conjunct.holds(self.view) {
-                match self
-                    .rule
-                    .guard
-                    .as_ref()
-                    .map_or(Ok(()), |guard| guard.check(guards))
-                {
-                    Ok(()) => return Outcome::Matches(conjunct),
-                    Err(reason) => Some(format!("the guard does not hold: {reason}")),
-                }
-            } else {
-                None
-            };
-            let held = conjunct
-                .clauses
+            let clauses = &conjunct.clauses;
+            if !self.view.fuel.spend(1 + clauses.len() as u64) {
+                return None;
+            }
+            let held = clauses
                 .iter()
                 .filter(|clause| clause.holds(self.view))
                 .count();
-            let failed = conjunct.clauses.len() - held;
-            let apart = || "the clauses hold only by different elements of one array".to_owned();
-            let reason = reason.or_else(|| (failed == 0).then(apart));
+            let failed = clauses.len() - held;
+            let reason = (failed == 0).then(|| match &unmet {
+                Some(unmet) => format!("the guard does not hold: {unmet}"),
+                None => "the clauses hold only by different elements of one array".to_owned(),
+            });
             let near = Near {
                 conjunct,
                 failed,
@@ -305,39 +459,62 @@ impl<'r> Case<'r, '_, '_> {
                 nearest = Some(near);
             }
         }
-        // A pattern has at least one combination.
-        match nearest {
-            Some(near) => Outcome::Misses(near),
-            None => unreachable!("rule `{}` has no clauses to fail", self.rule.name),
+        nearest
+    }
+
+    /// What there is to say of the clauses, as far as there is room, and how
+    /// many are left out.
+    fn reports<'c>(
+        &self,
+        clauses: impl Iterator<Item = &'c Clause>,
+        room: &mut Room,
+    ) -> (Vec<ClauseReport>, usize) {
+        let mut reports = Vec::new();
+        let mut more = 0;
+        for clause in clauses {
+            let report = self.report(clause);
+            let seen: usize = report.seen.iter().map(|seen| seen.len() + 3).sum();
+            match room.take(report.field.len() + report.wanted.len() + seen + 40) {
+                true => reports.push(report),
+                false => more += 1,
+            }
         }
+        (reports, more)
     }
 
     fn report(&self, clause: &Clause) -> ClauseReport {
-        let values = self
-            .view
-            .event
-            .values(self.view.paths[clause.path as usize]);
+        let values = self.view.values(clause);
         let mut wanted = String::new();
         // Writing to a String cannot fail.
         let _ = matcher::join(&clause.matchers, &mut wanted);
+        let shown = values.iter().take(MAX_SEEN);
         ClauseReport {
-            field: self.indexed.file.trie.name(clause.path).to_owned(),
-            seen: values.iter().map(|field| field.value.to_string()).collect(),
+            field: excerpt(self.indexed.file.trie.name(clause.path)),
+            seen: shown.map(|field| field.value.to_string()).collect(),
+            seen_more: values.len().saturating_sub(MAX_SEEN),
             wanted,
         }
     }
 
-    fn miss(&self, near: Near<'_>) -> Miss {
+    fn miss(&self, near: Near<'_>, room: &mut Room) -> Miss {
+        // Of a command that took all the fuel, the first few values say enough.
+        let fuel = Fuel::new(NEAREST_STEPS_MAX);
+        let view = View {
+            fuel: &fuel,
+            ..self.view
+        };
         let failed = near
             .conjunct
             .clauses
             .iter()
-            .filter(|clause| !clause.holds(self.view));
+            .filter(|clause| !clause.holds(view));
+        let (failed, failed_more) = self.reports(failed, room);
         Miss {
             rule: self.rule.name.clone(),
             file: self.rule.file().to_owned(),
             line: self.rule.line(),
-            failed: failed.map(|clause| self.report(clause)).collect(),
+            failed,
+            failed_more,
             held: near.held,
             reason: near.reason,
         }

@@ -4,24 +4,32 @@
 
 mod reader;
 
-use std::{collections::BTreeSet, str, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Dialect, RuleError,
     error::{Source, excerpt, list, position},
     event::FieldTrie,
+    fuel::ROUTING_STEPS_MAX,
     json,
     rule::Rule,
     set::RuleSet,
     toml,
 };
-use crate::name::HandlerName;
+use crate::{
+    files::{self, NotText},
+    name::HandlerName,
+};
 
 /// The largest rule file in bytes; a larger one is refused before it is read.
 /// 100,000 rules of everyday size have about 20 MiB: split them.
 pub const MAX_FILE_BYTES: usize = 10 * 1024 * 1024;
 /// The most tests in one file.
 pub const MAX_TESTS: usize = 10_000;
+
+/// The steps of all tests of one file together: some 0.1 s. Tests of everyday
+/// size take less than 1,000 each.
+const TESTS_STEPS_MAX: u64 = 10 * ROUTING_STEPS_MAX;
 
 /// One valid rule file, its own tests passed. Cheap to share in an `Arc`.
 #[derive(Debug)]
@@ -65,23 +73,22 @@ impl RuleFile {
                 "split the file: rules of all files work together",
             ));
         }
-        let text = str::from_utf8(bytes).map_err(|error| {
-            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            RuleError::new(
-                path,
-                position(&before, before.len()),
-                "not-utf-8",
-                "the file is not UTF-8 text",
-                None,
-            )
+        let text = files::text(bytes).map_err(|error| {
+            let (place, message) = match error {
+                NotText::Utf16 => ((1, 1), format!("the file {error}")),
+                NotText::NotUtf8 { offset } => {
+                    let before = String::from_utf8_lossy(&bytes[..offset]);
+                    let place = position(&before, before.len());
+                    (place, "the file is not UTF-8 text".to_owned())
+                }
+            };
+            RuleError::new(path, place, "not-utf-8", message, None)
         })?;
-        // An editor's byte order mark is no part of the text.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source { path, text };
         let (root, is_json) = match path.rsplit_once('.') {
             Some((_, "json")) => (
                 json::parse(text)
-                    .map_err(|error| source.error(error.at, "invalid-json", error.message))?,
+                    .map_err(|error| source.error(error.at, error.code, error.message))?,
                 true,
             ),
             Some((_, "toml")) => (toml::parse(&source)?, false),
@@ -123,8 +130,9 @@ impl RuleFile {
         }
         let file = Arc::new(self);
         let rules = RuleSet::build([Arc::clone(&file)])?;
+        let mut steps = TESTS_STEPS_MAX;
         for test in &file.tests {
-            test.run(&file, &rules)?;
+            steps = test.run(&file, &rules, steps)?;
         }
         drop(rules);
         match Arc::into_inner(file) {
@@ -135,7 +143,8 @@ impl RuleFile {
 }
 
 impl RuleTest {
-    fn run(&self, file: &RuleFile, rules: &RuleSet) -> Result<(), RuleError> {
+    /// Runs the test in at most `steps`, and returns those that are left.
+    fn run(&self, file: &RuleFile, rules: &RuleSet, steps: u64) -> Result<u64, RuleError> {
         let fail = |code, message: String, hint| {
             Err(RuleError::new(
                 &file.path,
@@ -145,8 +154,14 @@ impl RuleTest {
                 hint,
             ))
         };
-        let matches = match rules.route(&self.command) {
-            Ok(matches) => matches,
+        let routing = match rules.routing(&self.command, steps.min(ROUTING_STEPS_MAX)) {
+            Ok(routing) => routing,
+            Err(error) if error.is_limit() && steps < ROUTING_STEPS_MAX => {
+                let message =
+                    format!("the tests of one file take at most {TESTS_STEPS_MAX} steps together");
+                let hint = "leave large commands to a benchmark, or split the file";
+                return fail("too-many-steps", message, Some(hint.to_owned()));
+            }
             Err(error) => {
                 return fail(
                     "invalid-command",
@@ -155,10 +170,10 @@ impl RuleTest {
                 );
             }
         };
-        let chosen: BTreeSet<HandlerName> =
-            matches.into_iter().map(|found| found.handler).collect();
+        let matches = routing.matches.into_iter();
+        let chosen: BTreeSet<HandlerName> = matches.map(|found| found.handler).collect();
         if chosen == self.handlers {
-            return Ok(());
+            return Ok(steps.saturating_sub(routing.steps));
         }
         let names = |handlers: &BTreeSet<HandlerName>| match handlers.len() {
             0 => "no handler".to_owned(),

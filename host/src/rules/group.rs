@@ -21,9 +21,26 @@ pub(crate) fn decide<'r>(
     matching: &[&'r Rule],
     select_of: impl Fn(&str) -> Select,
 ) -> Vec<(&'r Rule, Option<Winner<'r>>)> {
+    let mut firsts: FxHashMap<&str, &Rule> = FxHashMap::default();
+    for &rule in matching {
+        let Some(group) = rule.group() else { continue };
+        let first = firsts.entry(group).or_insert(rule);
+        if rank(rule) < rank(first) {
+            *first = rule;
+        }
+    }
+    let winner_over = |rule: &'r Rule| {
+        let group = rule.group()?;
+        let first = *firsts.get(group)?;
+        let yields = match select_of(group) {
+            Select::First => !std::ptr::eq(first, rule),
+            Select::All => rule.is_fallback() && !first.is_fallback(),
+        };
+        yields.then_some(first)
+    };
     matching
         .iter()
-        .map(|&rule| (rule, winner_over(rule, matching, &select_of)))
+        .map(|&rule| (rule, winner_over(rule)))
         .collect()
 }
 
@@ -31,24 +48,6 @@ pub(crate) fn decide<'r>(
 pub(crate) fn rank(rule: &Rule) -> (bool, bool, Option<i64>) {
     let priority = rule.priority();
     (rule.is_fallback(), priority.is_none(), priority)
-}
-
-fn winner_over<'r>(
-    rule: &'r Rule,
-    matching: &[&'r Rule],
-    select_of: &impl Fn(&str) -> Select,
-) -> Option<Winner<'r>> {
-    let group = rule.group()?;
-    let first = matching
-        .iter()
-        .copied()
-        .filter(|other| other.group() == Some(group))
-        .min_by_key(|other| rank(other))?;
-    let yields = match select_of(group) {
-        Select::First => !std::ptr::eq(first, rule),
-        Select::All => rule.is_fallback() && !first.is_fallback(),
-    };
-    yields.then_some(first)
 }
 
 /// What each group selects, as its rules say.

@@ -1,66 +1,120 @@
 //! Owns guards: CEL expressions over the attributes, for conditions that the
-//! pattern language cannot say. Only this file knows the `cel` crate.
+//! pattern language cannot say. A guard sees one variable, `command`: the
+//! attributes. It is evaluated only after the rule's `match` holds.
 //!
-//! A guard sees one variable, `command`: the attributes. It is asked only
-//! after the rule's `match` holds, so the cost falls on few commands.
+//! This is an evaluator of our own because a guard works on whatever a client
+//! sends: every step and byte is counted, numbers do not change with their
+//! spelling, and what can never hold is refused with the rule.
+//! `lexer` → `parser` → `expr` (names resolved, depth bounded) → `types` (what
+//! can never work) at load; `eval` over `value`s, bounded by a `meter`, for a
+//! command.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, LazyLock},
+mod eval;
+mod expr;
+mod functions;
+mod lexer;
+mod meter;
+mod parser;
+mod regex;
+mod types;
+mod value;
+
+use std::fmt;
+
+use self::{
+    eval::Evaluation,
+    expr::{Expr, Kind},
+    meter::Stop,
+    value::Value,
 };
+use super::fuel::Fuel;
 
-use cel::{Context, Env, ExecutionError, Program, Value};
+pub(crate) use meter::Exceeded;
 
-/// The longest expression. Evaluation has no fuel, so its length is what
-/// bounds its cost.
+/// The longest expression.
 pub(crate) const MAX_GUARD_BYTES: usize = 4_096;
 
-/// Building the standard functions costs more than any guard.
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+/// The steps for a guard that does not look at the command; more are refused at load.
+const CONSTANT_STEPS_MAX: u64 = 100_000;
 
 /// A condition of a rule, compiled.
 pub(crate) struct Guard {
     text: Box<str>,
-    program: Program,
+    expr: Expr,
 }
 
 /// The attributes of one command in the form that guards need, made when the
 /// first guard asks.
 pub(crate) struct Attributes<'a> {
     text: &'a str,
-    value: Option<Value>,
+    value: Option<Value<'a>>,
+}
+
+/// What is wrong with a guard, where, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GuardError {
+    /// Byte offset in the guard's text.
+    pub(crate) at: usize,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// Why a guard does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unmet {
+    False,
+    /// The command does not have this field.
+    Absent(Box<str>),
+    /// It has values that the guard cannot work with.
+    Fault(Box<str>),
+    /// It would take more than it may.
+    Limit(Exceeded),
+}
+
+impl GuardError {
+    fn at(at: usize, message: String) -> Self {
+        Self {
+            at,
+            message,
+            hint: None,
+        }
+    }
+
+    fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::False => f.write_str("it is false"),
+            Self::Absent(name) => write!(f, "`{name}` is absent"),
+            Self::Fault(fault) => f.write_str(fault),
+            Self::Limit(exceeded) => write!(f, "it {exceeded}"),
+        }
+    }
 }
 
 impl Guard {
     /// Compiles `text`.
     ///
     /// # Errors
-    /// The reason in words.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// At the first thing wrong.
+    pub(crate) fn parse(text: &str) -> Result<Self, GuardError> {
         if text.len() > MAX_GUARD_BYTES {
-            return Err(format!("it has more than {MAX_GUARD_BYTES} bytes"));
+            let message = format!("it has more than {MAX_GUARD_BYTES} bytes");
+            return Err(GuardError::at(0, message));
         }
-        let program = ENV.compile(text).map_err(|errors| {
-            let first = errors.to_string();
-            first
-                .lines()
-                .next()
-                .unwrap_or("it is no CEL expression")
-                .trim_start_matches("ERROR: ")
-                .to_owned()
-        })?;
-        let guard = Self {
+        let expr = parser::parse(text)?;
+        types::check(&expr)?;
+        Ok(Self {
             text: text.into(),
-            program,
-        };
-        // A name that does not exist is wrong for every command.
-        match guard.evaluate(Value::from(HashMap::<String, Value>::new())) {
-            Err(ExecutionError::UndeclaredReference(name)) => Err(format!(
-                "`{name}` is unknown; the attributes are under `command`, such as `command.requestType`"
-            )),
-            _ => Ok(guard),
-        }
+            expr,
+        })
     }
 
     /// The expression as it was written.
@@ -68,35 +122,51 @@ impl Guard {
         &self.text
     }
 
+    /// The bytes that its regular expressions take.
+    pub(crate) fn regex_bytes(&self) -> usize {
+        fn add(expr: &Expr, bytes: &mut usize) {
+            if let Kind::Matches(_, regex) = &expr.kind {
+                *bytes += regex.bytes();
+            }
+            expr.kind.parts(&mut |part| add(part, bytes));
+        }
+        let mut bytes = 0;
+        add(&self.expr, &mut bytes);
+        bytes
+    }
+
     /// Whether the guard holds, and if not, why.
     ///
     /// # Errors
-    /// The reason in words; an absent field is one.
-    pub(crate) fn check(&self, attributes: &mut Attributes<'_>) -> Result<(), String> {
-        match self.evaluate(attributes.value()) {
+    /// [`Unmet`]; an absent field is one reason.
+    pub(crate) fn check(&self, attributes: &mut Attributes<'_>, fuel: &Fuel) -> Result<(), Unmet> {
+        let value = match attributes.value(fuel) {
+            Ok(command) => Evaluation::new(command, fuel).of(&self.expr),
+            Err(stop) => Err(stop),
+        };
+        match value {
             Ok(Value::Bool(true)) => Ok(()),
-            Ok(Value::Bool(false)) => Err("it is false".to_owned()),
-            Ok(_) => Err("its value is neither true nor false".to_owned()),
-            Err(ExecutionError::NoSuchKey(key)) => Err(format!("`{key}` is absent")),
-            Err(error) => Err(error.to_string()),
+            Ok(Value::Bool(false)) => Err(Unmet::False),
+            Ok(value) => {
+                let fault = format!("its value is {}, neither true nor false", value.kind());
+                Err(Unmet::Fault(fault.into()))
+            }
+            Err(Stop::Absent(name)) => Err(Unmet::Absent(name)),
+            Err(Stop::Fault(fault)) => Err(Unmet::Fault(fault)),
+            Err(Stop::Limit(exceeded)) => Err(Unmet::Limit(exceeded)),
         }
     }
 
     /// The value of a guard that does not look at the command.
     pub(crate) fn constant(&self) -> Option<bool> {
-        if self.program.references().has_variable("command") {
+        if !self.expr.is_constant() {
             return None;
         }
-        match self.evaluate(Value::Null) {
+        let fuel = Fuel::new(CONSTANT_STEPS_MAX);
+        match Evaluation::without_command(&fuel).of(&self.expr) {
             Ok(Value::Bool(value)) => Some(value),
             _ => None,
         }
-    }
-
-    fn evaluate(&self, command: Value) -> Result<Value, ExecutionError> {
-        let mut context = Context::with_env(Arc::clone(&ENV));
-        context.add_variable_from_value("command", command);
-        self.program.execute(&context)
     }
 }
 
@@ -112,106 +182,18 @@ impl<'a> Attributes<'a> {
         Self { text, value: None }
     }
 
-    fn value(&mut self) -> Value {
-        self.value
-            .get_or_insert_with(|| {
-                // What the engine reads but serde_json does not, such as 1e999,
-                // leaves every field absent.
-                serde_json::from_str(self.text).map_or(Value::Null, |value| convert(&value))
-            })
-            .clone()
-    }
-}
-
-/// JSON as CEL sees it: whole numbers are `int`, so that `command.count > 5` works.
-fn convert(value: &serde_json::Value) -> Value {
-    match value {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(value) => Value::Bool(*value),
-        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(int), _) => Value::Int(int),
-            (None, Some(uint)) => Value::UInt(uint),
-            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        serde_json::Value::String(text) => Value::from(text.as_str()),
-        serde_json::Value::Array(items) => {
-            Value::from(items.iter().map(convert).collect::<Vec<_>>())
+    fn value(&mut self, fuel: &Fuel) -> Result<Value<'a>, Stop> {
+        if let Some(value) = &self.value {
+            return Ok(value.clone());
         }
-        serde_json::Value::Object(members) => Value::from(
-            members
-                .iter()
-                .map(|(key, value)| (key.clone(), convert(value)))
-                .collect::<HashMap<_, _>>(),
-        ),
+        if !fuel.spend(1 + self.text.len() as u64 / 8) {
+            return Err(Stop::Limit(Exceeded::Steps));
+        }
+        // It has been read as JSON before.
+        let read = Value::of_json(self.text).map_err(|error| Stop::fault(error.message))?;
+        Ok(self.value.insert(read).clone())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(guard: &str, command: &str) -> Result<(), String> {
-        Guard::parse(guard)?.check(&mut Attributes::new(command))
-    }
-
-    #[test]
-    fn a_guard_sees_the_attributes() {
-        assert_eq!(
-            check(
-                "command.amount > command.limit",
-                r#"{"amount":5,"limit":4}"#
-            ),
-            Ok(())
-        );
-        assert_eq!(
-            check(
-                "size(command.items) == 2 && command.items[0].id == 'a'",
-                r#"{"items":[{"id":"a"},{}]}"#
-            ),
-            Ok(())
-        );
-        assert_eq!(check("command.a == 1.5", r#"{"a":1.5}"#), Ok(()));
-        assert_eq!(
-            check("command.n > 1", r#"{"n":18446744073709551615}"#),
-            Ok(())
-        );
-    }
-
-    #[test]
-    fn a_guard_that_does_not_hold_says_why() {
-        assert_eq!(
-            check("command.amount > 5", r#"{"amount":5}"#),
-            Err("it is false".into())
-        );
-        assert_eq!(
-            check("command.amount > 5", "{}"),
-            Err("`amount` is absent".into())
-        );
-        assert_eq!(
-            check("command.amount", r#"{"amount":5}"#),
-            Err("its value is neither true nor false".into())
-        );
-        assert!(check("command.amount > 5", r#"{"amount":"x"}"#).is_err());
-    }
-
-    #[test]
-    fn a_bad_guard_is_refused() {
-        assert!(Guard::parse("command.a >").is_err());
-        assert!(
-            Guard::parse("amount > 5")
-                .unwrap_err()
-                .contains("`amount` is unknown")
-        );
-        for unit in ["(", "[", "!", "-", "a.", "{1:", "1+"] {
-            assert!(
-                Guard::parse(&unit.repeat(4_000 / unit.len())).is_err(),
-                "{unit}"
-            );
-        }
-        assert!(
-            Guard::parse(&"1+".repeat(3_000))
-                .unwrap_err()
-                .contains("more than 4096 bytes")
-        );
-    }
-}
+mod tests;

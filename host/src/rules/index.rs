@@ -27,6 +27,7 @@ use self::{
 use super::{
     conjunct::Conjunct,
     event::{Event, PathId},
+    fuel::Fuel,
     pattern::MAX_OR_COMBINATIONS,
     rule::{MAX_RULES, Rule},
     set::IndexedFile,
@@ -137,38 +138,82 @@ impl Index {
 
     /// Adds the rules whose `match` holds to `matching`, in the order of
     /// `files` and of their lines; only rules of files that `live` keeps.
+    ///
+    /// # Errors
+    /// The rule at which the fuel ran out; none while looking for candidates.
     pub(crate) fn matching<'r>(
         &self,
         files: &'r [IndexedFile],
         live: &[bool],
-        event: &Event<'_>,
+        (event, fuel): (&Event<'_>, &Fuel),
         matching: &mut SmallVec<[&'r Rule; 8]>,
-    ) {
-        let mut candidates: Candidates = SmallVec::from_slice(&self.always);
-        let mut seen = SeenKeys::new();
-        for field in event.fields() {
-            if let Some(Some(index)) = self.fields.get(field.path as usize) {
-                index.look_up(field, &mut seen, &mut candidates);
-            }
-        }
-        self.keys.look_up(&seen, &mut candidates);
-        if candidates.len() > 1 {
-            candidates.sort_unstable();
-            candidates.dedup();
-        }
+    ) -> Result<(), Option<&'r Rule>> {
         let mut last = None;
-        for place in candidates {
+        for place in self.candidates(event, fuel) {
             // One combination that holds is enough.
             if last == Some(place.file_and_rule()) || !live[place.file()] {
                 continue;
             }
             let indexed = &files[place.file()];
             let rule = &indexed.file.rules()[place.rule()];
-            if rule.conjuncts[place.conjunct()].holds(indexed.view(event)) {
+            let holds = rule.conjuncts[place.conjunct()].holds(indexed.view(event, fuel));
+            if fuel.is_spent() {
+                return Err(Some(rule));
+            }
+            if holds {
                 last = Some(place.file_and_rule());
                 matching.push(rule);
             }
         }
+        match fuel.is_spent() {
+            true => Err(None),
+            false => Ok(()),
+        }
+    }
+
+    /// The combinations that could hold, in order, each once.
+    fn candidates(&self, event: &Event<'_>, fuel: &Fuel) -> Candidates {
+        let mut candidates: Candidates = SmallVec::from_slice(&self.always);
+        let mut seen = SeenKeys::new();
+        let mut last = None;
+        // A command repeats values, and so would their candidates.
+        let mut room = COMPACT_AT;
+        for field in event.fields() {
+            let Some(Some(index)) = self.fields.get(field.path as usize) else {
+                continue;
+            };
+            if last.replace(field.path) != Some(field.path) {
+                index.look_up_present(fuel, &mut candidates);
+            }
+            let known = (&mut seen, &mut candidates);
+            if !index.look_up(field, fuel, known) {
+                return Candidates::new();
+            }
+            if candidates.len() > room {
+                compact(&mut candidates);
+                room = COMPACT_AT.max(candidates.len() * 2);
+            }
+        }
+        if seen.len() > COMPACT_AT {
+            seen.sort_unstable();
+            seen.dedup();
+        }
+        if !self.keys.look_up(&seen, fuel, &mut candidates) {
+            return Candidates::new();
+        }
+        compact(&mut candidates);
+        candidates
+    }
+}
+
+/// More candidates or keys than this are worth sorting, to find those that are
+/// there twice. Everyday commands have fewer.
+const COMPACT_AT: usize = 1_024;
+
+fn compact(candidates: &mut Candidates) {
+    if candidates.len() > 1 {
+        candidates.sort_unstable();
+        candidates.dedup();
     }
 }
 

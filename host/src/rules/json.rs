@@ -11,16 +11,19 @@ use std::borrow::Cow;
 
 pub(crate) use lexer::Lexer;
 
-/// The deepest nesting of arrays and objects, in rule files and in commands:
-/// what serde_json allows too. Beyond it the recursion below would be a risk.
-pub(crate) const MAX_DEPTH: usize = 128;
-
-/// Text that is not JSON.
+/// Text that is not JSON, or JSON nested deeper than [`DEPTH_MAX`](crate::command::DEPTH_MAX).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SyntaxError {
     /// Byte offset in the text.
     pub(crate) at: usize,
+    /// [`Self::INVALID`] or [`Self::TOO_DEEP`].
+    pub(crate) code: &'static str,
     pub(crate) message: String,
+}
+
+impl SyntaxError {
+    pub(crate) const INVALID: &'static str = "invalid-json";
+    pub(crate) const TOO_DEEP: &'static str = "too-deep";
 }
 
 /// A value of a rule file and where it stands.
@@ -236,8 +239,8 @@ mod tests {
         let deep = "[".repeat(100_000);
         assert_eq!(
             parse(&deep).unwrap_err().message,
-            "nested deeper than 128 levels"
+            "nested deeper than 127 levels"
         );
-        assert!(parse(&format!("{}{}", "[".repeat(128), "]".repeat(128))).is_ok());
+        assert!(parse(&format!("{}{}", "[".repeat(127), "]".repeat(127))).is_ok());
     }
 }

@@ -169,25 +169,20 @@ impl Unknown<'_> {
     }
 }
 
-/// A guard that no command makes true.
+/// A guard that is the same for every command.
 fn constant_guard(rule: &Rule, findings: &mut Vec<Finding>) {
-    let never = rule
-        .guard
-        .as_ref()
-        .is_some_and(|guard| guard.constant() == Some(false));
-    if never {
-        let message = format!(
-            "rule `{}` can never match: its guard is false for every command",
-            rule.name()
-        );
-        findings.push(Finding::at(
-            rule,
-            Severity::Warning,
-            "never-matches",
-            message,
-            None,
-        ));
-    }
+    let constant = rule.guard.as_ref().and_then(|guard| guard.constant());
+    let Some(constant) = constant else { return };
+    let (code, what) = match constant {
+        false => ("never-matches", "can never match"),
+        true => ("constant-guard", "has a guard that changes nothing"),
+    };
+    let message = format!(
+        "rule `{}` {what}: its guard is {constant} for every command",
+        rule.name()
+    );
+    let hint = (constant).then(|| "leave the guard away".to_owned());
+    findings.push(Finding::at(rule, Severity::Warning, code, message, hint));
 }
 
 /// Fields that rules use and no test of the file has.

@@ -104,6 +104,37 @@ impl Matcher {
         }
     }
 
+    /// The steps that [`Self::matches`] takes.
+    #[inline]
+    pub(crate) fn steps(&self, value: &Scalar<'_>) -> u64 {
+        let length = match value {
+            Scalar::String(text) => text.len() as u64,
+            Scalar::Number(text) => text.len() as u64,
+            Scalar::Null | Scalar::Bool(_) => return self.alternatives(),
+        };
+        match self {
+            Self::Number(_)
+            | Self::Numeric(_)
+            | Self::EqualsIgnoreCase(_)
+            | Self::PrefixIgnoreCase(_)
+            | Self::SuffixIgnoreCase(_) => 1 + length / 16,
+            Self::Wildcard(_) => 1 + length / 64,
+            // All of one kind.
+            Self::AnythingBut(not) => {
+                let each = not.first().map_or(1, |matcher| matcher.steps(value));
+                each.saturating_mul(not.len() as u64)
+            }
+            _ => 1,
+        }
+    }
+
+    fn alternatives(&self) -> u64 {
+        match self {
+            Self::AnythingBut(not) => not.len() as u64,
+            _ => 1,
+        }
+    }
+
     fn matches_text(&self, seen: &str, dialect: Dialect) -> bool {
         match self {
             Self::Exact(wanted) => **wanted == *seen,

@@ -20,6 +20,10 @@ use super::{
 /// The most combinations that the `$or`s of one pattern may multiply to.
 pub(crate) const MAX_OR_COMBINATIONS: usize = 1_000;
 
+/// The most alternatives that the `$or`s of one file may copy: each branch gets
+/// what stands beside it, and a small text can ask for gigabytes.
+pub(crate) const MAX_OR_COPIES: usize = 1_000_000;
+
 /// The longest path of a field in bytes.
 pub(crate) const MAX_PATH_BYTES: usize = 4_096;
 
@@ -54,13 +58,14 @@ const RESERVED: [&str; 24] = [
     "ip-address-not-in-range",
 ];
 
-/// Reads the pattern `node`, whose paths are numbered in `trie`.
+/// Reads the pattern `node`, whose paths are numbered in `trie`; `copies` is
+/// what is left of [`MAX_OR_COPIES`].
 ///
 /// # Errors
 /// [`RuleError`] at the first thing wrong.
 pub(crate) fn read(
     source: &Source<'_>,
-    dialect: Dialect,
+    (dialect, copies): (Dialect, &mut usize),
     trie: &mut FieldTrie,
     node: &Node<'_>,
 ) -> Result<Conjuncts, RuleError> {
@@ -69,6 +74,7 @@ pub(crate) fn read(
         dialect,
         trie,
         or_is_keyword: true,
+        copies,
     };
     match &node.value {
         NodeValue::String(text) if text == "*" && dialect == Dialect::Pointsman => {
@@ -134,6 +140,7 @@ struct Reader<'r, 't> {
     dialect: Dialect,
     trie: &'r mut FieldTrie,
     or_is_keyword: bool,
+    copies: &'r mut usize,
 }
 
 impl Reader<'_, '_> {
@@ -313,6 +320,7 @@ impl Reader<'_, '_> {
             return Err(self.source.error(member.key_at, "path-too-long", message));
         }
         let path = self.trie.insert(name);
+        self.copy(member.key_at, matchers.len() * (combinations.len() - 1))?;
         for combination in combinations {
             match combination.iter().position(|(other, _)| *other == path) {
                 Some(_) if self.dialect == Dialect::Pointsman => {
@@ -337,6 +345,25 @@ impl Reader<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Takes `count` copies of alternatives into account.
+    fn copy(&mut self, at: usize, count: usize) -> Result<(), RuleError> {
+        match self.copies.checked_sub(count) {
+            Some(left) => {
+                *self.copies = left;
+                Ok(())
+            }
+            None => {
+                let message = format!(
+                    "the `$or`s of this file multiply to more than {MAX_OR_COPIES} alternatives"
+                );
+                let hint = "list alternatives of one field in its array, or split the file";
+                Err(self
+                    .source
+                    .error_with_hint(at, "too-many-combinations", message, hint))
+            }
+        }
     }
 
     /// Multiplies the combinations with the branches of an `$or`.
@@ -387,6 +414,8 @@ impl Reader<'_, '_> {
                     hint,
                 ));
             }
+            let held = before.iter().flatten();
+            self.copy(node.at, held.map(|(_, matchers)| matchers.len()).sum())?;
             let mut with_branch = before.clone();
             self.object(branch.at, members, path, true, &mut with_branch)?;
             combinations.append(&mut with_branch);

@@ -12,8 +12,9 @@ use super::{
     conjunct::View,
     error::EventError,
     event::{Event, FieldTrie, PathId},
+    fuel::{Fuel, ROUTING_STEPS_MAX},
     group::{self, Selects},
-    guard::Attributes,
+    guard::{Attributes, Unmet},
     index::Index,
     rule::{Rule, Select},
 };
@@ -26,6 +27,31 @@ pub struct Match {
     pub handler: HandlerName,
     /// The rules that name it and fired, in the order of file and line.
     pub rules: Vec<RuleName>,
+}
+
+/// Where a command goes, and what happened on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// One entry a handler, sorted by name.
+    pub matches: Vec<Match>,
+    /// Guards that could not be evaluated: their rules do not fire.
+    pub faults: Vec<GuardFault>,
+    /// The work that it took.
+    pub steps: u64,
+}
+
+/// A guard that could not be evaluated for a command: it has values that the
+/// guard cannot work with. An absent field is no fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardFault {
+    /// The rule, which does not fire.
+    pub rule: RuleName,
+    /// Its file.
+    pub file: String,
+    /// Its line in the file.
+    pub line: u32,
+    /// What went wrong.
+    pub reason: String,
 }
 
 /// The rules of all files, indexed.
@@ -68,11 +94,12 @@ pub(crate) struct IndexedFile {
 }
 
 impl IndexedFile {
-    pub(crate) fn view<'v, 'e>(&'v self, event: &'v Event<'e>) -> View<'v, 'e> {
+    pub(crate) fn view<'v, 'e>(&'v self, event: &'v Event<'e>, fuel: &'v Fuel) -> View<'v, 'e> {
         View {
             event,
             paths: &self.paths,
             dialect: self.file.dialect(),
+            fuel,
         }
     }
 }
@@ -171,16 +198,35 @@ impl RuleSet {
     /// one entry a handler, sorted by name.
     ///
     /// # Errors
-    /// [`EventError`] if the text is not one JSON object.
+    /// [`EventError`] if the text is not one JSON object, or routing it takes
+    /// more than [`ROUTING_STEPS_MAX`] steps.
     pub fn route(&self, attributes: &str) -> Result<Vec<Match>, EventError> {
+        let routing = self.routing(attributes, ROUTING_STEPS_MAX)?;
+        Ok(routing.matches)
+    }
+
+    /// As [`Self::route`], in at most `steps_max` steps, with what happened on the way.
+    ///
+    /// # Errors
+    /// As [`Self::route`].
+    pub fn routing(&self, attributes: &str, steps_max: u64) -> Result<Routing, EventError> {
         let event = Event::read(attributes, &self.trie)?;
+        let fuel = Fuel::new(steps_max);
         let mut guards = Attributes::new(attributes);
-        let mut matching = self.matching(&event);
-        matching.retain(|rule| {
-            rule.guard
-                .as_ref()
-                .is_none_or(|guard| guard.check(&mut guards).is_ok())
-        });
+        let mut faults = Vec::new();
+        let mut matching: SmallVec<[&Rule; 8]> = SmallVec::new();
+        for rule in self.matching(&event, &fuel)? {
+            match rule.check_guard(&mut guards, &fuel)? {
+                Ok(()) => matching.push(rule),
+                Err(Unmet::Fault(reason)) => faults.push(GuardFault {
+                    rule: rule.name.clone(),
+                    file: rule.file().to_owned(),
+                    line: rule.line(),
+                    reason: reason.into(),
+                }),
+                Err(_) => {}
+            }
+        }
         if matching.iter().any(|rule| rule.membership.is_some()) {
             let decided = group::decide(&matching, |group| self.select_of(group));
             matching = decided
@@ -189,22 +235,34 @@ impl RuleSet {
                 .map(|(rule, _)| rule)
                 .collect();
         }
-        Ok(collect(&matching))
+        Ok(Routing {
+            matches: collect(&matching),
+            faults,
+            steps: fuel.steps(),
+        })
     }
 
     /// The rules whose `match` holds, in the order of file and line.
-    pub(crate) fn matching(&self, event: &Event<'_>) -> SmallVec<[&Rule; 8]> {
+    ///
+    /// # Errors
+    /// [`EventError::RoutingLimit`].
+    pub(crate) fn matching(
+        &self,
+        event: &Event<'_>,
+        fuel: &Fuel,
+    ) -> Result<SmallVec<[&Rule; 8]>, EventError> {
         let mut matching = SmallVec::new();
         for slot in &self.slots {
-            slot.segment
-                .index
-                .matching(&slot.segment.files, &slot.live, event, &mut matching);
+            let Segment { files, index, .. } = &*slot.segment;
+            index
+                .matching(files, &slot.live, (event, fuel), &mut matching)
+                .map_err(|at| EventError::routing_limit(fuel.max(), at))?;
         }
         // Those of one segment come in order.
         if self.slots.len() > 1 {
             matching.sort_by_key(|rule: &&Rule| rule.position());
         }
-        matching
+        Ok(matching)
     }
 
     /// The rule of this name.

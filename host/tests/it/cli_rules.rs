@@ -199,7 +199,7 @@ fn rule_files_that_would_take_too_much_are_refused() {
     check(
         "[".repeat(100_000).into(),
         expect![[r#"
-        error: rules/big.json:1:129: nested deeper than 128 levels
+        error: rules/big.json:1:128: nested deeper than 127 levels
     "#]],
     );
     check(
@@ -210,7 +210,7 @@ fn rule_files_that_would_take_too_much_are_refused() {
         ))
         .into(),
         expect![[r#"
-            error: rules/big.json:1:658: nested deeper than 128 levels
+            error: rules/big.json:1:653: nested deeper than 127 levels
         "#]],
     );
     check(
@@ -252,4 +252,68 @@ fn rule_files_that_would_take_too_much_are_refused() {
         error: rules/big.json:1:20: the file is not UTF-8 text
     "#]],
     );
+}
+
+#[test]
+fn a_guard_that_would_end_the_process_is_refused_with_its_place() {
+    let folders = Folders::probes(&["probe"]);
+    for guard in [
+        format!("command.a{} > 0", "+1".repeat(1_100)),
+        format!("{}command.a > 0", "!".repeat(2_000)),
+    ] {
+        let rule = format!(
+            r#"{{"rules":[{{"name":"deep","match":"*","guard":"{guard}","handlers":["probe"]}}]}}"#
+        );
+        folders.rules("deep.json", &rule);
+        let output = output(&folders, &["check"]);
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{shown}");
+        assert!(
+            shown.contains("rules/deep.json:1:46: bad guard: column ")
+                && shown.contains("nested deeper than"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn commands_rules_and_settings_may_begin_with_a_byte_order_mark() {
+    let folders = Folders::probes(&["probe"]);
+    let write = |name: &str, text: &[u8]| {
+        std::fs::write(folders.path().join(name), text).unwrap();
+    };
+    write(
+        "pointsman.toml",
+        b"\xef\xbb\xbf[limits]\ntimeout_ms = 5000\n",
+    );
+    write(
+        "c.json",
+        b"\xef\xbb\xbf{\"to\":\"probe\",\"do\":\"nothing\"}",
+    );
+    write(
+        "c.jsonl",
+        b"\xef\xbb\xbf{\"to\":\"probe\"}\n{\"to\":\"x\"}\n",
+    );
+    assert_eq!(output(&folders, &["run", "@c.json"]).status.code(), Some(0));
+    check(
+        &folders,
+        &["rules", "diff", "rules", "rules", "--commands", "c.jsonl"],
+        expect![[r#"
+            0 of 2 commands go elsewhere
+            exit 0
+        "#]],
+    );
+    let utf_16: Vec<u8> = "{\"to\":\"probe\"}\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    write("c.jsonl", &utf_16);
+    for arguments in [
+        &["run", "@c.jsonl"][..],
+        &["rules", "diff", "rules", "rules", "--commands", "c.jsonl"],
+    ] {
+        let output = output(&folders, arguments);
+        let shown = String::from_utf8(output.stderr).unwrap();
+        assert!(shown.contains("UTF-16 text: save it as UTF-8"), "{shown}");
+    }
 }

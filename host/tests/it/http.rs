@@ -292,9 +292,11 @@ async fn metrics_count_commands_and_calls_by_how_they_ended() {
         pointsman_calls_total{handler="probe",status="rejected"} 1
         pointsman_calls_total{handler="probe",status="succeeded"} 2
         pointsman_commands_refused_total{code="no-matching-handler"} 1
+        pointsman_commands_routed_aside_total 0
         pointsman_commands_total{status="failed"} 1
         pointsman_commands_total{status="succeeded"} 2
         pointsman_generation 1
+        pointsman_guard_faults_total 0
         pointsman_host_log_lines_lost_total 0
         pointsman_task_restarts_total{task="reload"} 0"#]]
     .assert_eq(&counts.join("\n"));

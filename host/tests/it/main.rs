@@ -26,6 +26,7 @@ mod grants;
 mod grants_bounds;
 mod guest_text;
 mod host;
+mod hostile_rules;
 mod http;
 mod http_bounds;
 mod instances;

@@ -3,4 +3,5 @@
 mod bounds;
 mod cases;
 mod files;
+mod fuzzed;
 mod property;

@@ -23,6 +23,9 @@ use crate::{
 
 /// The most handlers of one rule.
 const MAX_HANDLERS: usize = 100;
+/// The most bytes of compiled regular expressions in one file: a thousand of
+/// everyday size.
+const MAX_REGEX_BYTES: usize = 16 << 20;
 
 const FILE_KEYS: [&str; 4] = ["description", "dialect", "rules", "tests"];
 const RULE_KEYS: [&str; 9] = [
@@ -46,6 +49,10 @@ pub(super) struct Reader<'r, 't> {
     is_json: bool,
     /// Each name is kept once, however many rules use it.
     handlers: FxHashMap<Box<str>, HandlerName>,
+    /// What the regular expressions of guards take so far.
+    regex_bytes: usize,
+    /// Clauses that `$or` may still multiply into.
+    copies: usize,
 }
 
 type Read<T> = Result<T, RuleError>;
@@ -58,6 +65,8 @@ impl<'r, 't> Reader<'r, 't> {
             path: source.path.into(),
             is_json,
             handlers: FxHashMap::default(),
+            regex_bytes: 0,
+            copies: pattern::MAX_OR_COPIES,
         }
     }
 
@@ -182,17 +191,11 @@ impl<'r, 't> Reader<'r, 't> {
             },
             Some((node, _)) => return self.wrong_kind(node, "`priority`", "a whole number"),
         };
-        let guard = match find(members, "guard") {
-            None => None,
-            Some(node) => {
-                let parsed = Guard::parse(self.text(node, "`guard`")?).map(Box::new);
-                Some(parsed.map_err(|reason| {
-                    self.source
-                        .error(node.at, "invalid-guard", format!("bad guard: {reason}"))
-                })?)
-            }
-        };
-        let conjuncts = pattern::read(self.source, dialect, trie, match_node)?;
+        let guard = find(members, "guard")
+            .map(|node| self.guard(node))
+            .transpose()?;
+        let reading = (dialect, &mut self.copies);
+        let conjuncts = pattern::read(self.source, reading, trie, match_node)?;
         let (line, column) = self.position(node.at);
         Ok(Rule {
             name,
@@ -215,6 +218,31 @@ impl<'r, 't> Reader<'r, 't> {
                 column,
             }),
         })
+    }
+
+    fn guard(&mut self, node: &Node<'_>) -> Read<Box<Guard>> {
+        let text = self.text(node, "`guard`")?;
+        let guard = Guard::parse(text).map_err(|error| {
+            let column = 1 + text[..error.at.min(text.len())].chars().count();
+            let message = format!("bad guard: column {column}: {}", error.message);
+            match error.hint {
+                Some(hint) => self
+                    .source
+                    .error_with_hint(node.at, "invalid-guard", message, hint),
+                None => self.source.error(node.at, "invalid-guard", message),
+            }
+        })?;
+        self.regex_bytes += guard.regex_bytes();
+        if self.regex_bytes > MAX_REGEX_BYTES {
+            let message = format!(
+                "the patterns of `matches` in this file take more than {MAX_REGEX_BYTES} bytes, compiled"
+            );
+            let hint = "anchor them with `^`, use smaller counts, or use `wildcard` in `match`";
+            return Err(self
+                .source
+                .error_with_hint(node.at, "too-large", message, hint));
+        }
+        Ok(Box::new(guard))
     }
 
     fn test(&mut self, node: &Node<'_>) -> Read<RuleTest> {

@@ -5,7 +5,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use smallvec::SmallVec;
 
 use super::{
-    Candidates, Place, SeenKeys,
+    COMPACT_AT, Candidates, Place, SeenKeys, compact,
     intervals::{Interval, Intervals, ordered},
     keys::{KeysBuilder, Kind, number_key, text_key},
 };
@@ -14,6 +14,7 @@ use crate::rules::{
     decimal::Decimal,
     event::{Field, PathId},
     fold::fold_text,
+    fuel::Fuel,
     matcher::{Bound, Matcher, Scalar},
     network::{Address, Network},
 };
@@ -104,18 +105,31 @@ struct Wildcards {
 }
 
 impl FieldIndex {
-    /// Notes the keys of one value, and adds the combinations that are found without keys.
+    /// Adds the combinations that any value of the field brings in.
+    #[inline]
+    pub(super) fn look_up_present(&self, fuel: &Fuel, candidates: &mut Candidates) {
+        fuel.spend(self.present.len() as u64);
+        candidates.extend_from_slice(&self.present);
+    }
+
+    /// Notes the keys of one value, and adds the combinations that are found
+    /// without keys; false where the fuel ran out.
     #[inline]
     pub(super) fn look_up(
         &self,
         field: &Field<'_>,
-        seen: &mut SeenKeys,
-        candidates: &mut Candidates,
-    ) {
-        candidates.extend_from_slice(&self.present);
+        fuel: &Fuel,
+        (seen, candidates): (&mut SeenKeys, &mut Candidates),
+    ) -> bool {
         let path = field.path;
+        // Candidates may become fewer: those found twice are dropped on the way.
+        let before = seen.len() + candidates.len();
         match &field.value {
-            Scalar::String(text) => self.look_up_text(path, text, seen, candidates),
+            Scalar::String(text) => {
+                if !self.look_up_text((path, text), fuel, (seen, candidates)) {
+                    return false;
+                }
+            }
             Scalar::Number(text) => {
                 if self.kinds.numbers {
                     seen.push((path, number_key(path, &Decimal::parse(text))));
@@ -136,25 +150,26 @@ impl FieldIndex {
             }
             Scalar::Null | Scalar::Bool(_) => {}
         }
+        fuel.spend(1 + (seen.len() + candidates.len()).saturating_sub(before) as u64)
     }
 
     #[inline]
     fn look_up_text(
         &self,
-        path: PathId,
-        text: &str,
-        seen: &mut SeenKeys,
-        candidates: &mut Candidates,
-    ) {
+        (path, text): (PathId, &str),
+        fuel: &Fuel,
+        (seen, candidates): (&mut SeenKeys, &mut Candidates),
+    ) -> bool {
         let kinds = &self.kinds;
         if kinds.exact {
             seen.push((path, text_key(path, Kind::Exact, text)));
         }
+        let plain = (&kinds.prefixes, &kinds.suffixes);
         affixes(
-            path,
-            text,
-            (Kind::Prefix, &kinds.prefixes),
-            (Kind::Suffix, &kinds.suffixes),
+            (path, text),
+            [Kind::Prefix, Kind::Suffix],
+            plain,
+            fuel,
             seen,
         );
         if self.folds {
@@ -162,23 +177,20 @@ impl FieldIndex {
             if kinds.folded {
                 seen.push((path, text_key(path, Kind::Folded, &folded)));
             }
-            let prefixes = (Kind::FoldedPrefix, &kinds.folded_prefixes);
-            affixes(
-                path,
-                &folded,
-                prefixes,
-                (Kind::FoldedSuffix, &kinds.folded_suffixes),
-                seen,
-            );
+            let lengths = (&kinds.folded_prefixes, &kinds.folded_suffixes);
+            let folds = [Kind::FoldedPrefix, Kind::FoldedSuffix];
+            affixes((path, &folded), folds, lengths, fuel, seen);
+            fuel.spend_bytes(text.len() * 8);
         }
-        if let Some(wildcards) = &self.wildcards {
-            for piece in wildcards.automaton.find_overlapping_iter(text) {
-                candidates.extend_from_slice(&wildcards.places[piece.pattern().as_usize()]);
-            }
+        if let Some(wildcards) = &self.wildcards
+            && !wildcards.look_up(text, fuel, candidates)
+        {
+            return false;
         }
         if !(self.v4.is_empty() && self.v6.is_empty()) {
             self.look_up_address(text, candidates);
         }
+        true
     }
 
     /// An address is looked up in both families and both dialects' readings:
@@ -203,17 +215,38 @@ impl FieldIndex {
     }
 }
 
+impl Wildcards {
+    /// Adds the combinations whose piece `text` contains; false where the fuel ran out.
+    fn look_up(&self, text: &str, fuel: &Fuel, candidates: &mut Candidates) -> bool {
+        let mut room = candidates.len() + self.places.len();
+        for piece in self.automaton.find_overlapping_iter(text) {
+            let places = &self.places[piece.pattern().as_usize()];
+            if !fuel.spend(1 + places.len() as u64) {
+                return false;
+            }
+            candidates.extend_from_slice(places);
+            // A long text has the same piece many times.
+            if candidates.len() > room.max(COMPACT_AT) {
+                compact(candidates);
+                room = candidates.len() * 2;
+            }
+        }
+        fuel.spend_bytes(text.len() * 8)
+    }
+}
+
 /// The keys of the prefixes and suffixes of `text` that have the given lengths.
 #[inline]
 fn affixes(
-    path: PathId,
-    text: &str,
-    (prefix, prefix_lengths): (Kind, &Lengths),
-    (suffix, suffix_lengths): (Kind, &Lengths),
+    (path, text): (PathId, &str),
+    [prefix, suffix]: [Kind; 2],
+    (prefix_lengths, suffix_lengths): (&Lengths, &Lengths),
+    fuel: &Fuel,
     seen: &mut SeenKeys,
 ) {
     for &length in prefix_lengths.iter() {
         if let Some(start) = text.get(..length as usize) {
+            fuel.spend_bytes(start.len());
             seen.push((path, text_key(path, prefix, start)));
         }
     }
@@ -223,6 +256,7 @@ fn affixes(
             .checked_sub(length as usize)
             .and_then(|start| text.get(start..))
         {
+            fuel.spend_bytes(end.len());
             seen.push((path, text_key(path, suffix, end)));
         }
     }

@@ -7,8 +7,8 @@ use std::hash::Hasher;
 use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 
-use super::{Candidates, Place, SeenKeys};
-use crate::rules::{decimal::Decimal, event::PathId};
+use super::{COMPACT_AT, Candidates, Place, SeenKeys, compact};
+use crate::rules::{decimal::Decimal, event::PathId, fuel::Fuel};
 
 pub(super) type Key = u64;
 
@@ -119,10 +119,18 @@ impl Keys {
         }
     }
 
-    /// Adds the combinations that hang on the keys of a command.
+    /// Adds the combinations that hang on the keys of a command; false where
+    /// the fuel ran out.
     #[inline]
-    pub(super) fn look_up(&self, seen: &SeenKeys, candidates: &mut Candidates) {
+    pub(super) fn look_up(
+        &self,
+        seen: &SeenKeys,
+        fuel: &Fuel,
+        candidates: &mut Candidates,
+    ) -> bool {
+        let mut room = COMPACT_AT;
         for &(_, key) in seen {
+            let before = candidates.len();
             let slot = self.find(key);
             self.collect(slot, candidates);
             for &path in &self.seconds[slot.seconds as usize] {
@@ -131,10 +139,21 @@ impl Keys {
                     .iter()
                     .take_while(|&&(other, _)| other == path)
                 {
+                    if !fuel.spend(1) {
+                        return false;
+                    }
                     self.collect(self.find(pair_key(key, other)), candidates);
                 }
             }
+            if !fuel.spend((1 + candidates.len() - before) as u64) {
+                return false;
+            }
+            if candidates.len() > room {
+                compact(candidates);
+                room = COMPACT_AT.max(candidates.len() * 2);
+            }
         }
+        true
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::{MAX_DEPTH, SyntaxError};
+use super::SyntaxError;
+use crate::command::DEPTH_MAX;
 
 /// Walks JSON text from left to right. Strict: RFC 8259, no comments, no
 /// trailing commas, no lone surrogates.
@@ -90,6 +91,7 @@ impl<'t> Lexer<'t> {
         };
         Err(SyntaxError {
             at: self.at,
+            code: SyntaxError::INVALID,
             message,
         })
     }
@@ -97,13 +99,18 @@ impl<'t> Lexer<'t> {
     fn fail<T>(&self, at: usize, message: &str) -> Result<T, SyntaxError> {
         Err(SyntaxError {
             at,
+            code: SyntaxError::INVALID,
             message: message.into(),
         })
     }
 
     pub(crate) fn check_depth(&self, depth: usize) -> Result<(), SyntaxError> {
-        if depth >= MAX_DEPTH {
-            return self.fail(self.at, &format!("nested deeper than {MAX_DEPTH} levels"));
+        if depth >= DEPTH_MAX {
+            return Err(SyntaxError {
+                at: self.at,
+                code: SyntaxError::TOO_DEEP,
+                message: format!("nested deeper than {DEPTH_MAX} levels"),
+            });
         }
         Ok(())
     }

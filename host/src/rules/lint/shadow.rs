@@ -12,6 +12,7 @@ use crate::rules::{
     decimal::Decimal,
     event::Event,
     fold::fold_text,
+    fuel::Fuel,
     group,
     matcher::{Bound, Matcher, Range, Scalar},
     rule::{Rule, Select},
@@ -21,6 +22,12 @@ use crate::rules::{
 /// How many rules that match the witness are compared: with more, a rule set of
 /// 100,000 would take minutes, and the answer would hardly surprise.
 const MAX_COMPARED: usize = 64;
+
+/// The steps of looking for the rules that match one witness.
+const STEPS_MAX: u64 = 100_000;
+
+/// How many pairs of alternatives of two clauses are compared.
+const MAX_PAIRS: usize = 100_000;
 
 /// The files of a rule set by path.
 pub(super) type Files<'r> = FxHashMap<&'r str, &'r IndexedFile>;
@@ -34,7 +41,8 @@ pub(super) fn find(
 ) -> Option<Finding> {
     let witness = witness(indexed, rule)?;
     let event = Event::read(&witness, &rules.trie).ok()?;
-    let candidates = rules.matching(&event);
+    // One that so many rules could match hides nothing.
+    let candidates = rules.matching(&event, &Fuel::new(STEPS_MAX)).ok()?;
     candidates
         .iter()
         .take(MAX_COMPARED)
@@ -110,12 +118,13 @@ fn includes(
                     .iter()
                     .find(|clause| path(narrow_file, clause) == path(wide_file, wanted));
                 same_field.is_some_and(|clause| {
-                    clause.matchers.iter().all(|narrow| {
-                        wanted
-                            .matchers
-                            .iter()
-                            .any(|wide| implies(narrow, wide, dialect))
-                    })
+                    clause.matchers.len() * wanted.matchers.len() <= MAX_PAIRS
+                        && clause.matchers.iter().all(|narrow| {
+                            wanted
+                                .matchers
+                                .iter()
+                                .any(|wide| implies(narrow, wide, dialect))
+                        })
                 })
             })
     };
@@ -198,13 +207,15 @@ fn witness(indexed: &IndexedFile, rule: &Rule) -> Option<String> {
     let text = format!("{{{}}}", members.join(","));
     let event = Event::read(&text, &indexed.file.trie).ok()?;
     let paths: Vec<u32> = (0..indexed.file.trie.len() as u32).collect();
+    let fuel = Fuel::new(STEPS_MAX);
     let holds = conjunct.holds(View {
         event: &event,
         paths: &paths,
         dialect,
+        fuel: &fuel,
     });
     drop(event);
-    holds.then_some(text)
+    (holds && !fuel.is_spent()).then_some(text)
 }
 
 /// A value that `matcher` matches, as JSON text.

@@ -329,7 +329,8 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         "rules/orders.json",
         r#"{"rules": [{"name": "a", "match": "*", "handlers": ["b"], "guard": "amount > 5"}]}"#,
         expect![[r#"
-        rules/orders.json:1:68: bad guard: `amount` is unknown; the attributes are under `command`, such as `command.requestType`
+        rules/orders.json:1:68: bad guard: column 1: `amount` is unknown
+          hint: the command's attributes are under `command`, such as `command.amount`
           code: invalid-guard
     "#]],
     );

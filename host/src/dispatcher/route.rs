@@ -1,0 +1,168 @@
+//! Owns where routing runs: in the task of the command where that takes well
+//! under a millisecond, else on a thread for what computes. What a command
+//! makes of the rules is its sender's choice; that nobody else waits for it is
+//! ours.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::{DispatchError, Dispatcher};
+use crate::{
+    command::Command,
+    rules::{self, EventError, Explanation, Match},
+    snapshot::Snapshot,
+};
+
+/// The largest command that is routed in its task: reading it takes some 50 µs.
+const IN_PLACE_MAX_BYTES: usize = 16 << 10;
+/// The steps that routing may take there, some 0.5 ms. A command that takes
+/// more begins again elsewhere.
+const IN_PLACE_STEPS_MAX: u64 = 50_000;
+/// How many faults of guards one command logs.
+const FAULTS_LOGGED_MAX: usize = 10;
+
+/// Where a command goes.
+pub struct Routed {
+    /// What it was routed with.
+    pub snapshot: Arc<Snapshot>,
+    /// The handlers and the rules that chose them, by handler name.
+    pub matches: Vec<Match>,
+    // Where nothing matched: the rule that came nearest.
+    hint: Option<String>,
+}
+
+impl Routed {
+    /// The same, of at least one handler.
+    ///
+    /// # Errors
+    /// [`DispatchError::NoMatchingHandler`], with the rule that came nearest.
+    pub fn matched(self) -> Result<Self, DispatchError> {
+        if self.matches.is_empty() {
+            return Err(DispatchError::NoMatchingHandler { hint: self.hint });
+        }
+        Ok(self)
+    }
+}
+
+/// How commands are routed on one host.
+pub(super) struct Routing {
+    steps_max: u64,
+    // One permit a core: more at once would only take turns, and each takes
+    // memory for what it has read.
+    aside: Semaphore,
+}
+
+/// What the rules make of a command.
+struct Answer {
+    routing: rules::Routing,
+    hint: Option<String>,
+}
+
+impl Routing {
+    pub(super) fn new(steps_max: u64) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            steps_max,
+            aside: Semaphore::new(cores),
+        }
+    }
+
+    /// Runs what may compute for long beside the async threads.
+    async fn aside<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, DispatchError> {
+        let _permit = self.aside.acquire().await.expect("never closed");
+        match tokio::task::spawn_blocking(job).await {
+            Ok(result) => Ok(result),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The async runtime ends.
+                Err(_cancelled) => Err(DispatchError::Draining),
+            },
+        }
+    }
+}
+
+impl Dispatcher {
+    /// The handlers that a command goes to now; none where no rule matched.
+    ///
+    /// # Errors
+    /// [`DispatchError::Starting`], [`DispatchError::Draining`], [`DispatchError::Attributes`].
+    pub async fn route(&self, command: &Command) -> Result<Routed, DispatchError> {
+        if self.shutdown.draining.is_cancelled() {
+            return Err(DispatchError::Draining);
+        }
+        // One load per command: a reload in mid-dispatch must not mix two generations.
+        let snapshot = self.snapshots.current();
+        if snapshot.generation == 0 {
+            return Err(DispatchError::Starting);
+        }
+        let Answer { routing, hint } = self.answer(&snapshot, command).await?;
+        if !routing.faults.is_empty() {
+            self.metrics.guard_faults(routing.faults.len());
+            for fault in routing.faults.iter().take(FAULTS_LOGGED_MAX) {
+                tracing::debug!(
+                    command = %command.id, rule = %fault.rule, file = fault.file, line = fault.line,
+                    reason = fault.reason, "a guard could not be evaluated, so its rule did not fire"
+                );
+            }
+        }
+        Ok(Routed {
+            snapshot,
+            matches: routing.matches,
+            hint,
+        })
+    }
+
+    async fn answer(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        command: &Command,
+    ) -> Result<Answer, DispatchError> {
+        let steps_max = self.routing.steps_max;
+        if command.attributes().len() <= IN_PLACE_MAX_BYTES {
+            match ask(snapshot, command, steps_max.min(IN_PLACE_STEPS_MAX)) {
+                Err(error) if error.is_limit() => {}
+                answered => return Ok(answered?),
+            }
+        }
+        self.metrics.routed_aside();
+        let (snapshot, command) = (Arc::clone(snapshot), command.clone());
+        let answered = self
+            .routing
+            .aside(move || ask(&snapshot, &command, steps_max));
+        Ok(answered.await??)
+    }
+
+    /// Explains where a command would go now.
+    ///
+    /// # Errors
+    /// [`DispatchError::Attributes`], [`DispatchError::Draining`].
+    pub async fn explain(&self, command: Command) -> Result<Explanation, DispatchError> {
+        let (snapshot, steps_max) = (self.snapshots.current(), self.routing.steps_max);
+        let explain = move || {
+            snapshot
+                .rules
+                .explain_within(command.attributes(), steps_max)
+        };
+        Ok(self.routing.aside(explain).await??)
+    }
+}
+
+fn ask(snapshot: &Snapshot, command: &Command, steps_max: u64) -> Result<Answer, EventError> {
+    let attributes = command.attributes();
+    let routing = snapshot.rules.routing(attributes, steps_max)?;
+    let hint = match routing.matches.is_empty() {
+        false => None,
+        true if snapshot.rules.is_empty() => {
+            Some("no rules are loaded: write one in the rules folder".to_owned())
+        }
+        true => {
+            let miss = snapshot.rules.nearest_miss(attributes);
+            miss.map(|miss| format!("the nearest is {miss}"))
+        }
+    };
+    Ok(Answer { routing, hint })
+}
