@@ -9,6 +9,7 @@ use crate::{
     app::App,
     command::Command,
     config::Config,
+    reload::Wait,
     rules::{ClauseReport, Explanation},
 };
 
@@ -28,7 +29,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
-    let app = App::start(config).await?;
+    let app = App::new(config)?;
+    // Rules alone say where a command goes: what compiles long is not waited for.
+    app.load(Wait::WhileLoading).await;
     let snapshot = app.snapshot();
     let explanation = app.dispatcher().explain(command).await?;
     if args.json {

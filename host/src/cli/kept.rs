@@ -20,6 +20,7 @@ use crate::{
         Accepted, Cancellation, CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId,
         EnqueueError, EnqueueOptions, Page, Queue, Timestamp,
     },
+    reload::Wait,
 };
 
 /// Where the queue is.
@@ -37,7 +38,9 @@ impl Kept {
             return Ok(Self::There(host));
         }
         let listen = config.http.listen;
-        let mut app = App::start(config).await?;
+        let mut app = App::new(config)?;
+        // A command is routed by rules alone: what compiles long is not waited for.
+        app.load(Wait::WhileLoading).await;
         let hint = format!(
             "where that is `pointsman serve`, ask it with `--url http://{listen}`; `queue.folder` names another folder"
         );
