@@ -70,11 +70,18 @@ impl Files {
     }
 }
 
-/// On a lane, where one is free.
+/// Drops `open` on another thread: of a lane, where one is free. Where a file
+/// system hangs, all may be taken, and what was written makes closing hang too.
+/// As many threads may, then, as there are descriptors, which `open` holds.
 fn close(shares: &Arc<Shares>, open: impl Send + 'static) {
-    match shares.free_lane() {
-        Some(lane) => lane.leave(move || drop(open)),
-        None => drop(open),
+    let close = move || drop(open);
+    if let Some(lane) = shares.free_lane() {
+        return lane.leave(close);
+    }
+    let thread = std::thread::Builder::new().name("pointsman-close".into());
+    if let Err(error) = thread.spawn(close) {
+        // Closed here, then.
+        tracing::debug!("no thread to close a guest's files: {error}");
     }
 }
 
@@ -321,4 +328,43 @@ fn is_storage(kind: DescriptorType) -> bool {
         kind,
         DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::mpsc,
+        thread::{self, ThreadId},
+    };
+
+    use super::*;
+    use crate::{budget::Budgets, config::Config, name::HandlerName, plugin::shares::AllShares};
+
+    /// Tells on which thread it is dropped.
+    struct Dropped(mpsc::Sender<ThreadId>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.send(thread::current().id()).unwrap();
+        }
+    }
+
+    #[test]
+    fn files_are_closed_on_another_thread_also_where_no_lane_is_free() {
+        let mut config = Config::default();
+        config.host.blocking_max = 4;
+        let all = AllShares::new(Budgets::here(&config));
+        let shares = all.of(&HandlerName::parse("one").unwrap());
+        let closed_on = || {
+            let (sender, dropped) = mpsc::channel();
+            close(&shares, Dropped(sender));
+            dropped.recv().unwrap()
+        };
+        assert_ne!(closed_on(), thread::current().id());
+        // Its part, once the first has come back.
+        let lane = std::iter::repeat_with(|| shares.free_lane()).find_map(|lane| lane);
+        assert!(shares.free_lane().is_none());
+        assert_ne!(closed_on(), thread::current().id());
+        drop(lane);
+    }
 }
