@@ -102,6 +102,9 @@ impl Bodies {
                 first = chunk;
             } else {
                 if all.is_empty() {
+                    // What was declared, which is within the limit: growing would take twice as much.
+                    let rest = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+                    all.reserve_exact(first.len() + chunk.len() + rest.min(self.max_bytes));
                     all.extend_from_slice(&first);
                 }
                 all.extend_from_slice(&chunk);

@@ -23,7 +23,10 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -44,6 +47,7 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// After a failed accept: what is missing may come back at any time.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// What all connections share.
 struct Server {
@@ -98,24 +102,23 @@ pub(super) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router) 
     Ok(())
 }
 
-/// Takes connections for ever. A failure is told once, until it is over.
+/// Takes connections for ever. That it fails is told once a minute.
 async fn accept(server: &Arc<Server>, listener: &TcpListener, connections: &Arc<Connections>) {
     let mut pause = ACCEPT_PAUSE_MIN;
+    let mut told: Option<Instant> = None;
     loop {
         match listener.accept().await {
             Ok((tcp, address)) => {
-                if pause > ACCEPT_PAUSE_MIN {
-                    tracing::info!("connections are accepted again");
-                }
                 pause = ACCEPT_PAUSE_MIN;
                 server.take(tcp, address, connections);
             }
             // Of one client: it is gone already.
             Err(error) if is_of_client(&error) => {}
             Err(error) => {
-                if pause == ACCEPT_PAUSE_MIN {
+                if told.is_none_or(|told| told.elapsed() > ACCEPT_TOLD_EVERY) {
+                    told = Some(Instant::now());
                     tracing::error!(
-                        "no connection can be accepted: {error}; trying again\n  hint: raise the limit of open files (`ulimit -n`), or lower `http.connections_max`"
+                        "a connection could not be accepted: {error}; an idle one makes room\n  hint: raise the limit of open files (`ulimit -n`), or lower `http.connections_max`"
                     );
                 }
                 connections.make_room();
