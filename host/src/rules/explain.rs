@@ -203,6 +203,7 @@ impl RuleSet {
         let search = Search {
             event: &event,
             files: files.collect(),
+            shown: Fuel::new(ROUTING_STEPS_MAX),
             fuel: Fuel::new(MISSES_STEPS_MAX),
         };
         let mut room = Room(MAX_BYTES);
@@ -329,6 +330,9 @@ impl Room {
 struct Search<'r, 'v, 'e> {
     event: &'v Event<'e>,
     files: rustc_hash::FxHashMap<&'r str, &'r IndexedFile>,
+    /// For the clauses of rules that fired; none are shown once it is spent.
+    shown: Fuel,
+    /// For the search for misses.
     fuel: Fuel,
 }
 
@@ -338,9 +342,8 @@ impl<'r> Search<'r, '_, '_> {
         let Some(indexed) = self.files.get(rule.file()) else {
             return (vec![], 0);
         };
-        // Asked before, and worth asking again for the few that are shown.
-        let fuel = Fuel::new(ROUTING_STEPS_MAX);
-        let view = indexed.view(self.event, &fuel);
+        // Asked before, and worth asking again for those that are shown.
+        let view = indexed.view(self.event, &self.shown);
         let holds = |conjunct: &&Conjunct| conjunct.holds(view);
         let clauses = rule.conjuncts.iter().find(holds);
         let clauses = clauses.map_or(&[][..], |conjunct| &conjunct.clauses);
