@@ -34,6 +34,11 @@ use crate::{
 /// a handler of a usual size takes to compile.
 const BRIEFLY: Duration = Duration::from_millis(500);
 
+/// The first reload goes on for that long after a file was loaded: code that is
+/// in the cache is there by then on a busy machine, too. The host says meanwhile
+/// that it is alive.
+const BETWEEN_LOADS: Duration = Duration::from_secs(2);
+
 /// After that long a compilation counts as slow and leaves its place to others.
 const SLOW_AFTER: Duration = Duration::from_secs(5);
 
@@ -179,7 +184,11 @@ pub(super) async fn settle(running: &mut Running, wait: Wait) {
     let begun = running.values().filter(|run| run.done.is_none());
     // Those that were begun by an earlier reload have been waited for.
     let latest = begun.map(|run| run.begun).max();
-    let mut until = latest.unwrap_or_else(Instant::now) + BRIEFLY;
+    let pause = match wait {
+        Wait::WhileLoading => BETWEEN_LOADS,
+        Wait::ForAll | Wait::Briefly => BRIEFLY,
+    };
+    let mut until = latest.unwrap_or_else(Instant::now) + pause;
     let mut pending: FuturesUnordered<_> = running.values_mut().map(Run::finish).collect();
     loop {
         let next = pending.next();
@@ -195,7 +204,7 @@ pub(super) async fn settle(running: &mut Running, wait: Wait) {
             return;
         }
         if wait == Wait::WhileLoading {
-            until = Instant::now() + BRIEFLY;
+            until = Instant::now() + pause;
         }
     }
 }
