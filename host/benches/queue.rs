@@ -16,8 +16,8 @@ use std::{
 use pointsman::{
     name::HandlerName,
     queue::{
-        Capacity, ClaimRequest, Claimed, CommandId, NewCommand, NewDelivery, RunResult, Settlement,
-        Store,
+        Capacity, ClaimRequest, Claimed, CommandId, Held, NewCommand, NewDelivery, RunResult,
+        Settlement, Store,
         postgres::{Postgres, PostgresConfig},
         sqlite::{Sqlite, SqliteConfig},
         worker::{Runner, Worker, WorkerConfig},
@@ -48,6 +48,7 @@ fn request(max: usize) -> ClaimRequest {
         max,
         lease: Duration::from_secs(30),
         capacity: Capacity::default(),
+        held: Held::default(),
     }
 }
 

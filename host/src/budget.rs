@@ -209,6 +209,8 @@ pub struct Budgets {
     pub bodies: Arc<Budget>,
     /// Bytes of lists, reports and events that are being answered.
     pub answers: Arc<Budget>,
+    /// Clients that wait for the end of a command or follow it.
+    pub listeners: Arc<Budget>,
 }
 
 impl Budgets {
@@ -231,6 +233,8 @@ impl Budgets {
         let memory = machine.memory_bytes;
         let descriptors = machine.descriptors_max;
         let (host, http) = (&config.host, &config.http);
+        // Half of the descriptors stay for handlers, files and the queue.
+        let connections = or(http.connections_max, (descriptors / 2).min(4_096));
         Self {
             // The other half is for the host, the kernel's buffers and neighbours.
             memory: Budget::new(
@@ -243,11 +247,7 @@ impl Budgets {
             ),
             blocking: Budget::new("host.blocking_max", or(host.blocking_max, 128)),
             outgoing: Budget::new("host.outgoing_max", or(host.outgoing_max, 256)),
-            // Half of the descriptors stay for handlers, files and the queue.
-            connections: Budget::new(
-                "http.connections_max",
-                or(http.connections_max, (descriptors / 2).min(4_096)),
-            ),
+            connections: Budget::new("http.connections_max", connections),
             bodies: Budget::new(
                 "http.bodies_max_bytes",
                 or(http.bodies_max_bytes, memory / 16),
@@ -256,12 +256,17 @@ impl Budgets {
                 "http.answers_max_bytes",
                 or(http.answers_max_bytes, memory / 16),
             ),
+            // The other half is for those who want an answer now.
+            listeners: Budget::new(
+                "http.listeners_max",
+                or(http.listeners_max, connections / 2),
+            ),
         }
     }
 
     /// All of them, for `/metrics`.
     #[must_use]
-    pub fn all(&self) -> [&Budget; 7] {
+    pub fn all(&self) -> [&Budget; 8] {
         [
             &self.memory,
             &self.descriptors,
@@ -270,6 +275,7 @@ impl Budgets {
             &self.connections,
             &self.bodies,
             &self.answers,
+            &self.listeners,
         ]
     }
 }

@@ -226,6 +226,7 @@ impl Config {
         self.limits.check(origin)?;
         self.http.check(origin)?;
         positive(origin, &self.queue.positive())?;
+        self.queue.check(origin)?;
         Ok(self)
     }
 }

@@ -4,7 +4,7 @@
 //! network file system that hangs keeps a thread, and nobody who waits for it.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
@@ -261,6 +261,44 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     }
     Ok(file)
 }
+
+/// Whether others may do more with a file or folder than `mode` says.
+#[cfg(unix)]
+pub(crate) fn is_wider(found: &Metadata, mode: u32) -> bool {
+    std::os::unix::fs::MetadataExt::mode(found) & 0o777 & !mode != 0
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_wider(_: &Metadata, _: u32) -> bool {
+    false
+}
+
+/// Takes from others what they may do with a file or folder of ours beyond
+/// `mode`, and says so in the log. What is not there is let be.
+#[cfg(unix)]
+pub(crate) fn make_private(path: &Path, mode: u32) {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let Ok(found) = std::fs::metadata(path) else {
+        return;
+    };
+    if !is_wider(&found, mode) {
+        return;
+    }
+    let file = path.display();
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        tracing::warn!(%file, "is open to other users and belongs to one of them");
+        return;
+    }
+    match std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
+        Ok(()) => tracing::info!(%file, "was open to other users and is private now"),
+        Err(error) => {
+            tracing::warn!(%file, %error, "is open to other users and could not be made private");
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn make_private(_: &Path, _: u32) {}
 
 #[cfg(test)]
 mod tests {

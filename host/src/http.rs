@@ -4,6 +4,7 @@
 //! A report is `200` where at least one handler succeeded and `502` where none
 //! did; its `status` says `succeeded`, `partial` or `failed`.
 
+mod answer;
 mod body;
 mod connections;
 mod events;
@@ -251,8 +252,8 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     if app.shutdown().draining.is_cancelled() {
         return Err(DispatchError::Draining.into());
     }
-    if app.queue().is_some_and(|queue| !queue.healthy()) {
-        return Err(Problem::queue_stalled());
+    if let Some(queue) = app.queue().filter(|queue| !queue.healthy()) {
+        return Err(Problem::queue_stalled(queue.trouble()));
     }
     if let Health::Failing(task) | Health::Failed(task) = app.shutdown().supervisor.health() {
         return Err(Problem::task_failed(task));

@@ -28,12 +28,12 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::QueueError;
 pub use intake::{Accepted, EnqueueError, EnqueueOptions, Queue};
 pub use model::{
-    AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Enqueued, Failures,
+    AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Enqueued, Failures, Held,
     IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, LogLine, NewCommand, NewDelivery, Renewal, Settlement,
     State, UnknownState,
 };
 pub use policy::{Ending, FailureClass, RetentionPolicy, RetryPolicy, RunResult};
-pub use signals::{Changes, Signals};
+pub use signals::{Changes, Signals, Trouble};
 use tokio::time::{Instant, timeout_at};
 pub use view::{
     Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,

@@ -12,8 +12,8 @@ use pointsman::{
     name::HandlerName,
     outcome::Status,
     queue::{
-        AttemptError, Capacity, ClaimRequest, CommandFilter, DeadFilter, DeliveryId, NewCommand,
-        NewDelivery, Page, QueueError, Settlement, Store,
+        AttemptError, Capacity, ClaimRequest, CommandFilter, DeadFilter, DeliveryId, Held,
+        NewCommand, NewDelivery, Page, QueueError, Settlement, Store,
         sqlite::{Sqlite, SqliteConfig},
     },
 };
@@ -215,6 +215,7 @@ fn request() -> ClaimRequest {
         max: 10,
         lease: Duration::from_secs(30),
         capacity: Capacity::default(),
+        held: Held::default(),
     }
 }
 

@@ -40,6 +40,9 @@ pub struct HttpConfig {
     pub bodies_max_bytes: u64,
     /// Bytes of answers in flight; 0 means a sixteenth of the memory.
     pub answers_max_bytes: u64,
+    /// Clients at once that wait for the end of a command or follow it; 0 means
+    /// half of `connections_max`.
+    pub listeners_max: u64,
 }
 
 impl Default for HttpConfig {
@@ -62,6 +65,7 @@ impl Default for HttpConfig {
             idle_timeout_ms: 75_000,
             bodies_max_bytes: 0,
             answers_max_bytes: 0,
+            listeners_max: 0,
         }
     }
 }

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::ConfigError;
+
 /// The durable queue of a serving host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,11 @@ pub struct QueueConfig {
     pub depth_max: u64,
     /// Deliveries that run at once on this host.
     pub concurrency: usize,
+    /// How much of what is free of `concurrency` one handler may take, in percent:
+    /// the rest stays for the others.
+    pub share_percent: u32,
+    /// How far ahead the time of a command may be, in days.
+    pub run_at_max_days: u64,
     /// How long a host may be silent before another takes its deliveries, in milliseconds.
     pub lease_ms: u64,
     /// How often to look for work without news of any, in milliseconds.
@@ -123,6 +130,10 @@ impl Default for QueueConfig {
             depth_max: 1_000_000,
             // A run waits for others more than it computes; each holds an instance's memory.
             concurrency: 64,
+            // One handler that floods the queue leaves every fourth place to others.
+            share_percent: 75,
+            // Ten years: beyond them is most likely a wrong unit, and it would stay that long.
+            run_at_max_days: 3_660,
             lease_ms: 30_000,
             poll_ms: 1_000,
             interrupt_grace_ms: 5_000,
@@ -169,8 +180,10 @@ pub(crate) fn hours(hours: u64) -> Duration {
 
 impl QueueConfig {
     /// Settings that must not be zero.
-    pub(super) fn positive(&self) -> [(&'static str, u64); 7] {
+    pub(super) fn positive(&self) -> [(&'static str, u64); 9] {
         [
+            ("queue.share_percent", self.share_percent.into()),
+            ("queue.run_at_max_days", self.run_at_max_days),
             ("queue.concurrency", self.concurrency as u64),
             ("queue.connections", self.connections as u64),
             ("queue.timeout_ms", self.timeout_ms),
@@ -180,4 +193,31 @@ impl QueueConfig {
             ("queue.idempotency_hours", self.idempotency_hours),
         ]
     }
+
+    /// Refuses what is out of range.
+    pub(super) fn check(&self, origin: &str) -> Result<(), ConfigError> {
+        let wrong = |key: &str, found: u64, expected: String| ConfigError::WrongValue {
+            origin: origin.into(),
+            key: key.into(),
+            found: found.to_string(),
+            expected,
+        };
+        if self.share_percent > 100 {
+            let expected = "1 to 100".into();
+            return Err(wrong(
+                "queue.share_percent",
+                self.share_percent.into(),
+                expected,
+            ));
+        }
+        if (1..SIZE_MIN_BYTES).contains(&self.size_max_bytes) {
+            let expected = format!("0 or at least {SIZE_MIN_BYTES}");
+            return Err(wrong("queue.size_max_bytes", self.size_max_bytes, expected));
+        }
+        Ok(())
+    }
 }
+
+/// The smallest limit of an SQLite database: a quarter of it is kept for work
+/// under way, and the empty tables take some as well.
+const SIZE_MIN_BYTES: u64 = 1 << 20;

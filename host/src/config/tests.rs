@@ -31,6 +31,19 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
 }
 
 #[test]
+fn a_queue_that_could_not_work_is_refused() {
+    for (setting, expected) in [
+        ("share_percent = 0", "expected at least 1"),
+        ("share_percent = 101", "expected 1 to 100"),
+        ("run_at_max_days = 0", "expected at least 1"),
+        ("size_max_bytes = 1000", "expected 0 or at least 1048576"),
+    ] {
+        let error = load(&format!("[queue]\n{setting}"), &[], &[]).unwrap_err();
+        assert!(error.ends_with(expected), "{error}");
+    }
+}
+
+#[test]
 fn a_wrong_setting_is_named_with_its_place() {
     let check = |file: &str, env: &[(&str, &str)], wanted: Expect| {
         wanted.assert_eq(&load(file, env, &[]).unwrap_err());

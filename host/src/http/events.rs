@@ -11,6 +11,7 @@ use axum::{
     },
 };
 use futures_util::{StreamExt, stream};
+use serde_json::json;
 
 use super::{
     problem::Problem,
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::{
     app::App,
+    budget::Share,
     command::CommandId,
     name::HandlerName,
     queue::{Changes, CommandView, State as DeliveryState},
@@ -27,8 +29,9 @@ use crate::{
 /// client that is gone is noticed.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// Sends a `delivery` for each delivery, as `GET /commands/{id}` shows it, and
-/// another one whenever it moved on; at last `end` with the whole command.
+/// Sends a `delivery` for each delivery, as `GET /commands` shows it, and
+/// another one whenever it moved on; at last `end` with the command. What is
+/// long is left out: thousands may follow, and who wants it asks for it.
 /// What changed and changed again in one moment is sent once. A client that
 /// connects again begins with how things stand.
 pub(super) async fn events(
@@ -37,9 +40,11 @@ pub(super) async fn events(
 ) -> Result<impl IntoResponse, Problem> {
     let command: CommandId = parse("id", &id)?;
     let store = queue(&app)?.store();
+    let listener = app.budgets().listeners.take(1)?;
     let changes = store.signals().changes(command);
-    let first = store.get(command).await?;
+    let first = store.glance(command).await?;
     let follow = Follow {
+        _listener: listener,
         app,
         changes,
         command,
@@ -48,8 +53,13 @@ pub(super) async fn events(
         ended: false,
     };
     let events = stream::unfold(follow, |mut follow| async {
-        let events = follow.events().await?;
-        Some((stream::iter(events), follow))
+        let (events, share) = follow.events().await?;
+        // The share is held until the last of them is taken to be sent.
+        let sent = stream::iter(events).map(move |event| {
+            let _ = &share;
+            event
+        });
+        Some((sent, follow))
     });
     let alive = KeepAlive::new().interval(SILENCE_MAX);
     Ok(Sse::new(events.flatten()).keep_alive(alive))
@@ -57,6 +67,7 @@ pub(super) async fn events(
 
 /// What a client that follows a command has seen of it.
 struct Follow {
+    _listener: Share,
     app: Arc<App>,
     changes: Changes,
     command: CommandId,
@@ -67,12 +78,23 @@ struct Follow {
 }
 
 impl Follow {
-    /// What happened since the last call, at least one event; none after the end.
-    async fn events(&mut self) -> Option<Vec<Result<Event, Error>>> {
+    /// What happened since the last call, at least one event, with its share of
+    /// the bytes in flight; none after the end.
+    async fn events(&mut self) -> Option<(Vec<Result<Event, Error>>, Option<Share>)> {
         while !self.ended {
             let view = match self.next.take() {
                 Some(view) => view,
                 None => self.changed().await?,
+            };
+            let weight = view.weight() as u64 * 2;
+            let share = match self.app.budgets().answers.take(weight) {
+                Ok(share) => share,
+                Err(refused) => {
+                    self.ended = true;
+                    let refused = json!({ "code": "busy", "detail": refused.to_string() });
+                    let event = Event::default().event("error").json_data(refused);
+                    return Some((vec![event], None));
+                }
             };
             let mut events = Vec::new();
             for delivery in &view.deliveries {
@@ -86,7 +108,7 @@ impl Follow {
                 events.push(Event::default().event("end").json_data(&view));
             }
             if !events.is_empty() {
-                return Some(events);
+                return Some((events, Some(share)));
             }
         }
         None
@@ -99,7 +121,7 @@ impl Follow {
             // A client that follows does not hold up the end of the host.
             let draining = &self.app.shutdown().draining;
             draining.run_until_cancelled(self.changes.next()).await?;
-            match self.app.queue()?.store().get(self.command).await {
+            match self.app.queue()?.store().glance(self.command).await {
                 Ok(view) => return Some(view),
                 Err(error) if error.is_engine() => {
                     tracing::warn!(code = error.code(), error = ?error, "could not read a command that is followed; trying again");

@@ -14,7 +14,7 @@ use crate::{
     budget::Exhausted,
     command::CommandError,
     dispatcher::DispatchError,
-    queue::{EnqueueError, QueueError},
+    queue::{EnqueueError, QueueError, Trouble},
     text::{self, escaped},
 };
 
@@ -183,12 +183,14 @@ impl Problem {
         )
     }
 
-    pub(super) fn queue_stalled() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "queue-stalled",
-            "the worker has not reached its store for some seconds; the log says why",
-        )
+    pub(super) fn queue_stalled(trouble: Option<Trouble>) -> Self {
+        let detail = match trouble {
+            Some(trouble) => trouble.detail,
+            None => {
+                "the worker has not reached its store for some seconds; the log says why".to_owned()
+            }
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue-stalled", detail)
     }
 
     pub(super) fn task_failed(task: &str) -> Self {
@@ -215,11 +217,23 @@ impl From<QueueError> for Problem {
             | QueueError::Locked(_)
             | QueueError::NewerSchema { .. }
             | QueueError::NoRoom
+            | QueueError::Busy { .. }
+            | QueueError::Replaced(_)
             | QueueError::Storage { .. }
             | QueueError::Unavailable { .. }
             | QueueError::Closed => StatusCode::SERVICE_UNAVAILABLE,
         };
-        if status.is_server_error() {
+        // The store says what is wrong with it when it begins, not for each request.
+        let is_told = matches!(
+            error,
+            QueueError::Full { .. }
+                | QueueError::NoRoom
+                | QueueError::Busy { .. }
+                | QueueError::Replaced(_)
+                | QueueError::Unavailable { .. }
+                | QueueError::Closed
+        );
+        if status.is_server_error() && !is_told {
             tracing::error!(code = error.code(), error = ?error, "the queue refused a request");
         }
         Self::new(status, error.code(), error)
@@ -232,6 +246,12 @@ impl From<EnqueueError> for Problem {
             EnqueueError::Dispatch(error) => error.into(),
             EnqueueError::Queue(error) => error.into(),
         }
+    }
+}
+
+impl From<Exhausted> for Problem {
+    fn from(error: Exhausted) -> Self {
+        Self::exhausted("busy", &error)
     }
 }
 

@@ -16,14 +16,14 @@ use axum::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{command, events::events, problem::Problem, traceparent};
+use super::{answer::answer, command, events::events, problem::Problem, traceparent};
 use crate::{
     app::App,
     command::CommandId,
     name::HandlerName,
     queue::{
-        CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId,
-        EnqueueOptions, Page, Queue, Timestamp, wait_for,
+        CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId, EnqueueOptions, Page,
+        Queue, Timestamp, wait_for,
     },
 };
 
@@ -86,7 +86,7 @@ async fn show(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     parameters: Parameters,
-) -> Result<Json<CommandView>, Problem> {
+) -> Result<Response, Problem> {
     let queue = queue(&app)?;
     let id: CommandId = parse("id", &id)?;
     let mut parameters = known(parameters, &["wait"])?;
@@ -94,6 +94,8 @@ async fn show(
         Some(text) => duration(&text)?.min(WAIT_MAX),
         None => Duration::ZERO,
     };
+    let waits = (!wait.is_zero()).then(|| app.budgets().listeners.take(1));
+    let _waits = waits.transpose()?;
     // A client that waits does not hold up the end of the host.
     let waited = app.shutdown().draining.run_until_cancelled(wait_for(
         queue.store(),
@@ -105,13 +107,10 @@ async fn show(
         Some(view) => view?,
         None => queue.store().get(id).await?,
     };
-    Ok(Json(view))
+    answer(&app, view.weight(), &view)
 }
 
-async fn list(
-    State(app): State<Arc<App>>,
-    parameters: Parameters,
-) -> Result<Json<CommandPage>, Problem> {
+async fn list(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
     let queue = queue(&app)?;
     let names = ["state", "handler", "from", "until", "after", "limit"];
     let mut parameters = known(parameters, &names)?;
@@ -125,10 +124,11 @@ async fn list(
     let commands = queue.store().list(filter, page).await?;
     let weight = commands.iter().map(CommandView::weight).sum();
     let last = commands.last().map(|command| command.id.to_string());
-    Ok(Json(CommandPage {
+    let page = CommandPage {
         next: last.filter(|_| page.goes_on(commands.len(), weight)),
         commands,
-    }))
+    };
+    answer(&app, weight, &page)
 }
 
 /// A page of commands; `next` goes into `after` for the one behind it.
@@ -162,10 +162,7 @@ struct DeadPage {
     next: Option<String>,
 }
 
-async fn dead(
-    State(app): State<Arc<App>>,
-    parameters: Parameters,
-) -> Result<Json<DeadPage>, Problem> {
+async fn dead(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
     let queue = queue(&app)?;
     let names = [
         "delivery", "handler", "status", "from", "until", "after", "limit",
@@ -177,7 +174,7 @@ async fn dead(
     let weight = dead.iter().map(|letter| letter.delivery.weight()).sum();
     let last = dead.last().map(|letter| letter.cursor().to_string());
     let next = last.filter(|_| page.goes_on(dead.len(), weight));
-    Ok(Json(DeadPage { dead, next }))
+    answer(&app, weight, &DeadPage { dead, next })
 }
 
 async fn retry(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
@@ -206,12 +203,10 @@ fn chosen(parameters: Parameters) -> Result<DeadFilter, Problem> {
     parameters.dead()
 }
 
-async fn inspect(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Json<DeliveryDetail>, Problem> {
+async fn inspect(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id: DeliveryId = parse("id", &id)?;
-    Ok(Json(queue(&app)?.store().inspect(id).await?))
+    let detail = queue(&app)?.store().inspect(id).await?;
+    answer(&app, detail.weight(), &detail)
 }
 
 type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;

@@ -3,8 +3,11 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicI64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
@@ -52,6 +55,12 @@ pub(crate) fn millis(duration: Duration) -> i64 {
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// The same, but it only moves on, at an even pace: nobody sets it. For
+    /// leases, which must not end because someone set the machine's clock.
+    fn steady(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 /// The machine's clock.
@@ -65,6 +74,14 @@ impl Clock for SystemClock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Timestamp(millis(since))
+    }
+
+    /// From the time at which it was first asked, by the monotonic clock. A
+    /// machine that sleeps does not move it.
+    fn steady(&self) -> Timestamp {
+        static START: OnceLock<(Instant, Timestamp)> = OnceLock::new();
+        let (start, time) = START.get_or_init(|| (Instant::now(), self.now()));
+        time.after(start.elapsed())
     }
 }
 

@@ -1,9 +1,12 @@
 //! Owns [`QueueError`]: what can go wrong at the queue, each with a stable code.
 
-use std::{error::Error, path::PathBuf};
+use std::{any::Any, error::Error, path::PathBuf};
 
 use super::model::{DeliveryId, State};
-use crate::command::CommandId;
+use crate::{
+    command::CommandId,
+    text::{MESSAGE_MAX_BYTES, bounded, escaped},
+};
 
 /// Why the queue did not do what was asked. Where an enqueue answers an error,
 /// nothing of it was written, but for [`QueueError::Unavailable`]: there the
@@ -70,8 +73,23 @@ pub enum QueueError {
         known: i64,
     },
     /// The disk, or the size set for the database, has no room.
-    #[error("no room left to store: free some space on the disk, or raise the queue's size")]
+    #[error(
+        "the queue has no room for more: the disk or `queue.size_max_bytes` is full of what is not finished\n  hint: free some space on the disk, raise `queue.size_max_bytes`, or wait until the handlers have worked some off"
+    )]
     NoRoom,
+    /// Another process holds the store's lock; nothing was read or written.
+    #[error(
+        "another process holds the queue's database locked, which kept it from being used to {doing}\n  hint: end what writes to it: a backup tool, a shell with an open transaction"
+    )]
+    Busy {
+        /// What was being done: a verb with its object.
+        doing: &'static str,
+    },
+    /// A file of the store was removed, or another put in its place, while it was open.
+    #[error(
+        "`{}` was removed or replaced while the queue had it open\n  hint: put the file back, or restart the host to begin with what is there now", .0.display()
+    )]
+    Replaced(PathBuf),
     /// The settings cannot be used.
     #[error("{0}")]
     Config(String),
@@ -122,6 +140,8 @@ impl QueueError {
             Self::Locked(_) => "queue-locked",
             Self::NewerSchema { .. } => "queue-schema-newer",
             Self::NoRoom => "queue-no-room",
+            Self::Busy { .. } => "queue-busy",
+            Self::Replaced(_) => "queue-replaced",
             Self::Config(_) => "queue-config",
             Self::Storage { .. } => "queue-failed",
             Self::Unavailable { .. } => "queue-unavailable",
@@ -135,7 +155,24 @@ impl QueueError {
     pub fn is_engine(&self) -> bool {
         matches!(
             self,
-            Self::NoRoom | Self::Storage { .. } | Self::Unavailable { .. }
+            Self::NoRoom
+                | Self::Busy { .. }
+                | Self::Replaced(_)
+                | Self::Storage { .. }
+                | Self::Unavailable { .. }
         )
+    }
+}
+
+/// The error of work that panicked. The panic itself was logged where it was raised.
+pub(super) fn panicked(doing: &'static str, panic: &(dyn Any + Send)) -> QueueError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = bounded(text.unwrap_or("no text"), MESSAGE_MAX_BYTES);
+    QueueError::Storage {
+        doing,
+        source: format!("it panicked: {}", escaped(&text)).into(),
     }
 }

@@ -8,9 +8,10 @@ use std::{
 };
 
 use super::{
-    DeliveryId, NewCommand, NewDelivery, QueueError, Store, Timestamp,
+    Clock, DeliveryId, NewCommand, NewDelivery, QueueError, Store, SystemClock, Timestamp, Trouble,
     postgres::{Postgres, PostgresConfig},
     runner::HandlerRunner,
+    signals::Part,
     sqlite::{Sqlite, SqliteConfig},
     worker::{Drained, Worker, WorkerConfig},
 };
@@ -108,7 +109,10 @@ impl Queue {
     /// Starts to run deliveries, on the current runtime.
     pub fn work(&self) {
         let runner = HandlerRunner::new(self.dispatcher.clone(), &self.config.retry);
-        let config = WorkerConfig::from(&self.config);
+        let config = WorkerConfig {
+            supervisor: self.dispatcher.supervisor().clone(),
+            ..WorkerConfig::from(&self.config)
+        };
         let worker = Worker::start(Arc::clone(&self.store), Arc::new(runner), config);
         *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
     }
@@ -119,11 +123,19 @@ impl Queue {
         &*self.store
     }
 
-    /// Whether the worker claimed, or looked, within the last seconds.
+    /// Whether the worker claimed, or looked, within the last seconds, and the
+    /// store does its work.
     #[must_use]
     pub fn healthy(&self) -> bool {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
         worker.as_ref().is_some_and(Worker::healthy)
+            && self.trouble().is_none_or(|trouble| !trouble.lasts)
+    }
+
+    /// What keeps the store from its work, if anything does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.store.signals().trouble()
     }
 
     /// How many deliveries run here now.
@@ -144,10 +156,34 @@ impl Queue {
         options: EnqueueOptions,
     ) -> Result<Accepted, EnqueueError> {
         let accepted = self.route_and_store(command, options).await;
-        if let Err(error) = &accepted {
-            self.dispatcher.metrics().refused(error.code());
+        let signals = self.store.signals();
+        match &accepted {
+            Ok(_) => signals.accepted(),
+            Err(error) => {
+                self.dispatcher.metrics().refused(error.code());
+                if let EnqueueError::Queue(error) = error
+                    && error.is_engine()
+                {
+                    signals.failed(Part::Intake, error);
+                }
+            }
         }
         accepted
+    }
+
+    /// Refuses a time that is so far ahead that it is most likely a mistake.
+    fn check_time(&self, run_at: Option<Timestamp>) -> Result<(), QueueError> {
+        let days = self.config.run_at_max_days;
+        let latest = SystemClock.now().after(hours(days.saturating_mul(24)));
+        match run_at {
+            Some(time) if time > latest => Err(QueueError::Invalid {
+                field: "runAt",
+                reason: format!(
+                    "is more than {days} days ahead\n  hint: `queue.run_at_max_days` sets the limit"
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     async fn route_and_store(
@@ -155,6 +191,7 @@ impl Queue {
         command: &Command,
         options: EnqueueOptions,
     ) -> Result<Accepted, EnqueueError> {
+        self.check_time(options.run_at)?;
         self.dispatcher.started().await;
         let mut routed = self.dispatcher.route(command).await?;
         if !self.config.accept_unmatched {

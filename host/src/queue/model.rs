@@ -1,7 +1,13 @@
 //! Owns the nouns of the queue: commands and deliveries as they go in, are
 //! claimed, settled and shown. Both engines speak these and nothing else.
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -252,6 +258,34 @@ pub struct ClaimRequest {
     pub lease: Duration,
     /// Which deliveries.
     pub capacity: Capacity,
+    /// The leases of the runs that go on in this process. Where no other works
+    /// on the store, they are never ended.
+    pub held: Held,
+}
+
+/// The leases that a worker holds, by row: clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct Held(Arc<Mutex<HashMap<i64, Uuid>>>);
+
+impl Held {
+    pub(super) fn add(&self, lease: &Lease) {
+        self.lock().insert(lease.row, lease.token);
+    }
+
+    pub(super) fn remove(&self, lease: &Lease) {
+        if self.holds(lease.row, lease.token) {
+            self.lock().remove(&lease.row);
+        }
+    }
+
+    pub(super) fn holds(&self, row: i64, token: Uuid) -> bool {
+        self.lock().get(&row) == Some(&token)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Uuid>> {
+        // Every change is one call of the map: a panic leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a host can run.
@@ -378,7 +412,11 @@ impl Settlement {
     /// without the text that was refused, or, for an output, a failure.
     #[must_use]
     pub fn unstorable(self, why: &QueueError) -> Self {
-        let cause = std::error::Error::source(why).map_or_else(String::new, |c| format!(": {c}"));
+        let (status, cause) = match (why, std::error::Error::source(why)) {
+            (QueueError::NoRoom, _) => (Status::OutputTooLarge, format!(": {why}")),
+            (_, Some(cause)) => (Status::InvalidOutput, format!(": {cause}")),
+            (_, None) => (Status::InvalidOutput, String::new()),
+        };
         let emptied = |status| AttemptError {
             status,
             message: format!("the store refuses what the run gave{cause}"),
@@ -386,7 +424,7 @@ impl Settlement {
         };
         match self {
             Self::Complete { .. } => Self::Discard {
-                error: emptied(Ending::Ran(Status::InvalidOutput)),
+                error: emptied(Ending::Ran(status)),
             },
             Self::Retry { error, delay } => Self::Retry {
                 error: emptied(error.status),

@@ -1,6 +1,7 @@
 //! Owns the news of a store: that there may be work, that a command changed,
 //! that one was cancelled. News only says "look": whoever hears it reads the
-//! store, so a message lost or doubled does no harm.
+//! store, so a message lost or doubled does no harm. And what keeps the store
+//! from its work, which is logged when it begins and when it ends, not each time.
 
 use std::{
     collections::HashMap,
@@ -8,19 +9,24 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
     sync::{broadcast, watch},
     time::timeout,
 };
+use tracing::{error, info};
 
+use super::QueueError;
 use crate::command::CommandId;
 
 /// Cancellations that a slow listener may lag behind before it loses the
 /// oldest: it then waits for the next renewal to tell it.
 const NEWS_MAX: usize = 1024;
+/// How long a refusal of commands counts after it was last seen: without new
+/// commands nobody would see that it is over.
+const INTAKE_TROUBLE_MAX: Duration = Duration::from_secs(10);
 /// How long a waiter trusts that no news is no change.
 const REREAD: Duration = Duration::from_millis(500);
 
@@ -33,6 +39,30 @@ pub struct Signals {
     cancellations: broadcast::Sender<CommandId>,
     // Whether news of other hosts is heard. True where there are none.
     listening: AtomicBool,
+    // Of `Part::Intake`, of `Part::Work`.
+    troubles: Mutex<[Option<Trouble>; 2]>,
+}
+
+/// What a store does, as far as it fails by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Takes commands.
+    Intake,
+    /// Hands deliveries out, and all else.
+    Work,
+}
+
+/// Why a store does not do its work.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// The stable code of the error.
+    pub code: &'static str,
+    /// What is wrong, and what to do.
+    pub detail: String,
+    /// Whether it lasts until somebody does something: no room, no files. The
+    /// rest may be over before anybody hears of it.
+    pub lasts: bool,
+    seen: Instant,
 }
 
 impl Default for Signals {
@@ -42,6 +72,7 @@ impl Default for Signals {
             watched: Mutex::default(),
             cancellations: broadcast::Sender::new(NEWS_MAX),
             listening: AtomicBool::new(true),
+            troubles: Mutex::default(),
         }
     }
 }
@@ -79,6 +110,64 @@ impl Signals {
     /// Says whether that changed.
     pub(super) fn set_listening(&self, listening: bool) -> bool {
         self.listening.swap(listening, Ordering::Relaxed) != listening
+    }
+
+    /// Why the store does not do its work; none where it does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        let [intake, work] = &*self.troubles();
+        let intake = intake.as_ref();
+        let fresh = intake.filter(|trouble| trouble.seen.elapsed() < INTAKE_TROUBLE_MAX);
+        work.as_ref().or(fresh).cloned()
+    }
+
+    /// Notes an error of the store, and logs it where it is not the same as before.
+    pub(super) fn failed(&self, part: Part, error: &QueueError) {
+        let code = error.code();
+        let trouble = Trouble {
+            code,
+            detail: error.to_string(),
+            lasts: matches!(error, QueueError::NoRoom | QueueError::Replaced(_)),
+            seen: Instant::now(),
+        };
+        let before = self.troubles()[part as usize].replace(trouble);
+        if before.is_none_or(|before| before.code != code) {
+            error!(code, error = ?error, "{}", match part {
+                Part::Intake => "the queue takes no commands",
+                Part::Work => "the queue's store fails",
+            });
+        }
+    }
+
+    /// Notes that it does its work, and logs that where it did not.
+    pub(super) fn recovered(&self, part: Part) {
+        let before = self.troubles()[part as usize].take();
+        if let Some(before) = before {
+            info!(
+                code = before.code,
+                "{}",
+                match part {
+                    Part::Intake => "the queue takes commands again",
+                    Part::Work => "the queue's store works again",
+                }
+            );
+        }
+    }
+
+    /// As [`Signals::recovered`], after a command was taken. Where room was short,
+    /// one that fits says nothing of the next.
+    pub(super) fn accepted(&self) {
+        let room_is_short = self.troubles()[Part::Intake as usize]
+            .as_ref()
+            .is_some_and(|trouble| trouble.code == QueueError::NoRoom.code());
+        if !room_is_short {
+            self.recovered(Part::Intake);
+        }
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, [Option<Trouble>; 2]> {
+        // Every change is one assignment: a panic leaves it whole.
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn send_work(&self) {

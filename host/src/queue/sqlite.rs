@@ -5,25 +5,27 @@
 mod claim;
 mod dead;
 mod enqueue;
+mod files;
 mod read;
+mod readers;
+mod room;
 mod row;
 mod schema;
 mod settle;
 mod writer;
 
 use std::{
-    fs::{self, File, TryLockError},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
 };
-
-use rusqlite::Connection;
-use tokio::sync::Semaphore;
 
 use self::{
     dead::{Fate, Pass, Sweep},
-    writer::{Settings, Writer},
+    files::Files,
+    readers::Readers,
+    room::Room,
+    writer::{Settings, Tx, Writer},
 };
 use super::{
     Answer, Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView,
@@ -32,14 +34,13 @@ use super::{
     Store, Swept, SystemClock, model::SettlementRow, view::Payloads,
 };
 
-/// Reads at once: more would only fight for the same disk.
-const READERS: usize = 4;
 /// How long a lost host's leases still last when the next one opens the folder:
 /// a host that crashes again and again must not use up the chances of what it
 /// was running in an instant.
 const LOST_LEASE: Duration = Duration::from_secs(1);
-/// The file whose lock keeps a second process out.
-const LOCK_FILE: &str = "queue.lock";
+/// How long a command waits for a lock that another process holds, at least: half
+/// of what a client waits at most, as a rule.
+const BUSY_ENQUEUE_MAX: Duration = Duration::from_secs(15);
 
 /// How to open a [`Sqlite`] queue.
 #[derive(Clone, Debug)]
@@ -74,8 +75,7 @@ pub struct Sqlite {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
     signals: Arc<Signals>,
-    // None once closed.
-    lock: Arc<Mutex<Option<File>>>,
+    files: Arc<Files>,
 }
 
 impl Sqlite {
@@ -84,22 +84,19 @@ impl Sqlite {
     /// # Errors
     /// [`QueueError::Locked`], [`QueueError::NewerSchema`], or the disk's.
     pub fn open(config: SqliteConfig) -> Result<Self, QueueError> {
-        let lock = lock(&config.folder)?;
-        let connection = schema::open_writer(&config.folder, config.size_max_bytes)?;
-        let soon = config.clock.now().after(LOST_LEASE);
+        let files = Arc::new(Files::open(&config.folder)?);
+        let room = Room::new(&config.folder, config.size_max_bytes);
+        let connection = schema::open_writer(&files, &room)?;
+        let soon = config.clock.steady().after(LOST_LEASE);
         // They run out by themselves, only later: a full disk is no reason not to open.
         if let Err(error) = schema::shorten_leases(&connection, soon) {
             tracing::warn!(code = error.code(), error = ?error, "could not shorten the leases of a lost host");
         }
         let signals = Arc::new(Signals::default());
-        let readers = Arc::new(Readers {
-            folder: config.folder.clone(),
-            idle: Mutex::new(Vec::new()),
-            permits: Semaphore::new(READERS),
-        });
+        let readers = Arc::new(Readers::start(&files)?);
         let settings = Settings {
-            folder: config.folder,
-            size_max_bytes: config.size_max_bytes,
+            files: Arc::clone(&files),
+            room,
             depth_max: config.depth_max,
             clock: config.clock,
             signals: Arc::clone(&signals),
@@ -109,7 +106,7 @@ impl Sqlite {
             writer: Arc::new(writer),
             readers,
             signals,
-            lock: Arc::new(Mutex::new(Some(lock))),
+            files,
         })
     }
 
@@ -129,32 +126,21 @@ impl Sqlite {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, QueueError> {
-    let failed = |cause: std::io::Error| QueueError::Storage {
-        doing: "open its data folder",
-        source: format!("`{}`: {cause}", folder.display()).into(),
-    };
-    fs::create_dir_all(folder).map_err(failed)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join(LOCK_FILE))
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(QueueError::Locked(folder.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
-}
-
 impl Store for Sqlite {
     fn enqueue(&self, commands: Vec<NewCommand>) -> Answer<'_, Vec<Enqueued>> {
         Box::pin(async move {
             commands.iter().try_for_each(NewCommand::validate)?;
-            self.writer
-                .write(move |tx| enqueue::enqueue(tx, &commands))
-                .await
+            let (commands, started) = (Arc::new(commands), Instant::now());
+            loop {
+                let commands = Arc::clone(&commands);
+                let work = move |tx: &mut Tx<'_>| enqueue::enqueue(tx, &commands);
+                match self.writer.write(work).await {
+                    // Nothing was written: a backup that has the lock for some
+                    // seconds is no reason to refuse.
+                    Err(QueueError::Busy { .. }) if started.elapsed() < BUSY_ENQUEUE_MAX => {}
+                    answer => return answer?,
+                }
+            }
         })
     }
 
@@ -164,7 +150,7 @@ impl Store for Sqlite {
 
     fn renew(&self, leases: Vec<Lease>, lease: std::time::Duration) -> Answer<'_, Vec<Renewal>> {
         Box::pin(self.writer.write(move |tx| {
-            let until = tx.now.after(lease);
+            let until = tx.steady.after(lease);
             claim::renew(tx, &leases, until)
         }))
     }
@@ -257,18 +243,12 @@ impl Store for Sqlite {
 
     fn close(&self) -> Answer<'_, ()> {
         let (writer, readers) = (Arc::clone(&self.writer), Arc::clone(&self.readers));
-        let lock = Arc::clone(&self.lock);
+        let files = Arc::clone(&self.files);
         Box::pin(async move {
-            // Reads under way keep their permits, and end with them.
-            readers.permits.close();
             let closed = tokio::task::spawn_blocking(move || {
-                readers
-                    .idle
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clear();
+                readers.close();
                 writer.close();
-                drop(lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+                files.close();
             });
             closed.await.map_err(|error| QueueError::Storage {
                 doing: "close",
@@ -279,53 +259,5 @@ impl Store for Sqlite {
 
     fn signals(&self) -> &Arc<Signals> {
         &self.signals
-    }
-}
-
-/// Connections that only read.
-#[derive(Debug)]
-struct Readers {
-    folder: PathBuf,
-    idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
-}
-
-impl Readers {
-    async fn read<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Connection) -> Result<T, QueueError> + Send + 'static,
-    ) -> Result<T, QueueError> {
-        let readers = Arc::clone(self);
-        let _permit = self
-            .permits
-            .acquire()
-            .await
-            .map_err(|_| QueueError::Closed)?;
-        tokio::task::spawn_blocking(move || {
-            let idle = readers
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop();
-            let reader = match idle {
-                Some(reader) => reader,
-                None => schema::open_reader(&readers.folder)?,
-            };
-            let answer = work(&reader);
-            // One that failed may be broken: the next read opens another.
-            if !matches!(&answer, Err(error) if error.is_engine()) {
-                readers
-                    .idle
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(reader);
-            }
-            answer
-        })
-        .await
-        .map_err(|error| QueueError::Storage {
-            doing: "read",
-            source: error.into(),
-        })?
     }
 }

@@ -4,6 +4,7 @@
 //! where none can be stored, the lease runs out and another attempt follows.
 
 mod run;
+mod share;
 
 use std::{
     fmt,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, Semaphore, broadcast::error::RecvError},
+    sync::{Notify, Semaphore, broadcast::error::RecvError, watch},
     time::timeout_at,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,9 +23,13 @@ use tracing::{debug, error, info, warn};
 use self::run::{Run, Runs};
 use super::{
     Capacity, ClaimRequest, Claimed, CommandId, QueueError, Renewal, RetentionPolicy, RetryPolicy,
-    RunResult, Store,
+    RunResult, Store, signals::Part,
 };
-use crate::{config::QueueConfig, name::HandlerName, shutdown::KILL_MAX};
+use crate::{
+    config::QueueConfig,
+    name::HandlerName,
+    shutdown::{KILL_MAX, Supervisor},
+};
 
 /// Runs deliveries. What the rest of the host gives the queue.
 pub trait Runner: Send + Sync + 'static {
@@ -65,6 +70,11 @@ pub struct WorkerConfig {
     pub retention: RetentionPolicy,
     /// How often the retention is applied.
     pub sweep_every: Duration,
+    /// How much of what is free one handler may take, in percent: the rest stays
+    /// for the others. 100 lets one take all.
+    pub share_percent: u32,
+    /// Starts what works in the background again where it fails.
+    pub supervisor: Supervisor,
 }
 
 impl From<&QueueConfig> for WorkerConfig {
@@ -76,6 +86,8 @@ impl From<&QueueConfig> for WorkerConfig {
             interrupt_grace: Duration::from_millis(config.interrupt_grace_ms),
             retention: (&config.retention).into(),
             sweep_every: Duration::from_secs(60),
+            share_percent: config.share_percent,
+            supervisor: Supervisor::default(),
         }
     }
 }
@@ -91,6 +103,11 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(5);
 /// Deliveries in one claim: it bounds how long a claim holds the store, and how
 /// much a host that dies had in hand without running it.
 const CLAIM_MAX: usize = 256;
+/// Places that are shared among handlers; of fewer, each takes what it gets.
+const SHARED_FROM: usize = 4;
+/// The pause between news and the next look where the rest of the places is kept
+/// for handlers that run little.
+const SHARED_OUT_PAUSE: Duration = Duration::from_millis(5);
 /// The longest wait between tries while the store fails.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -136,6 +153,7 @@ struct Shared {
     freed: Notify,
     draining: CancellationToken,
     polled: Mutex<Instant>,
+    renewed: Mutex<Instant>,
 }
 
 impl Worker {
@@ -145,24 +163,23 @@ impl Worker {
         let shared = Arc::new(Shared {
             store,
             runner,
-            free: Arc::new(Semaphore::new(config.concurrency)),
+            free: Arc::new(Semaphore::new(
+                config.concurrency.min(Semaphore::MAX_PERMITS),
+            )),
             config,
             runs: Runs::default(),
             tasks: TaskTracker::new(),
             freed: Notify::new(),
             draining: CancellationToken::new(),
             polled: Mutex::new(Instant::now()),
+            renewed: Mutex::new(Instant::now()),
         });
         let (stop, loops) = (CancellationToken::new(), TaskTracker::new());
         // Renewals and cancellations go on while a drain waits for the runs.
-        loops.spawn(claim_loop(Arc::clone(&shared), stop.clone()));
-        loops.spawn(sweep_loop(Arc::clone(&shared), stop.clone()));
-        shared
-            .tasks
-            .spawn(renew_loop(Arc::clone(&shared), stop.clone()));
-        shared
-            .tasks
-            .spawn(cancel_loop(Arc::clone(&shared), stop.clone()));
+        supervise(&shared, &loops, "queue-claim", &stop, claim_loop);
+        supervise(&shared, &loops, "queue-sweep", &stop, sweep_loop);
+        supervise(&shared, &shared.tasks, "queue-renew", &stop, renew_loop);
+        supervise(&shared, &shared.tasks, "queue-cancel", &stop, cancel_loop);
         Self {
             shared,
             stop,
@@ -231,24 +248,45 @@ impl Worker {
     }
 }
 
+/// Runs one of the loops until `stop`, whatever happens to it.
+fn supervise<F>(
+    shared: &Arc<Shared>,
+    tracker: &TaskTracker,
+    name: &'static str,
+    stop: &CancellationToken,
+    work: fn(Arc<Shared>, CancellationToken) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (of_loop, end) = (Arc::clone(shared), stop.clone());
+    let supervisor = &shared.config.supervisor;
+    supervisor.spawn(tracker, name, stop.clone(), move || {
+        work(Arc::clone(&of_loop), end.clone())
+    });
+}
+
 async fn claim_loop(shared: Arc<Shared>, stop: CancellationToken) {
     let mut work = shared.store.signals().work();
     let mut failures = 0_u32;
     while !stop.is_cancelled() {
         // Seen before the claim: news during it wakes the wait below.
         work.mark_unchanged();
-        let (taken, wait) = match shared.claim().await {
-            Ok((taken, next_due)) => {
+        let (taken, shared_out, wait) = match shared.claim().await {
+            Ok((taken, shared_out, next_due)) => {
                 failures = 0;
+                shared.store.signals().recovered(Part::Work);
                 (
                     taken,
+                    shared_out,
                     next_due.map_or(shared.config.poll, |due| due.min(shared.config.poll)),
                 )
             }
+            Err(QueueError::Closed) if stop.is_cancelled() => return,
             Err(error) => {
                 failures += 1;
-                error!(code = error.code(), error = ?error, "could not claim");
-                (0, pause(failures))
+                shared.store.signals().failed(Part::Work, &error);
+                debug!(code = error.code(), error = ?error, "could not claim");
+                (0, false, pause(failures))
             }
         };
         if taken > 0 && shared.free.available_permits() > 0 {
@@ -257,10 +295,20 @@ async fn claim_loop(shared: Arc<Shared>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = shared.freed.notified(), if failures == 0 => {}
-            Ok(()) = work.changed(), if failures == 0 && shared.free.available_permits() > 0 => {}
+            () = news(&mut work, shared_out), if failures == 0 && shared.free.available_permits() > 0 => {}
             // A delivery that is due this instant may be blocked by a limit: never spin.
             () = tokio::time::sleep(wait.max(Duration::from_millis(5))) => {}
         }
+    }
+}
+
+/// Waits for news. Where places are kept for handlers that run little, it is
+/// mostly of one that has its share: it is looked at in batches.
+async fn news(work: &mut watch::Receiver<()>, shared_out: bool) {
+    // The sender lives as long as the store.
+    let _ = work.changed().await;
+    if shared_out {
+        tokio::time::sleep(SHARED_OUT_PAUSE).await;
     }
 }
 
@@ -272,12 +320,25 @@ fn pause(failures: u32) -> Duration {
 }
 
 impl Shared {
-    /// Claims what there is room for and starts it.
-    async fn claim(self: &Arc<Self>) -> Result<(usize, Option<Duration>), QueueError> {
+    /// Claims what there is room for and starts it: how many, whether a handler
+    /// was left out as it has its share, and when to look again.
+    async fn claim(self: &Arc<Self>) -> Result<(usize, bool, Option<Duration>), QueueError> {
+        // After a gap, as when the machine slept, what runs here comes first: a
+        // claim ends the leases that ran out.
+        if self.overdue() {
+            self.renew().await?;
+        }
+        let free = self.free.available_permits();
+        let all = self.runner.capacity();
+        let handlers = all.handlers.as_ref().map(|names| names.len());
+        let percent = self.config.share_percent();
+        let (capacity, max) = share::share(all, free, percent, || self.runs.by_handler());
+        let shared_out = capacity.handlers.as_ref().map(|names| names.len()) != handlers;
         let request = ClaimRequest {
-            max: self.free.available_permits().min(CLAIM_MAX),
+            max: max.min(CLAIM_MAX),
             lease: self.config.lease,
-            capacity: self.runner.capacity(),
+            capacity,
+            held: self.runs.held(),
         };
         let claims = self.store.claim(request).await?;
         *self.polled.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
@@ -292,7 +353,7 @@ impl Shared {
                 shared.freed.notify_one();
             });
         }
-        Ok((taken, claims.next_due))
+        Ok((taken, shared_out, claims.next_due))
     }
 }
 
@@ -303,35 +364,58 @@ async fn renew_loop(shared: Arc<Shared>, stop: CancellationToken) {
     // Goes on during a drain, as long as something runs.
     while !(stop.is_cancelled() && shared.runs.is_empty()) {
         tokio::select! {
-            _ = ticks.tick() => shared.renew().await,
+            _ = ticks.tick() => {
+                if let Err(error) = shared.renew().await {
+                    error!(code = error.code(), error = ?error, "could not renew leases");
+                }
+            }
             () = shared.runs.emptied(&stop) => {}
         }
     }
 }
 
 impl Shared {
-    async fn renew(&self) {
+    async fn renew(&self) -> Result<(), QueueError> {
         let leases = self.runs.leases();
         if leases.is_empty() {
-            return;
+            self.note_renewed();
+            return Ok(());
         }
-        match self.store.renew(leases.clone(), self.config.lease).await {
-            Ok(renewals) => {
-                for (lease, renewal) in leases.iter().zip(renewals) {
-                    match renewal {
-                        Renewal::Renewed => {}
-                        Renewal::CancelRequested => self.runs.cancel(lease),
-                        Renewal::Lost => {
-                            // A run that ended meanwhile is gone from `runs`: nothing to stop.
-                            if self.runs.cancel_lost(lease) {
-                                warn!(delivery = %lease.delivery, "lost the lease of a running delivery");
-                            }
-                        }
+        let renewals = self.store.renew(leases.clone(), self.config.lease).await?;
+        self.note_renewed();
+        for (lease, renewal) in leases.iter().zip(renewals) {
+            match renewal {
+                Renewal::Renewed => {}
+                Renewal::CancelRequested => self.runs.cancel(lease),
+                Renewal::Lost => {
+                    // A run that ended meanwhile is gone from `runs`: nothing to stop.
+                    if self.runs.cancel_lost(lease) {
+                        warn!(delivery = %lease.delivery, "lost the lease of a running delivery");
                     }
                 }
             }
-            Err(error) => error!(code = error.code(), error = ?error, "could not renew leases"),
         }
+        Ok(())
+    }
+
+    fn note_renewed(&self) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether the last renewal is so long ago that leases may have run out.
+    fn overdue(&self) -> bool {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        renewed.elapsed() > self.config.lease / 3 * 2
+    }
+}
+
+impl WorkerConfig {
+    /// One place can not be shared.
+    fn share_percent(&self) -> usize {
+        if self.concurrency < SHARED_FROM {
+            return 100;
+        }
+        self.share_percent.clamp(1, 100) as usize
     }
 }
 

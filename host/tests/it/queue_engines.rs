@@ -17,7 +17,7 @@ use pointsman::{
     name::HandlerName,
     outcome::Status,
     queue::{
-        AttemptError, Capacity, ClaimRequest, Claimed, ManualClock, NewCommand, NewDelivery,
+        AttemptError, Capacity, ClaimRequest, Claimed, Held, ManualClock, NewCommand, NewDelivery,
         Settlement, Store, Timestamp,
         postgres::{Postgres, PostgresConfig},
         sqlite::{Sqlite, SqliteConfig},
@@ -353,6 +353,7 @@ pub(crate) fn request(max: usize) -> ClaimRequest {
         max,
         lease: LEASE,
         capacity: Capacity::default(),
+        held: Held::default(),
     }
 }
 

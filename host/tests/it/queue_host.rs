@@ -434,3 +434,90 @@ async fn the_command_line_enqueues_for_the_next_host_and_sees_what_came_of_it() 
     let (_, shown, _) = cli::said(&folders, &["queue", "discard", "--all"]);
     assert_eq!(shown, "0 given up\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_and_what_they_are_answered_are_bounded() {
+    let folders = Folders::probes(&["probe"]);
+    let mut config = config(&folders);
+    config.http.listeners_max = 1;
+    config.http.answers_max_bytes = 100_000;
+    let host = serve(config, false).await;
+    let place = host.accepted(echo()).await;
+    let first = host.follow(&place).await;
+    assert_eq!(first.status(), StatusCode::OK);
+    for path in [format!("{place}/events"), format!("{place}?wait=10s")] {
+        let (status, problem) = host.ask(Method::GET, &path).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("busy"))
+        );
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("`http.listeners_max` of 1"), "{detail}");
+    }
+    drop(first);
+    // Whoever only asks needs no place; a large answer needs room.
+    host.get(&place).await;
+    let large = json!({ "to": "probe", "do": "echo", "pad": "x".repeat(60_000) });
+    let place = host.accepted(large).await;
+    let (status, problem) = host.ask(Method::GET, &place).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("`http.answers_max_bytes`"), "{detail}");
+    // A list shows its size instead.
+    let page = host.get("/commands").await;
+    assert_eq!(page["commands"][0]["attributes"], Value::Null);
+    assert!(page["commands"][0]["attributesBytes"].as_u64().unwrap() > 60_000);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_vanish_turn_readyz_red_until_they_are_back() {
+    let folders = Folders::probes(&["probe"]);
+    let host = serve(config(&folders), true).await;
+    host.accepted(echo()).await;
+    host.get("/readyz").await;
+    let (data, aside) = (folders.path().join("data"), folders.path().join("aside"));
+    std::fs::rename(&data, &aside).unwrap();
+    let (status, _, problem) = host.send(&echo(), None).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("queue-replaced"))
+    );
+    let (status, problem) = host.ask(Method::GET, "/readyz").await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("queue-stalled"))
+    );
+    let hint = problem["hint"].as_str().unwrap();
+    assert!(hint.contains("restart the host"), "{problem}");
+    std::fs::rename(&aside, &data).unwrap();
+    while host.ask(Method::GET, "/readyz").await.0 != StatusCode::OK {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    host.accepted(echo()).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_is_too_far_ahead_is_refused() {
+    let folders = Folders::probes(&["probe"]);
+    let host = serve(config(&folders), false).await;
+    let request = |time: &str| {
+        let url = format!("{}/commands?runAt={time}", host.url);
+        Client::new().post(url).json(&echo()).send()
+    };
+    let response = request("2999-01-01T00:00:00Z").await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let problem: Value = response.json().await.unwrap();
+    assert!(
+        problem["hint"]
+            .as_str()
+            .unwrap()
+            .contains("`queue.run_at_max_days`"),
+        "{problem}"
+    );
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 365);
+    let response = request(&soon.to_string()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
+    host.stop().await;
+}

@@ -13,7 +13,7 @@ use pointsman::{
     name::HandlerName,
     outcome::Status,
     queue::{
-        Claimed, DeadFilter, Page, RetryPolicy, RunResult, State, Store,
+        Capacity, Claimed, DeadFilter, Page, RetryPolicy, RunResult, State, Store,
         sqlite::{Sqlite, SqliteConfig},
         wait_for,
         worker::{Runner, Worker, WorkerConfig},
@@ -21,7 +21,10 @@ use pointsman::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{queue_engines::command, queue_program::stress};
+use crate::{
+    queue_engines::{LEASE, clock, command, name},
+    queue_program::stress,
+};
 
 /// Does what the handler's name says, and counts.
 #[derive(Default)]
@@ -58,9 +61,18 @@ impl Runner for Fake {
                     RunResult::failed(Status::Cancelled, "interrupted")
                 }
                 "hangs" => std::future::pending().await,
+                "answers" => RunResult::succeeded(Some(format!("\"{}\"", "x".repeat(2 << 20)))),
                 _ => RunResult::succeeded(Some("1".to_owned())),
             }
         })
+    }
+
+    fn capacity(&self) -> Capacity {
+        let names = ["a", "answers", "b", "fails", "hangs", "panics", "waits"];
+        Capacity {
+            handlers: Some(names.iter().map(|text| name(text)).collect()),
+            ..Capacity::default()
+        }
     }
 
     fn retry_policy(&self, _: &HandlerName) -> RetryPolicy {
@@ -81,8 +93,17 @@ struct House {
 }
 
 fn house() -> House {
+    house_with(SqliteConfig::new(""))
+}
+
+/// The same over a store with these settings, in a folder of its own.
+fn house_with(settings: SqliteConfig) -> House {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Sqlite::open(SqliteConfig::new(folder.path())).unwrap());
+    let settings = SqliteConfig {
+        folder: folder.path().to_owned(),
+        ..settings
+    };
+    let store = Arc::new(Sqlite::open(settings).unwrap());
     let runner = Arc::new(Fake::default());
     let config = WorkerConfig {
         interrupt_grace: Duration::from_millis(100),
@@ -218,4 +239,74 @@ async fn a_drain_gives_back_what_runs_without_charging_it() {
         .map(|d| (d.state, d.attempt))
         .collect();
     assert_eq!(left, [(State::Available, 0); 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_handler_with_many_slow_deliveries_does_not_starve_another() {
+    let house = house();
+    let flood = (0..300).map(|_| command(&["waits"])).collect();
+    house.store.enqueue(flood).await.unwrap();
+    while house.worker.running() < 40 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // None of them ends: each of these needs a place that is left free.
+    for handler in ["a", "b", "a"] {
+        let id = house
+            .store
+            .enqueue(vec![command(&[handler])])
+            .await
+            .unwrap()[0]
+            .id;
+        let view = wait_for(&*house.store, id, PATIENCE, |view| view.is_final()).await;
+        assert_eq!(view.unwrap().state(), State::Completed);
+    }
+    assert!(house.worker.running() < WorkerConfig::default().concurrency);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_run_keeps_its_lease_however_late_the_renewal() {
+    let time = clock();
+    let house = house_with(SqliteConfig {
+        clock: time.clone(),
+        ..SqliteConfig::new("")
+    });
+    let id = two_runs(&house).await;
+    for _ in 0..4 {
+        time.advance(LEASE * 10);
+        // The worker claims, which ends the leases that ran out.
+        let other = house.store.enqueue(vec![command(&["a"])]).await.unwrap()[0].id;
+        wait_for(&*house.store, other, PATIENCE, |view| view.is_final())
+            .await
+            .unwrap();
+    }
+    let view = house.store.get(id).await.unwrap();
+    let left = view.deliveries.iter().map(|d| (d.state, d.attempt));
+    assert_eq!(left.collect::<Vec<_>>(), [(State::Running, 1); 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_never_fits_ends_its_delivery() {
+    let house = house_with(SqliteConfig {
+        size_max_bytes: Some(1 << 20),
+        ..SqliteConfig::new("")
+    });
+    let id = house
+        .store
+        .enqueue(vec![command(&["answers", "a"])])
+        .await
+        .unwrap()[0]
+        .id;
+    let view = wait_for(&*house.store, id, PATIENCE, |view| view.is_final())
+        .await
+        .unwrap();
+    let states: Vec<_> = view.deliveries.iter().map(|d| d.state).collect();
+    assert_eq!(states, [State::Completed, State::Discarded]);
+    let failure = view.deliveries[1].last_failure.as_ref().unwrap();
+    assert_eq!(failure.status, Status::OutputTooLarge.into());
+    assert!(
+        failure.message.contains("queue.size_max_bytes"),
+        "{}",
+        failure.message
+    );
+    assert_eq!(house.runner.most_runs("answers"), (1, 1));
 }

@@ -3,7 +3,7 @@
 use wasmtime::{Cache, CacheConfig};
 
 use super::{PrivateFolder, folder::sweep};
-use crate::config::HostLimits;
+use crate::{config::HostLimits, files};
 
 /// Where compiled code is kept: between runs, or only until this one ends.
 pub(in crate::plugin) fn cache(host: &HostLimits) -> (Option<Cache>, Option<PrivateFolder>) {
@@ -13,6 +13,8 @@ pub(in crate::plugin) fn cache(host: &HostLimits) -> (Option<Cache>, Option<Priv
     if host.compile_cache
         && let Ok(cache) = Cache::from_file(None).map_err(told)
     {
+        // Whoever can write there has their code run.
+        files::make_private(cache.directory(), 0o700);
         return (Some(cache), None);
     }
     if host.compile_program.is_none() {

@@ -1,23 +1,26 @@
 //! Hands deliveries to workers: ends leases that ran out, wakes what is due,
 //! takes the most urgent, renews.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
+use tracing::error;
 use uuid::Uuid;
 
 use super::{
-    row::{command_id, handler, json},
+    row::{command_id, handler, is_damage, json},
     schema::to,
     settle::{add_failure, ended, unblock},
     writer::Tx,
 };
 use crate::{
     name::HandlerName,
+    outcome::Status,
     queue::{
-        Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, HOSTS_LOST_MAX, Lease,
-        QueueError, Renewal, State, Timestamp, view,
+        AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures,
+        HOSTS_LOST_MAX, Lease, QueueError, Renewal, State, Timestamp, view,
     },
+    text::{MESSAGE_MAX_BYTES, bounded, escaped},
 };
 
 /// Deliveries that one claim wakes, or takes from lost hosts: it bounds the
@@ -28,38 +31,51 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Claims, Q
     let due = match tx.due {
         Some(due) => due,
         None => {
-            end_leases(tx).map_err(to("end the leases of lost hosts"))?;
-            let due = wake(tx).and_then(|()| next_due(tx));
+            end_leases(tx, request).map_err(to("end the leases of lost hosts"))?;
+            let due = follow_clock(tx)
+                .and_then(|()| wake(tx))
+                .and_then(|()| next_due(tx));
             *tx.due.insert(due.map_err(to("wake what is due"))?)
         }
     };
-    let until = tx.now.after(request.lease).as_millis();
+    let until = tx.steady.after(request.lease).as_millis();
     let deliveries = take(tx, request, until).map_err(to("claim deliveries"))?;
-    let leased = (!deliveries.is_empty()).then_some(until);
-    let next_due = due.into_iter().chain(leased).min();
+    let leased = (!deliveries.is_empty()).then_some(request.lease);
     Ok(Claims {
         deliveries,
-        next_due: view::until(next_due, tx.now),
+        next_due: due.into_iter().chain(leased).min(),
     })
 }
 
-fn end_leases(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+/// Ends the leases that ran out, but for those of runs that go on in this
+/// process: it alone works on the store, and what it runs is not lost, however
+/// late it came to renew.
+fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
     let mut statement = tx.connection.prepare_cached(
-        "SELECT seq, command_id, attempt, hosts_lost, cancel_requested FROM delivery
+        "SELECT seq, command_id, attempt, hosts_lost, cancel_requested, lease_token FROM delivery
          WHERE state = 'running' AND lease_until_ms <= ?1 LIMIT ?2",
     )?;
     let lost = statement
-        .query_map(params![tx.now.as_millis(), DUE_STEP], |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                Uuid::from_bytes(row.get(1)?),
-                row.get::<_, u32>(2)?,
-                row.get::<_, u32>(3)? + 1,
-                row.get::<_, bool>(4)?,
-            ))
+        .query_map(params![tx.steady.as_millis(), DUE_STEP], |row| {
+            Ok((row.get::<_, i64>(0)?, lost(row)))
         })?
         .collect::<Result<Vec<_>, _>>()?;
-    for (seq, command, attempt, hosts_lost, cancelled) in lost {
+    for (seq, lost) in lost {
+        let (command, attempt, hosts_lost, cancelled, token) = match lost {
+            Ok(lost) => lost,
+            Err(error) if is_damage(&error) => {
+                set_aside(tx, seq, &error)?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if request.held.holds(seq, token) {
+            let until = tx.steady.after(request.lease).as_millis();
+            tx.connection
+                .prepare_cached("UPDATE delivery SET lease_until_ms = ?2 WHERE seq = ?1")?
+                .execute([seq, until])?;
+            continue;
+        }
         let state = match (cancelled, hosts_lost >= HOSTS_LOST_MAX) {
             (true, _) => State::Cancelled,
             (false, true) => State::Discarded,
@@ -110,7 +126,7 @@ fn wake(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
     let mut ordered: Vec<_> = woken.into_iter().flatten().collect();
     ordered.sort_unstable();
     for (_, _, seq) in &ordered {
-        let position = tx.next_position();
+        let position = tx.next_position()?;
         tx.connection
             .prepare_cached("UPDATE delivery SET position = ?2 WHERE seq = ?1")?
             .execute([*seq, position])?;
@@ -122,14 +138,44 @@ fn wake(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn next_due(tx: &Tx<'_>) -> rusqlite::Result<Option<i64>> {
-    tx.connection
+/// The command, attempt, lost hosts with this one, cancellation and token of a
+/// delivery whose lease ran out.
+fn lost(row: &Row<'_>) -> rusqlite::Result<(Uuid, u32, u32, bool, Uuid)> {
+    Ok((
+        Uuid::from_bytes(row.get(1)?),
+        row.get(2)?,
+        row.get::<_, u32>(3)?.saturating_add(1),
+        row.get(4)?,
+        Uuid::from_bytes(row.get::<_, Option<_>>(5)?.unwrap_or_default()),
+    ))
+}
+
+/// Moves the delays of retries along with a wall clock that was set: a delay is
+/// a span of time, where `runAt` is a time of day.
+fn follow_clock(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+    if tx.clock_moved_ms != 0 {
+        tx.connection
+            .prepare_cached(
+                "UPDATE delivery SET run_at_ms = run_at_ms + ?1
+                 WHERE state IN ('scheduled', 'retryable') AND state = 'retryable'
+                     AND abs(run_at_ms) < 1000000000000000",
+            )?
+            .execute([tx.clock_moved_ms])?;
+        tx.clock_moved_ms = 0;
+    }
+    Ok(())
+}
+
+fn next_due(tx: &Tx<'_>) -> rusqlite::Result<Option<Duration>> {
+    let (wake, lease): (Option<i64>, Option<i64>) = tx
+        .connection
         .prepare_cached(
-            "SELECT min(at) FROM (
-                 SELECT min(run_at_ms) AS at FROM delivery WHERE state IN ('scheduled', 'retryable')
-                 UNION ALL SELECT min(lease_until_ms) FROM delivery WHERE state = 'running')",
+            "SELECT (SELECT min(run_at_ms) FROM delivery WHERE state IN ('scheduled', 'retryable')),
+                 (SELECT min(lease_until_ms) FROM delivery WHERE state = 'running')",
         )?
-        .query_row([], |row| row.get(0))
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let wake = view::until(wake, tx.now);
+    Ok(wake.into_iter().chain(view::until(lease, tx.steady)).min())
 }
 
 fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result<Vec<Claimed>> {
@@ -169,10 +215,39 @@ fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result
     heads.truncate(request.max);
     // One token a claim: a delivery is claimed at most once in it.
     let token = Uuid::now_v7();
-    heads
-        .into_iter()
-        .map(|(_, _, seq)| take_one(tx, seq, token, until))
-        .collect()
+    let mut claimed = Vec::with_capacity(heads.len());
+    for (_, _, seq) in heads {
+        match take_one(tx, seq, token, until) {
+            Ok(one) => claimed.push(one),
+            Err(error) if is_damage(&error) => set_aside(tx, seq, &error)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(claimed)
+}
+
+/// Puts a delivery that cannot be read into the dead letter, or it would hold up
+/// all others for good.
+fn set_aside(tx: &mut Tx<'_>, seq: i64, error: &rusqlite::Error) -> rusqlite::Result<()> {
+    let error = bounded(error, MESSAGE_MAX_BYTES);
+    error!(
+        row = seq,
+        "a stored delivery is damaged and goes to the dead letter: {}",
+        escaped(&error)
+    );
+    let failure = AttemptError {
+        status: Status::Rejected.into(),
+        message: format!("its stored row is damaged: {error}"),
+        logs: Vec::new(),
+    };
+    add_failure(tx, seq, 0, &failure)?;
+    tx.connection
+        .prepare_cached(
+            "UPDATE delivery SET state = 'discarded', finished_ms = ?2, lease_until_ms = NULL,
+                 lease_token = NULL WHERE seq = ?1",
+        )?
+        .execute([seq, tx.now.as_millis()])?;
+    ended(tx, seq)
 }
 
 fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Result<Claimed> {
@@ -223,17 +298,21 @@ fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Res
 /// lies between.
 fn waiting_handlers(tx: &Tx<'_>) -> rusqlite::Result<Vec<HandlerName>> {
     let mut names: Vec<HandlerName> = Vec::new();
+    let mut last = String::new();
     let mut statement = tx.connection.prepare_cached(
         "SELECT handler FROM delivery WHERE state = 'available' AND blocked = 0 AND handler > ?1
          ORDER BY handler LIMIT 1",
     )?;
     loop {
-        let last = names.last().map_or("", HandlerName::as_str);
         match statement
-            .query_row([last], |row| handler(row, 0))
+            .query_row([&last], |row| row.get::<_, String>(0))
             .optional()?
         {
-            Some(name) => names.push(name),
+            // What is no name is no handler that anyone has: it stays where it is.
+            Some(name) => {
+                names.extend(HandlerName::parse(&name));
+                last = name;
+            }
             None => return Ok(names),
         }
     }
@@ -248,7 +327,13 @@ fn running(tx: &Tx<'_>, capacity: &Capacity) -> rusqlite::Result<HashMap<Handler
         .prepare_cached(
             "SELECT handler, count(*) FROM delivery WHERE state = 'running' GROUP BY handler",
         )?
-        .query_map([], |row| Ok((handler(row, 0)?, row.get(1)?)))?
+        .query_map([], |row| {
+            let name = HandlerName::parse(row.get_ref(0)?.as_str()?);
+            Ok(name
+                .ok()
+                .map(|name| (name, row.get(1).unwrap_or(usize::MAX))))
+        })?
+        .filter_map(Result::transpose)
         .collect()
 }
 

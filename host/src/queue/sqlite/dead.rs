@@ -4,7 +4,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{read, schema::to, settle::unblock, writer::Tx};
+use super::{read, room, row::command_id, schema::to, settle::unblock, writer::Tx};
 use crate::queue::{
     DeadFilter, QueueError, RetentionPolicy, State, Swept,
     view::{DEAD_STEP, SWEEP_STEP},
@@ -68,15 +68,15 @@ fn refuse_one(tx: &Tx<'_>, filter: &DeadFilter) -> Result<(), QueueError> {
 }
 
 fn change(tx: &mut Tx<'_>, seq: i64, fate: Fate) -> rusqlite::Result<()> {
-    let command: [u8; 16] = match fate {
+    let command = match fate {
         Fate::GiveUp => tx
             .connection
             .prepare_cached(
                 "UPDATE delivery SET state = 'cancelled' WHERE seq = ?1 RETURNING command_id",
             )?
-            .query_row([seq], |row| row.get(0))?,
+            .query_row([seq], |row| Ok(command_id(row, 0).ok()))?,
         Fate::Retry => {
-            let position = tx.next_position();
+            let position = tx.next_position()?;
             tx.counts.depth += 1;
             tx.news.work = true;
             tx.connection
@@ -86,14 +86,17 @@ fn change(tx: &mut Tx<'_>, seq: i64, fate: Fate) -> rusqlite::Result<()> {
                          finished_ms = NULL, blocked = ordering_key IS NOT NULL
                      WHERE seq = ?1 RETURNING command_id",
                 )?
-                .query_row(params![seq, position, tx.now.as_millis()], |row| row.get(0))?
+                .query_row(params![seq, position, tx.now.as_millis()], |row| {
+                    Ok(command_id(row, 0).ok())
+                })?
         }
     };
     if fate == Fate::Retry {
         // Free again at once where nothing of its ordering key is before it.
         unblock(tx, seq)?;
     }
-    tx.changed(uuid::Uuid::from_bytes(command));
+    // Nobody waits for a damaged one.
+    tx.news.changed.extend(command);
     Ok(())
 }
 
@@ -138,7 +141,7 @@ fn sweep_rows(
         swept.keys = removed as u64;
     }
     let restart = |pass| Some(Sweep { after: 0, pass });
-    if sweep.pass != Pass::Age && bytes_used(tx)? <= policy.bytes_max {
+    if sweep.pass != Pass::Age && room::used_bytes(tx.connection)? <= tx.history_max(policy) {
         return Ok((swept, None));
     }
     let (age, dead_age) = match sweep.pass {
@@ -175,7 +178,13 @@ fn sweep_rows(
 }
 
 /// Removes the command where all its deliveries ended early enough.
-fn remove(tx: &Tx<'_>, seq: i64, id: [u8; 16], age: i64, dead_age: i64) -> rusqlite::Result<bool> {
+pub(super) fn remove(
+    tx: &Tx<'_>,
+    seq: i64,
+    id: [u8; 16],
+    age: i64,
+    dead_age: i64,
+) -> rusqlite::Result<bool> {
     let kept: bool = tx
         .connection
         .prepare_cached(
@@ -196,13 +205,4 @@ fn remove(tx: &Tx<'_>, seq: i64, id: [u8; 16], age: i64, dead_age: i64) -> rusql
         .prepare_cached("DELETE FROM command WHERE seq = ?1")?
         .execute([seq])?;
     Ok(true)
-}
-
-/// Bytes of the file that hold something: what was removed is used again.
-fn bytes_used(tx: &Tx<'_>) -> rusqlite::Result<u64> {
-    let pragma = |name| {
-        tx.connection
-            .pragma_query_value(None, name, |row| row.get::<_, u64>(0))
-    };
-    Ok((pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?)
 }

@@ -11,11 +11,28 @@ use crate::queue::{CommandId, Enqueued, NewCommand, QueueError, State};
 
 const STORE: &str = "store a command";
 
-/// Stores all of `commands` or none. Every refusal comes before the first write.
+/// What a row and its entries in the indexes take at most, besides long texts.
+const ROW_BYTES: usize = 1024;
+
+/// About how many bytes of the store a command takes: a long text has pages of
+/// its own.
+fn size(command: &NewCommand) -> u64 {
+    let rows = ROW_BYTES * (1 + command.deliveries.len());
+    let rules: usize = command
+        .deliveries
+        .iter()
+        .flat_map(|delivery| &delivery.rules)
+        .map(String::len)
+        .sum();
+    (rows + rules + command.attributes.len() * 9 / 8) as u64
+}
+
+/// Stores all of `commands` or none. Every refusal comes before the first write
+/// of theirs: it is the inner error.
 pub(super) fn enqueue(
     tx: &mut Tx<'_>,
     commands: &[NewCommand],
-) -> Result<Vec<Enqueued>, QueueError> {
+) -> Result<Result<Vec<Enqueued>, QueueError>, QueueError> {
     let answers = recognise(tx, commands)?;
     let fresh = || {
         commands
@@ -28,11 +45,15 @@ pub(super) fn enqueue(
     if added > 0 && depth > tx.depth_max {
         return Err(QueueError::Full { max: tx.depth_max });
     }
+    let bytes = fresh().map(|(command, _)| size(command)).sum();
+    if bytes > 0 && !tx.admit(bytes).map_err(to(STORE))? {
+        return Ok(Err(QueueError::NoRoom));
+    }
     tx.counts.depth = depth;
     for (command, _) in fresh() {
         insert(tx, command).map_err(to(STORE))?;
     }
-    Ok(answers)
+    Ok(Ok(answers))
 }
 
 /// What each command is: new, or one that its idempotency key names.
@@ -129,7 +150,7 @@ fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
                 .query_row(params![delivery.handler.as_str(), key], |row| row.get(0))?,
             _ => false,
         };
-        let position = tx.next_position();
+        let position = tx.next_position()?;
         tx.connection
             .prepare_cached(
                 "INSERT INTO delivery (seq, command_id, handler, digest, rules, state, priority,

@@ -65,9 +65,11 @@ pub(super) fn list(
     let ids = list_ids(reader, filter, page).map_err(to("list commands"))?;
     let (mut commands, mut weight) = (Vec::new(), 0);
     for id in ids {
-        let found = command(reader, id, Payloads::Short).map_err(to("list commands"))?;
-        commands.extend(found);
-        weight += commands.last().map_or(0, CommandView::weight);
+        let found = row::sound(command(reader, id, Payloads::Short));
+        if let Some(found) = found.map_err(to("list commands"))?.flatten() {
+            weight += found.weight();
+            commands.push(found);
+        }
         if weight >= PAGE_MAX_BYTES {
             break;
         }
@@ -205,9 +207,9 @@ pub(super) fn dead(
     let rows = dead_rows(reader, filter, below, page.rows()).map_err(to(LIST))?;
     let (mut letters, mut weight) = (Vec::new(), 0);
     for row in rows {
-        let letter = dead_letter(reader, row).map_err(to(LIST))?;
-        weight += letter.delivery.weight();
-        letters.push(letter);
+        let letter = row::sound(dead_letter(reader, row)).map_err(to(LIST))?;
+        weight += letter.as_ref().map_or(0, |letter| letter.delivery.weight());
+        letters.extend(letter);
         if weight >= PAGE_MAX_BYTES {
             break;
         }
@@ -244,13 +246,17 @@ pub(super) fn depth(reader: &Connection) -> Result<Vec<Depth>, QueueError> {
         .and_then(|mut statement| {
             statement
                 .query_map([], |row| {
-                    let state: String = row.get(1)?;
-                    Ok(Depth {
-                        handler: row::handler(row, 0)?,
-                        state: state.parse().map_err(|_| rusqlite::Error::InvalidQuery)?,
+                    let state = row.get_ref(1)?.as_str()?.parse();
+                    let (Ok(handler), Ok(state)) = (row::handler(row, 0), state) else {
+                        return Ok(None);
+                    };
+                    Ok(Some(Depth {
+                        handler,
+                        state,
                         count: row.get(2)?,
-                    })
+                    }))
                 })?
+                .filter_map(Result::transpose)
                 .collect()
         })
         .map_err(to("count the queue"))

@@ -1,6 +1,6 @@
 //! Makes the queue's types of SQLite's columns.
 
-use rusqlite::{Error, Row, types::Type};
+use rusqlite::{Error, ErrorCode, Row, types::Type};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -9,6 +9,7 @@ use crate::{
     queue::{
         CommandId, DeliveryId, DeliveryView, Failure, LastFailure, State, Timestamp, view::Payloads,
     },
+    text::{MESSAGE_MAX_BYTES, bounded, escaped},
 };
 
 /// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
@@ -20,6 +21,34 @@ pub(super) fn deliveries(payloads: Payloads, more: &str) -> String {
              AND f.ordinal = (SELECT max(ordinal) FROM failure WHERE delivery = d.seq)",
         payloads.delivery()
     )
+}
+
+/// Whether a row holds what this program never writes. The engine itself is well.
+pub(super) fn is_damage(error: &Error) -> bool {
+    // A count that runs over does not fit its column.
+    let is_refused = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
+    is_refused
+        || matches!(
+            error,
+            Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::Utf8Error(..)
+                | Error::InvalidColumnType(..)
+                | Error::QueryReturnedNoRows
+        )
+}
+
+/// What a damaged row leaves out of a list.
+pub(super) fn sound<T>(row: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match row {
+        Ok(row) => Ok(Some(row)),
+        Err(error) if is_damage(&error) => {
+            let error = bounded(error, MESSAGE_MAX_BYTES);
+            tracing::warn!("a stored row is damaged and left out: {}", escaped(&error));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn command_id(row: &Row<'_>, column: usize) -> rusqlite::Result<CommandId> {
@@ -51,9 +80,10 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
             handler: handler(row, 1)?,
         },
         digest: row.get(2)?,
-        rules: json(row, 3)?,
+        // Only shown: what is damaged must not hide the rest.
+        rules: json(row, 3).unwrap_or_default(),
         state: parse(row, 4, str::parse::<State>)?,
-        attempt: row.get(5)?,
+        attempt: u32::try_from(row.get::<_, i64>(5)?).unwrap_or(u32::MAX),
         priority: row.get(6)?,
         run_at: Timestamp::from_millis(row.get(7)?),
         ordering_key: row.get(8)?,

@@ -1,17 +1,15 @@
 //! Owns the SQLite file: how a connection is opened, the tables, and the steps
 //! from each version of them to the next.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::{files::Files, room::Room};
 use crate::queue::{QueueError, Timestamp};
 
-/// The name of the database in the data folder.
-pub(super) const FILE: &str = "queue.sqlite";
-/// Pages in the log before they are carried into the database: at 4 KiB each,
-/// 64 MiB. Pages that change often are then written once, not each time.
-const CHECKPOINT_PAGES: i64 = 16_384;
+/// How long to wait for a lock that another process holds.
+const BUSY_MAX: Duration = Duration::from_secs(5);
 /// Page cache of the writer, in KiB: the hot ends of all indexes fit.
 const CACHE_KIB: i64 = 65_536;
 
@@ -81,32 +79,31 @@ CREATE INDEX delivery_ended_badly ON delivery(state, command_id, handler)
 "];
 
 /// The connection that writes, with the tables at the newest version.
-pub(super) fn open_writer(
-    folder: &Path,
-    size_max_bytes: Option<u64>,
-) -> Result<Connection, QueueError> {
-    let mut connection = Connection::open(folder.join(FILE)).map_err(to("open the database"))?;
+pub(super) fn open_writer(files: &Files, room: &Room) -> Result<Connection, QueueError> {
+    let mut connection = Connection::open(files.database()).map_err(to("open the database"))?;
     (|| {
-        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.busy_timeout(BUSY_MAX)?;
+        // The file may be anyone's: its schema must not call what has effects.
+        connection.pragma_update(None, "trusted_schema", false)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // NORMAL would lose acknowledged commands when the power goes.
         connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.set_prepared_statement_cache_capacity(128);
-        if let Some(bytes) = size_max_bytes {
-            let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-            connection.query_row(
-                &format!("PRAGMA max_page_count = {}", (bytes / page).max(1)),
-                [],
-                |_| Ok(()),
-            )?;
+        let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        connection.pragma_update(None, "wal_autocheckpoint", room.checkpoint_pages(page))?;
+        // Without it a log that a reader held up keeps its size for good.
+        connection.pragma_update(None, "journal_size_limit", room.log_max_bytes())?;
+        if let Some(pages) = room.pages_max(&connection)? {
+            let sql = format!("PRAGMA max_page_count = {}", pages.max(1));
+            connection.query_row(&sql, [], |_| Ok(()))?;
         }
         Ok(())
     })()
     .map_err(to("set up the database"))?;
     migrate(&mut connection)?;
+    files.remember()?;
     Ok(connection)
 }
 
@@ -122,13 +119,17 @@ pub(super) fn shorten_leases(connection: &Connection, soon: Timestamp) -> Result
 }
 
 /// A connection that reads beside the writer.
-pub(super) fn open_reader(folder: &Path) -> Result<Connection, QueueError> {
+pub(super) fn open_reader(files: &Files) -> Result<Connection, QueueError> {
+    files.check()?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(folder.join(FILE), flags)
+    let connection = Connection::open_with_flags(files.database(), flags)
         .map_err(to("open the database for reading"))?;
     connection
-        .busy_timeout(Duration::from_secs(5))
+        .busy_timeout(BUSY_MAX)
+        .and_then(|()| connection.pragma_update(None, "trusted_schema", false))
         .map_err(to("set up a reader"))?;
+    // Again: what was opened is what was there before.
+    files.check()?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -162,6 +163,12 @@ fn migrate(connection: &mut Connection) -> Result<(), QueueError> {
 pub(super) fn to(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> QueueError {
     move |error| match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => QueueError::NoRoom,
+        // Nothing was read or written: no fault of the connection.
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::FileLockingProtocolFailed,
+        ) => QueueError::Busy { doing },
         _ => QueueError::Storage {
             doing,
             source: error.into(),

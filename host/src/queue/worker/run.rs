@@ -16,8 +16,9 @@ use tracing::{debug, error, warn};
 
 use super::{Shared, pause};
 use crate::{
+    name::HandlerName,
     outcome::Status,
-    queue::{Claimed, Lease, QueueError, RunResult, Settlement, State},
+    queue::{Claimed, Held, Lease, QueueError, RunResult, Settlement, State},
     shutdown::KILL_MAX,
 };
 
@@ -26,6 +27,8 @@ use crate::{
 pub(super) struct Runs {
     // By row: a delivery runs at most once here, as its lease is exclusive.
     running: Mutex<HashMap<i64, (Lease, Stop)>>,
+    /// The same, for the store.
+    held: Held,
     ended: Notify,
 }
 
@@ -52,6 +55,20 @@ impl Runs {
         self.lock().is_empty()
     }
 
+    /// The list that the store looks at.
+    pub(super) fn held(&self) -> Held {
+        self.held.clone()
+    }
+
+    /// How many of each handler run.
+    pub(super) fn by_handler(&self) -> HashMap<HandlerName, usize> {
+        let mut counts = HashMap::new();
+        for (lease, _) in self.lock().values() {
+            *counts.entry(lease.delivery.handler.clone()).or_default() += 1;
+        }
+        counts
+    }
+
     pub(super) fn leases(&self) -> Vec<Lease> {
         self.lock()
             .values()
@@ -71,6 +88,7 @@ impl Runs {
     pub(super) fn cancel_lost(&self, lease: &Lease) -> bool {
         match self.lock().get(&lease.row) {
             Some((held, stop)) if held == lease => {
+                self.held.remove(lease);
                 stop.lost.cancel();
                 stop.cancel.cancel();
                 true
@@ -95,6 +113,7 @@ impl Runs {
     }
 
     fn add(&self, lease: &Lease, stop: &Stop) {
+        self.held.add(lease);
         self.lock().insert(lease.row, (lease.clone(), stop.clone()));
     }
 
@@ -108,6 +127,7 @@ impl Runs {
             running.remove(&lease.row);
         }
         drop(running);
+        self.held.remove(lease);
         self.ended.notify_waiters();
     }
 }
@@ -207,18 +227,14 @@ impl Run {
     }
 
     /// Stores it, for as long as it takes: work that is done must not be done
-    /// again because the store was away for a while. What the store will never
-    /// take is replaced once by what it will.
+    /// again because the store was away for a while. What the store does not
+    /// take, while it is well, is replaced by what it will.
     async fn settle(&self, mut settlement: Settlement) {
         let lease = &self.claimed.lease;
-        let (mut failures, mut replaced) = (0, false);
+        let (mut failures, mut is_short) = (0, false);
         while !self.stop.lost.is_cancelled() {
-            match self
-                .shared
-                .store
-                .settle(lease.clone(), settlement.clone())
-                .await
-            {
+            let store = &self.shared.store;
+            match store.settle(lease.clone(), settlement.clone()).await {
                 Ok(State::Discarded) => {
                     return warn!(
                         delivery = %lease.delivery,
@@ -229,17 +245,23 @@ impl Run {
                 Err(error @ (QueueError::LeaseLost(_) | QueueError::Closed)) => {
                     return warn!(delivery = %lease.delivery, code = error.code(), "the result of a run is not stored: {error}");
                 }
-                Err(error @ QueueError::Unstorable { .. }) => {
-                    error!(delivery = %lease.delivery, code = error.code(), error = ?error, "what came of the run can never be stored");
-                    if replaced {
-                        return;
-                    }
-                    replaced = true;
-                    settlement = settlement.unstorable(&error);
-                }
                 Err(error) => {
                     failures += 1;
-                    error!(delivery = %lease.delivery, code = error.code(), error = ?error, "could not settle; trying again");
+                    match (Attempts { failures, is_short }).next(&error) {
+                        Next::Again => {}
+                        Next::AgainIfWell if store.check().await.is_err() => {}
+                        Next::AgainIfWell | Next::Short => {
+                            error!(delivery = %lease.delivery, code = error.code(), error = ?error, "the store does not take what came of a run: it is stored without it");
+                            settlement = settlement.unstorable(&error);
+                            (failures, is_short) = (0, true);
+                            continue;
+                        }
+                        Next::GiveUp => {
+                            return error!(delivery = %lease.delivery, code = error.code(), error = ?error, "could not settle: its lease runs out, and another attempt follows");
+                        }
+                    }
+                    // The store says what is wrong with it, once.
+                    debug!(delivery = %lease.delivery, code = error.code(), error = ?error, "could not settle; trying again");
                     tokio::time::sleep(pause(failures)).await;
                 }
             }
@@ -252,5 +274,75 @@ impl Shared {
     async fn drained(&self, after: Duration) {
         self.draining.cancelled().await;
         tokio::time::sleep(after).await;
+    }
+}
+
+/// Tries of a settlement, while the store is well, until it is taken to be the
+/// settlement's fault: some seconds, as finished work gives way meanwhile.
+const SETTLE_TRIES: u32 = 6;
+
+/// How a settlement went so far.
+struct Attempts {
+    failures: u32,
+    /// It is the one that says that the result could not be stored.
+    is_short: bool,
+}
+
+/// What to do about a settlement that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Try it again.
+    Again,
+    /// The same where the store is not well; where it is, it is [`Next::Short`].
+    AgainIfWell,
+    /// Store that the result could not be stored.
+    Short,
+    /// Nothing more.
+    GiveUp,
+}
+
+impl Attempts {
+    fn next(&self, error: &QueueError) -> Next {
+        match error {
+            // It will never be taken.
+            QueueError::Unstorable { .. } | QueueError::Invalid { .. } if self.is_short => {
+                Next::GiveUp
+            }
+            QueueError::Unstorable { .. } | QueueError::Invalid { .. } => Next::Short,
+            // Something else has the store, or it is not there: that passes.
+            QueueError::Busy { .. } | QueueError::Unavailable { .. } | QueueError::Replaced(_) => {
+                Next::Again
+            }
+            _ if self.is_short || !self.failures.is_multiple_of(SETTLE_TRIES) => Next::Again,
+            _ => Next::AgainIfWell,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_store_that_is_well_can_blame_the_settlement() {
+        let storage = || QueueError::Storage {
+            doing: "settle",
+            source: "it fails".into(),
+        };
+        let unstorable = || QueueError::Unstorable {
+            doing: "settle",
+            source: "it never fits".into(),
+        };
+        let next =
+            |failures, is_short, error: &QueueError| Attempts { failures, is_short }.next(error);
+        assert_eq!(next(1, false, &unstorable()), Next::Short);
+        assert_eq!(next(1, true, &unstorable()), Next::GiveUp);
+        for error in [storage(), QueueError::NoRoom] {
+            assert_eq!(next(1, false, &error), Next::Again);
+            assert_eq!(next(SETTLE_TRIES, false, &error), Next::AgainIfWell);
+            assert_eq!(next(SETTLE_TRIES, true, &error), Next::Again);
+        }
+        let busy = QueueError::Busy { doing: "settle" };
+        assert_eq!(next(10 * SETTLE_TRIES, false, &busy), Next::Again);
     }
 }

@@ -1,0 +1,41 @@
+//! Owns answers that may be large: what is rendered takes its share of
+//! `http.answers_max_bytes` first, and holds it until it is sent.
+
+use axum::{
+    body::Bytes,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::problem::Problem;
+use crate::{app::App, budget::Share};
+
+/// Renders `value`, which takes about `weight` bytes as JSON.
+pub(super) fn answer(
+    app: &App,
+    weight: usize,
+    value: &impl Serialize,
+) -> Result<Response, Problem> {
+    // What was read and its text are there at the same time.
+    let share = app.budgets().answers.take(weight as u64 * 2)?;
+    let mut body = Vec::with_capacity(weight);
+    serde_json::to_writer(&mut body, value).map_err(|_| Problem::internal())?;
+    let body = Bytes::from_owner(Rendered {
+        body,
+        _share: share,
+    });
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// A body on its way to the client.
+struct Rendered {
+    body: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Rendered {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
