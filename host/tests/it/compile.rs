@@ -468,11 +468,8 @@ fn an_error_says_its_cause_once_and_an_empty_folder_is_refused_by_name() {
     let folders = Folders::new();
     let (_, _, err) = said(&folders, &["--config", "nope.toml", "list"]);
     assert_eq!(err.matches("No such file").count(), 1, "{err}");
-    let mut command = pointsman(&folders, &["list"]);
-    let output = command.env("POINTSMAN_PLUGINS", "").output().unwrap();
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{err}");
-    let wanted =
-        "environment POINTSMAN_PLUGINS: `plugins` is empty, expected a folder such as `plugins`";
+    let (code, _, err) = said(&folders, &["--set", "plugins=", "list"]);
+    assert_eq!(code, Some(2), "{err}");
+    let wanted = "command line: `plugins` is empty, expected a folder such as `plugins`";
     assert!(err.contains(wanted), "{err}");
 }
