@@ -132,8 +132,8 @@ impl Default for QueueConfig {
             concurrency: 64,
             // One handler that floods the queue leaves every fourth place to others.
             share_percent: 75,
-            // Ten years: beyond them is most likely a wrong unit, and it would stay that long.
-            run_at_max_days: 3_660,
+            // A century: beyond it is a wrong unit, and the command would stay for good.
+            run_at_max_days: 36_525,
             lease_ms: 30_000,
             poll_ms: 1_000,
             interrupt_grace_ms: 5_000,
