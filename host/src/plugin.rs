@@ -8,7 +8,8 @@
 //! is what the operator says of it and `grants` what that lets it do, `files` are
 //! those of a guest, `breaker` leaves it alone for a while, `idle` keeps instances
 //! between calls, `parts`, `places` and `shares` are what it takes of the host and
-//! `lanes` its threads for what blocks, `simulation` is the world of a call in a
+//! `lanes` its threads for what blocks, `turns` share out the cores among calls that
+//! compute for long, `simulation` is the world of a call in a
 //! test, `bindings` is the contract with `polling` beside it, `engine` what all
 //! plugins share and `pool` the places in it.
 
@@ -36,6 +37,7 @@ mod shape;
 mod shares;
 mod simulation;
 mod state;
+mod turns;
 
 use std::{
     sync::Arc,
@@ -80,6 +82,7 @@ pub struct Plugin {
     places: places::Places,
     breaker: breaker::Breaker,
     idle: idle::Idle,
+    turns: turns::Turns,
     table_elements_max: usize,
     budgets: Arc<Budgets>,
     shares: Arc<shares::Shares>,
@@ -107,6 +110,7 @@ impl Plugin {
             places: self.places.with_calls_max(settings.limits.instances_max),
             breaker: breaker::Breaker::new(settings.breaker.clone()),
             idle: self.idle.with_settings(settings.instances.clone()),
+            turns: self.turns.clone(),
             table_elements_max: self.table_elements_max,
             budgets: Arc::clone(&self.budgets),
             shares: Arc::clone(&self.shares),

@@ -25,12 +25,13 @@ use super::{
     shape,
     shares::AllShares,
     state::State,
+    turns::Turns,
 };
 use crate::{budget::Budgets, config::Config as Settings};
 
 /// How often a running guest is looked at: the longest that it keeps a worker
 /// thread from other tasks, and the grain of its CPU limit.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(2);
 
 /// What host calls need of the stack below the guest's own.
 const HOST_STACK_BYTES: usize = 1536 << 10;
@@ -53,6 +54,7 @@ pub struct Runtime {
     pub(super) linker: Arc<Linker<State>>,
     /// Places for instances that wait for their next call, of all plugins together.
     pub(super) idle: Arc<Semaphore>,
+    pub(super) turns: Turns,
     pub(super) table_elements_max: usize,
     /// The host's places for calls.
     pub(super) places_max: u32,
@@ -119,6 +121,7 @@ impl Runtime {
             stop: CancellationToken::new(),
             leaves_notes: false,
             idle: Arc::new(Semaphore::new(idle_max(host) as usize)),
+            turns: Turns::default(),
             table_elements_max: host.table_elements_max,
             places_max: host.instances_max,
             budgets: Arc::new(budgets.clone()),

@@ -176,9 +176,11 @@ impl Plugin {
             if store.data().shared.cpu.exceeded() {
                 return Err(CpuExceeded.into());
             }
+            let shared = Arc::clone(&store.data().shared);
+            let turns = store.data().turns.clone();
             Ok(UpdateDeadline::YieldCustom(
                 1,
-                Box::pin(tokio::task::yield_now()),
+                Box::pin(async move { shared.cpu.turn.wait(&turns).await }),
             ))
         });
         let handler = self.pre.instantiate(&mut store).await?;

@@ -15,7 +15,7 @@ use std::{
 use rustix::io::Errno;
 use wasmtime::ResourceLimiter;
 
-use super::state::Shared;
+use super::{state::Shared, turns::Turn};
 use crate::budget::{Budget, Share};
 
 /// Bytes that one table element takes on the host.
@@ -30,6 +30,8 @@ pub(super) struct CpuMeter {
     // Nanoseconds; one thread at a time polls the call, so relaxed is enough.
     spent: AtomicU64,
     poll_began: AtomicU64,
+    /// Ends with the poll that it was taken in.
+    pub(super) turn: Turn,
 }
 
 impl CpuMeter {
@@ -39,6 +41,7 @@ impl CpuMeter {
             limit,
             spent: AtomicU64::new(0),
             poll_began: AtomicU64::new(0),
+            turn: Turn::default(),
         }
     }
 
@@ -79,6 +82,7 @@ impl<F: Future + Unpin> Future for Measured<'_, F> {
         let began = self.meter.now();
         self.meter.poll_began.store(began, Relaxed);
         let result = Pin::new(&mut self.future).poll(context);
+        self.meter.turn.end();
         self.meter
             .spent
             .fetch_add(self.meter.now() - began, Relaxed);

@@ -173,6 +173,7 @@ pub fn load(
             parts.places(),
             Arc::clone(&runtime.budgets.memory),
         ),
+        turns: runtime.turns.clone(),
         budgets: Arc::clone(&runtime.budgets),
         table_elements_max: runtime.table_elements_max,
         settings,

@@ -27,6 +27,7 @@ use super::{
     settings::HandlerSettings,
     shares::Shares,
     simulation::{Clock, Simulated, SplitMix64},
+    turns::Turns,
 };
 use crate::{config::HandlerLimits, name::HandlerName, outcome::Level};
 
@@ -99,6 +100,7 @@ pub(super) struct State {
     resolver: Resolver,
     preopened: Vec<Preopened>,
     pub(super) limiter: MemoryLimiter,
+    pub(super) turns: Turns,
     /// The numbers of a simulated call.
     pub(super) random: Option<SplitMix64>,
     // Made at the first call into WASI: most handlers never make one, though
@@ -142,6 +144,7 @@ impl State {
                 &plugin.budgets.memory,
                 Arc::clone(&shared),
             ),
+            turns: plugin.turns.clone(),
             random: shared.simulated.as_ref().map(Simulated::random),
             shared,
             name: plugin.name.clone(),
