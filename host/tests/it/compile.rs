@@ -366,10 +366,10 @@ fn records(folders: &Folders) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_file_that_the_host_died_on_is_not_tried_again_and_one_that_it_stopped_on_is() {
+async fn a_file_that_three_hosts_died_on_is_not_tried_again_and_one_that_they_stopped_on_is() {
     let folders = Folders::new();
     folders.plugin("bomb", bomb());
-    let serve = async || {
+    let serve = async |deaths: u32| {
         let options = [
             "serve",
             "--listen",
@@ -385,7 +385,7 @@ async fn a_file_that_the_host_died_on_is_not_tried_again_and_one_that_it_stopped
             .spawn()
             .unwrap();
         until("the compilation is noted", || {
-            records(&folders).contains(&"\"compiling\"".to_owned())
+            records(&folders) == [format!(r#"{{"compiling":{{"deaths":{deaths}}}}}"#)]
         })
         .await;
         Serving(child)
@@ -395,15 +395,17 @@ async fn a_file_that_the_host_died_on_is_not_tried_again_and_one_that_it_stopped
         with_cache(&mut command, &folders);
         String::from_utf8(command.output().unwrap().stderr).unwrap()
     };
-    let died = "the host died while it compiled this file: it is not tried again";
+    let died = "the host died 3 times while it compiled this file: it is not tried again";
 
-    let mut stopped = serve().await;
+    let mut stopped = serve(0).await;
     let pid = rustix::process::Pid::from_child(&stopped.0);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     until("it stops", || stopped.0.try_wait().unwrap().is_some()).await;
     assert_eq!(records(&folders), Vec::<String>::new());
 
-    drop(serve().await);
+    for deaths in 0..3 {
+        drop(serve(deaths).await);
+    }
     let list = said(&["list"]);
     assert!(
         list.contains(died) && list.contains("to try again"),

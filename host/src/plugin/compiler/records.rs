@@ -26,6 +26,10 @@ const RECORDS_MAX: usize = 10_000;
 /// The longest record: a reason has some hundred bytes.
 const RECORD_MAX_BYTES: u64 = 64 << 10;
 
+/// So many hosts in a row may die while they compile a component; then it is not
+/// tried again. One or two may have been killed for another reason.
+const DEATHS_MAX: u32 = 3;
+
 /// The notes of compilations that go on in this process.
 static NOTES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -54,13 +58,18 @@ pub(super) struct Record {
     file: File,
     path: PathBuf,
     run: Uuid,
+    /// Hosts that died while they compiled it.
+    deaths: u32,
     done: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Known {
-    Compiling,
+    Compiling {
+        /// Of hosts before this one.
+        deaths: u32,
+    },
     /// The entry, below the folder of the cache.
     Compiled(PathBuf),
     Failed {
@@ -124,10 +133,15 @@ impl Records {
         let mut text = String::new();
         let read = (&file).take(RECORD_MAX_BYTES).read_to_string(&mut text);
         let known = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+        let deaths = match known {
+            Some(Known::Compiling { deaths }) => deaths.saturating_add(1),
+            _ => 0,
+        };
         let record = Record {
             file,
             path,
             run: self.run,
+            deaths,
             done: false,
         };
         match known {
@@ -135,8 +149,10 @@ impl Records {
                 record.keep();
                 Start::Compiled
             }
-            Some(Known::Compiling) => Start::Refused {
-                reason: "the host died while it compiled this file: it is not tried again".into(),
+            Some(Known::Compiling { .. }) if deaths >= DEATHS_MAX => Start::Refused {
+                reason: format!(
+                    "the host died {deaths} times while it compiled this file: it is not tried again"
+                ),
                 hint: record.keep_with_hint("build it smaller"),
             },
             Some(Known::Failed {
@@ -180,7 +196,9 @@ impl Limits {
 impl Record {
     pub(super) fn begun(&mut self) {
         notes().push(self.path.clone());
-        self.write(&Known::Compiling);
+        self.write(&Known::Compiling {
+            deaths: self.deaths,
+        });
     }
 
     pub(super) fn compiled(mut self, entry: PathBuf) {
