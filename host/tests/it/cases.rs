@@ -346,11 +346,11 @@ async fn wasi_has_the_same_clock_and_seed() {
 #[tokio::test]
 async fn a_case_may_give_another_call_stack() {
     let bench = Bench::probe();
-    let case = r#"{"command":{"do":"recurse","amount":2000},"limits":{"stack_max_bytes":65536},
+    let case = r#"{"command":{"do":"recurse","amount":5000},"limits":{"stack_max_bytes":65536},
         "expect":{"status":"trapped","message":"the call stack is exhausted"}}"#;
     bench.passes(case).await;
-    let case = r#"{"command":{"do":"recurse","amount":20000},"limits":{"stack_max_bytes":4194304},
-        "expect":{"output":20000}}"#;
+    let case = r#"{"command":{"do":"recurse","amount":50000},"limits":{"stack_max_bytes":4194304},
+        "expect":{"output":50000}}"#;
     bench.passes(case).await;
 }
 

@@ -172,14 +172,14 @@ macro_rules! ends {
 ends! {
     a_rejection_keeps_its_reason: r#"{"to":"probe","do":"reject"}"#, "", expect!["rejected: not today"];
     a_panic_keeps_its_text: r#"{"to":"probe","do":"panic"}"#, "",
-        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:60:24: the probe was told to"];
+        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:66:24: the probe was told to"];
     a_panic_keeps_its_text_past_the_log_limits: r#"{"to":"probe","do":"flood-and-panic","amount":9}"#, "[limits]\nlog_lines_max = 2",
-        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:70:17: at the end of it"];
+        expect!["trapped: `probe`: panicked at host/tests/guests/examples/probe.rs:77:17: at the end of it"];
     a_trap_is_an_outcome: r#"{"to":"probe","do":"trap"}"#, "",
         expect!["trapped: `probe`: reached an `unreachable` instruction"];
     endless_recursion_ends: r#"{"to":"probe","do":"recurse"}"#, "",
         expect!["trapped: `probe`: the call stack is exhausted; `limits.stack_max_bytes` in plugins/probe.toml sets the limit"];
-    recursion_that_uses_up_the_stack_in_memory_names_it: r#"{"to":"probe","do":"recurse"}"#, "[limits]\nstack_max_bytes = 16777216",
+    recursion_that_uses_up_the_stack_in_memory_names_it: r#"{"to":"probe","do":"recurse-in-memory"}"#, "[limits]\nstack_max_bytes = 16777216",
         expect!["trapped: `probe`: wasm trap: out of bounds memory access deep in a recursion: probably the stack in its own memory is used up, whose size its linker sets (`-zstack-size`)"];
     giving_up_for_want_of_memory_says_so: r#"{"to":"probe","do":"give-up","amount":100000000}"#, "",
         expect!["rejected: no room; before that, `probe`: wanted more than 67108864 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit"];
@@ -240,10 +240,10 @@ async fn each_handler_has_the_call_stack_that_its_settings_give_it() {
     };
     for (name, ends) in [
         ("small", ["100", "trapped", "trapped"]),
-        ("usual", ["100", "2000", "trapped"]),
-        ("large", ["100", "2000", "20000"]),
+        ("usual", ["100", "5000", "trapped"]),
+        ("large", ["100", "5000", "50000"]),
     ] {
-        for (depth, wanted) in [100, 2_000, 20_000].into_iter().zip(ends) {
+        for (depth, wanted) in [100, 5_000, 50_000].into_iter().zip(ends) {
             assert_eq!(end(name, depth).await, wanted, "{name}, {depth} calls deep");
         }
     }
@@ -251,7 +251,7 @@ async fn each_handler_has_the_call_stack_that_its_settings_give_it() {
     app.watch(|_| {});
     folders.settings("small", "[limits]\nstack_max_bytes = 524288");
     until("the new settings", || app.snapshot().generation == 2).await;
-    assert_eq!(end("small", 2_000).await, "2000");
+    assert_eq!(end("small", 5_000).await, "5000");
 }
 
 #[tokio::test(flavor = "multi_thread")]

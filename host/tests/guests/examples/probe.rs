@@ -66,6 +66,7 @@ impl Handler for Probe {
             "panic" => panic!("the probe was told to"),
             "trap" => std::process::abort(),
             "recurse" => Ok(Some(json!(recurse(amount)))),
+            "recurse-in-memory" => Ok(Some(json!(recurse_in_memory(amount)))),
             "divide" => Ok(Some(json!(black_box(1_u64) / black_box(amount)))),
             "give-up" => match Vec::<u8>::new().try_reserve(amount as usize) {
                 Ok(()) => Ok(None),
@@ -126,10 +127,23 @@ fn compute(rounds: u64) -> u64 {
 }
 
 /// So many calls deep; endlessly for 0.
+/// Uses the call stack alone: what is counted after the call keeps it from
+/// becoming a loop.
 fn recurse(depth: u64) -> u64 {
+    static RETURNED: AtomicU64 = AtomicU64::new(0);
+    if depth == 1 {
+        return 1;
+    }
+    let deeper = recurse(depth.wrapping_sub(1));
+    RETURNED.fetch_add(1, Relaxed);
+    deeper + 1
+}
+
+/// Uses the stack in the guest's own memory as well.
+fn recurse_in_memory(depth: u64) -> u64 {
     match depth {
         1 => 1,
-        _ => black_box(recurse(black_box(depth.wrapping_sub(1)))) + 1,
+        _ => black_box(recurse_in_memory(black_box(depth.wrapping_sub(1)))) + 1,
     }
 }
 
