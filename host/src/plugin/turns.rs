@@ -75,7 +75,7 @@ mod tests {
         assert!(again.as_mut().poll(&mut context).is_pending());
         assert!(again.as_mut().poll(&mut context).is_pending());
         assert!(two.as_mut().poll(&mut context).is_ready());
-        drop(second);
+        second.end();
         assert!(again.as_mut().poll(&mut context).is_ready());
     }
 
