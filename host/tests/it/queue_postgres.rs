@@ -16,6 +16,7 @@ use pointsman::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    host::until,
     queue_engines::{Server, command, done, new_schema, request, server},
     queue_postgres_setup::Pooler,
 };
@@ -87,25 +88,25 @@ async fn a_pooler_is_noticed_and_the_setting_says_otherwise() {
         return;
     };
     let database = server.database("");
-    let listens = async |url: String, pooler: QueuePooler| {
+    let opened = async |url: String, pooler: QueuePooler| {
         let config = PostgresConfig {
             pooler,
             ..PostgresConfig::new(url)
         };
-        let store = Postgres::open(config).await.unwrap();
-        // It is known once the listener has connected: both ways a while is enough.
-        for _ in 0..200 {
-            if !store.signals().listening() {
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        true
+        Postgres::open(config).await.unwrap()
     };
     let direct = server.url_of("postgres", &database);
-    assert!(listens(direct.clone(), QueuePooler::Auto).await);
-    assert!(!listens(direct, QueuePooler::Transaction).await);
-    assert!(!listens(pooler.url(&database), QueuePooler::Auto).await);
+    let store = opened(direct.clone(), QueuePooler::Auto).await;
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'";
+    until("it listens", || server.sql(&database, sessions) == "1").await;
+    assert!(store.signals().listening());
+    for (url, setting) in [
+        (direct, QueuePooler::Transaction),
+        (pooler.url(&database), QueuePooler::Auto),
+    ] {
+        let store = opened(url, setting).await;
+        until("it does without news", || !store.signals().listening()).await;
+    }
 }
 
 /// Defaults of a database that would change what the queue does, were it not to
