@@ -182,22 +182,12 @@ fn same_owner(_: &Path, _: &Path) -> bool {
     true
 }
 
-/// Whether a folder above makes this one part of an npm workspace, which has one
-/// lock file for all: npm then installs at its root.
-fn in_workspace(folder: &Path) -> bool {
-    let mut ancestors = folder.ancestors().skip(1);
-    ancestors.any(|ancestor| {
-        let text = read_text(&ancestor.join("package.json")).unwrap_or_default();
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        !json["workspaces"].is_null()
-    })
-}
-
 /// The arguments of every `npm install`: nothing of a package runs before the
 /// build uses it, and its tools are there whatever npm's settings leave out.
 const NPM_FLAGS: [&str; 2] = ["--ignore-scripts", "--include=dev"];
 
-/// Installs what `package.json` names, where a tool of the build is not there yet.
+/// Installs what `package.json` names, where a tool of the build is not there yet:
+/// the versions of the lock file, and what was added to `package.json` since.
 fn fetch(
     folder: &Path,
     tools: &[&str],
@@ -208,25 +198,20 @@ fn fetch(
     let Some(first) = tools.iter().find(missing) else {
         return Ok(());
     };
-    // `ci` takes exactly what the lock file says.
-    let action = match folder.join("package-lock.json").is_file() && !in_workspace(folder) {
-        true => "ci",
-        false => "install",
-    };
     let flags = NPM_FLAGS.join(" ");
     if options.offline {
-        let fix = format!("cd {} && npm {action} {flags}", folder.display());
+        let fix = format!("cd {} && npm install {flags}", folder.display());
         return Err(BuildError::MissingTool {
             tool: format!("`{first}`"),
             fix,
         });
     }
     progress(&format!(
-        "installing the packages of `package.json`, once: npm {action} {flags}"
+        "installing the packages of `package.json`, once: npm install {flags}"
     ));
     tool::run(
         environment::command(if cfg!(windows) { "npm.cmd" } else { "npm" })
-            .arg(action)
+            .arg("install")
             .args(NPM_FLAGS)
             .args(["--no-fund", "--no-audit", "--loglevel=error"])
             .current_dir(folder),

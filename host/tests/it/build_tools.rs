@@ -114,7 +114,7 @@ fn offline_nothing_is_fetched_and_what_is_missing_is_named() {
         &offline,
         expect![[r#"
             error: `componentize-qjs` is missing
-              hint: install it with `cd greet && npm ci --ignore-scripts --include=dev`
+              hint: install it with `cd greet && npm install --ignore-scripts --include=dev`
         "#]],
     );
     Bench::new("python").says(&offline, expect![[r#"
@@ -196,8 +196,8 @@ fn without_a_network_that_is_what_is_said() {
         .tool("node", "echo v22.1.0")
         .tool("npm", "echo 'npm error code ENOTFOUND' >&2\necho 'npm error network request to https://registry.npmjs.org/esbuild failed' >&2\nexit 1")
         .says(&[], expect![[r#"
-            installing the packages of `package.json`, once: npm ci --ignore-scripts --include=dev
-            error: no network for `npm ci --ignore-scripts --include=dev --no-fund --no-audit --loglevel=error`
+            installing the packages of `package.json`, once: npm install --ignore-scripts --include=dev
+            error: no network for `npm install --ignore-scripts --include=dev --no-fund --no-audit --loglevel=error`
               hint: it fetches what is missing once; try again with a network
               npm error code ENOTFOUND
               npm error network request to https://registry.npmjs.org/esbuild failed
