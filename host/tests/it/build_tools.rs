@@ -353,7 +353,7 @@ fn npm_runs_no_script_of_a_package_and_installs_the_tools_in_production_too() {
     // What the template's lock file says, whose files are named without a registry.
     let seen = fs::read_to_string(bench.folders.path().join("seen")).unwrap();
     assert!(
-        seen.starts_with("ci --ignore-scripts --include=dev "),
+        seen.starts_with("install --ignore-scripts --include=dev "),
         "{seen}"
     );
     let lock = fs::read_to_string(bench.folders.path().join("greet/package-lock.json")).unwrap();

@@ -255,6 +255,23 @@ async fn each_handler_has_the_call_stack_that_its_settings_give_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_handler_takes_the_deepest_command_there_is() {
+    let folders = Folders::probes(&["probe"]);
+    let app = folders.start().await;
+    // The command itself is the first of 127 levels, and `echo` adds another.
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"[{"a":"#, "}]")] {
+        let levels = if open.len() > 5 { 62 } else { 125 };
+        let deep = format!("{}1{}", open.repeat(levels), close.repeat(levels));
+        let command = format!(r#"{{"to":"probe","do":"echo","deep":{deep}}}"#);
+        let outcome = only(&app, &command).await.outcome;
+        let output = outcome.result.unwrap().unwrap().to_string();
+        // As text inside of the answer.
+        let deep = deep.replace('"', r#"\""#);
+        assert!(output.contains(&deep), "{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_flood_is_cut_and_counted() {
     let folders = Folders::probes(&["probe"]);
     folders.settings("probe", "[limits]\nlog_lines_max = 10");
