@@ -84,10 +84,10 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
         terminal::json(&accepted)?;
         return Ok(Exit::Succeeded);
     }
-    let word = if accepted.repeated {
-        "stored before"
-    } else {
-        "stored"
+    let word = match (accepted.repeated, accepted.removed) {
+        (_, true) => "stored before, ended and no longer kept",
+        (true, false) => "stored before",
+        (false, false) => "stored",
     };
     out!("{}  {}", accepted.id, print::good(word));
     for delivery in &accepted.deliveries {

@@ -86,11 +86,23 @@ fn encoding(headers: &HeaderMap) -> Result<(), Problem> {
 /// The path as the routes know it: without a slash at its end.
 ///
 /// # Errors
-/// Where it is not UTF-8 once it is decoded.
+/// Where it, or the query behind it, is not UTF-8 once it is decoded.
 pub(super) fn path(uri: &mut Uri) -> Result<(), Problem> {
     let path = uri.path();
     if path.contains('%') && !is_utf8(path) {
         return Err(Problem::invalid_path());
+    }
+    if let Some(part) = uri
+        .query()
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .find(|part| !is_utf8(part))
+    {
+        let name = part.split_once('=').map_or(part, |(name, _)| name);
+        return Err(Problem::parameter(
+            name,
+            "is not UTF-8 once its `%` escapes are decoded",
+        ));
     }
     let Some(short) = path.strip_suffix('/').filter(|short| !short.is_empty()) else {
         return Ok(());
@@ -169,6 +181,10 @@ mod tests {
             ("/a%ff", None),
             ("/a%c3/%a4", None),
             ("/100%", Some("/100%")),
+            ("/a?key=%c3%a4", Some("/a?key=%c3%a4")),
+            ("/a?key=%ff", None),
+            ("/a?b=1&%ff=key", None),
+            ("/a?b=%c3&c=%a4", None),
         ] {
             assert_eq!(routed(asked).as_deref(), wanted, "{asked}");
         }

@@ -20,8 +20,8 @@ use crate::{
 
 /// How long a client should wait before it sends a refused command again, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 1;
-/// Of a header that is repeated in an error.
-const FOREIGN_MAX_BYTES: usize = 256;
+/// Of a header or parameter that is repeated in an error.
+pub(super) const FOREIGN_MAX_BYTES: usize = 256;
 
 /// An RFC 9457 problem document.
 #[derive(Debug, Serialize)]

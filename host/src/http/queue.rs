@@ -1,6 +1,9 @@
 //! Owns the queue over HTTP: commands that are kept, and the dead letter.
 
-use std::{collections::HashMap, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, fmt::Display, ops::RangeInclusive, str::FromStr, sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -16,7 +19,13 @@ use axum::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{answer::answer, command, events::events, problem::Problem, traceparent};
+use super::{
+    answer::answer,
+    command,
+    events::events,
+    problem::{FOREIGN_MAX_BYTES, Problem},
+    traceparent,
+};
 use crate::{
     app::App,
     command::CommandId,
@@ -25,6 +34,7 @@ use crate::{
         CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId, EnqueueOptions, Page,
         Queue, Timestamp, wait_for,
     },
+    text,
 };
 
 /// The longest `wait`: proxies cut silent connections at a minute.
@@ -60,13 +70,11 @@ async fn enqueue(
     let mut parameters = known(parameters, &["priority", "runAt", "orderingKey"])?;
     let mut command = command(&app, &headers, body).await?;
     command.traceparent = traceparent(&headers);
-    let key = headers.get("idempotency-key").map(|value| value.to_str());
     let options = EnqueueOptions {
-        idempotency_key: key
-            .transpose()
-            .map_err(|_| Problem::parameter("Idempotency-Key", "use visible ASCII characters"))?
-            .map(str::to_owned),
-        priority: parameters.take("priority")?.unwrap_or(0),
+        idempotency_key: idempotency_key(&headers)?,
+        priority: parameters
+            .number("priority", i32::MIN..=i32::MAX)?
+            .unwrap_or(0),
         run_at: parameters.time("runAt")?,
         ordering_key: parameters.take("orderingKey")?,
     };
@@ -82,6 +90,18 @@ async fn enqueue(
     Ok((StatusCode::ACCEPTED, headers, Json(accepted)).into_response())
 }
 
+/// The one key of a request: of two, neither says which command is meant.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    const NAME: &str = "Idempotency-Key";
+    let mut keys = headers.get_all(NAME).iter();
+    let key = keys.next();
+    if keys.next().is_some() {
+        return Err(Problem::parameter(NAME, "is given twice: keep one"));
+    }
+    let text = key.map(|key| key.to_str().map(str::to_owned)).transpose();
+    text.map_err(|_| Problem::parameter(NAME, "use visible ASCII characters"))
+}
+
 async fn show(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
@@ -91,7 +111,7 @@ async fn show(
     let id: CommandId = parse("id", &id)?;
     let mut parameters = known(parameters, &["wait"])?;
     let wait = match parameters.take::<String>("wait")? {
-        Some(text) => duration(&text)?.min(WAIT_MAX),
+        Some(text) => duration(&text)?,
         None => Duration::ZERO,
     };
     let waits = (!wait.is_zero()).then(|| app.budgets().listeners.take(1));
@@ -193,7 +213,11 @@ async fn discard(State(app): State<Arc<App>>, parameters: Parameters) -> Result<
 fn chosen(parameters: Parameters) -> Result<DeadFilter, Problem> {
     let names = ["delivery", "handler", "status", "from", "until", "all"];
     let mut parameters = known(parameters, &names)?;
-    let all = parameters.take::<bool>("all")?.unwrap_or(false);
+    let all = match parameters.0.remove("all").as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => return Err(not(other, "all", "`true` or `false`")),
+    };
     if !all && parameters.0.is_empty() {
         return Err(Problem::parameter(
             "all",
@@ -239,8 +263,30 @@ impl Known {
     }
 
     fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Problem> {
-        let time = self.take::<jiff::Timestamp>(name)?;
-        Ok(time.map(|time| Timestamp::from_millis(time.as_millisecond())))
+        const WANTED: &str =
+            "a time: write it as RFC 3339, such as 2026-11-25T00:00:00Z, with `+` as `%2B`";
+        let text = self.0.remove(name);
+        text.map(|text| match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Ok(Timestamp::from_millis(time.as_millisecond())),
+            Err(_) => Err(not(&text, name, WANTED)),
+        })
+        .transpose()
+    }
+
+    fn number<N: FromStr + PartialOrd + Display>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<N>,
+    ) -> Result<Option<N>, Problem> {
+        let text = self.0.remove(name);
+        text.map(|text| match text.parse() {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ => {
+                let wanted = format!("a whole number from {} to {}", range.start(), range.end());
+                Err(not(&text, name, &wanted))
+            }
+        })
+        .transpose()
     }
 
     fn handler(&mut self) -> Result<Option<HandlerName>, Problem> {
@@ -264,9 +310,8 @@ impl Known {
         Ok(Page {
             after: self.take("after")?,
             limit: self
-                .take("limit")?
-                .unwrap_or(PAGE)
-                .clamp(1, crate::queue::PAGE_MAX),
+                .number("limit", 1..=crate::queue::PAGE_MAX)?
+                .unwrap_or(PAGE),
         })
     }
 }
@@ -274,6 +319,12 @@ impl Known {
 pub(super) fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse()
         .map_err(|error: T::Err| Problem::parameter(name, error.to_string()))
+}
+
+/// The problem of a parameter that is not what is wanted.
+fn not(text: &str, name: &str, wanted: &str) -> Problem {
+    let text = text::cut(text.into(), FOREIGN_MAX_BYTES);
+    Problem::parameter(name, format!("`{text}` is not {wanted}"))
 }
 
 /// `10s` or `500ms`.
@@ -284,5 +335,8 @@ fn duration(text: &str) -> Result<Duration, Problem> {
         (None, Some(text)) => number(text).map(Duration::from_secs),
         (None, None) => None,
     };
-    duration.ok_or_else(|| Problem::parameter("wait", "write it as `10s` or `500ms`"))
+    let wanted = "a time of up to 60 s: write it as `10s` or `500ms`";
+    duration
+        .filter(|duration| *duration <= WAIT_MAX)
+        .ok_or_else(|| not(text, "wait", wanted))
 }

@@ -61,6 +61,9 @@ pub struct Accepted {
     pub repeated: bool,
     /// By handler name.
     pub deliveries: Vec<DeliveryId>,
+    /// Whether it was stored before, ended, and is no longer kept: its
+    /// idempotency key is remembered longer. Then it has no deliveries here.
+    pub removed: bool,
 }
 
 /// Why a command was not stored.
@@ -219,22 +222,32 @@ impl Queue {
         let handlers: Vec<_> = new.deliveries.iter().map(|d| d.handler.clone()).collect();
         let enqueued = self.store.enqueue(vec![new]).await?;
         let stored = enqueued.first().ok_or(QueueError::Closed)?;
-        let deliveries = if stored.repeated {
+        let first = if stored.repeated {
             // The rules may have changed since the first one was routed.
-            let first = self.store.get(stored.id).await?;
-            first.deliveries.into_iter().map(|d| d.id).collect()
+            self.first_deliveries(stored.id).await?
         } else {
             let of = |handler| DeliveryId {
                 command: stored.id,
                 handler,
             };
-            handlers.into_iter().map(of).collect()
+            Some(handlers.into_iter().map(of).collect())
         };
         Ok(Accepted {
             id: stored.id,
             repeated: stored.repeated,
-            deliveries,
+            removed: first.is_none(),
+            deliveries: first.unwrap_or_default(),
         })
+    }
+
+    /// The deliveries of a command that was stored before; none where only its
+    /// idempotency key is still kept.
+    async fn first_deliveries(&self, id: CommandId) -> Result<Option<Vec<DeliveryId>>, QueueError> {
+        match self.store.glance(id).await {
+            Ok(first) => Ok(Some(first.deliveries.into_iter().map(|d| d.id).collect())),
+            Err(QueueError::UnknownCommand(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Stops claiming, waits up to `grace` for what runs, gives the rest back.

@@ -337,6 +337,9 @@ impl Postgres {
                     .map_err(to(DOING))?;
                 tx.commit().await.map_err(to("commit"))?;
                 swept.commands += removed;
+                if pass > 0 {
+                    self.signals.gave_way(removed);
+                }
                 next = rest;
             }
         }

@@ -1,7 +1,8 @@
 //! Owns the news of a store: that there may be work, that a command changed,
 //! that one was cancelled. News only says "look": whoever hears it reads the
 //! store, so a message lost or doubled does no harm. And what keeps the store
-//! from its work, which is logged when it begins and when it ends, not each time.
+//! from its work, which is logged when it begins and when it ends, not each time;
+//! and that history gave way to new commands, which is logged once a minute.
 
 use std::{
     collections::HashMap,
@@ -16,7 +17,7 @@ use tokio::{
     sync::{broadcast, watch},
     time::timeout,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::QueueError;
 use crate::command::CommandId;
@@ -27,6 +28,8 @@ const NEWS_MAX: usize = 1024;
 /// How long a refusal of commands counts after it was last seen: without new
 /// commands nobody would see that it is over.
 const INTAKE_TROUBLE_MAX: Duration = Duration::from_secs(10);
+/// How often the log says that finished commands were removed before their time.
+const GAVE_WAY_EVERY: Duration = Duration::from_secs(60);
 /// How long a waiter trusts that no news is no change.
 const REREAD: Duration = Duration::from_millis(500);
 
@@ -41,6 +44,15 @@ pub struct Signals {
     listening: AtomicBool,
     // Of `Part::Intake`, of `Part::Work`.
     troubles: Mutex<[Option<Trouble>; 2]>,
+    gave_way: Mutex<GaveWay>,
+}
+
+/// Finished commands that were removed before their time.
+#[derive(Debug, Default)]
+struct GaveWay {
+    /// Those of which the log does not know yet.
+    untold: u64,
+    told: Option<Instant>,
 }
 
 /// What a store does, as far as it fails by itself.
@@ -73,6 +85,7 @@ impl Default for Signals {
             cancellations: broadcast::Sender::new(NEWS_MAX),
             listening: AtomicBool::new(true),
             troubles: Mutex::default(),
+            gave_way: Mutex::default(),
         }
     }
 }
@@ -163,6 +176,24 @@ impl Signals {
         if !room_is_short {
             self.recovered(Part::Intake);
         }
+    }
+
+    /// Notes that so many finished commands were removed before their time.
+    pub(super) fn gave_way(&self, commands: u64) {
+        // A panic between the assignments loses a count, or a pause, and no more.
+        let mut state = self.gave_way.lock().unwrap_or_else(PoisonError::into_inner);
+        state.untold = state.untold.saturating_add(commands);
+        let pauses = state.told.is_some_and(|at| at.elapsed() < GAVE_WAY_EVERY);
+        if state.untold == 0 || pauses {
+            return;
+        }
+        state.told = Some(Instant::now());
+        let commands = std::mem::take(&mut state.untold);
+        drop(state);
+        warn!(
+            commands,
+            "finished commands were removed before their retention's age, to make room: raise `queue.size_max_bytes` or `queue.retention.bytes_max`, or free some space on the disk, to keep them longer"
+        );
     }
 
     fn troubles(&self) -> MutexGuard<'_, [Option<Trouble>; 2]> {

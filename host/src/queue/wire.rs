@@ -63,10 +63,13 @@ impl Serialize for Accepted {
             delivery_id: delivery,
             handler: delivery.handler.as_str(),
         });
-        let mut map = serializer.serialize_map(Some(3))?;
+        let mut map = serializer.serialize_map(Some(3 + usize::from(self.removed)))?;
         map.serialize_entry("commandId", &self.id)?;
         map.serialize_entry("repeated", &self.repeated)?;
         map.serialize_entry("deliveries", &deliveries.collect::<Vec<_>>())?;
+        if self.removed {
+            map.serialize_entry("removed", &true)?;
+        }
         map.end()
     }
 }

@@ -45,6 +45,7 @@ mod queue_postgres;
 mod queue_postgres_setup;
 mod queue_program;
 mod queue_remote;
+mod queue_requests;
 mod queue_store;
 mod queue_worker;
 mod raw;

@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use pointsman::{
     outcome::Status,
     queue::{
-        Clock, CommandId, DeadFilter, Ending, IDEMPOTENCY_KEPT, QueueError, Renewal, Settlement,
-        State,
+        Clock, CommandId, DeadFilter, Ending, IDEMPOTENCY_KEPT, QueueError, Renewal,
+        RetentionPolicy, Settlement, State,
     },
 };
 
@@ -17,6 +17,7 @@ use crate::queue_engines::{
 on_both_engines![
     a_delivery_lives_from_available_to_completed,
     the_same_key_and_body_answers_the_first_id_for_a_day,
+    a_key_outlives_its_command,
     a_batch_is_stored_whole_or_not_at_all,
     a_full_queue_refuses(3),
     priority_first_then_the_order_stored,
@@ -71,6 +72,30 @@ async fn the_same_key_and_body_answers_the_first_id_for_a_day(fixture: Fixture) 
     assert_eq!(fixture.claim(9).await.len(), 1);
     fixture.clock.advance(IDEMPOTENCY_KEPT);
     assert_ne!(fixture.add(keyed("[]")).await, first);
+}
+
+async fn a_key_outlives_its_command(fixture: Fixture) {
+    let keyed = |body: &str| {
+        let mut command = command(&["greet"]);
+        command.idempotency_key = Some("key-1".to_owned());
+        command.attributes = body.to_owned();
+        command
+    };
+    let first = fixture.add(keyed("{}")).await;
+    let claimed = fixture.claim_one().await;
+    fixture.store.settle(claimed.lease, done()).await.unwrap();
+    let short = RetentionPolicy {
+        age_max: Duration::ZERO,
+        ..RetentionPolicy::default()
+    };
+    assert_eq!(fixture.store.sweep(short).await.unwrap().commands, 1);
+    let gone = fixture.store.glance(first).await.unwrap_err();
+    assert_eq!(gone.code(), "unknown-command");
+    let again = fixture.store.enqueue(vec![keyed("{}")]).await.unwrap();
+    assert_eq!((again[0].id, again[0].repeated), (first, true));
+    let other = fixture.store.enqueue(vec![keyed("[]")]).await.unwrap_err();
+    assert_eq!(other.code(), "idempotency-conflict");
+    assert!(fixture.claim(9).await.is_empty(), "it was stored again");
 }
 
 async fn a_batch_is_stored_whole_or_not_at_all(fixture: Fixture) {

@@ -13,13 +13,13 @@ use crate::{
 };
 
 /// A host that keeps commands in its own folder, with quick retries.
-struct Serving {
+pub(crate) struct Serving {
     app: Arc<App>,
-    url: String,
+    pub(crate) url: String,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
-fn config(folders: &Folders) -> Config {
+pub(crate) fn config(folders: &Folders) -> Config {
     let mut config = folders.config();
     config.queue.folder = folders.path().join("data");
     config.queue.retry.delay_base_ms = 1;
@@ -28,7 +28,7 @@ fn config(folders: &Folders) -> Config {
     config
 }
 
-async fn serve(config: Config, work: bool) -> Serving {
+pub(crate) async fn serve(config: Config, work: bool) -> Serving {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut app = App::start(config).await.unwrap();
@@ -42,20 +42,24 @@ async fn serve(config: Config, work: bool) -> Serving {
 }
 
 impl Serving {
-    async fn ask(&self, method: Method, path: &str) -> (StatusCode, Value) {
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> (StatusCode, Value) {
         let request = Client::new().request(method, format!("{}{path}", self.url));
         let response = request.send().await.unwrap();
         (response.status(), response.json().await.unwrap())
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.ask(Method::GET, path).await;
         assert_eq!(status, StatusCode::OK, "{path}: {body}");
         body
     }
 
     /// Sends a command, and answers the status, the place of the command and the body.
-    async fn send(&self, command: &Value, key: Option<&str>) -> (StatusCode, String, Value) {
+    pub(crate) async fn send(
+        &self,
+        command: &Value,
+        key: Option<&str>,
+    ) -> (StatusCode, String, Value) {
         let mut request = Client::new()
             .post(format!("{}/commands", self.url))
             .json(command);
@@ -68,7 +72,7 @@ impl Serving {
         (response.status(), place, response.json().await.unwrap())
     }
 
-    async fn accepted(&self, command: Value) -> String {
+    pub(crate) async fn accepted(&self, command: Value) -> String {
         let (status, place, body) = self.send(&command, None).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{body}");
         place
@@ -80,17 +84,17 @@ impl Serving {
         reqwest::get(stream).await.unwrap()
     }
 
-    async fn finished(&self, place: &str) -> Value {
+    pub(crate) async fn finished(&self, place: &str) -> Value {
         self.get(&format!("{place}?wait=60s")).await
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.app.stop().await;
         self.server.await.unwrap().unwrap();
     }
 }
 
-fn echo() -> Value {
+pub(crate) fn echo() -> Value {
     json!({ "to": "probe", "do": "echo" })
 }
 

@@ -165,6 +165,9 @@ fn sweep_rows(
     for (seq, id) in &old {
         swept.commands += u64::from(remove(tx, *seq, *id, age, dead_age)?);
     }
+    if sweep.pass != Pass::Age {
+        tx.news.gave_way += swept.commands;
+    }
     let next = match (old.last(), sweep.pass) {
         (Some((after, _)), pass) => Some(Sweep {
             after: *after,

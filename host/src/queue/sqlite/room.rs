@@ -155,7 +155,7 @@ impl Default for Relief {
 impl Relief {
     /// Removes finished commands, the oldest first, dead letters last, until
     /// `free` has `want` bytes; some of them in each call. Says whether it has.
-    pub(super) fn run(&mut self, tx: &Tx<'_>, free: Free, want: u64) -> rusqlite::Result<bool> {
+    pub(super) fn run(&mut self, tx: &mut Tx<'_>, free: Free, want: u64) -> rusqlite::Result<bool> {
         if self.rests_until.is_some_and(|until| Instant::now() < until) {
             return Ok(false);
         }
@@ -175,8 +175,11 @@ impl Relief {
             };
             for (seq, id) in &old {
                 self.after = *seq;
-                if remove(tx, *seq, *id, i64::MAX, dead_age)? && free.left(tx.connection)? >= want {
-                    return Ok(true);
+                if remove(tx, *seq, *id, i64::MAX, dead_age)? {
+                    tx.news.gave_way += 1;
+                    if free.left(tx.connection)? >= want {
+                        return Ok(true);
+                    }
                 }
             }
             if old.is_empty() && !self.next_pass() {

@@ -73,6 +73,8 @@ pub(super) struct News {
     pub(super) work: bool,
     pub(super) changed: Vec<CommandId>,
     pub(super) cancelled: Vec<CommandId>,
+    /// Finished commands that were removed before their time.
+    pub(super) gave_way: u64,
 }
 
 impl Tx<'_> {
@@ -441,8 +443,9 @@ impl State {
         self.relief.hurry();
         let spare = self.settings.room.spare_bytes();
         let made = self.transaction(|tx| tx.admit(spare).map_err(to("make room")).map(drop));
-        if let Err(error) = made {
-            self.settings.signals.failed(Part::Intake, &error);
+        match made {
+            Ok(news) => self.tell(news),
+            Err(error) => self.settings.signals.failed(Part::Intake, &error),
         }
     }
 
@@ -470,6 +473,7 @@ impl State {
         news.cancelled
             .into_iter()
             .for_each(|command| signals.send_cancellation(command));
+        signals.gave_way(news.gave_way);
         if news.work {
             signals.send_work();
         }

@@ -81,11 +81,14 @@ impl<'de> Deserialize<'de> for Accepted {
             command_id: CommandId,
             repeated: bool,
             deliveries: Vec<One>,
+            #[serde(default)]
+            removed: bool,
         }
         let wire = Wire::deserialize(deserializer)?;
         Ok(Self {
             id: wire.command_id,
             repeated: wire.repeated,
+            removed: wire.removed,
             deliveries: wire.deliveries.into_iter().map(|d| d.delivery_id).collect(),
         })
     }
@@ -268,6 +271,9 @@ mod tests {
             r#"{{"commandId":"{id}","repeated":true,"deliveries":[{{"deliveryId":"{id}.probe","handler":"probe"}}]}}"#
         );
         assert_eq!(again::<Accepted>(&accepted), accepted);
+        let removed =
+            format!(r#"{{"commandId":"{id}","repeated":true,"deliveries":[],"removed":true}}"#);
+        assert_eq!(again::<Accepted>(&removed), removed);
         let cancellation = r#"{"cancelled":1,"interrupting":2}"#;
         assert_eq!(again::<Cancellation>(cancellation), cancellation);
     }
