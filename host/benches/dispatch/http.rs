@@ -98,12 +98,12 @@ pub(crate) fn measure(probe: &[u8]) {
     let served = serve(&folders);
     let body = nothing("two");
     let post = format!(
-        "POST /commands/execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST /commands/execute HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     );
     let fresh = load(&served, &post);
-    let (healthz, _) = load(&served, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+    let (healthz, _) = load(&served, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
     drop(served);
     (0..2).for_each(|number| folders.settings(number, "[instances]\nmode = \"reuse\"\n"));
     let reused = load(&serve(&folders), &post);
