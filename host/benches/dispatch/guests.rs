@@ -35,7 +35,7 @@ pub(crate) fn probe() -> Vec<u8> {
         ])
         .args(["--target", "wasm32-unknown-unknown", "--profile", "plugin"])
         // As `pointsman build` links handlers.
-        .args(["--", "-C", "link-arg=-zstack-size=131072"])
+        .args(["--", "-C", "link-arg=-zstack-size=98304"])
         .env(
             "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
             "wasm-component-ld",

@@ -9,7 +9,7 @@ use crate::config::HostLimits;
 /// The first bytes of each memory are cleared by hand when a call ends and stay
 /// mapped; what lies behind goes back to the kernel, which costs as much as half
 /// of a short call. The whole memory of a Rust handler that `pointsman build`
-/// makes fits: a stack of 128 KiB, data, and the SDK's first heap.
+/// makes fits: a stack of 96 KiB, data, and the SDK's first heap.
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 256 << 10;
 /// A table is cleared as far as it reaches: 64 KiB hold 8,192 functions.
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10;

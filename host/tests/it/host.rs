@@ -50,7 +50,7 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
             .args(["--example", "probe", "--target", "wasm32-unknown-unknown"])
             .args(["--profile", "plugin"])
             // As `pointsman build` links handlers.
-            .args(["--", "-C", "link-arg=-zstack-size=131072"])
+            .args(["--", "-C", "link-arg=-zstack-size=98304"])
             .env(
                 "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
                 "wasm-component-ld",

@@ -12,11 +12,11 @@ use core::{
 
 use dlmalloc::{Allocator, Dlmalloc};
 
-/// Room for a command of some KiB and what becomes of it. With a stack of 128 KiB
-/// and the data of a usual handler its memory has three pages of 64 KiB in all.
-/// The host clears them between two calls, which is a third of a short one: with
-/// four pages a call takes a fifth longer.
-const FIRST_BYTES: usize = 32 << 10;
+/// Room for a command of some tens of KiB and what becomes of it, and the least
+/// that dlmalloc asks for. With a stack of 96 KiB and the data of a usual handler
+/// its memory has three pages of 64 KiB in all. The host clears them between two
+/// calls, which is a third of a short one: with four pages it takes a fifth longer.
+const FIRST_BYTES: usize = 64 << 10;
 const PAGE_BYTES: usize = 64 << 10;
 
 #[repr(align(16))]
