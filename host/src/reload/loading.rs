@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    future::Future,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::available_parallelism,
@@ -11,8 +12,8 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
-    sync::{Notify, Semaphore},
-    task::JoinHandle,
+    sync::{Notify, Semaphore, oneshot},
+    task::unconstrained,
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{
@@ -77,7 +78,7 @@ pub(super) struct Run {
     /// Of the file and its settings when it began.
     seen: Seen,
     begun: Instant,
-    task: JoinHandle<Option<PluginFile>>,
+    ended: oneshot::Receiver<Option<PluginFile>>,
     /// What came of it; the inner one is none where the file is gone.
     pub(super) done: Option<Option<PluginFile>>,
     path: PathBuf,
@@ -124,16 +125,12 @@ impl Loading {
             last_good,
             path: path.clone(),
         };
-        let (jobs, news) = (Arc::clone(&self.jobs), Arc::clone(&self.news));
-        let task = self.tasks.spawn(async move {
-            let loaded = jobs.run(load).await;
-            news.notify_one();
-            loaded
-        });
+        let jobs = Arc::clone(&self.jobs);
+        let task = async move { jobs.run(load).await };
         Run {
             seen,
             begun: Instant::now(),
-            task,
+            ended: spawn(&self.tasks, &self.news, task),
             done: None,
             path,
             _stop: stop.drop_guard(),
@@ -149,6 +146,32 @@ impl Loading {
     }
 }
 
+/// Runs `task`. What came of it is there before `news` tells of it, also where
+/// it panics: a look that the news wakes up finds it.
+fn spawn(
+    tasks: &TaskTracker,
+    news: &Arc<Notify>,
+    task: impl Future<Output = Option<PluginFile>> + Send + 'static,
+) -> oneshot::Receiver<Option<PluginFile>> {
+    struct Tell(Arc<Notify>);
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let (end, ended) = oneshot::channel();
+    let tell = Tell(Arc::clone(news));
+    tasks.spawn(async move {
+        // Dropped in the reverse order.
+        let _tell = tell;
+        let end = end;
+        let loaded = task.await;
+        // Nobody waits for a file that has changed again.
+        let _ = end.send(loaded);
+    });
+    ended
+}
+
 impl Run {
     /// Whether it loads the file as it is now.
     pub(super) fn is_of(&self, seen: Seen) -> bool {
@@ -157,30 +180,48 @@ impl Run {
 
     /// Waits for its end. May be dropped and called again.
     async fn finish(&mut self) {
-        if self.done.is_some() {
-            return;
+        if self.done.is_none() {
+            let ended = (&mut self.ended).await;
+            self.done = Some(ended.unwrap_or_else(|_| self.failed()));
         }
-        let ended = (&mut self.task).await;
-        self.done = Some(ended.unwrap_or_else(|_| {
-            // A panic has been logged.
-            let error = LoadError::new(
-                &self.path,
-                "the host failed to load it; the log has the reason",
-                "build it again; if it stays so, report it with the file",
-            );
-            Some(PluginFile {
-                path: self.path.clone(),
-                stamps: self.seen,
-                plugin: None,
-                error: Some(error),
-                compiling: false,
-            })
-        }));
+    }
+
+    /// Looks whether it has ended.
+    fn look(&mut self) {
+        if self.done.is_none() {
+            self.done = match self.ended.try_recv() {
+                Ok(loaded) => Some(loaded),
+                Err(oneshot::error::TryRecvError::Closed) => Some(self.failed()),
+                Err(oneshot::error::TryRecvError::Empty) => None,
+            };
+        }
+    }
+
+    /// What came of it where it panicked, which has been logged.
+    fn failed(&self) -> Option<PluginFile> {
+        let error = LoadError::new(
+            &self.path,
+            "the host failed to load it; the log has the reason",
+            "build it again; if it stays so, report it with the file",
+        );
+        Some(PluginFile {
+            path: self.path.clone(),
+            stamps: self.seen,
+            plugin: None,
+            error: Some(error),
+            compiling: false,
+        })
     }
 }
 
-/// Waits for those that run, as `wait` says, and looks at those that have ended.
+/// Waits for those that run, as `wait` says, and takes up all that have ended.
 pub(super) async fn settle(running: &mut Running, wait: Wait) {
+    wait_for(running, wait).await;
+    // Also those that the wait did not come to: their news may have been heard.
+    running.values_mut().for_each(Run::look);
+}
+
+async fn wait_for(running: &mut Running, wait: Wait) {
     let begun = running.values().filter(|run| run.done.is_none());
     // Those that were begun by an earlier reload have been waited for.
     let latest = begun.map(|run| run.begun).max();
@@ -191,10 +232,11 @@ pub(super) async fn settle(running: &mut Running, wait: Wait) {
     let mut until = latest.unwrap_or_else(Instant::now) + pause;
     let mut pending: FuturesUnordered<_> = running.values_mut().map(Run::finish).collect();
     loop {
-        let next = pending.next();
+        // Else the async runtime has a task wait after 128 looks, over and over,
+        // and its time may run out on files that have been loaded.
+        let next = unconstrained(pending.next());
         let ended = match wait {
             Wait::ForAll => next.await,
-            // Looks at what has ended also where no time is left.
             Wait::WhileLoading | Wait::Briefly => match timeout_at(until, next).await {
                 Ok(ended) => ended,
                 Err(_) => return,
@@ -254,5 +296,50 @@ impl Jobs {
     async fn slow_place(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
         sleep(SLOW_AFTER).await;
         Arc::clone(&self.slow).acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(ended: oneshot::Receiver<Option<PluginFile>>) -> Run {
+        Run {
+            seen: None,
+            // What a reload waits is over.
+            begun: Instant::now() - 2 * BETWEEN_LOADS,
+            ended,
+            done: None,
+            path: "plugins/x.wasm".into(),
+            _stop: CancellationToken::new().drop_guard(),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_look_takes_up_all_that_have_ended() {
+        for wait in [Wait::Briefly, Wait::WhileLoading, Wait::ForAll] {
+            let (tasks, news) = (TaskTracker::new(), Arc::default());
+            let begin = |number: usize| {
+                let ended = spawn(&tasks, &news, async { None });
+                (PathBuf::from(number.to_string()), run(ended))
+            };
+            let mut running: Running = (0..2_000).map(begin).collect();
+            tasks.close();
+            tasks.wait().await;
+            settle(&mut running, wait).await;
+            let left = running.values().filter(|run| run.done.is_none()).count();
+            assert_eq!(left, 0, "{wait:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_news_tell_of_is_there_also_after_a_panic() {
+        let (tasks, news) = (TaskTracker::new(), Arc::default());
+        let mut run = run(spawn(&tasks, &news, async { panic!("as a test wants it") }));
+        news.notified().await;
+        run.look();
+        let failed = run.done.flatten().and_then(|file| file.error);
+        let failed = failed.unwrap().to_string();
+        assert!(failed.contains("the host failed to load it"), "{failed}");
     }
 }

@@ -4,6 +4,7 @@
 //! notifications delays a reload, but never loses one.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     RULE_ENDINGS, Reload, Reloader, Wait,
-    file::{files, is_fresh, stamp},
+    file::{Subfolders, files, is_fresh, left_out, stamp},
 };
 use crate::snapshot::Stamp;
 
@@ -24,9 +25,16 @@ use crate::snapshot::Stamp;
 /// that many quiet periods.
 const SETTLE_ATTEMPTS: u32 = 50;
 
-/// Every file that a snapshot is made of, and the two folders, without their
-/// stamps: files that are no part of a snapshot come and go in them.
-type Fingerprint = Vec<(PathBuf, Option<Stamp>)>;
+/// All that a look at the two folders tells. None of a folder is equal to the default.
+#[derive(Default, PartialEq, Eq)]
+struct Fingerprint {
+    /// Every file that a snapshot is made of, and the two folders, without their
+    /// stamps: files that are no part of a snapshot come and go in them.
+    files: Vec<(PathBuf, Option<Stamp>)>,
+    /// What a snapshot says of the rest: files that are not read, each with why,
+    /// and why a folder cannot be read.
+    notices: BTreeSet<String>,
+}
 
 /// Reloads on every change of the two folders, until `stop`. Reports each
 /// reload that changed something.
@@ -37,7 +45,7 @@ pub async fn watch(reloader: Arc<Reloader>, stop: CancellationToken, on_reload: 
         Duration::from_millis(config.quiet_ms),
     );
     let mut folders = Folders::new(&reloader);
-    let mut loaded = Fingerprint::new();
+    let mut loaded = Fingerprint::default();
     loop {
         let seen = settled(&reloader, quiet, &loaded, &stop).await;
         if stop.is_cancelled() {
@@ -53,7 +61,7 @@ pub async fn watch(reloader: Arc<Reloader>, stop: CancellationToken, on_reload: 
             }
             // A file that could not be read is tried at each look.
             loaded = match reload.unread {
-                true => Fingerprint::new(),
+                true => Fingerprint::default(),
                 false => seen,
             };
         }
@@ -62,7 +70,7 @@ pub async fn watch(reloader: Arc<Reloader>, stop: CancellationToken, on_reload: 
             () = stop.cancelled() => return,
             () = folders.changed.notified() => {}
             // A file that took long to compile: another look takes it up.
-            () = reloader.loaded() => loaded = Fingerprint::new(),
+            () = reloader.loaded() => loaded = Fingerprint::default(),
             () = tokio::time::sleep(poll) => {}
         }
     }
@@ -97,24 +105,36 @@ async fn settled(
 }
 
 fn any_fresh(seen: &Fingerprint, quiet: Duration) -> bool {
-    seen.iter()
+    seen.files
+        .iter()
         .any(|(_, stamp)| stamp.is_some_and(|stamp| is_fresh(&stamp, quiet)))
 }
 
 fn fingerprint(reloader: &Reloader) -> Fingerprint {
     let config = &reloader.config;
-    let mut seen = Fingerprint::new();
-    for (folder, endings) in [
-        (&config.plugins, &["wasm", "toml"]),
-        (&config.rules, &RULE_ENDINGS),
+    let mut seen = Fingerprint::default();
+    let plugins = (&config.plugins, Subfolders::MayBeSources);
+    let rules = (&config.rules, Subfolders::AreNotRead);
+    for ((folder, subfolders), read, not_read) in [
+        (plugins, &["wasm", "toml"], &["wasm"][..]),
+        (rules, &RULE_ENDINGS, &RULE_ENDINGS[..]),
     ] {
-        if let Ok(paths) = files(folder, endings) {
-            seen.push((folder.clone(), None));
-            seen.extend(paths.into_iter().map(|path| {
-                let stamp = stamp(&path).ok();
-                (path, stamp)
-            }));
+        match files(folder, read) {
+            Ok(paths) => {
+                seen.files.push((folder.clone(), None));
+                seen.files.extend(paths.into_iter().map(|path| {
+                    let stamp = stamp(&path).ok();
+                    (path, stamp)
+                }));
+            }
+            Err(error) => {
+                seen.notices
+                    .insert(format!("{}: {error}", folder.display()));
+            }
         }
+        let left_out = left_out(folder, not_read, subfolders);
+        let left_out = left_out.into_iter().map(|problem| problem.message);
+        seen.notices.extend(left_out);
     }
     seen
 }

@@ -466,6 +466,58 @@ fn what_looks_like_a_plugin_or_a_rule_and_is_not_read_is_named() {
     assert_eq!(err.matches("not read").count(), wanted.len(), "{err}");
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_read_is_told_and_no_longer_told_without_another_change() {
+    use std::os::unix::fs::symlink;
+
+    let folders = Folders::new();
+    folders.plugin("good", answering("1"));
+    folders.rules("good.json", &rule("good"));
+    fs::create_dir(folders.path().join("rules/team")).unwrap();
+    let app = Arc::new(folders.start().await);
+    app.watch(|_| {});
+    let fifo = |path: &Path| {
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+    };
+    type Make<'a> = &'a dyn Fn(&Path);
+    let cases: [(&str, &str, Make); 6] = [
+        ("plugins/fifo.wasm", "fifo.wasm: not read", &fifo),
+        ("plugins/folder.wasm", "folder.wasm: not read", &|path| {
+            fs::create_dir(path).unwrap();
+        }),
+        ("plugins/link.wasm", "link.wasm: not read", &|path| {
+            symlink("gone", path).unwrap();
+        }),
+        ("plugins/UPPER.WASM", "UPPER.WASM: not read", &|path| {
+            fs::write(path, "").unwrap();
+        }),
+        ("rules/fifo.json", "fifo.json: not read", &fifo),
+        ("rules/team/x.json", "rules/team: not read", &|path| {
+            fs::write(path, rule("x")).unwrap();
+        }),
+    ];
+    for (file, notice, make) in cases {
+        let told = || {
+            let problems = &app.snapshot().problems;
+            problems
+                .iter()
+                .any(|problem| problem.message.contains(notice))
+        };
+        let path = folders.path().join(file);
+        make(&path);
+        until(&format!("{file} is told"), told).await;
+        let removed = match file {
+            "plugins/folder.wasm" => fs::remove_dir(&path),
+            _ => fs::remove_file(&path),
+        };
+        removed.unwrap();
+        until(&format!("{file} is no longer told"), || !told()).await;
+    }
+    app.stop().await;
+}
+
 #[test]
 fn an_error_says_its_cause_once_and_an_empty_folder_is_refused_by_name() {
     let folders = Folders::new();
