@@ -24,7 +24,7 @@ mod test;
 use std::{
     ffi::OsString,
     fs,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -185,7 +185,12 @@ pub fn main() -> ExitCode {
                 let shown = argument.to_string_lossy();
                 escaped(&shown).to_string() == shown
             };
-            if !error.use_stderr() || std::env::args_os().all(is_plain) {
+            if !error.use_stderr() {
+                // Help or the version.
+                let printed = error.print().and_then(|()| io::stdout().flush());
+                return exit_code(Exit::Succeeded, printed.err().as_ref());
+            }
+            if std::env::args_os().all(is_plain) {
                 error.exit();
             }
             terminal::err_lines!(2, "{}", error.render());
@@ -220,17 +225,24 @@ pub fn main() -> ExitCode {
         log.flush(FLUSH_MAX);
         exit
     });
-    let mut exit = exit.unwrap_or_else(|error| {
+    let exit = exit.unwrap_or_else(|error| {
         print::error(&error);
         Exit::Usage
     });
-    if let Some(failure) = terminal::output_failure() {
-        print::error(&anyhow::anyhow!(
-            "standard output cannot be written: {failure}"
-        ));
-        exit = Exit::Output;
-    }
-    ExitCode::from(exit as u8)
+    exit_code(exit, terminal::output_failure())
+}
+
+/// `exit`, unless standard output could not be written. A reader that went away,
+/// as `head` does, had what it wanted.
+fn exit_code(exit: Exit, failure: Option<&io::Error>) -> ExitCode {
+    let failure = failure.filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+    let Some(failure) = failure else {
+        return ExitCode::from(exit as u8);
+    };
+    print::error(&anyhow::anyhow!(
+        "standard output cannot be written: {failure}"
+    ));
+    ExitCode::from(Exit::Output as u8)
 }
 
 impl Cli {

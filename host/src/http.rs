@@ -95,9 +95,11 @@ async fn index() -> impl IntoResponse {
 
 async fn execute(
     State(app): State<Arc<App>>,
+    parameters: queue::Parameters,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    queue::none(parameters)?;
     let mut command = command(&app, &headers, body).await?;
     command.traceparent = traceparent(&headers);
     let options = Options {
@@ -150,9 +152,11 @@ async fn command(
 
 async fn explain(
     State(app): State<Arc<App>>,
+    parameters: queue::Parameters,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    queue::none(parameters)?;
     let command = command(&app, &headers, body).await?;
     let explanation = app.dispatcher().explain(command).await?;
     Ok(Json(explanation).into_response())

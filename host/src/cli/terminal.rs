@@ -67,12 +67,9 @@ pub(super) enum Stream {
 /// that is lost.
 static OUTPUT_FAILURE: OnceLock<io::Error> = OnceLock::new();
 
-/// Why standard output could not be written. A reader that went away, as `head`
-/// does, had what it wanted and is no failure.
+/// Why standard output could not be written.
 pub(super) fn output_failure() -> Option<&'static io::Error> {
-    OUTPUT_FAILURE
-        .get()
-        .filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+    OUTPUT_FAILURE.get()
 }
 
 /// Prints one line: line breaks in it are escaped like other control characters.

@@ -35,7 +35,13 @@ pub(super) fn settings(
             let names: Vec<_> = keys.iter().map(|key| env_name(key)).collect();
             return Err(ConfigError::UnknownKey {
                 origin: "environment".into(),
-                hint: hint(name, names.iter().map(String::as_str)),
+                hint: match &name[ENV_PREFIX.len()..] {
+                    "PORT" | "HOST" | "ADDRESS" | "BIND" => format!(
+                        "`{}` sets the address and port to listen on, as in `127.0.0.1:3000`",
+                        env_name("http.listen")
+                    ),
+                    _ => hint(name, names.iter().map(String::as_str)),
+                },
                 key: name.into(),
             });
         };
@@ -75,7 +81,7 @@ fn is_of_a_platform(name: &str, text: &str) -> bool {
         // A key may end so one day, but hold no URL.
         || rest.ends_with("_PORT") && is_link
         || rest.ends_with("_NAME") && text.starts_with('/')
-        || rest.starts_with("_ENV_")
+        || rest.contains("_ENV_")
         || rest.rsplit_once("_PORT_").is_some_and(|(_, port)| is_port(port))
         || rest
             .strip_suffix("_PORT")
@@ -120,6 +126,7 @@ mod tests {
             // Docker's links.
             ("NAME", "/web/pointsman"),
             ("ENV_LANG", "C"),
+            ("DB_ENV_POSTGRES_VERSION", "17"),
             ("PORT_3000_TCP_START", link),
         ] {
             let name = format!("{ENV_PREFIX}{name}");

@@ -103,6 +103,13 @@ fn a_wrong_setting_is_named_with_its_place() {
     );
     check(
         "",
+        &[("POINTSMAN_PORT", "3000")],
+        expect![[r#"
+        environment: unknown key `POINTSMAN_PORT`
+          hint: `POINTSMAN_HTTP_LISTEN` sets the address and port to listen on, as in `127.0.0.1:3000`"#]],
+    );
+    check(
+        "",
         &[("POINTSMAN_HTTP_LISTN", "x")],
         expect![[r#"
         environment: unknown key `POINTSMAN_HTTP_LISTN`

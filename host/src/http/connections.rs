@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -47,8 +47,10 @@ pub(super) struct Connection {
     began: Instant,
     // Odd while a request is answered.
     requests: AtomicU64,
-    // Its last head can be read in two ways.
-    ambiguous: AtomicBool,
+    // Heads that led to a request.
+    heads: AtomicU64,
+    // Heads before one that can be read in two ways.
+    clear_heads: AtomicU64,
     // In milliseconds since the server began.
     idle_since: AtomicU64,
     // None of one past the limit, and of one that had to make room.
@@ -113,7 +115,8 @@ impl Connections {
             address,
             began: self.began,
             requests: AtomicU64::new(0),
-            ambiguous: AtomicBool::new(false),
+            heads: AtomicU64::new(0),
+            clear_heads: AtomicU64::new(u64::MAX),
             idle_since: AtomicU64::new(millis_since(self.began)),
             is_reserve: share.is_none(),
             share: Mutex::new(share),
@@ -199,14 +202,14 @@ impl Connection {
         self.is_reserve
     }
 
-    /// The head that is being read can be read in two ways.
-    pub(super) fn is_ambiguous(&self) {
-        self.ambiguous.store(true, Ordering::Relaxed);
+    /// The head after so many can be read in two ways.
+    pub(super) fn is_ambiguous_after(&self, heads: u64) {
+        self.clear_heads.store(heads, Ordering::Relaxed);
     }
 
-    /// Whether the head that was read can be read in two ways.
-    pub(super) fn was_ambiguous(&self) -> bool {
-        self.ambiguous.load(Ordering::Relaxed)
+    /// Takes the next head. Says whether it can be read in one way only.
+    pub(super) fn next_is_clear(&self) -> bool {
+        self.heads.fetch_add(1, Ordering::Relaxed) < self.clear_heads.load(Ordering::Relaxed)
     }
 
     /// A request begins.

@@ -11,6 +11,14 @@ use super::problem::Problem;
 /// What browsers say of where a request comes from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Whoever takes the first of two reads another request than who takes the last.
+const SINGLE: [(HeaderName, &str); 4] = [
+    (header::CONTENT_TYPE, "Content-Type"),
+    (header::TRANSFER_ENCODING, "Transfer-Encoding"),
+    (header::ORIGIN, "Origin"),
+    (SEC_FETCH_SITE, "Sec-Fetch-Site"),
+];
+
 /// Refuses a request by its head.
 pub(super) fn check(head: &request::Parts, hosts: &[String]) -> Result<(), Problem> {
     let host = host(head)?;
@@ -19,11 +27,11 @@ pub(super) fn check(head: &request::Parts, hosts: &[String]) -> Result<(), Probl
             return Err(Problem::unknown_host(authority.host()));
         }
     }
-    let site = head.headers.get(SEC_FETCH_SITE);
-    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+    let mut sites = head.headers.get_all(SEC_FETCH_SITE).iter();
+    if sites.any(|site| site != "same-origin" && site != "none") {
         return Err(Problem::cross_site());
     }
-    if let Some(origin) = head.headers.get(header::ORIGIN) {
+    for origin in head.headers.get_all(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or_default();
         let origin = origin.split_once("://").map(|(_, authority)| authority);
         let is_own = origin.is_some_and(|origin| {
@@ -32,6 +40,12 @@ pub(super) fn check(head: &request::Parts, hosts: &[String]) -> Result<(), Probl
         });
         if !is_own {
             return Err(Problem::cross_site());
+        }
+    }
+    for (name, said) in SINGLE {
+        if head.headers.get_all(name).iter().nth(1).is_some() {
+            let said = format!("it has two `{said}` headers");
+            return Err(Problem::invalid_request(&said));
         }
     }
     encoding(&head.headers)

@@ -233,7 +233,7 @@ async fn inspect(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<
     answer(&app, detail.weight(), &detail)
 }
 
-type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
+pub(super) type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// The parameters behind `?`.
 struct Known(HashMap<String, String>);
@@ -245,7 +245,11 @@ fn known(parameters: Parameters, names: &[&str]) -> Result<Known, Problem> {
     let mut known = HashMap::with_capacity(parameters.len());
     for (name, text) in parameters {
         if !names.contains(&name.as_str()) {
-            let reason = format!("is not known here: {}", names.join(", "));
+            let names = match names {
+                [] => "there are no parameters".into(),
+                names => names.join(", "),
+            };
+            let reason = format!("is not known here: {names}");
             return Err(Problem::parameter(&name, reason));
         }
         if known.contains_key(&name) {
@@ -254,6 +258,11 @@ fn known(parameters: Parameters, names: &[&str]) -> Result<Known, Problem> {
         known.insert(name, text);
     }
     Ok(Known(known))
+}
+
+/// Refuses every parameter.
+pub(super) fn none(parameters: Parameters) -> Result<(), Problem> {
+    known(parameters, &[]).map(drop)
 }
 
 impl Known {

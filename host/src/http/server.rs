@@ -71,6 +71,8 @@ pub(super) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router) 
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(config.http.header_max_bytes)
+        // One that came whole in the last read may be longer than the buffer.
+        .max_header_size(config.http.header_max_bytes)
         // `Stream` does better: it tells an idle connection from a slow head.
         .header_read_timeout(None);
     let server = Arc::new(Server {
@@ -190,9 +192,13 @@ impl Server {
         request: Request<Incoming>,
     ) -> Response<Answer> {
         let busy = connection.busy();
+        let is_clear = connection.next_is_clear();
+        // What is behind chunks is not looked at by `Framing`.
+        let is_last =
+            connection.is_reserve() || request.headers().contains_key(header::TRANSFER_ENCODING);
         let response = if connection.is_reserve() && !PROBES.contains(&request.uri().path()) {
             closing(Problem::too_many_connections())
-        } else if connection.was_ambiguous() {
+        } else if !is_clear {
             closing(Problem::invalid_request(
                 "it has both `Content-Length` and `Transfer-Encoding`",
             ))
@@ -200,7 +206,7 @@ impl Server {
             self.route(request).await
         };
         let mut response = response.map(|body| Answer { body, _busy: busy });
-        if connection.is_reserve() {
+        if is_last {
             close_after(&mut response);
         }
         response

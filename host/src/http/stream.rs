@@ -63,7 +63,7 @@ impl Stream {
             // Whoever connects has something to say.
             head_until: Instant::now() + patience.head,
             has_begun: false,
-            framing: Framing::default(),
+            framing: Framing::new(),
             read_timer: None,
             write_timer: None,
         }
@@ -101,6 +101,9 @@ impl Stream {
 
     /// Bytes came; they are of a head unless a request is being answered.
     fn came(&mut self, bytes: &[u8]) {
+        if let Some(heads) = self.framing.look(bytes) {
+            self.connection.is_ambiguous_after(heads);
+        }
         let Some(requests) = self.connection.requests_answered() else {
             return;
         };
@@ -108,10 +111,6 @@ impl Stream {
             self.waits_after = requests;
             self.has_begun = true;
             self.head_until = Instant::now() + self.patience.head;
-            self.framing = Framing::default();
-        }
-        if self.framing.look(bytes) {
-            self.connection.is_ambiguous();
         }
     }
 

@@ -83,12 +83,66 @@ async fn names_that_are_not_the_hosts_are_refused() {
             "Host: u@127.0.0.1\r\n",
             "Host: 127.0.0.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
             "Host: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+            "Host: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Type: text/plain\r\n",
+            "Host: 127.0.0.1\r\nSec-Fetch-Site: none\r\nSec-Fetch-Site: same-origin\r\n",
         ] {
             let refused = framed(&format!("{ambiguous}Connection: close\r\n"));
             assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"));
         }
         let old = exchange(&url, "GET /healthz HTTP/1.0\r\n\r\n");
         assert_eq!(old.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_with_two_lengths_is_refused_behind_others_too() {
+    let host = probed(|_| {}).await;
+    let url = host.url.clone();
+    blocking(move || {
+        let host = address(&url).to_owned();
+        let both = format!(
+            "POST /commands/execute HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{NOTHING}\r\n0\r\n\r\n",
+            NOTHING.len()
+        );
+        let get = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let post = head(&url, NOTHING.len(), "") + NOTHING;
+        let refused_last = |answer: &Answer| {
+            let all = format!("{}\r\n\r\n{}", answer.head, answer.body);
+            assert_eq!(answer.status, 200, "{all}");
+            // The first status line is in the head, which is in lower case.
+            assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{all}");
+            assert!(all.contains("HTTP/1.1 400"), "{all}");
+            assert!(all.contains("it has both `Content-Length`"), "{all}");
+        };
+        for before in [&get, &post] {
+            let all = format!("{before}{both}");
+            refused_last(&exchange(&url, &all));
+            // In the middle of the first head, of the body, and of the second head.
+            for at in [20, before.len() - 3, before.len() + 30, before.len() + 140] {
+                let mut stream = connect(&url);
+                stream.set_nodelay(true).unwrap();
+                let (first, second) = all.as_bytes().split_at(at);
+                stream.write_all(first).unwrap();
+                if at > before.len() {
+                    // Its answer says that all of it was read.
+                    let mut byte = [0];
+                    assert_eq!(stream.peek(&mut byte).unwrap(), 1);
+                }
+                stream.write_all(second).unwrap();
+                refused_last(&answer(&mut stream));
+            }
+        }
+        // Clear ones are answered one after the other.
+        let last = get.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+        let clear = exchange(&url, format!("{get}{post}{last}"));
+        assert_eq!(clear.body.matches("HTTP/1.1 200").count(), 2, "{clear:?}");
+        // Nothing behind chunks is.
+        let chunked = both.replace("Content-Length: 3\r\n", "");
+        let one = exchange(&url, format!("{chunked}{both}"));
+        assert!(one.status == 200 && one.head.contains("connection: close"), "{one:?}");
+        assert!(!one.body.contains("HTTP/1.1"), "{one:?}");
     })
     .await;
 }
@@ -119,6 +173,8 @@ async fn a_page_of_another_site_reaches_nothing() {
                 "Sec-Fetch-Site: same-site\r\n",
                 "Origin: https://evil.example\r\n",
                 "Origin: null\r\n",
+                "Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n",
+                &format!("Origin: http://{host}\r\nOrigin: https://evil.example\r\n"),
                 &format!("Origin: http://evil.example:80\r\nReferer: http://{host}/\r\n"),
             ] {
                 assert_eq!(code(line, headers), refused, "{line} {headers}");
@@ -191,6 +247,14 @@ async fn what_the_server_refuses_is_a_problem_document_too() {
         check(
             &get(&url, "/nothing"),
             expect!["404 no-such-path: there is nothing at this path hint: `GET /` lists what there is"],
+        );
+        for path in ["/commands/execute?wait=5s", "/rules/explain?all=true"] {
+            let refused = post(&url, path, NOTHING);
+            assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-parameter"));
+        }
+        check(
+            &post(&url, "/commands/execute?wait=5s", NOTHING),
+            expect!["400 invalid-parameter: `wait`: is not known here: there are no parameters"],
         );
         assert_eq!(get(&url, "/healthz/").status, 200);
         assert_eq!(get(&url, "//healthz").status, 404);
@@ -323,6 +387,19 @@ async fn a_head_has_a_limit() {
             request(&url, "GET /healthz", &line, "").status
         };
         assert_eq!(padded(10 << 10), 200);
+        // Whole in one write: more than the limit may be read at once.
+        for over in [16 << 10, 18 << 10, 24 << 10] {
+            let line = format!("X-A: {}", "a".repeat(over));
+            let head = format!(
+                "GET /healthz HTTP/1.1\r\nHost: {}\r\n{line}\r\n\r\n",
+                address(&url)
+            );
+            let mut stream = connect(&url);
+            stream.write_all(head.as_bytes()).unwrap();
+            let mut said = [0; 12];
+            stream.read_exact(&mut said).unwrap();
+            assert_eq!(&said, b"HTTP/1.1 431", "{over}");
+        }
         let mut stream = connect(&url);
         let long = format!("GET /healthz HTTP/1.1\r\nX-A: {}", "a".repeat(16 << 10));
         stream.write_all(long.as_bytes()).unwrap();

@@ -187,7 +187,10 @@ fn a_full_disk_under_the_log_costs_nothing_but_the_log() {
     works_and_stops(&mut serving, &folders);
 }
 
-const PRINTING: [&[&str]; 8] = [
+const PRINTING: [&[&str]; 11] = [
+    &["--help"],
+    &["--version"],
+    &["help", "serve"],
     &["list"],
     &["list", "--json"],
     &["wit"],
