@@ -141,6 +141,12 @@ pub(crate) fn check_json(text: &str) -> serde_json::Result<()> {
     deserializer.end()
 }
 
+impl From<NotText> for CommandError {
+    fn from(error: NotText) -> Self {
+        Self::NotUtf8(error)
+    }
+}
+
 /// Why a text is no command.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -150,8 +156,9 @@ pub enum CommandError {
     )]
     Empty,
     /// Bytes that are no UTF-8.
+    /// Not a source: the message has it.
     #[error("the command {0}")]
-    NotUtf8(#[from] NotText),
+    NotUtf8(NotText),
     /// No valid JSON.
     #[error("the command is not JSON: {0}")]
     NotJson(serde_json::Error),

@@ -104,8 +104,15 @@ pub enum DispatchError {
     #[error("the host is shutting down")]
     Draining,
     /// The attributes cannot be routed by.
+    /// Not a source: the message has it.
     #[error("the command cannot be routed: {0}")]
-    Attributes(#[from] EventError),
+    Attributes(EventError),
+}
+
+impl From<EventError> for DispatchError {
+    fn from(error: EventError) -> Self {
+        Self::Attributes(error)
+    }
 }
 
 impl DispatchError {

@@ -38,6 +38,8 @@ pub struct RuleFile {
     dialect: Dialect,
     rules: Box<[Rule]>,
     pub(crate) tests: Box<[RuleTest]>,
+    /// What the regular expressions of its guards take.
+    pub(crate) regex_bytes: usize,
     /// The paths that the rules use.
     pub(crate) trie: FieldTrie,
 }

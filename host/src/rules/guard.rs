@@ -186,7 +186,7 @@ impl<'a> Attributes<'a> {
         if let Some(value) = &self.value {
             return Ok(value.clone());
         }
-        if !fuel.spend(1 + self.text.len() as u64 / 8) {
+        if !fuel.spend(1 + self.text.len() as u64 / 4) {
             return Err(Stop::Limit(Exceeded::Steps));
         }
         // It has been read as JSON before.

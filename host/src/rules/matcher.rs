@@ -113,12 +113,17 @@ impl Matcher {
             Scalar::Null | Scalar::Bool(_) => return self.alternatives(),
         };
         match self {
-            Self::Number(_)
-            | Self::Numeric(_)
-            | Self::EqualsIgnoreCase(_)
-            | Self::PrefixIgnoreCase(_)
-            | Self::SuffixIgnoreCase(_) => 1 + length / 16,
-            Self::Wildcard(_) => 1 + length / 64,
+            // The number is parsed.
+            Self::Number(_) | Self::Numeric(_) => 3 + length / 8,
+            Self::EqualsIgnoreCase(_) | Self::PrefixIgnoreCase(_) | Self::SuffixIgnoreCase(_) => {
+                1 + length / 8
+            }
+            Self::Wildcard(_) => 1 + length / 4,
+            Self::Exact(text) | Self::Prefix(text) | Self::Suffix(text) => {
+                1 + length.min(text.len() as u64) / 64
+            }
+            // More bytes than an address has are none.
+            Self::Address(_) | Self::Cidr(_) => 4 + length.min(64) / 8,
             // All of one kind.
             Self::AnythingBut(not) => {
                 let each = not.first().map_or(1, |matcher| matcher.steps(value));

@@ -20,6 +20,10 @@ use super::{
 };
 use crate::name::{HandlerName, RuleName};
 
+/// The most bytes of compiled regular expressions in all files: four files that
+/// have as many as one may.
+const MAX_REGEX_BYTES: usize = 64 << 20;
+
 /// A handler that a command reaches, and every rule that chose it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Match {
@@ -140,6 +144,7 @@ impl RuleSet {
                 segment: Arc::new(segment),
             });
         }
+        set.check_regex_bytes()?;
         set.selects = group::selects(set.rules())?;
         set.count = set
             .slots
@@ -148,6 +153,30 @@ impl RuleSet {
             .map(|indexed| indexed.file.rules().len())
             .sum();
         Ok(set)
+    }
+
+    /// # Errors
+    /// The first file with which the regular expressions of all guards take too much.
+    fn check_regex_bytes(&self) -> Result<(), RuleError> {
+        let mut bytes = 0;
+        for IndexedFile { file, .. } in self.files() {
+            bytes += file.regex_bytes;
+            if bytes > MAX_REGEX_BYTES {
+                let message = format!(
+                    "the patterns of `matches` in all rule files take more than {MAX_REGEX_BYTES} bytes, compiled"
+                );
+                let hint = "use smaller counts and ASCII classes, or `wildcard` in `match`";
+                let (place, hint) = ((1, 1), Some(hint.to_owned()));
+                return Err(RuleError::new(
+                    file.path(),
+                    place,
+                    "too-large",
+                    message,
+                    hint,
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Indexes `files`, sorted by path, beside the segments that are there.

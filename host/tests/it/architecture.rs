@@ -168,6 +168,16 @@ fn no_error_says_its_cause_twice() {
     for (room, text) in sources() {
         let twice = text.contains("{source}\"") || text.contains("{source}\\n");
         assert!(!twice, "`{room}`: name the field `cause`, and no source");
+        for error in text.split("#[error(").skip(1) {
+            let (message, variant) = error.split_once(")]").unwrap();
+            let variant = variant.split("),").next().unwrap_or_default();
+            let is_source = variant.contains("#[from]") || variant.contains("#[source]");
+            let twice = message.contains("{0") && is_source;
+            assert!(
+                !twice,
+                "`{room}`: {message} says its source: write `From` by hand"
+            );
+        }
     }
 }
 

@@ -314,6 +314,7 @@ fn commands_rules_and_settings_may_begin_with_a_byte_order_mark() {
     ] {
         let output = output(&folders, arguments);
         let shown = String::from_utf8(output.stderr).unwrap();
-        assert!(shown.contains("UTF-16 text: save it as UTF-8"), "{shown}");
+        let reason = "UTF-16 text: save it as UTF-8";
+        assert_eq!(shown.matches(reason).count(), 1, "{shown}");
     }
 }

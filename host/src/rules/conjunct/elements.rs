@@ -14,6 +14,11 @@ use smallvec::SmallVec;
 use super::{Options, Role, View, clause_set::ClauseSet};
 use crate::rules::event::{Event, PlaceId, TOP};
 
+/// Steps of a place: it is sorted and visited.
+const ENTRY_STEPS: u64 = 4;
+/// Steps of an element: its sets of clauses are made, and given to its array.
+const ELEMENT_STEPS: u64 = 8;
+
 /// What a pass finds out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -40,7 +45,7 @@ pub(super) fn agree(view: View<'_, '_>, options: &[Options], roles: &[Role]) -> 
             is_match,
         }));
     }
-    if !view.fuel.spend(entries.len() as u64) {
+    if !view.fuel.spend(entries.len() as u64 * ENTRY_STEPS) {
         return Verdict::Fails;
     }
     entries.sort_unstable_by_key(|entry| entry.place);
@@ -56,7 +61,7 @@ pub(super) fn agree(view: View<'_, '_>, options: &[Options], roles: &[Role]) -> 
         let Some(opened) = pass.entry(entry) else {
             return Verdict::Tangled;
         };
-        if !view.fuel.spend(opened) {
+        if !view.fuel.spend(opened * ELEMENT_STEPS) {
             return Verdict::Fails;
         }
     }

@@ -170,12 +170,12 @@ fn the_work_grows_with_the_length_of_arrays_whatever_their_shape() {
         let taken = |count| steps(paths, &around(repeat(unit, count)), false);
         let (few, many) = (taken(1_000), taken(10_000));
         assert!(many <= few * 11, "{paths:?}: {few} then {many}");
-        assert!(many < 200_000, "{paths:?}: {many}");
+        assert!(many < 1_000_000, "{paths:?}: {many}");
         // A match at the end costs no more.
         let mut objects: String = repeat(unit, 10_000);
         if paths == ["o.a", "o.b"] && unit.starts_with('{') {
             objects.push_str(r#",{"a":1,"b":1}"#);
-            assert!(steps(paths, &around(objects), true) < 200_000);
+            assert!(steps(paths, &around(objects), true) < 1_000_000);
         }
     }
 }

@@ -23,8 +23,8 @@ use crate::{
 
 /// The most handlers of one rule.
 const MAX_HANDLERS: usize = 100;
-/// The most bytes of compiled regular expressions in one file: a thousand of
-/// everyday size.
+/// The most bytes of compiled regular expressions in one file: a hundred or more
+/// of everyday size.
 const MAX_REGEX_BYTES: usize = 16 << 20;
 
 const FILE_KEYS: [&str; 4] = ["description", "dialect", "rules", "tests"];
@@ -78,6 +78,7 @@ impl<'r, 't> Reader<'r, 't> {
             dialect: Dialect::default(),
             rules: [].into(),
             tests: [].into(),
+            regex_bytes: 0,
             trie: FieldTrie::default(),
         };
         if let Some(node) = find(members, "dialect") {
@@ -111,6 +112,7 @@ impl<'r, 't> Reader<'r, 't> {
             }
             read.push(rule);
         }
+        file.regex_bytes = self.regex_bytes;
         file.rules = read.into();
         if let Some(tests) = find(members, "tests") {
             let tests = self.items(tests, "`tests`", MAX_TESTS)?;

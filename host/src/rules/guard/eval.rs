@@ -48,9 +48,15 @@ impl<'c, 'f> Evaluation<'c, 'f> {
                 Some(value) => Ok(value.clone()),
                 None => Err(Stop::fault("a variable outside its macro")),
             },
-            Kind::Field { of, name } => field(&self.of(of)?, name),
+            Kind::Field { of, name } => {
+                let of = self.of(of)?;
+                self.field(&of, name)
+            }
             Kind::Has { of, name } => match self.of(of)? {
-                Value::Map(map) => Ok(Value::Bool(map.get(name).is_some())),
+                Value::Map(map) => {
+                    self.meter.look_up(name, map.len())?;
+                    Ok(Value::Bool(map.get(name).is_some()))
+                }
                 _ => Ok(Value::Bool(false)),
             },
             Kind::Index(pair) => self.index(pair),
@@ -77,13 +83,26 @@ impl<'c, 'f> Evaluation<'c, 'f> {
             }
             Kind::Matches(of, regex) => match self.of(of)? {
                 Value::Text(text) => {
-                    self.meter.read(text.len())?;
+                    self.meter.scan(text.len())?;
                     Ok(Value::Bool(regex.is_match(&text)))
                 }
                 other => Err(Stop::fault(format_args!("`matches` of {}", other.kind()))),
             },
             Kind::Each(each) => self.each(each),
         }
+    }
+
+    fn field(&self, of: &Value<'c>, name: &str) -> Result<Value<'c>> {
+        let among = match of {
+            Value::Map(map) => map.len(),
+            _ => 0,
+        };
+        self.meter.look_up(name, among)?;
+        let value = match of {
+            Value::Map(map) => map.get(name).cloned(),
+            _ => None,
+        };
+        value.ok_or_else(|| Stop::Absent(name.into()))
     }
 
     fn index(&mut self, pair: &'c [Expr; 2]) -> Result<Value<'c>> {
@@ -98,7 +117,7 @@ impl<'c, 'f> Evaluation<'c, 'f> {
                 let absent = || Stop::Absent(format!("[{number}]").into());
                 item.cloned().ok_or_else(absent)
             }
-            (_, Value::Text(name)) => field(&of, name),
+            (_, Value::Text(name)) => self.field(&of, name),
             (of, index) => Err(Stop::fault(format_args!(
                 "{} as an index of {}",
                 index.kind(),
@@ -116,7 +135,10 @@ impl<'c, 'f> Evaluation<'c, 'f> {
                 Ok(value) if value == decisive => return Ok(Value::Bool(decisive)),
                 Ok(_) => {}
                 Err(Stop::Limit(limit)) => return Err(Stop::Limit(limit)),
-                Err(stop) => failed = failed.or(Some(stop)),
+                Err(stop) => {
+                    self.meter.heavy()?;
+                    failed = failed.or(Some(stop));
+                }
             }
         }
         failed.map_or(Ok(Value::Bool(!decisive)), Err)
@@ -128,7 +150,11 @@ impl<'c, 'f> Evaluation<'c, 'f> {
         let mut members = Vec::with_capacity(entries.len());
         for [key, value] in entries {
             match self.of(key)? {
-                Value::Text(key) => members.push((key, self.of(value)?)),
+                // Sorting compares it with so many others.
+                Value::Text(key) => {
+                    self.meter.look_up(&key, entries.len())?;
+                    members.push((key, self.of(value)?));
+                }
                 key => return Err(Stop::fault(format_args!("{} as a key", key.kind()))),
             }
         }
@@ -172,7 +198,10 @@ impl<'c, 'f> Evaluation<'c, 'f> {
                 }
                 Ok(false)
             }
-            (Value::Map(map), Value::Text(key)) => Ok(map.get(key).is_some()),
+            (Value::Map(map), Value::Text(key)) => {
+                self.meter.look_up(key, map.len())?;
+                Ok(map.get(key).is_some())
+            }
             (Value::Map(_), _) => Ok(false),
             (of, _) => Err(Stop::fault(format_args!("`in` {}", of.kind()))),
         }
@@ -195,6 +224,7 @@ impl<'c, 'f> Evaluation<'c, 'f> {
                 Err(Stop::Limit(limit)) => return Err(Stop::Limit(limit)),
                 // Another element may decide all the same.
                 Err(stop) if matches!(each.kind, EachKind::All | EachKind::Exists) => {
+                    self.meter.heavy()?;
                     failed = failed.or(Some(stop));
                     continue;
                 }
@@ -242,14 +272,6 @@ impl<'c, 'f> Evaluation<'c, 'f> {
         }
         Ok(holds)
     }
-}
-
-fn field<'c>(of: &Value<'c>, name: &str) -> Result<Value<'c>> {
-    let value = match of {
-        Value::Map(map) => map.get(name).cloned(),
-        _ => None,
-    };
-    value.ok_or_else(|| Stop::Absent(name.into()))
 }
 
 fn condition(value: &Value<'_>, by: &str) -> Result<bool> {

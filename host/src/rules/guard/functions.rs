@@ -21,6 +21,7 @@ pub(super) enum Function {
     LowerAscii,
     UpperAscii,
     Int,
+    Uint,
     Double,
     String,
     Bool,
@@ -58,7 +59,7 @@ const FUNCTIONS: [(&str, Function, &[Style]); 25] = [
     ("lowerAscii", Function::LowerAscii, &[Method]),
     ("upperAscii", Function::UpperAscii, &[Method]),
     ("int", Function::Int, &[Global]),
-    ("uint", Function::Int, &[Global]),
+    ("uint", Function::Uint, &[Global]),
     ("double", Function::Double, &[Global]),
     ("string", Function::String, &[Global]),
     ("bool", Function::Bool, &[Global]),
@@ -142,6 +143,7 @@ impl Function {
             | Self::LowerAscii
             | Self::UpperAscii => &[Text],
             Self::Int => &[Number, Text, Timestamp],
+            Self::Uint => &[Number, Text],
             Self::Double => &[Number, Text],
             Self::String => &[Number, Text, Bool, Timestamp, Duration],
             Self::Bool => &[Bool, Text],
@@ -185,11 +187,17 @@ impl Function {
             }
             (Self::Size, Value::List(items)) => Ok(Value::count(items.len())),
             (Self::Size, Value::Map(map)) => Ok(Value::count(map.len())),
-            (Self::Int | Self::Double | Self::String | Self::Bool, value) => {
+            (Self::Int | Self::Uint | Self::Double | Self::String | Self::Bool, value) => {
                 self.convert(value, meter)
             }
-            (Self::Timestamp, value) => timestamp(value),
-            (Self::Duration, Value::Text(text)) => duration(text).map(Value::Duration),
+            (Self::Timestamp, value) => {
+                meter.heavy()?;
+                timestamp(value)
+            }
+            (Self::Duration, Value::Text(text)) => {
+                meter.heavy()?;
+                duration(text).map(Value::Duration)
+            }
             (Self::Duration, Value::Duration(_)) => Ok(first.clone()),
             (_, Value::Text(text)) => self.of_text(text, arguments.get(1), meter),
             (_, Value::Timestamp(at)) => {
@@ -224,11 +232,19 @@ impl Function {
         other: Option<&Value<'c>>,
         meter: &Meter<'_>,
     ) -> Result<Value<'c>, Stop> {
-        meter.read(text.len())?;
         let made = |text: String| {
-            meter.make(text.len())?;
+            meter.write(text.len())?;
             Ok(Value::from(text))
         };
+        match (self, other) {
+            (Self::LowerAscii | Self::UpperAscii, _) => meter.read(text.len())?,
+            // Looking for it first prepares all of what is looked for.
+            (Self::Contains, Some(Value::Text(other))) if other.len() <= text.len() => {
+                meter.scan((text.len() + other.len()) / 2)?;
+            }
+            (_, Some(Value::Text(other))) => meter.read(other.len().min(text.len()))?,
+            _ => {}
+        }
         match (self, other) {
             (Self::LowerAscii, _) => return made(text.to_ascii_lowercase()),
             (Self::UpperAscii, _) => return made(text.to_ascii_uppercase()),
@@ -241,7 +257,10 @@ impl Function {
             });
         };
         Ok(Value::Bool(match self {
-            Self::Contains => memchr::memmem::find(text.as_bytes(), other.as_bytes()).is_some(),
+            Self::Contains => {
+                other.len() <= text.len()
+                    && memchr::memmem::find(text.as_bytes(), other.as_bytes()).is_some()
+            }
             Self::StartsWith => text.starts_with(&**other),
             Self::EndsWith => text.ends_with(&**other),
             _ => return Err(self.unfit(&Value::Text(text.clone()))),
@@ -266,13 +285,18 @@ impl Function {
     }
 
     fn convert<'c>(self, value: &Value<'c>, meter: &Meter<'_>) -> Result<Value<'c>, Stop> {
-        if let Value::Text(text) = value {
-            meter.read(text.len())?;
+        match (self, value) {
+            (Self::Int | Self::Uint | Self::Double, Value::Text(text)) => meter.number(text)?,
+            (_, Value::Text(text)) => meter.read(text.len())?,
+            _ => {}
         }
+        let unsigned = |value: i64| (value >= 0).then_some(Value::Int(value));
         let made = match (self, value) {
             (Self::Int, Value::Text(text)) => text.parse().ok().map(Value::Int),
             (Self::Int, Value::Timestamp(at)) => Some(Value::Int(at.as_second())),
             (Self::Int, value) => value.to_int().map(Value::Int),
+            (Self::Uint, Value::Text(text)) => text.parse().ok().and_then(unsigned),
+            (Self::Uint, value) => value.to_int().and_then(unsigned),
             (Self::Double, Value::Text(text)) => text.parse().ok().map(Value::Double),
             (Self::Double, value) => value.to_double().map(Value::Double),
             (Self::Bool, Value::Bool(_)) | (Self::String, Value::Text(_)) => Some(value.clone()),
@@ -281,7 +305,12 @@ impl Function {
                 "false" | "False" | "FALSE" | "f" | "0" => Some(Value::Bool(false)),
                 _ => None,
             },
-            (Self::String, value) => value.spelled().map(Value::from),
+            (Self::String, value) => {
+                meter.heavy()?;
+                let text = value.spelled();
+                meter.write(text.as_ref().map_or(0, String::len))?;
+                text.map(Value::from)
+            }
             _ => None,
         };
         made.ok_or_else(|| {
@@ -297,8 +326,16 @@ impl Function {
 fn timestamp<'c>(value: &Value<'c>) -> Result<Value<'c>, Stop> {
     let read = match value {
         Value::Timestamp(_) => return Ok(value.clone()),
-        // An RFC 3339 time is short.
-        Value::Text(text) if text.len() <= 64 => text.parse().ok(),
+        Value::Text(text) if is_rfc_3339(text) => match text.parse() {
+            Ok(at) => Some(at),
+            Err(_) => {
+                return Err(Stop::fault(format_args!(
+                    "`{}` is no date and time up to {}",
+                    excerpt(text),
+                    Timestamp::MAX
+                )));
+            }
+        },
         Value::Text(_) => None,
         value => value
             .to_int()
@@ -306,6 +343,33 @@ fn timestamp<'c>(value: &Value<'c>) -> Result<Value<'c>, Stop> {
     };
     let fault = || Stop::fault(format_args!("{} is not an RFC 3339 time", value.shown()));
     read.map(Value::Timestamp).ok_or_else(fault)
+}
+
+/// Whether `text` has the form `2026-01-31T09:30:00.5Z`, or with `+01:00` at its end.
+fn is_rfc_3339(text: &str) -> bool {
+    let fits = |text: &str, form: &str| {
+        text.len() == form.len()
+            && text
+                .bytes()
+                .zip(form.bytes())
+                .all(|(byte, wanted)| match wanted {
+                    b'0' => byte.is_ascii_digit(),
+                    b'+' => matches!(byte, b'+' | b'-'),
+                    wanted => byte.eq_ignore_ascii_case(&wanted),
+                })
+    };
+    let Some((seconds, rest)) = text.split_at_checked(19) else {
+        return false;
+    };
+    let zone = match rest.strip_prefix('.') {
+        Some(fraction) if fraction.starts_with(|c: char| c.is_ascii_digit()) => {
+            fraction.trim_start_matches(|c: char| c.is_ascii_digit())
+        }
+        _ => rest,
+    };
+    text.len() <= 64
+        && fits(seconds, "0000-00-00T00:00:00")
+        && (fits(zone, "Z") || fits(zone, "+00:00"))
 }
 
 /// Reads `1h30m`, `-1.5s`, `100ms`: numbers with the units `h`, `m`, `s`, `ms`, `us`, `ns`.

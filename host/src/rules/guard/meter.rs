@@ -11,6 +11,12 @@ const BUILT_MAX_BYTES: usize = 8 << 20;
 /// Steps of a node, in terms of [`Fuel`]: about 40 ns.
 const NODE_STEPS: u64 = 4;
 
+/// Steps of what takes as long as several nodes.
+const HEAVY_STEPS: u64 = 32;
+
+/// The digits of a number that can matter to the double next to it.
+const DIGITS_MAX: usize = 768;
+
 /// Counts the work of one evaluation.
 pub(super) struct Meter<'f> {
     fuel: &'f Fuel,
@@ -81,7 +87,40 @@ impl<'f> Meter<'f> {
         self.spend(1)
     }
 
-    /// So many bytes of text are read.
+    /// A call that parses a time, or an error that is made and may be dropped: about 150 ns.
+    pub(super) fn heavy(&self) -> Result<(), Stop> {
+        self.spend(HEAVY_STEPS)
+    }
+
+    /// So many bytes of text are searched or parsed, one by one: 2 to 5 ns each.
+    pub(super) fn scan(&self, bytes: usize) -> Result<(), Stop> {
+        self.spend(1 + bytes as u64)
+    }
+
+    /// A number is parsed. More digits than 19 may need exact arithmetic with
+    /// all of them that matter.
+    pub(super) fn number(&self, text: &str) -> Result<(), Stop> {
+        let digits = match text.len() {
+            0..=19 => 0,
+            more => more.min(DIGITS_MAX),
+        };
+        self.scan(text.len() + 8 * digits)
+    }
+
+    /// `key` is looked up among so many sorted ones, each of which may share
+    /// all of its bytes but the last.
+    pub(super) fn look_up(&self, key: &str, among: usize) -> Result<(), Stop> {
+        let compared = u64::from(among.checked_ilog2().unwrap_or(0)) + 1;
+        self.spend(compared * (1 + key.len() as u64 / 16))
+    }
+
+    /// So many bytes of text are built.
+    pub(super) fn write(&self, bytes: usize) -> Result<(), Stop> {
+        self.spend(bytes as u64 / 16)?;
+        self.make(bytes)
+    }
+
+    /// So many bytes of text are read as fast as memory gives them.
     pub(super) fn read(&self, bytes: usize) -> Result<(), Stop> {
         self.spend(1 + bytes as u64 / 16)
     }

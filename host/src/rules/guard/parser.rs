@@ -8,6 +8,7 @@ use super::{
     functions::{self, Function},
     lexer::{Lexer, Token},
     regex::Regex,
+    value,
 };
 use crate::name::nearest;
 
@@ -230,10 +231,7 @@ impl<'t> Parser<'t> {
         let at = self.at;
         let kind = match self.advance()? {
             Token::Int(text) => int(at, text)?,
-            Token::Double(text) => match text.parse() {
-                Ok(value) => Kind::Double(value),
-                Err(_) => return Err(GuardError::at(at, format!("`{text}` is not a number"))),
-            },
+            Token::Double(text) => Kind::Double(value::double(text)),
             Token::Text(text) => Kind::Text(text.into()),
             Token::Symbol("(") => {
                 let inner = self.expr()?;
@@ -365,7 +363,13 @@ impl<'t> Parser<'t> {
         match (of, pattern.map(|pattern| pattern.kind)) {
             (Some(of), Some(Kind::Text(pattern))) => {
                 let regex = Regex::parse(&pattern);
-                let regex = regex.map_err(|message| GuardError::at(at, message))?;
+                let regex = regex.map_err(|(message, hint)| {
+                    let error = GuardError::at(at, message);
+                    match hint {
+                        Some(hint) => error.with_hint(hint),
+                        None => error,
+                    }
+                })?;
                 self.node(at, Kind::Matches(Box::new(of), Box::new(regex)))
             }
             _ => Err(GuardError::at(

@@ -3,16 +3,18 @@
 
 use regex_automata::{
     Anchored, Input,
-    dfa::{Automaton, dense},
+    dfa::{Automaton, StartKind, dense},
     nfa::thompson,
     util::syntax,
 };
 
 /// The longest pattern in bytes.
 const PATTERN_MAX_BYTES: usize = 1_024;
-/// The largest automaton. Everyday patterns take 1 to 20 KiB; a count such as
-/// `{1,500}` of something wide takes more.
-const AUTOMATON_MAX_BYTES: usize = 128 << 10;
+/// The largest automaton. Everyday patterns take 1 to 200 KiB; letters of all
+/// scripts, `a.{10}b` and `.{1,255}` up to 1 MiB.
+const AUTOMATON_MAX_BYTES: usize = 2 << 20;
+/// What is made on the way to it, of which each byte may become several.
+const NFA_MAX_BYTES: usize = 256 << 10;
 
 /// A pattern that is ready to be asked.
 pub(super) struct Regex {
@@ -27,26 +29,46 @@ impl std::fmt::Debug for Regex {
 
 impl Regex {
     /// # Errors
-    /// The reason in words.
-    pub(super) fn parse(pattern: &str) -> Result<Self, String> {
+    /// The reason in words, and how to mend it where that is known.
+    pub(super) fn parse(pattern: &str) -> Result<Self, (String, Option<&'static str>)> {
         if pattern.len() > PATTERN_MAX_BYTES {
-            return Err(format!(
-                "the pattern of `matches` has more than {PATTERN_MAX_BYTES} bytes"
-            ));
+            let reason =
+                format!("the pattern of `matches` has more than {PATTERN_MAX_BYTES} bytes");
+            return Err((reason, None));
         }
+        let bad = |reason: &str| (format!("bad pattern of `matches`: {reason}"), None);
+        let config = syntax::Config::new().utf8(false).nest_limit(50);
+        let pattern = as_re2(pattern).map_err(bad)?;
+        let parsed = syntax::parse_with(&pattern, &config)
+            .map_err(|error| bad(&last_line(&error.to_string())))?;
+        // What is well formed fails for its size alone.
+        let too_large = || {
+            (
+                format!(
+                    "the pattern of `matches` is too large: compiled, it takes more than {AUTOMATON_MAX_BYTES} bytes"
+                ),
+                Some(
+                    "repeat less, use `size()` for lengths, `[A-Za-z]` instead of `\\pL`, or `[ -~]` instead of `.`",
+                ),
+            )
+        };
+        let nfa = thompson::Config::new()
+            .nfa_size_limit(Some(NFA_MAX_BYTES))
+            .which_captures(thompson::WhichCaptures::None)
+            .utf8(false);
+        let nfa = thompson::Compiler::new()
+            .configure(nfa)
+            .build_from_hir(&parsed)
+            .map_err(|_| too_large())?;
         let config = dense::Config::new()
             .dfa_size_limit(Some(AUTOMATON_MAX_BYTES))
             .determinize_size_limit(Some(AUTOMATON_MAX_BYTES * 2))
+            .start_kind(StartKind::Unanchored)
             .accelerate(false);
-        let nfa = thompson::Config::new()
-            .nfa_size_limit(Some(AUTOMATON_MAX_BYTES / 4))
-            .utf8(false);
         let automaton = dense::Builder::new()
             .configure(config)
-            .thompson(nfa)
-            .syntax(syntax::Config::new().utf8(false).nest_limit(50))
-            .build(&in_ascii(pattern))
-            .map_err(|error| describe(&error))?;
+            .build_from_nfa(&nfa)
+            .map_err(|_| too_large())?;
         Ok(Self { automaton })
     }
 
@@ -63,62 +85,117 @@ impl Regex {
     }
 }
 
-fn describe(error: &dense::BuildError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = cause.to_string();
-        source = cause.source();
-    }
-    // The parser draws the pattern and a mark below it; its last line says what is wrong.
-    let last = text.lines().rfind(|line| !line.trim().is_empty());
+/// The parser draws the pattern and a mark below it; its last line says what is wrong.
+fn last_line(error: &str) -> String {
+    let last = error.lines().rfind(|line| !line.trim().is_empty());
     let reason = last.unwrap_or_default().trim_start_matches("error: ");
-    format!(
-        "bad pattern of `matches`: {}",
-        crate::rules::error::excerpt(reason)
-    )
+    crate::rules::error::excerpt(reason)
 }
 
-/// RE2's classes and boundaries are those of ASCII.
-fn in_ascii(pattern: &str) -> String {
+type Chars<'p> = std::iter::Peekable<std::str::Chars<'p>>;
+
+/// Writes an RE2 pattern such that the parser reads it as RE2 does: classes and
+/// boundaries are those of ASCII, and what only the parser knows is left out.
+fn as_re2(pattern: &str) -> Result<String, &'static str> {
     let mut out = String::with_capacity(pattern.len());
     let mut chars = pattern.chars().peekable();
-    let mut brackets = 0_usize;
     while let Some(c) = chars.next() {
         match c {
-            '\\' => match (chars.next(), brackets) {
-                (Some('d'), _) => out.push_str("[0-9]"),
-                (Some('D'), _) => out.push_str("[^0-9]"),
-                (Some('w'), _) => out.push_str("[0-9A-Za-z_]"),
-                (Some('W'), _) => out.push_str("[^0-9A-Za-z_]"),
-                (Some('s'), _) => out.push_str("[\\t\\n\\f\\r ]"),
-                (Some('S'), _) => out.push_str("[^\\t\\n\\f\\r ]"),
-                (Some('b'), 0) => out.push_str("(?-u:\\b)"),
-                (Some('B'), 0) => out.push_str("(?-u:\\B)"),
-                (other, _) => {
-                    out.push('\\');
-                    out.extend(other);
-                }
+            '\\' => match chars.next() {
+                Some('b') => out.push_str("(?-u:\\b)"),
+                Some('B') => out.push_str("(?-u:\\B)"),
+                // Of the parser, boundaries of words.
+                Some(sign @ ('<' | '>')) => out.push(sign),
+                other => escape(other, &mut out),
             },
-            '[' => {
-                out.push('[');
-                brackets += 1;
-                // Right behind the opening, a closing bracket is a character.
-                if chars.peek() == Some(&'^') {
-                    out.extend(chars.next());
+            '[' => class(&mut chars, &mut out)?,
+            '(' if chars.peek() == Some(&'?') => {
+                let flags = chars.clone().skip(1);
+                let mut flags = flags.take_while(|c| c.is_ascii_alphabetic() || *c == '-');
+                let named = chars.clone().nth(1) == Some('P');
+                if !named && flags.any(|flag| !"imsU-".contains(flag)) {
+                    return Err("there are the flags `i`, `m`, `s` and `U`");
                 }
-                if chars.peek() == Some(&']') {
-                    out.extend(chars.next());
-                }
-            }
-            ']' => {
-                out.push(']');
-                brackets = brackets.saturating_sub(1);
+                out.push('(');
             }
             c => out.push(c),
         }
     }
-    out
+    Ok(out)
+}
+
+/// Writes `\` and what follows it.
+fn escape(escaped: Option<char>, out: &mut String) {
+    match escaped {
+        Some('d') => out.push_str("[0-9]"),
+        Some('D') => out.push_str("[^0-9]"),
+        Some('w') => out.push_str("[0-9A-Za-z_]"),
+        Some('W') => out.push_str("[^0-9A-Za-z_]"),
+        Some('s') => out.push_str("[\\t\\n\\f\\r ]"),
+        Some('S') => out.push_str("[^\\t\\n\\f\\r ]"),
+        other => {
+            out.push('\\');
+            out.extend(other);
+        }
+    }
+}
+
+/// Writes a class, whose bracket is behind. In RE2, `&&`, `--`, `~~` and `[` are
+/// characters like others there.
+fn class(chars: &mut Chars<'_>, out: &mut String) -> Result<(), &'static str> {
+    const OPEN: &str = "a class without `]`";
+    out.push('[');
+    out.extend(chars.next_if_eq(&'^'));
+    let mut first = true;
+    loop {
+        match chars.next().ok_or(OPEN)? {
+            // Right behind the opening, it is a character.
+            ']' if !first => break,
+            '[' if chars.peek() == Some(&':') => {
+                out.push('[');
+                while out.ends_with('[') || !out.ends_with(":]") {
+                    out.push(chars.next().ok_or(OPEN)?);
+                }
+            }
+            c => {
+                let is_class = c == '\\' && chars.peek().is_some_and(|c| "dDwWsSpP".contains(*c));
+                member(c, chars, out)?;
+                let mut after = chars.clone().skip(1);
+                if !is_class && chars.peek() == Some(&'-') && after.next() != Some(']') {
+                    out.extend(chars.next());
+                    let end = chars.next().ok_or(OPEN)?;
+                    member(end, chars, out)?;
+                }
+            }
+        }
+        first = false;
+    }
+    out.push(']');
+    Ok(())
+}
+
+/// Writes one character or escape of a class.
+fn member(c: char, chars: &mut Chars<'_>, out: &mut String) -> Result<(), &'static str> {
+    match c {
+        '\\' => {
+            let escaped = chars.next();
+            escape(escaped, out);
+            if let Some('x' | 'p' | 'P') = escaped {
+                let braced = chars.peek() == Some(&'{');
+                let single = if escaped == Some('x') { 2 } else { 1 };
+                for _ in 0..if braced { usize::MAX } else { single } {
+                    let c = chars.next().ok_or("a class without `]`")?;
+                    out.push(c);
+                    if braced && c == '}' {
+                        break;
+                    }
+                }
+            }
+        }
+        '[' | ']' | '&' | '~' | '-' | '^' => out.extend(['\\', c]),
+        c => out.push(c),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -141,8 +218,33 @@ mod tests {
             ("[]a]x", "]x", true),
             ("", "", true),
             (r"\[", "[", true),
+            // In a class, signs of the parser's own set operations are characters.
+            ("^[a-z&&x]$", "b", true),
+            ("^[a-z&&x]$", "&", true),
+            ("^[a-z&&[^aeiou]]$", "e]", true),
+            ("^[a-z&&[^aeiou]]$", "e", false),
+            ("^[a-z--b]$", "b", true),
+            ("^[+--]$", ",", true),
+            ("^[a-z~~b]$", "c", true),
+            ("^[a-z~~b]$", "~", true),
+            ("^[a[b]$", "[", true),
+            ("^[a[b]]$", "b]", true),
+            ("^[^[]$", "[", false),
+            (r"^[\w-]+$", "a-b", true),
+            (r"^[\d.-]+$", "1.-", true),
+            (r"^[\x41-\x{43}\]]+$", "ABC]", true),
+            ("^[[:alpha:][:^ascii:]]+$", "aé", true),
+            (r"^\<a\>$", "<a>", true),
+            // Everyday lengths and letters.
+            ("^.{1,100}$", "é", true),
+            ("^.{1,255}$", "", false),
+            (r"^\pL+$", "Ångström", true),
+            (r"^\p{Greek}+$", "λόγος", true),
+            (r"[[:alpha:]\pL]+", "é", true),
+            ("a.{10}b", "a0123456789b", true),
         ] {
-            let regex = Regex::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            let regex =
+                Regex::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {error:?}"));
             assert_eq!(regex.is_match(text), matches, "{pattern} {text}");
         }
     }
@@ -160,8 +262,24 @@ mod tests {
         ] {
             match Regex::parse(&pattern) {
                 Ok(_) => panic!("accepted: {pattern}"),
-                Err(error) => assert!(error.contains("pattern of `matches`"), "{error}"),
+                Err((error, _)) => assert!(error.contains("pattern of `matches`"), "{error}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_re2_does_not_have_is_refused_and_what_is_too_large_says_what_helps() {
+        for pattern in [
+            "(?x) a", "(?u)a", "(?i-u:a)", "(?R)a", "[a", "[a-", "[[:alpha", r"[\x",
+        ] {
+            assert!(Regex::parse(pattern).is_err(), "{pattern}");
+        }
+        assert!(Regex::parse("[z-a]").is_err());
+        assert!(Regex::parse("(?P<name>a)(?i:b)(?s-m)c").is_ok());
+        for pattern in [r"^\pL{1,100}$", "(a|b)*a(a|b){30}"] {
+            let (error, hint) = Regex::parse(pattern).unwrap_err();
+            assert!(error.contains("too large"), "{error}");
+            assert!(hint.is_some_and(|hint| hint.contains("`size()`")));
         }
     }
 }

@@ -441,10 +441,7 @@ fn a_guard_takes_bounded_steps_and_memory() {
         ),
         ("command.x.all(a, a in command.x)", &steps),
         ("command.x.all(a, command.x == command.x)", &steps),
-        (
-            "command.x.map(a, command.x.map(b, command.x)).size() > 0",
-            &memory,
-        ),
+        ("command.x.map(a, command.x.map(b, b)).size() > 0", &memory),
         (
             "command.x.all(a, (command.s + command.s).size() > 0)",
             &memory,
@@ -494,6 +491,121 @@ fn a_guard_takes_bounded_steps_and_memory() {
     assert_eq!(
         Guard::parse("[1].exists(a, a > 1)").unwrap().constant(),
         Some(false)
+    );
+}
+
+#[test]
+fn numbers_and_times_are_what_they_say_or_an_error() {
+    for (guard, command, holds) in [
+        ("command.n == 0", r#"{"n":1e-400}"#, false),
+        (
+            "command.n > 0 && command.n == 1e-400",
+            r#"{"n":1e-400}"#,
+            true,
+        ),
+        ("command.n < 0", r#"{"n":-1e-400}"#, true),
+        ("command.n == 0", r#"{"n":-0.0e-400}"#, true),
+        ("uint(command.n) == 1u", r#"{"n":1}"#, true),
+        (
+            "timestamp(command.t) > timestamp(0)",
+            r#"{"t":"2026-01-31t09:30:00.123456789+01:00"}"#,
+            true,
+        ),
+    ] {
+        assert_eq!(check(guard, command).is_ok(), holds, "{guard}");
+    }
+    let fault = |guard, command: &str| match check(guard, command) {
+        Err(Unmet::Fault(fault)) => fault,
+        other => panic!("{guard} {command}: {other:?}"),
+    };
+    for n in ["-1", "\"-1\""] {
+        let fault = fault("uint(command.n) < 1", &format!(r#"{{"n":{n}}}"#));
+        assert!(fault.contains("`uint` cannot convert"), "{fault}");
+    }
+    for t in [
+        "2026-01-31T09:30:00+01:00[Europe/Paris]",
+        "2026-01-31 09:30:00Z",
+        "20260131T093000Z",
+        "2026-01-31T09:30Z",
+        "+002026-01-31T09:30:00Z",
+        "2026-01-31T09:30:00,5Z",
+        "2026-01-31T09:30:00.Z",
+        "2026-01-31T09:30:00+01",
+        "2026-01-31T09:30:00",
+    ] {
+        let fault = fault(
+            "timestamp(command.t) < timestamp(0)",
+            &format!(r#"{{"t":"{t}"}}"#),
+        );
+        assert!(fault.contains("is not an RFC 3339 time"), "{fault}");
+    }
+    for t in ["9999-12-31T23:59:59Z", "2026-02-30T00:00:00Z"] {
+        let fault = fault(
+            "timestamp(command.t) < timestamp(0)",
+            &format!(r#"{{"t":"{t}"}}"#),
+        );
+        assert!(
+            fault.contains("is no date and time up to 9999-12-30"),
+            "{fault}"
+        );
+    }
+}
+
+/// The steps that the guard takes for the command.
+fn steps(guard: &str, command: &str) -> u64 {
+    let fuel = Fuel::new(u64::MAX);
+    let guard = Guard::parse(guard).unwrap();
+    drop(guard.check(&mut Attributes::new(command), &fuel));
+    fuel.steps()
+}
+
+#[test]
+fn work_that_goes_byte_by_byte_costs_as_much() {
+    let text = "ab".repeat(5_000);
+    let keys: Vec<String> = (0..16).map(|n| format!(r#""{text}{n:02}":1"#)).collect();
+    let long = format!("0.{}", "7".repeat(700));
+    let command = format!(
+        r#"{{"s":"{text}","k":"{text}07","m":{{{}}},"d":"{long}","t":"2026-01-01T00:00:00Z"}}"#,
+        keys.join(",")
+    );
+    let base = steps("command.s != 1", &command);
+    for (guard, least) in [
+        ("command.s.matches('(a|b)*c{1,50}d')", 9_900),
+        ("command.s.contains('bb')", 4_900),
+        ("command.s.contains(command.s)", 9_900),
+        // Each comparison reads what the keys share.
+        ("command.k in command.m", 5 * 625),
+        ("command.m[command.k] == 1", 5 * 625),
+        ("{command.s: 1, command.k: 2}.size() == 2", 2 * 625),
+        // Built twice: as text, and as a value.
+        ("command.s + command.s != ''", 2 * 1_250),
+        ("command.s.lowerAscii() != ''", 625 + 1_250),
+        ("double(command.d) > 0", 6_000),
+        ("timestamp(command.t) > timestamp(0)", 64),
+        (
+            "command.m.exists(k, command.m[k] == 'x' || k > 1)",
+            16 * 5 * 625,
+        ),
+        ("command[command.s] == 1", 625),
+    ] {
+        let got = steps(guard, &command).saturating_sub(base);
+        assert!(got >= least, "{guard}: {got}");
+    }
+    // The report's case ends with the steps, after 4 MB of text.
+    let numbers = vec!["1"; 5_000].join(",");
+    let command = format!(r#"{{"s":"{text}","l":[{numbers}]}}"#);
+    assert_eq!(
+        check(
+            "command.l.exists(x, command.s.matches('(a|b)*c{1,50}d'))",
+            &command
+        ),
+        Err(Unmet::Limit(Exceeded::Steps))
+    );
+    assert!(
+        steps(
+            "[1,2].exists(x, command.s.matches('(a|b)*c{1,50}d'))",
+            &command
+        ) > 20_000
     );
 }
 

@@ -151,7 +151,7 @@ impl<'c> Value<'c> {
         if let Some(whole) = text.parse().ok().or_else(|| Decimal::parse(text).to_i64()) {
             return Self::Whole(whole);
         }
-        Self::Fraction(text.parse().unwrap_or(f64::NAN))
+        Self::Fraction(double(text))
     }
 
     /// The result of arithmetic with a number of the command.
@@ -296,7 +296,7 @@ impl<'c> Value<'c> {
         let out_of_range = || Stop::fault("a time or duration out of range");
         match (operator, &self, &other) {
             (Binary::Add, Self::Text(a), Self::Text(b)) => {
-                meter.make(a.len() + b.len())?;
+                meter.write(a.len() + b.len())?;
                 Ok(Self::from(format!("{}{}", &**a, &**b)))
             }
             (Binary::Add, Self::List(a), Self::List(b)) => {
@@ -387,6 +387,18 @@ impl<'c> From<std::borrow::Cow<'c, str>> for Text<'c> {
             std::borrow::Cow::Borrowed(text) => Self::Borrowed(text),
             std::borrow::Cow::Owned(text) => Self::Made(text.into()),
         }
+    }
+}
+
+/// The double next to a number; what is not zero does not become zero, as
+/// little as in a pattern.
+pub(super) fn double(text: &str) -> f64 {
+    match text.parse() {
+        Ok(0.0) if Decimal::parse(text) != Decimal::parse("0") => {
+            f64::from_bits(1).copysign(if text.starts_with('-') { -1.0 } else { 1.0 })
+        }
+        Ok(value) => value,
+        Err(_) => f64::NAN,
     }
 }
 
