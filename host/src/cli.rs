@@ -24,7 +24,7 @@ mod test;
 use std::{
     ffi::OsString,
     fs,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -187,7 +187,7 @@ pub fn main() -> ExitCode {
             };
             if !error.use_stderr() {
                 // Help or the version.
-                let printed = error.print().and_then(|()| io::stdout().flush());
+                let printed = error.print().and_then(|()| terminal::flush());
                 return exit_code(Exit::Succeeded, printed.err().as_ref());
             }
             if std::env::args_os().all(is_plain) {

@@ -72,6 +72,11 @@ pub(super) fn output_failure() -> Option<&'static io::Error> {
     OUTPUT_FAILURE.get()
 }
 
+/// Writes out what others have printed to standard output.
+pub(super) fn flush() -> io::Result<()> {
+    io::stdout().flush()
+}
+
 /// Prints one line: line breaks in it are escaped like other control characters.
 pub(super) fn line(stream: Stream, text: fmt::Arguments<'_>) {
     print(stream, &safe(text, Lines::One));
