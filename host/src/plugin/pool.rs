@@ -64,7 +64,7 @@ pub(super) fn pool(limits: &HostLimits) -> PoolingAllocationConfig {
         // it by, it is neither cleared nor given back, and the next call finds
         // in its memory what another handler left there, and in its tables
         // pointers into instances that are gone, which a guest can call.
-        // bytecodealliance/wasmtime#14357 mends it; until a release has that,
+        // bytecodealliance/wasmtime#14357 fixes it; until a release has that,
         // every page is cleared or given back without asking.
         .pagemap_scan(Enabled::No);
     pool

@@ -72,6 +72,14 @@ impl Serving {
         post(&self.url, "/commands/execute", body).status
     }
 
+    /// What it logged since, to its end.
+    fn rest_of_log(&mut self) -> String {
+        let mut log = String::new();
+        let mut pipe = self.log.take().unwrap();
+        pipe.read_to_string(&mut log).unwrap();
+        log
+    }
+
     /// Sends a signal, and waits for the end.
     fn ended_by(&mut self, name: &str) -> Option<i32> {
         signal(&self.child, name);
@@ -422,13 +430,7 @@ fn more_clients_than_descriptors_close_idle_ones_and_are_told_of_once() {
     }
     drop(idle);
     assert_eq!(serving.ended_by("TERM"), Some(0));
-    let mut log = String::new();
-    serving
-        .log
-        .take()
-        .unwrap()
-        .read_to_string(&mut log)
-        .unwrap();
+    let log = serving.rest_of_log();
     assert!(log.matches("could not be accepted").count() <= 1, "{log}");
 }
 
@@ -438,13 +440,7 @@ fn a_host_that_listens_off_loopback_warns() {
     let warns = |listen: &str| {
         let mut serving = serve_as(pointsman(&folders, &["serve", "--listen", listen]));
         assert_eq!(serving.ended_by("TERM"), Some(0));
-        let mut log = String::new();
-        serving
-            .log
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .unwrap();
+        let log = serving.rest_of_log();
         log.contains("can be reached from other machines")
     };
     assert!(warns("0.0.0.0:0"));

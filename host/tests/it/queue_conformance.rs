@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use pointsman::{
     outcome::Status,
     queue::{
-        Clock, CommandId, DeadFilter, Ending, IDEMPOTENCY_KEPT, QueueError, Renewal,
+        Clock, CommandId, DeadFilter, Ending, IDEMPOTENCY_KEPT, NewCommand, QueueError, Renewal,
         RetentionPolicy, Settlement, State,
     },
 };
@@ -54,13 +54,15 @@ async fn a_delivery_lives_from_available_to_completed(fixture: Fixture) {
     assert!(fixture.claim(1).await.is_empty());
 }
 
+/// A command with attributes and an idempotency key.
+fn keyed(attributes: &str) -> NewCommand {
+    let mut command = command(&["greet"]);
+    command.idempotency_key = Some("key-1".to_owned());
+    command.attributes = attributes.to_owned();
+    command
+}
+
 async fn the_same_key_and_body_answers_the_first_id_for_a_day(fixture: Fixture) {
-    let keyed = |body: &str| {
-        let mut command = command(&["greet"]);
-        command.idempotency_key = Some("key-1".to_owned());
-        command.attributes = body.to_owned();
-        command
-    };
     let first = fixture.add(keyed("{}")).await;
     let again = fixture.store.enqueue(vec![keyed("{}")]).await.unwrap();
     assert_eq!((again[0].id, again[0].repeated), (first, true));
@@ -75,12 +77,6 @@ async fn the_same_key_and_body_answers_the_first_id_for_a_day(fixture: Fixture) 
 }
 
 async fn a_key_outlives_its_command(fixture: Fixture) {
-    let keyed = |body: &str| {
-        let mut command = command(&["greet"]);
-        command.idempotency_key = Some("key-1".to_owned());
-        command.attributes = body.to_owned();
-        command
-    };
     let first = fixture.add(keyed("{}")).await;
     let claimed = fixture.claim_one().await;
     fixture.store.settle(claimed.lease, done()).await.unwrap();
