@@ -52,7 +52,7 @@ impl App {
     /// # Errors
     /// When this machine cannot run WebAssembly.
     pub fn new(config: Config) -> anyhow::Result<Self> {
-        let budgets = Budgets::here(&config);
+        let budgets = Budgets::here(&config.budgets());
         let runtime = Runtime::new(&config, &budgets)?;
         Ok(Self::with(config, runtime, budgets))
     }
@@ -63,7 +63,7 @@ impl App {
     /// # Errors
     /// When this machine cannot run WebAssembly.
     pub fn restarted(config: Config) -> anyhow::Result<Self> {
-        let budgets = Budgets::here(&config);
+        let budgets = Budgets::here(&config.budgets());
         let runtime = Runtime::new(&config, &budgets)?.leaving_notes();
         Ok(Self::with(config, runtime, budgets))
     }

@@ -182,7 +182,7 @@ impl Runner {
         let mut config = config.clone();
         config.host.instances_max = config.host.instances_max.min(16);
         Ok(Self {
-            runtime: Runtime::new(&config, &Budgets::here(&config))?,
+            runtime: Runtime::new(&config, &Budgets::here(&config.budgets()))?,
             config,
         })
     }

@@ -8,15 +8,17 @@ mod environment;
 mod http;
 mod limits;
 mod queue;
-pub(crate) mod ranges;
 
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
 };
 
+pub(crate) use pointsman_core::settings::FILE_MAX_BYTES;
+pub use pointsman_core::settings::{RetrySettings, SettingsError};
+use pointsman_core::settings::{hint, merge, parse, positive, ranges, table_of, typed};
 pub(crate) use queue::hours;
-pub use queue::{QueueConfig, QueueEngine, QueuePooler, QueueRetentionConfig, QueueRetryConfig};
+pub use queue::{QueueConfig, QueueEngine, QueuePooler, QueueRetentionConfig};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -26,8 +28,8 @@ pub(crate) use http::parse_listen;
 pub use limits::{HandlerLimits, HostLimits};
 
 use crate::{
+    budget::BudgetSettings,
     files::{apart_blocking, read_text},
-    name::nearest,
 };
 
 /// The settings of a host. `Config::default()` is a good start for embedding.
@@ -82,52 +84,6 @@ impl Default for Config {
     }
 }
 
-/// Why a setting is not usable. Says where it stands.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: cannot be read: {cause}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why. Its text has it, so it is no source of its own.
-        cause: std::io::Error,
-    },
-    /// The file is no TOML.
-    #[error("{origin}: {message}")]
-    Syntax {
-        /// The file, with line and column.
-        origin: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A key that does not exist.
-    #[error("{origin}: unknown key `{key}`\n  hint: {hint}")]
-    UnknownKey {
-        /// Where it stands.
-        origin: String,
-        /// The key, dotted.
-        key: String,
-        /// The nearest known key, or the known ones.
-        hint: String,
-    },
-    /// A value of another type or out of its range.
-    #[error("{origin}: `{key}` is {found}, expected {expected}")]
-    WrongValue {
-        /// Where it stands.
-        origin: String,
-        /// The key, dotted.
-        key: String,
-        /// What it is.
-        found: String,
-        /// What it should be.
-        expected: String,
-    },
-}
-
-/// The longest settings file: a thousand times the usual.
-pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
-
 /// The prefix of environment variables that set a key: `POINTSMAN_HTTP_LISTEN` sets `http.listen`.
 pub const ENV_PREFIX: &str = "POINTSMAN_";
 
@@ -136,12 +92,12 @@ impl Config {
     /// under `flags` (dotted keys with their values as text).
     ///
     /// # Errors
-    /// [`ConfigError`], which names the key and where it stands.
+    /// [`SettingsError`], which names the key and where it stands.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &[(&str, String)],
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, SettingsError> {
         let known = table_of(&Self::default());
         let mut merged = known.clone();
         // What all settings were after each source.
@@ -149,7 +105,7 @@ impl Config {
         if let Some(path) = file {
             let origin = path.display().to_string();
             let text = apart_blocking(path, |path| read_text(path, FILE_MAX_BYTES));
-            let text = text.map_err(|cause| ConfigError::Unreadable {
+            let text = text.map_err(|cause| SettingsError::Unreadable {
                 path: path.into(),
                 cause,
             })?;
@@ -164,7 +120,7 @@ impl Config {
         }
         for (key, text) in flags {
             if !leaves.iter().any(|leaf| leaf == key) {
-                return Err(ConfigError::UnknownKey {
+                return Err(SettingsError::UnknownKey {
                     origin: "command line".into(),
                     key: (*key).into(),
                     hint: hint(key, leaves.iter().map(String::as_str)),
@@ -177,7 +133,7 @@ impl Config {
             .and_then(|()| typed::<Self>(merged, "settings"))
             .and_then(|config| config.check("settings"));
         checked.map_err(|error| match error {
-            ConfigError::WrongValue {
+            SettingsError::WrongValue {
                 key,
                 found,
                 expected,
@@ -189,7 +145,7 @@ impl Config {
                         (origin, value) = (source, at(merged, &key));
                     }
                 }
-                ConfigError::WrongValue {
+                SettingsError::WrongValue {
                     origin: origin.into(),
                     key,
                     found,
@@ -200,8 +156,24 @@ impl Config {
         })
     }
 
+    /// What all of the host together may take of the machine.
+    #[must_use]
+    pub fn budgets(&self) -> BudgetSettings {
+        let (host, http) = (&self.host, &self.http);
+        BudgetSettings {
+            memory_max_bytes: host.memory_max_bytes,
+            descriptors_max: host.descriptors_max,
+            blocking_max: host.blocking_max,
+            outgoing_max: host.outgoing_max,
+            connections_max: http.connections_max,
+            bodies_max_bytes: http.bodies_max_bytes,
+            answers_max_bytes: http.answers_max_bytes,
+            listeners_max: http.listeners_max,
+        }
+    }
+
     /// Refuses values that cannot work.
-    fn check(self, origin: &str) -> Result<Self, ConfigError> {
+    fn check(self, origin: &str) -> Result<Self, SettingsError> {
         positive(
             origin,
             &[
@@ -215,7 +187,7 @@ impl Config {
         )?;
         for (key, folder) in [("plugins", &self.plugins), ("rules", &self.rules)] {
             if folder.as_os_str().is_empty() {
-                return Err(ConfigError::WrongValue {
+                return Err(SettingsError::WrongValue {
                     origin: origin.into(),
                     key: key.into(),
                     found: "empty".into(),
@@ -231,75 +203,8 @@ impl Config {
     }
 }
 
-/// Refuses a zero where it would let nothing run.
-fn positive(origin: &str, settings: &[(&'static str, u64)]) -> Result<(), ConfigError> {
-    match settings.iter().find(|(_, value)| *value == 0) {
-        None => Ok(()),
-        Some((key, _)) => Err(ConfigError::WrongValue {
-            origin: origin.into(),
-            key: (*key).into(),
-            found: "0".into(),
-            expected: "at least 1".into(),
-        }),
-    }
-}
-
-/// Reads a TOML document.
-///
-/// # Errors
-/// [`ConfigError::Syntax`], with line and column.
-pub(crate) fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
-    text.parse().map_err(|error: toml::de::Error| {
-        let before = error.span().and_then(|span| text.get(..span.start));
-        let before = before.unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        ConfigError::Syntax {
-            origin: format!("{origin}:{line}:{column}"),
-            message: error.message().to_owned(),
-        }
-    })
-}
-
-/// Lays `from` over `onto`, which holds every known key.
-///
-/// # Errors
-/// [`ConfigError`], with the key, which stands below `prefix`.
-pub(crate) fn merge(
-    onto: &mut Table,
-    from: Table,
-    origin: &str,
-    prefix: &str,
-) -> Result<(), ConfigError> {
-    for (name, value) in from {
-        let key = format!("{prefix}{name}");
-        let Some(slot) = onto.get_mut(&name) else {
-            return Err(ConfigError::UnknownKey {
-                origin: origin.into(),
-                hint: hint(&name, onto.keys().map(String::as_str)),
-                key,
-            });
-        };
-        match (slot, value) {
-            (Value::Table(onto), Value::Table(from)) => {
-                merge(onto, from, origin, &format!("{key}."))?;
-            }
-            (slot, value) if slot.same_type(&value) => *slot = value,
-            (slot, value) => {
-                return Err(ConfigError::WrongValue {
-                    origin: origin.into(),
-                    key,
-                    found: describe(&value),
-                    expected: format!("{} such as {slot}", slot.type_str()),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Sets one dotted key from text, read as the type that the key has.
-fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), ConfigError> {
+fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), SettingsError> {
     let mut parts = key.split('.');
     let mut slot = parts.next().and_then(|part| table.get_mut(part));
     for part in parts {
@@ -317,44 +222,13 @@ fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), Con
         }
         _ => Some(Value::String(text.into())),
     };
-    *slot = value.ok_or_else(|| ConfigError::WrongValue {
+    *slot = value.ok_or_else(|| SettingsError::WrongValue {
         origin: origin.into(),
         key: key.into(),
         found: format!("`{text}`"),
         expected: format!("{} such as {slot}", slot.type_str()),
     })?;
     Ok(())
-}
-
-/// Reads a merged table as `T`.
-///
-/// # Errors
-/// [`ConfigError::WrongValue`] where a value is out of its range.
-pub(crate) fn typed<T: for<'de> Deserialize<'de>>(
-    table: Table,
-    origin: &str,
-) -> Result<T, ConfigError> {
-    // One key at a time, so that the error can name the key.
-    T::deserialize(Value::Table(table)).map_err(|error| {
-        let mut message = error.to_string().trim_end().replace('\n', " ");
-        for (integer, range) in [
-            ("u16", "0 to 65535"),
-            ("u32", "0 to 4294967295"),
-            ("u64", "0 or more"),
-            ("usize", "0 or more"),
-        ] {
-            message = message.replace(&format!("expected {integer}"), &format!("expected {range}"));
-        }
-        ConfigError::Syntax {
-            origin: origin.into(),
-            message,
-        }
-    })
-}
-
-/// The TOML table that a value is.
-pub(crate) fn table_of(value: &impl Serialize) -> Table {
-    Table::try_from(value).expect("settings are a table")
 }
 
 /// The value of a key with dots.
@@ -377,27 +251,6 @@ fn leaves(table: &Table) -> Vec<String> {
         }
     }
     leaves
-}
-
-fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let known: Vec<_> = known.collect();
-    match nearest(name, known.iter().copied()) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => {
-            let known: Vec<_> = known.iter().map(|key| format!("`{key}`")).collect();
-            format!("known here: {}", known.join(", "))
-        }
-    }
-}
-
-fn describe(value: &Value) -> String {
-    match value {
-        Value::Table(_) => "a table".into(),
-        Value::Array(_) => "an array".into(),
-        // It may be a password or a token, also where none belongs.
-        Value::String(_) => "a string".into(),
-        value => format!("{} {value}", value.type_str()),
-    }
 }
 
 #[cfg(test)]

@@ -42,25 +42,21 @@
 //! ```
 
 pub mod app;
-pub mod budget;
 pub mod build;
 pub mod cases;
 pub mod cli;
-pub mod command;
 pub mod config;
 pub mod dispatcher;
-pub mod files;
 pub mod http;
 pub mod log;
 pub mod metrics;
-pub mod name;
 pub mod new;
-pub mod outcome;
 pub mod plugin;
 pub mod queue;
 pub mod reload;
-pub mod rules;
-pub mod shutdown;
 pub mod snapshot;
 pub mod sources;
-pub mod text;
+
+pub use pointsman_core::{command, name, outcome, text};
+pub use pointsman_machine::{budget, files, shutdown};
+pub use pointsman_rules as rules;

@@ -54,7 +54,7 @@ struct OfHandler {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CommandLabels {
-    status: ReportStatus,
+    status: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,18 +64,18 @@ struct RefusedLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
-    handler: HandlerName,
-    status: Status,
+    handler: Handler,
+    status: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HandlerLabels {
-    handler: HandlerName,
+    handler: Handler,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DeliveryLabels {
-    handler: HandlerName,
+    handler: Handler,
     state: &'static str,
 }
 
@@ -89,21 +89,13 @@ struct TaskLabels {
     task: &'static str,
 }
 
-impl EncodeLabelValue for HandlerName {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        self.as_str().encode(encoder)
-    }
-}
+/// A handler's name as a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Handler(HandlerName);
 
-impl EncodeLabelValue for Status {
+impl EncodeLabelValue for Handler {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        self.as_str().encode(encoder)
-    }
-}
-
-impl EncodeLabelValue for ReportStatus {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        self.as_str().encode(encoder)
+        self.0.as_str().encode(encoder)
     }
 }
 
@@ -189,6 +181,7 @@ impl Metrics {
 
     /// All handlers of a command ended.
     pub fn command(&self, status: ReportStatus, duration: Duration) {
+        let status = status.as_str();
         self.commands.get_or_create(&CommandLabels { status }).inc();
         self.command_duration.observe(duration.as_secs_f64());
     }
@@ -220,7 +213,8 @@ impl Metrics {
         let handler = self.handler(name);
         let status = outcome.status();
         let calls = handler.calls[status.index()].get_or_init(|| {
-            let handler = name.clone();
+            let handler = Handler(name.clone());
+            let status = status.as_str();
             self.calls
                 .get_or_create_owned(&CallLabels { handler, status })
         });
@@ -228,7 +222,7 @@ impl Metrics {
         handler.duration.observe(duration.as_secs_f64());
         handler.cpu.inc_by(outcome.spent.cpu.as_secs_f64());
         if outcome.logs.dropped > 0 {
-            let handler = name.clone();
+            let handler = Handler(name.clone());
             self.logs_dropped
                 .get_or_create(&HandlerLabels { handler })
                 .inc_by(outcome.logs.dropped);
@@ -241,7 +235,7 @@ impl Metrics {
             return Arc::clone(handler);
         }
         let labels = HandlerLabels {
-            handler: name.clone(),
+            handler: Handler(name.clone()),
         };
         let handler = Arc::new(OfHandler {
             calls: Default::default(),
@@ -251,7 +245,7 @@ impl Metrics {
         let known = self.of_handlers.write();
         known
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(labels.handler, Arc::clone(&handler));
+            .insert(labels.handler.0, Arc::clone(&handler));
         handler
     }
 
@@ -267,6 +261,7 @@ impl Metrics {
         // Made anew: what is no longer in the queue must not stay.
         let deliveries = Family::<DeliveryLabels, Gauge>::default();
         for (handler, state, count) in queue {
+            let handler = Handler(handler);
             deliveries
                 .get_or_create(&DeliveryLabels { handler, state })
                 .set(gauge(count));

@@ -14,7 +14,7 @@ pub use view::{ErrorView, PluginView, PluginsView, RuleFileView, RulesView};
 use crate::{
     name::HandlerName,
     plugin::{LoadError, Plugin},
-    rules::{RuleError, RuleFile, RuleSet},
+    rules::{Diagnostic, RuleFile, RuleSet},
 };
 
 /// What commands run on: one generation of plugins and rules.
@@ -81,7 +81,7 @@ pub struct RuleFileState {
     /// Its rules in use: the last ones that are valid together with the other files'.
     pub file: Option<Arc<RuleFile>>,
     /// Why the file as it is now was not taken.
-    pub error: Option<RuleError>,
+    pub error: Option<Diagnostic>,
 }
 
 /// Whether a file is in use.

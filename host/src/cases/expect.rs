@@ -2,10 +2,15 @@
 
 use std::{fmt, sync::Arc};
 
+use pointsman_core::{
+    decimal::Decimal,
+    json::{self, Node, NodeValue},
+};
+
 use super::diff::{Edit, diff};
 use crate::{
     outcome::{Level, LogLine, Outcome, Status},
-    rules::{Decimal, Node, NodeValue, Pattern, RuleFile, RuleSet, parse_json},
+    rules::{Pattern, RuleFile, RuleSet},
 };
 
 /// Lines of a diff that are shown.
@@ -256,7 +261,7 @@ fn shown(line: &LogLine) -> String {
 /// JSON text, a line for each value, keys in order and numbers spelled alike.
 fn canonical(json: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
-    match parse_json(json) {
+    match json::parse(json) {
         Ok(node) => write(&node, 0, &mut lines),
         // The host has let it pass as JSON; nesting beyond our reader's limit remains.
         Err(_) => lines = vec![json.into()],

@@ -9,6 +9,11 @@ use std::{
 };
 
 use jiff::Timestamp;
+use pointsman_core::{
+    json::{self, Member, Node, NodeValue},
+    settings::SettingsError,
+    source::{Source, position},
+};
 use toml::Table;
 
 use fields::{Read, Reader, find};
@@ -16,11 +21,11 @@ use fields::{Read, Reader, find};
 use super::{Case, Expect, ExpectedLine, ExpectedOutput, update::Places};
 use crate::{
     command::Command,
-    config::{Config, ConfigError},
+    config::Config,
     files::read_text,
     outcome::{Level, Status},
     plugin::{HandlerSettings, Simulation},
-    rules::{Dialect, Member, Node, NodeValue, Pattern, RuleError, Source, parse_json},
+    rules::{Diagnostic, Dialect, Pattern},
     text,
 };
 
@@ -83,10 +88,10 @@ pub enum CaseError {
     },
     /// Something in the file is wrong; says where.
     #[error(transparent)]
-    Wrong(#[from] RuleError),
+    Wrong(#[from] Diagnostic),
     /// A setting in the file is wrong; says where.
     #[error(transparent)]
-    Settings(#[from] ConfigError),
+    Settings(#[from] SettingsError),
 }
 
 /// The case files of a folder, by name.
@@ -138,7 +143,7 @@ pub(super) fn read(path: &Path, config: &Config) -> Result<Case, CaseError> {
         text: &text,
     };
     let root =
-        parse_json(&text).map_err(|error| source.error(error.at, error.code, error.message))?;
+        json::parse(&text).map_err(|error| source.error(error.at, error.code, error.message))?;
     let reader = Reader { source: &source };
     reader.case(path, &root, config)
 }
@@ -148,7 +153,7 @@ pub(super) fn places(path: &Path, text: &str) -> Result<Places, CaseError> {
     let shown = text::path(path).to_string();
     let source = Source { path: &shown, text };
     let root =
-        parse_json(text).map_err(|error| source.error(error.at, error.code, error.message))?;
+        json::parse(text).map_err(|error| source.error(error.at, error.code, error.message))?;
     let reader = Reader { source: &source };
     let members = reader.object(&root, "a case", &CASE_KEYS)?;
     let expect = match find(members, "expect") {
@@ -270,19 +275,19 @@ impl Reader<'_, '_> {
     }
 
     /// The error with the place of the key that it names, else with `at`.
-    fn place(&self, mut error: ConfigError, members: &[Member<'_>], at: usize) -> ConfigError {
+    fn place(&self, mut error: SettingsError, members: &[Member<'_>], at: usize) -> SettingsError {
         let at = match &error {
-            ConfigError::UnknownKey { key, .. } | ConfigError::WrongValue { key, .. } => {
+            SettingsError::UnknownKey { key, .. } | SettingsError::WrongValue { key, .. } => {
                 locate(members, key).unwrap_or(at)
             }
             _ => at,
         };
-        if let ConfigError::UnknownKey { origin, .. }
-        | ConfigError::WrongValue { origin, .. }
-        | ConfigError::Syntax { origin, .. } = &mut error
+        if let SettingsError::UnknownKey { origin, .. }
+        | SettingsError::WrongValue { origin, .. }
+        | SettingsError::Syntax { origin, .. } = &mut error
         {
-            let place = self.source.error(at, "", "");
-            *origin = format!("{}:{}:{}", place.path(), place.line(), place.column());
+            let (line, column) = position(self.source.text, at);
+            *origin = format!("{}:{line}:{column}", self.source.path);
         }
         error
     }

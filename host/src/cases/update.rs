@@ -3,11 +3,10 @@
 
 use std::{fs, io::Write as _, ops::Range, path::Path};
 
+use pointsman_core::json::{self, Node, NodeValue};
+
 use super::{Case, CaseError, Verdict, file};
-use crate::{
-    outcome::{Outcome, Status},
-    rules::{Node, NodeValue, parse_json},
-};
+use crate::outcome::{Outcome, Status};
 
 /// The longest line that is written where it can be broken.
 const WIDTH: usize = 100;
@@ -185,7 +184,7 @@ fn value(json: &str, depth: usize, column: usize) -> String {
     if column + one_line.len() <= WIDTH {
         return one_line;
     }
-    let Ok(node) = parse_json(json) else {
+    let Ok(node) = json::parse(json) else {
         return json.into();
     };
     let text = |node: &Node<'_>| json[node.at..node.end].to_owned();
@@ -213,7 +212,7 @@ fn value(json: &str, depth: usize, column: usize) -> String {
 /// `{ "a": [1, 2] }`, numbers and order as they are. What has several lines
 /// keeps them.
 fn in_one_line(json: &str) -> String {
-    let node = match parse_json(json) {
+    let node = match json::parse(json) {
         Ok(node) if !json.contains('\n') => node,
         _ => return json.into(),
     };

@@ -4,7 +4,9 @@
 
 use std::ffi::OsString;
 
-use super::{ConfigError, ENV_PREFIX, hint};
+use pointsman_core::settings::{SettingsError, hint};
+
+use super::ENV_PREFIX;
 
 /// A variable that sets a key.
 pub(super) struct Variable {
@@ -16,12 +18,12 @@ pub(super) struct Variable {
 /// The variables that set one of `keys`, by name. Empty ones are not set.
 ///
 /// # Errors
-/// [`ConfigError`], for a name with our prefix that is no key and nobody else's,
+/// [`SettingsError`], for a name with our prefix that is no key and nobody else's,
 /// and for a text that is not UTF-8.
 pub(super) fn settings(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     keys: &[String],
-) -> Result<Vec<Variable>, ConfigError> {
+) -> Result<Vec<Variable>, SettingsError> {
     let mut variables = Vec::new();
     for (name, text) in environment {
         // A name that is not UTF-8 is not ours.
@@ -33,7 +35,7 @@ pub(super) fn settings(
         }
         let Some(key) = keys.iter().find(|key| env_name(key) == name) else {
             let names: Vec<_> = keys.iter().map(|key| env_name(key)).collect();
-            return Err(ConfigError::UnknownKey {
+            return Err(SettingsError::UnknownKey {
                 origin: "environment".into(),
                 hint: match &name[ENV_PREFIX.len()..] {
                     "PORT" | "HOST" | "ADDRESS" | "BIND" => format!(
@@ -46,7 +48,7 @@ pub(super) fn settings(
             });
         };
         let Ok(text) = text.into_string() else {
-            return Err(ConfigError::WrongValue {
+            return Err(SettingsError::WrongValue {
                 origin: format!("environment {name}"),
                 key: key.clone(),
                 found: "not UTF-8".into(),

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use super::{ConfigError, positive};
+use pointsman_core::settings::{SettingsError, positive};
 
 /// hyper's smallest buffer.
 const HEADER_MIN_BYTES: usize = 8 << 10;
@@ -96,7 +96,7 @@ impl HttpConfig {
     }
 
     /// Refuses what lets nothing through.
-    pub(super) fn check(&self, origin: &str) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, origin: &str) -> Result<(), SettingsError> {
         positive(
             origin,
             &[
@@ -107,7 +107,7 @@ impl HttpConfig {
             ],
         )?;
         let wrong = |key: &str, found: String, expected: String| {
-            Err(ConfigError::WrongValue {
+            Err(SettingsError::WrongValue {
                 origin: origin.into(),
                 key: key.into(),
                 found,

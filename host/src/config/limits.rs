@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, positive};
+use pointsman_core::settings::{SettingsError, positive};
 
 /// A memory of WebAssembly grows by whole pages.
 const PAGE_BYTES: usize = 64 << 10;
@@ -159,8 +159,8 @@ impl HandlerLimits {
     /// Refuses limits that let nothing run.
     ///
     /// # Errors
-    /// [`ConfigError::WrongValue`], which names `origin` and the key.
-    pub(crate) fn check(&self, origin: &str) -> Result<(), ConfigError> {
+    /// [`SettingsError::WrongValue`], which names `origin` and the key.
+    pub(crate) fn check(&self, origin: &str) -> Result<(), SettingsError> {
         positive(
             origin,
             &[
@@ -170,7 +170,7 @@ impl HandlerLimits {
             ],
         )?;
         let wrong = |key: &str, found: usize, expected: String| {
-            Err(ConfigError::WrongValue {
+            Err(SettingsError::WrongValue {
                 origin: origin.into(),
                 key: key.into(),
                 found: found.to_string(),

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use pointsman_core::settings::{RetrySettings, SettingsError};
 
 /// The durable queue of a serving host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub struct QueueConfig {
     /// How long an idempotency key is remembered, in hours.
     pub idempotency_hours: u64,
     /// How failures are retried.
-    pub retry: QueueRetryConfig,
+    pub retry: RetrySettings,
     /// How long finished commands are kept.
     pub retention: QueueRetentionConfig,
 }
@@ -77,27 +77,6 @@ pub enum QueuePooler {
     Session,
     /// There is one that keeps none.
     Transaction,
-}
-
-/// How failures are retried: with a random delay below a ceiling that doubles
-/// with each failure.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct QueueRetryConfig {
-    /// The first ceiling, in milliseconds.
-    pub delay_base_ms: u64,
-    /// The last ceiling, in milliseconds.
-    pub delay_max_ms: u64,
-    /// The longest `retry-after` of a handler that is obeyed, in milliseconds.
-    pub retry_after_max_ms: u64,
-    /// Runs that end as unavailable, busy or cancelled before the dead letter takes the delivery.
-    pub transient_max: u32,
-    /// The same for traps.
-    pub trap_max: u32,
-    /// The same for timeouts and CPU limits.
-    pub timeout_max: u32,
-    /// The same for memory limits.
-    pub memory_max: u32,
 }
 
 /// How long finished commands are kept.
@@ -139,25 +118,8 @@ impl Default for QueueConfig {
             interrupt_grace_ms: 5_000,
             accept_unmatched: false,
             idempotency_hours: 24,
-            retry: QueueRetryConfig::default(),
+            retry: RetrySettings::default(),
             retention: QueueRetentionConfig::default(),
-        }
-    }
-}
-
-impl Default for QueueRetryConfig {
-    fn default() -> Self {
-        Self {
-            delay_base_ms: 1_000,
-            // Twelve tries at most an hour apart outlast an outage of several hours.
-            delay_max_ms: 3_600_000,
-            retry_after_max_ms: 24 * 3_600_000,
-            transient_max: 12,
-            // A trap, a timeout and a lack of memory mostly come from the command
-            // itself: a few tries tell, and more only cost.
-            trap_max: 3,
-            timeout_max: 3,
-            memory_max: 2,
         }
     }
 }
@@ -195,8 +157,8 @@ impl QueueConfig {
     }
 
     /// Refuses what is out of range.
-    pub(super) fn check(&self, origin: &str) -> Result<(), ConfigError> {
-        let wrong = |key: &str, found: u64, expected: String| ConfigError::WrongValue {
+    pub(super) fn check(&self, origin: &str) -> Result<(), SettingsError> {
+        let wrong = |key: &str, found: u64, expected: String| SettingsError::WrongValue {
             origin: origin.into(),
             key: key.into(),
             found: found.to_string(),

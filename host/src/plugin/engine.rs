@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn handlers_with_a_call_stack_of_one_size_share_an_engine_as_long_as_they_live() {
         let settings = Settings::default();
-        let usual = Runtime::new(&settings, &Budgets::here(&settings)).unwrap();
+        let usual = Runtime::new(&settings, &Budgets::here(&settings.budgets())).unwrap();
         let with = |bytes| usual.with_stack(bytes).unwrap();
         let first = with(1 << 20);
         assert!(Engine::same(&first.engine, &with(1 << 20).engine));

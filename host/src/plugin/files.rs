@@ -353,7 +353,7 @@ mod tests {
     fn files_are_closed_on_another_thread_also_where_no_lane_is_free() {
         let mut config = Config::default();
         config.host.blocking_max = 4;
-        let all = AllShares::new(Budgets::here(&config));
+        let all = AllShares::new(Budgets::here(&config.budgets()));
         let shares = all.of(&HandlerName::parse("one").unwrap());
         let closed_on = || {
             let (sender, dropped) = mpsc::channel();

@@ -175,7 +175,7 @@ mod tests {
     fn budgets() -> Budgets {
         let mut config = Config::default();
         config.host.blocking_max = 8;
-        Budgets::new(&config, &Machine::here())
+        Budgets::new(&config.budgets(), &Machine::here())
     }
 
     #[tokio::test]

@@ -79,7 +79,7 @@ mod tests {
     fn no_page_is_left_out_when_an_instance_is_cleared() {
         // What the engine runs with, not what was asked for.
         let config = Config::default();
-        let runtime = Runtime::new(&config, &Budgets::here(&config)).unwrap();
+        let runtime = Runtime::new(&config, &Budgets::here(&config.budgets())).unwrap();
         let pool = runtime.engine.get_pooling_config();
         let pool = pool.expect("a machine with the address space for a pool");
         assert_eq!(

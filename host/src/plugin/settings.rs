@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::grants::HttpPattern;
-use crate::config::{self, BreakerConfig, Config, ConfigError, HandlerLimits, QueueRetryConfig};
+use pointsman_core::settings::{self as config, RetrySettings, SettingsError};
+
+use crate::config::{BreakerConfig, Config, HandlerLimits};
 
 /// The settings of one handler.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -80,7 +82,7 @@ pub struct HandlerQueueSettings {
     /// Its deliveries that run at once, over all hosts; 0 means no limit but the hosts' own.
     pub concurrency: usize,
     /// How its failures are retried.
-    pub retry: QueueRetryConfig,
+    pub retry: RetrySettings,
 }
 
 /// Where the value of a secret comes from.
@@ -140,8 +142,8 @@ impl HandlerSettings {
     /// Lays the TOML in `text`, from the file `origin`, over the defaults of the host.
     ///
     /// # Errors
-    /// [`ConfigError`], which names the file and the key.
-    pub fn parse(origin: &Path, text: &str, config: &Config) -> Result<Self, ConfigError> {
+    /// [`SettingsError`], which names the file and the key.
+    pub fn parse(origin: &Path, text: &str, config: &Config) -> Result<Self, SettingsError> {
         let origin = origin.display().to_string();
         let given = config::parse(&origin, text)?;
         Self::read(&origin, given, config)
@@ -151,19 +153,19 @@ impl HandlerSettings {
     /// the host.
     ///
     /// # Errors
-    /// [`ConfigError`], which names the origin and the key.
+    /// [`SettingsError`], which names the origin and the key.
     pub(crate) fn read(
         origin: &str,
         mut given: Table,
         config: &Config,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, SettingsError> {
         let mut merged = config::table_of(&Self::new(config));
         let free = FREE_SECTIONS.map(|section| given.remove_entry(section));
         config::merge(&mut merged, given, origin, "")?;
         config::ranges::check(&merged, origin)?;
         for (section, value) in free.into_iter().flatten() {
             if !value.is_table() {
-                return Err(ConfigError::WrongValue {
+                return Err(SettingsError::WrongValue {
                     origin: origin.into(),
                     key: section,
                     // The value may be a secret.
@@ -184,9 +186,9 @@ impl HandlerSettings {
     }
 
     /// Refuses what cannot work or has two meanings.
-    fn check(self, origin: &str) -> Result<Self, ConfigError> {
+    fn check(self, origin: &str) -> Result<Self, SettingsError> {
         let wrong = |key: String, found: String, expected: &str| {
-            Err(ConfigError::WrongValue {
+            Err(SettingsError::WrongValue {
                 origin: origin.into(),
                 key,
                 found,
@@ -235,7 +237,7 @@ impl HandlerSettings {
 }
 
 /// Refuses a secret that is written down, without repeating it.
-fn check_secrets(secrets: &Value, origin: &str) -> Result<(), ConfigError> {
+fn check_secrets(secrets: &Value, origin: &str) -> Result<(), SettingsError> {
     let secrets = secrets.as_table().into_iter().flatten();
     for (key, value) in secrets {
         let is_source = |table: &Table| {
@@ -245,7 +247,7 @@ fn check_secrets(secrets: &Value, origin: &str) -> Result<(), ConfigError> {
             table.len() == 1 && table.iter().all(known)
         };
         if !value.as_table().is_some_and(is_source) {
-            return Err(ConfigError::WrongValue {
+            return Err(SettingsError::WrongValue {
                 origin: origin.into(),
                 key: format!("secrets.{key}"),
                 found: "no source".into(),
@@ -279,7 +281,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Result<HandlerSettings, ConfigError> {
+    fn parse(text: &str) -> Result<HandlerSettings, SettingsError> {
         HandlerSettings::parse(Path::new("a.toml"), text, &Config::default())
     }
 

@@ -144,7 +144,7 @@ mod tests {
             memory_bytes: 1 << 30,
             descriptors_max: 1_024,
         };
-        AllShares::new(Budgets::new(&config, &machine))
+        AllShares::new(Budgets::new(&config.budgets(), &machine))
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     model::{AttemptError, Failures, LogLine, Settlement},
 };
 use crate::{
-    config::{QueueRetentionConfig, QueueRetryConfig, hours},
+    config::{QueueRetentionConfig, RetrySettings, hours},
     outcome::Status,
 };
 
@@ -174,8 +174,8 @@ pub struct RetryPolicy {
     pub memory_max: u32,
 }
 
-impl From<&QueueRetryConfig> for RetryPolicy {
-    fn from(config: &QueueRetryConfig) -> Self {
+impl From<&RetrySettings> for RetryPolicy {
+    fn from(config: &RetrySettings) -> Self {
         Self {
             delay_base: Duration::from_millis(config.delay_base_ms),
             delay_max: Duration::from_millis(config.delay_max_ms),
@@ -190,7 +190,7 @@ impl From<&QueueRetryConfig> for RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        (&QueueRetryConfig::default()).into()
+        (&RetrySettings::default()).into()
     }
 }
 

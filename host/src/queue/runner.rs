@@ -12,7 +12,7 @@ use tracing::debug;
 use super::{Capacity, Claimed, LogLine, RetryPolicy, RunResult, worker::Runner};
 use crate::{
     command::Command,
-    config::QueueRetryConfig,
+    config::RetrySettings,
     dispatcher::{Attempt, Dispatcher},
     name::HandlerName,
     outcome::{Failure, Outcome, Status},
@@ -29,7 +29,7 @@ pub(super) struct HandlerRunner {
 }
 
 impl HandlerRunner {
-    pub(super) fn new(dispatcher: Dispatcher, retry: &QueueRetryConfig) -> Self {
+    pub(super) fn new(dispatcher: Dispatcher, retry: &RetrySettings) -> Self {
         let snapshot = dispatcher.snapshot();
         Self {
             retry: retry.into(),

@@ -152,7 +152,7 @@ impl Load {
                 },
             )
         };
-        let text = crate::files::text(&text)
+        let text = crate::text::decode(&text)
             .map_err(|cause| wrong(format!("{} {cause}", path.display())))?;
         HandlerSettings::parse(path, text, &self.config).map_err(|cause| wrong(cause.to_string()))
     }

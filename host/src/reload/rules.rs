@@ -13,7 +13,7 @@ use super::{
     missing_folder,
 };
 use crate::{
-    rules::{MAX_FILE_BYTES, RuleError, RuleFile, RuleSet},
+    rules::{Diagnostic, MAX_FILE_BYTES, RuleFile, RuleSet},
     snapshot::{RuleFileState, Snapshot},
     text,
 };
@@ -68,13 +68,11 @@ fn rule_file(known: Option<&RuleFileState>, path: PathBuf) -> Option<RuleFileSta
                 digest: None,
                 parsed: None,
                 file: last_good,
-                error: Some(RuleError::new(
-                    &display,
-                    (1, 1),
-                    "unreadable",
-                    message,
-                    Some(hint),
-                )),
+                error: Some(
+                    Diagnostic::error("unreadable", message)
+                        .at(display, (1, 1))
+                        .hint(hint),
+                ),
             });
         }
     };
@@ -92,13 +90,9 @@ fn rule_file(known: Option<&RuleFileState>, path: PathBuf) -> Option<RuleFileSta
             let found = content.len;
             let message = format!("a rule file has at most {MAX_FILE_BYTES} bytes, found {found}");
             let hint = "split it: all files of the folder are one set of rules".to_owned();
-            Err(RuleError::new(
-                &display,
-                (1, 1),
-                "too-large",
-                message,
-                Some(hint),
-            ))
+            Err(Diagnostic::error("too-large", message)
+                .at(display, (1, 1))
+                .hint(hint))
         }
     };
     let (parsed, error) = match read {

@@ -138,8 +138,11 @@ impl Snapshot {
                 .map(|file| file.rules())
                 .unwrap_or_default(),
             error: state.error.as_ref().map(|error| ErrorView {
-                reason: format!("{}:{}: {}", error.line(), error.column(), error.message()),
-                hint: error.hint().map(str::to_owned),
+                reason: match error.position() {
+                    Some((line, column)) => format!("{line}:{column}: {}", error.message()),
+                    None => error.message().to_owned(),
+                },
+                hint: error.hint_text().map(str::to_owned),
             }),
         });
         RulesView {

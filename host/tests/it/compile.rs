@@ -250,7 +250,7 @@ fn state(app: &App, handler: &str) -> Option<FileState> {
 #[test]
 fn the_host_loads_what_a_child_compiled_and_compiles_nothing_itself() {
     let (folders, config) = good();
-    let runtime = Runtime::new(&config, &Budgets::here(&config)).unwrap();
+    let runtime = Runtime::new(&config, &Budgets::here(&config.budgets())).unwrap();
     for _ in 0..2 {
         let file = load_file(&config, &runtime, &folders.plugins().join("good.wasm")).unwrap();
         assert_eq!(file.error, None);

@@ -158,7 +158,7 @@ async fn damaged_and_random_files_are_refused_with_a_reason_or_loaded() {
     config.host.instances_max = 16;
     // Nobody wants the code of mutants between runs.
     config.host.compile_cache = false;
-    let runtime = Runtime::new(&config, &Budgets::here(&config)).unwrap();
+    let runtime = Runtime::new(&config, &Budgets::here(&config.budgets())).unwrap();
     // Small ones often, as they are loaded fast, and one from a compiler.
     let corpus = [
         answering("{}"),

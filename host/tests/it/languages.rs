@@ -138,7 +138,7 @@ async fn measure(folders: &Folders, name: &str) -> String {
     let load = |cache: bool| {
         let mut config: Config = folders.config();
         config.host.compile_cache = cache;
-        let runtime = Runtime::new(&config, &Budgets::here(&config)).unwrap();
+        let runtime = Runtime::new(&config, &Budgets::here(&config.budgets())).unwrap();
         let began = Instant::now();
         let file = load_file(&config, &runtime, &path).unwrap();
         assert!(file.error.is_none(), "{:?}", file.error);

@@ -51,7 +51,6 @@ mod queue_worker;
 mod raw;
 mod reload;
 mod reload_stress;
-mod rules;
 mod sandbox;
 mod soak;
 mod swap;

@@ -2,9 +2,13 @@
 
 use toml::{Table, Value};
 
-use crate::rules::{Member, Node, NodeValue, RuleError, Source, excerpt, suggest};
+use pointsman_core::{
+    diagnostic::Diagnostic,
+    json::{Member, Node, NodeValue},
+    source::{Source, excerpt, suggest},
+};
 
-pub(super) type Read<T> = Result<T, RuleError>;
+pub(super) type Read<T> = Result<T, Diagnostic>;
 
 pub(super) struct Reader<'r, 't> {
     pub(super) source: &'r Source<'t>,
@@ -37,7 +41,7 @@ impl Reader<'_, '_> {
         Ok(members)
     }
 
-    pub(super) fn duplicate(&self, member: &Member<'_>) -> RuleError {
+    pub(super) fn duplicate(&self, member: &Member<'_>) -> Diagnostic {
         let message = format!("duplicate key `{}`", excerpt(&member.key));
         self.source.error(member.key_at, "duplicate-key", message)
     }
@@ -66,7 +70,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    pub(super) fn wrong_kind(&self, node: &Node<'_>, what: &str, wanted: &str) -> RuleError {
+    pub(super) fn wrong_kind(&self, node: &Node<'_>, what: &str, wanted: &str) -> Diagnostic {
         let message = format!("{what} must be {wanted}, found {}", node.kind());
         self.source.error(node.at, "wrong-type", message)
     }

@@ -84,7 +84,7 @@ fn handler(http: &str, resolver: Resolver) -> Handler {
     let mut config = Config::default();
     config.host.outgoing_max = 4;
     config.host.blocking_max = 8;
-    let budgets = Budgets::here(&config);
+    let budgets = Budgets::here(&config.budgets());
     let name = HandlerName::parse("one").unwrap();
     let path = Path::new("plugins/one.toml");
     let settings = HandlerSettings::parse(path, &format!("[http]\n{http}"), &config).unwrap();

@@ -1,0 +1,33 @@
+//! Any text as the attributes of a command: an error, or an answer on which the
+//! index and the explanation agree.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use libfuzzer_sys::fuzz_target;
+use pointsman_rules::{RuleFile, RuleSet};
+
+const FILE: &str = r#"{"rules":[
+    {"name":"exact","match":{"a":["x",1,null,true]},"handlers":["h"]},
+    {"name":"nested","match":{"a":{"b":[{"prefix":"x"}],"c":[{"exists":false}]}},"handlers":["h"]},
+    {"name":"numeric","match":{"n":[{"numeric":[">",0,"<=",5]}]},"handlers":["h"]},
+    {"name":"text","match":{"t":[{"wildcard":"a*b*c"},{"suffix":{"equals-ignore-case":"É"}},{"anything-but":["x"]}]},"handlers":["h"]},
+    {"name":"address","match":{"ip":[{"cidr":"10.0.0.0/8"},"::1"]},"handlers":["h"]},
+    {"name":"guard","match":{"a":[{"exists":true}]},"guard":"command.n > 1","handlers":["h"]},
+    {"name":"or","match":{"$or":[{"a":["y"]},{"n":[2]}]},"handlers":["h"]}
+]}"#;
+
+static RULES: LazyLock<RuleSet> = LazyLock::new(|| {
+    let file = RuleFile::parse("rules/fuzz.json", FILE.as_bytes()).expect("the rules are valid");
+    RuleSet::build([Arc::new(file)]).expect("the rules are valid")
+});
+
+fuzz_target!(|text: &str| {
+    let routed = RULES.route(text);
+    let explained = RULES.explain(text);
+    assert_eq!(routed, explained.map(|explanation| explanation.matches));
+    if serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object()) {
+        assert!(routed.is_ok(), "{text}");
+    }
+});

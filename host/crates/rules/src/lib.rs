@@ -1,0 +1,147 @@
+//! Routing: rule files in, a [`RuleSet`] out, and for each command the handlers
+//! that its rules choose. Pure: no I/O, no async.
+//!
+//! The way of a rule: `file` reads JSON or TOML → `pattern` reads each
+//! `match` into `conjunct`s of `matcher`s → `index` finds the candidates
+//! for a command → `conjunct` decides them → `guard` and `group` have the
+//! last word, all within the steps that `fuel` counts. The way of a command: `event` keeps the fields that rules use.
+//! `explain` and `lint` answer people's questions about both.
+
+use serde::{Deserialize, Serialize};
+
+mod conjunct;
+mod error;
+mod event;
+mod explain;
+mod file;
+mod fold;
+mod fuel;
+mod group;
+mod guard;
+mod index;
+mod lint;
+mod matcher;
+mod network;
+mod pattern;
+mod rule;
+mod set;
+mod toml;
+mod wildcard;
+
+pub use error::EventError;
+pub use explain::{ClauseReport, Explanation, Fired, Miss, Overruled};
+pub use file::{MAX_FILE_BYTES, MAX_TESTS, RuleFile};
+pub use fuel::ROUTING_STEPS_MAX;
+pub use lint::{Finding, Severity};
+pub use pointsman_core::diagnostic::Diagnostic;
+pub use pointsman_core::name::RuleName;
+pub use rule::{MAX_RULES, Rule, Select};
+pub use set::{GuardFault, Match, Routing, RuleSet};
+
+use pointsman_core::{decimal, json, json::Node, source::Source};
+
+use conjunct::View;
+use event::{Event, FieldTrie, PathId};
+use fuel::Fuel;
+use pattern::Conjuncts;
+
+/// Which reading of a pattern holds where this project deviates from Amazon
+/// EventBridge. A rule file chooses with `"dialect"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// Ours: duplicate keys are refused, numbers are exact decimals, IPv4 and
+    /// IPv6 stay apart, a value needs no array around it, `"*"` matches all.
+    #[default]
+    Pointsman,
+    /// As Amazon's event-ruler decides, but for case folding, which is
+    /// Unicode's simple one.
+    EventBridge,
+}
+
+impl Dialect {
+    /// The names that a rule file may give.
+    pub const NAMES: [&'static str; 2] = ["pointsman", "eventbridge"];
+}
+
+/// One event pattern by itself: what a rule has under `match`.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    dialect: Dialect,
+    trie: FieldTrie,
+    paths: Box<[PathId]>,
+    conjuncts: Conjuncts,
+}
+
+impl Pattern {
+    /// Reads a pattern in our dialect from JSON text.
+    ///
+    /// # Errors
+    /// [`Diagnostic`] whose path is `pattern`.
+    pub fn parse(text: &str) -> Result<Self, Diagnostic> {
+        Self::parse_with(text, Dialect::default())
+    }
+
+    /// Reads a pattern in the given dialect from JSON text.
+    ///
+    /// # Errors
+    /// [`Diagnostic`] whose path is `pattern`.
+    pub fn parse_with(text: &str, dialect: Dialect) -> Result<Self, Diagnostic> {
+        let source = Source {
+            path: "pattern",
+            text,
+        };
+        if text.len() > MAX_FILE_BYTES {
+            let message = format!(
+                "a pattern has at most {MAX_FILE_BYTES} bytes, found {}",
+                text.len()
+            );
+            return Err(source.error(0, "too-large", message));
+        }
+        let node =
+            json::parse(text).map_err(|error| source.error(error.at, error.code, error.message))?;
+        Self::read(&source, dialect, &node)
+    }
+
+    /// Reads a pattern that is a part of a file.
+    ///
+    /// # Errors
+    /// [`Diagnostic`], with its place in the file.
+    pub fn read(
+        source: &Source<'_>,
+        dialect: Dialect,
+        node: &Node<'_>,
+    ) -> Result<Self, Diagnostic> {
+        let mut trie = FieldTrie::default();
+        let mut copies = pattern::MAX_OR_COPIES;
+        let conjuncts = pattern::read(source, (dialect, &mut copies), &mut trie, node)?;
+        let paths = (0..trie.len() as PathId).collect();
+        Ok(Self {
+            dialect,
+            trie,
+            paths,
+            conjuncts,
+        })
+    }
+
+    /// Whether the command with these attributes, JSON text, matches.
+    ///
+    /// # Errors
+    /// [`EventError`] if the text is not one JSON object, or matching it takes
+    /// more than [`ROUTING_STEPS_MAX`] steps.
+    pub fn matches(&self, event_json_text: &str) -> Result<bool, EventError> {
+        let event = Event::read(event_json_text, &self.trie)?;
+        let fuel = Fuel::new(ROUTING_STEPS_MAX);
+        let view = View {
+            event: &event,
+            paths: &self.paths,
+            dialect: self.dialect,
+            fuel: &fuel,
+        };
+        let matches = self.conjuncts.iter().any(|conjunct| conjunct.holds(view));
+        match fuel.is_spent() {
+            true => Err(EventError::routing_limit(fuel.max(), None)),
+            false => Ok(matches),
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Owns [`RuleSet`]: all rules of all files, ready to route. Immutable; a
+//! reload builds the next one from the last and swaps it whole.
+
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use super::{
+    Diagnostic, RuleFile,
+    conjunct::View,
+    error::EventError,
+    event::{Event, FieldTrie, PathId},
+    fuel::{Fuel, ROUTING_STEPS_MAX},
+    group::{self, Selects},
+    guard::{Attributes, Unmet},
+    index::Index,
+    rule::{Rule, Select},
+};
+use pointsman_core::name::{HandlerName, RuleName};
+
+/// The most bytes of compiled regular expressions in all files: four files that
+/// have as many as one may.
+const MAX_REGEX_BYTES: usize = 64 << 20;
+
+/// A handler that a command reaches, and every rule that chose it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Match {
+    /// The handler.
+    pub handler: HandlerName,
+    /// The rules that name it and fired, in the order of file and line.
+    pub rules: Vec<RuleName>,
+}
+
+/// Where a command goes, and what happened on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// One entry a handler, sorted by name.
+    pub matches: Vec<Match>,
+    /// Guards that could not be evaluated: their rules do not fire.
+    pub faults: Vec<GuardFault>,
+    /// The work that it took.
+    pub steps: u64,
+}
+
+/// A guard that could not be evaluated for a command: it has values that the
+/// guard cannot work with. An absent field is no fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardFault {
+    /// The rule, which does not fire.
+    pub rule: RuleName,
+    /// Its file.
+    pub file: String,
+    /// Its line in the file.
+    pub line: u32,
+    /// What went wrong.
+    pub reason: String,
+}
+
+/// The rules of all files, indexed.
+///
+/// Files that were indexed together stay together in a segment. A reload keeps
+/// the segments that are mostly unchanged and puts what is new into a small
+/// one beside them, so that its cost goes with the change, not with the whole.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    /// The paths that rules use; a kept segment's numbers stay valid.
+    pub(crate) trie: FieldTrie,
+    slots: Vec<Slot>,
+    selects: Selects,
+    count: usize,
+}
+
+/// A segment and which of its files still count.
+#[derive(Debug)]
+struct Slot {
+    segment: Arc<Segment>,
+    /// By file of the segment.
+    live: Box<[bool]>,
+}
+
+/// Files that were indexed together.
+#[derive(Debug)]
+struct Segment {
+    /// Sorted by path.
+    files: Vec<IndexedFile>,
+    /// Where each rule name stands: file and rule.
+    names: FxHashMap<RuleName, (u32, u32)>,
+    index: Index,
+}
+
+/// A file, and its path numbers in terms of the rule set's.
+#[derive(Debug)]
+pub(crate) struct IndexedFile {
+    pub(crate) file: Arc<RuleFile>,
+    pub(crate) paths: Box<[PathId]>,
+}
+
+impl IndexedFile {
+    pub(crate) fn view<'v, 'e>(&'v self, event: &'v Event<'e>, fuel: &'v Fuel) -> View<'v, 'e> {
+        View {
+            event,
+            paths: &self.paths,
+            dialect: self.file.dialect(),
+            fuel,
+        }
+    }
+}
+
+impl RuleSet {
+    /// Indexes the rules of `files`.
+    ///
+    /// # Errors
+    /// [`Diagnostic`] where two files use one rule name, or the rules of one
+    /// group contradict each other.
+    pub fn build(files: impl IntoIterator<Item = Arc<RuleFile>>) -> Result<Self, Diagnostic> {
+        Self::build_from(&Self::default(), files)
+    }
+
+    /// Like [`Self::build`], and reuses from `previous` what has not changed: a
+    /// file is the same if it is the same `Arc`.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_from(
+        previous: &Self,
+        files: impl IntoIterator<Item = Arc<RuleFile>>,
+    ) -> Result<Self, Diagnostic> {
+        let mut fresh: Vec<Arc<RuleFile>> = files.into_iter().collect();
+        fresh.sort_by(|a, b| a.path().cmp(b.path()));
+        let slots = keep(previous, &mut fresh);
+        let mut set = Self {
+            slots,
+            ..Self::default()
+        };
+        if !set.slots.is_empty() {
+            set.trie = previous.trie.clone();
+        }
+        if !fresh.is_empty() {
+            let segment = set.segment(fresh, previous)?;
+            set.slots.push(Slot {
+                live: vec![true; segment.files.len()].into(),
+                segment: Arc::new(segment),
+            });
+        }
+        set.check_regex_bytes()?;
+        set.selects = group::selects(set.rules())?;
+        set.count = set
+            .slots
+            .iter()
+            .flat_map(Slot::files)
+            .map(|indexed| indexed.file.rules().len())
+            .sum();
+        Ok(set)
+    }
+
+    /// # Errors
+    /// The first file with which the regular expressions of all guards take too much.
+    fn check_regex_bytes(&self) -> Result<(), Diagnostic> {
+        let mut bytes = 0;
+        for IndexedFile { file, .. } in self.files() {
+            bytes += file.regex_bytes;
+            if bytes > MAX_REGEX_BYTES {
+                let message = format!(
+                    "the patterns of `matches` in all rule files take more than {MAX_REGEX_BYTES} bytes, compiled"
+                );
+                let hint = "use smaller counts and ASCII classes, or `wildcard` in `match`";
+                return Err(Diagnostic::error("too-large", message)
+                    .at(file.path(), (1, 1))
+                    .hint(hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// Indexes `files`, sorted by path, beside the segments that are there.
+    ///
+    /// # Errors
+    /// Where two files use one name, the one that was not in `previous` is to blame.
+    fn segment(
+        &mut self,
+        files: Vec<Arc<RuleFile>>,
+        previous: &Self,
+    ) -> Result<Segment, Diagnostic> {
+        let mut names = FxHashMap::default();
+        names.reserve(files.iter().map(|file| file.rules().len()).sum());
+        for (number, file) in files.iter().enumerate() {
+            for (index, rule) in file.rules().iter().enumerate() {
+                let fresh = names.insert(rule.name.clone(), (number as u32, index as u32));
+                let fresh = fresh.map(|(number, index): (u32, u32)| {
+                    &files[number as usize].rules()[index as usize]
+                });
+                if let Some(other) = fresh.or_else(|| self.rule(&rule.name)) {
+                    let before = previous.rule(&rule.name);
+                    let was_there = before.is_some_and(|before| std::ptr::eq(before, rule));
+                    return Err(match was_there {
+                        true => name_twice(other, rule),
+                        false => name_twice(rule, other),
+                    });
+                }
+            }
+        }
+        let indexed = |file: Arc<RuleFile>| IndexedFile {
+            paths: file
+                .trie
+                .names()
+                .map(|path| self.trie.insert(path))
+                .collect(),
+            file,
+        };
+        let files: Vec<IndexedFile> = files.into_iter().map(indexed).collect();
+        let index = Index::build(&files);
+        Ok(Segment {
+            files,
+            names,
+            index,
+        })
+    }
+
+    /// The handlers that the command with these attributes, JSON text, reaches:
+    /// one entry a handler, sorted by name.
+    ///
+    /// # Errors
+    /// [`EventError`] if the text is not one JSON object, or routing it takes
+    /// more than [`ROUTING_STEPS_MAX`] steps.
+    pub fn route(&self, attributes: &str) -> Result<Vec<Match>, EventError> {
+        let routing = self.routing(attributes, ROUTING_STEPS_MAX)?;
+        Ok(routing.matches)
+    }
+
+    /// As [`Self::route`], in at most `steps_max` steps, with what happened on the way.
+    ///
+    /// # Errors
+    /// As [`Self::route`].
+    pub fn routing(&self, attributes: &str, steps_max: u64) -> Result<Routing, EventError> {
+        let event = Event::read(attributes, &self.trie)?;
+        let fuel = Fuel::new(steps_max);
+        let mut guards = Attributes::new(attributes);
+        let mut faults = Vec::new();
+        let mut matching: SmallVec<[&Rule; 8]> = SmallVec::new();
+        for rule in self.matching(&event, &fuel)? {
+            match rule.check_guard(&mut guards, &fuel)? {
+                Ok(()) => matching.push(rule),
+                Err(Unmet::Fault(reason)) => faults.push(GuardFault {
+                    rule: rule.name.clone(),
+                    file: rule.file().to_owned(),
+                    line: rule.line(),
+                    reason: reason.into(),
+                }),
+                Err(_) => {}
+            }
+        }
+        if matching.iter().any(|rule| rule.membership.is_some()) {
+            let decided = group::decide(&matching, |group| self.select_of(group));
+            matching = decided
+                .into_iter()
+                .filter(|(_, winner)| winner.is_none())
+                .map(|(rule, _)| rule)
+                .collect();
+        }
+        Ok(Routing {
+            matches: collect(&matching),
+            faults,
+            steps: fuel.steps(),
+        })
+    }
+
+    /// The rules whose `match` holds, in the order of file and line.
+    ///
+    /// # Errors
+    /// [`EventError::RoutingLimit`].
+    pub(crate) fn matching(
+        &self,
+        event: &Event<'_>,
+        fuel: &Fuel,
+    ) -> Result<SmallVec<[&Rule; 8]>, EventError> {
+        let mut matching = SmallVec::new();
+        for slot in &self.slots {
+            let Segment { files, index, .. } = &*slot.segment;
+            index
+                .matching(files, &slot.live, (event, fuel), &mut matching)
+                .map_err(|at| EventError::routing_limit(fuel.max(), at))?;
+        }
+        // Those of one segment come in order.
+        if self.slots.len() > 1 {
+            matching.sort_by_key(|rule: &&Rule| rule.position());
+        }
+        Ok(matching)
+    }
+
+    /// The rule of this name.
+    fn rule(&self, name: &RuleName) -> Option<&Rule> {
+        self.slots.iter().find_map(|slot| slot.rule(name))
+    }
+
+    pub(crate) fn select_of(&self, group: &str) -> Select {
+        self.selects.get(group).copied().unwrap_or_default()
+    }
+
+    /// The files with their path numbers, in the order of their names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &IndexedFile> {
+        let mut files: Vec<_> = self.slots.iter().flat_map(Slot::files).collect();
+        files.sort_by_key(|indexed| indexed.file.path());
+        files.into_iter()
+    }
+
+    /// All rules, in the order of file and line.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.files().flat_map(|indexed| indexed.file.rules())
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is no rule.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Slot {
+    /// The files that still count.
+    fn files(&self) -> impl Iterator<Item = &IndexedFile> {
+        self.segment
+            .files
+            .iter()
+            .zip(&self.live)
+            .filter(|(_, live)| **live)
+            .map(|(file, _)| file)
+    }
+
+    /// The rule of this name, if its file still counts.
+    fn rule(&self, name: &RuleName) -> Option<&Rule> {
+        let &(file, rule) = self.segment.names.get(name)?;
+        self.live[file as usize]
+            .then(|| &self.segment.files[file as usize].file.rules()[rule as usize])
+    }
+}
+
+/// `rule` has the name of `other`.
+fn name_twice(rule: &Rule, other: &Rule) -> Diagnostic {
+    let message = format!(
+        "the rule name `{}` is already used in {}:{}",
+        rule.name,
+        other.file(),
+        other.line()
+    );
+    rule.error(
+        "name-twice",
+        message,
+        "rule names are unique over all files",
+    )
+}
+
+/// The segments of `previous` that are worth keeping for the files `fresh`,
+/// which loses the files they hold.
+fn keep(previous: &RuleSet, fresh: &mut Vec<Arc<RuleFile>>) -> Vec<Slot> {
+    let size = |file: &RuleFile| file.rules().len() + 1;
+    let wanted: FxHashSet<*const RuleFile> = fresh.iter().map(Arc::as_ptr).collect();
+    let mut kept: Vec<(usize, Slot)> = Vec::new();
+    for slot in &previous.slots {
+        let files = &slot.segment.files;
+        let live: Box<[bool]> = files
+            .iter()
+            .map(|indexed| wanted.contains(&Arc::as_ptr(&indexed.file)))
+            .collect();
+        let total: usize = files.iter().map(|indexed| size(&indexed.file)).sum();
+        let alive: usize = files
+            .iter()
+            .zip(&live)
+            .filter(|(_, live)| **live)
+            .map(|(indexed, _)| size(&indexed.file))
+            .sum();
+        // A segment that is largely dead costs look-ups for nothing.
+        if alive * 4 >= total * 3 {
+            kept.push((
+                alive,
+                Slot {
+                    segment: Arc::clone(&slot.segment),
+                    live,
+                },
+            ));
+        }
+    }
+    kept.sort_by_key(|(alive, _)| std::cmp::Reverse(*alive));
+    // Each segment costs every command a look-up: the new one swallows those
+    // that are not much larger, so that there are never more than a few.
+    loop {
+        let held: FxHashSet<*const RuleFile> = kept
+            .iter()
+            .flat_map(|(_, slot)| slot.files())
+            .map(|indexed| Arc::as_ptr(&indexed.file))
+            .collect();
+        let fresh_size: usize = fresh
+            .iter()
+            .filter(|file| !held.contains(&Arc::as_ptr(file)))
+            .map(|file| size(file))
+            .sum();
+        match kept.last() {
+            Some((alive, _)) if fresh_size > 0 && *alive < fresh_size * 8 => drop(kept.pop()),
+            _ => {
+                fresh.retain(|file| !held.contains(&Arc::as_ptr(file)));
+                return kept.into_iter().map(|(_, slot)| slot).collect();
+            }
+        }
+    }
+}
+
+/// Turns the rules that fire, in the order of file and line, into one entry a handler.
+pub(crate) fn collect(fired: &[&Rule]) -> Vec<Match> {
+    let mut pairs: SmallVec<[(&HandlerName, &RuleName); 8]> = fired
+        .iter()
+        .flat_map(|rule| {
+            rule.handlers
+                .iter()
+                .map(move |handler| (handler, &rule.name))
+        })
+        .collect();
+    pairs.sort_by_key(|(handler, _)| *handler);
+    let mut matches: Vec<Match> = Vec::with_capacity(pairs.len());
+    for (handler, rule) in pairs {
+        match matches.last_mut() {
+            Some(last) if last.handler == *handler => last.rules.push(rule.clone()),
+            _ => matches.push(Match {
+                handler: handler.clone(),
+                rules: vec![rule.clone()],
+            }),
+        }
+    }
+    matches
+}
