@@ -24,7 +24,7 @@
 //! | | [`files`] | regular files, read with a limit |
 //! | | [`text`] | foreign text, made safe to print |
 //! | | [`shutdown`] | tasks, and how they end |
-//! | beside | [`build`] | source folder → component: one recipe a language |
+//! | beside | [`build`] | source folder → component: one recipe per language |
 //! | | [`new`] | templates → the source folder of a new handler |
 //! | | [`sources`] | waits for changes in source folders |
 //!
@@ -42,7 +42,6 @@
 //! ```
 
 pub mod app;
-pub mod build;
 pub mod cases;
 pub mod cli;
 pub mod config;
@@ -50,13 +49,12 @@ pub mod dispatcher;
 pub mod http;
 pub mod log;
 pub mod metrics;
-pub mod new;
 pub mod plugin;
 pub mod queue;
 pub mod reload;
 pub mod snapshot;
-pub mod sources;
 
 pub use pointsman_core::{command, name, outcome, text};
+pub use pointsman_kit::{build, new, sources};
 pub use pointsman_machine::{budget, files, shutdown};
 pub use pointsman_rules as rules;

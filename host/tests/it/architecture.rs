@@ -12,13 +12,12 @@ const FLOORS: &[&[&str]] = &[
     &["dispatcher", "reload", "cases"],
     &["snapshot"],
     &["plugin"],
-    &["new", "sources"],
-    &["build"],
     &["metrics"],
     &["config", "log"],
     // Crates of their own, which cargo keeps apart.
     &[
-        "rules", "budget", "shutdown", "files", "command", "outcome", "name", "text",
+        "rules", "build", "new", "sources", "budget", "shutdown", "files", "command", "outcome",
+        "name", "text",
     ],
 ];
 

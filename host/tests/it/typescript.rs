@@ -25,7 +25,7 @@ const OTHERWISE: [(&str, &str); 2] = [
 ];
 
 fn types() -> String {
-    let path = root().join("host/templates/ts/src/pointsman.d.ts");
+    let path = root().join("host/crates/kit/templates/ts/src/pointsman.d.ts");
     fs::read_to_string(path).unwrap()
 }
 

@@ -11,7 +11,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{About, BuildError, Options, contract, read_bytes, read_text, scratch, tool};
-use crate::name::HandlerName;
+use pointsman_core::name::HandlerName;
 
 const COMPONENTIZE: tool::Packaged = tool::Packaged {
     package: "componentize-py",

@@ -10,7 +10,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{About, BuildError, Options, environment, read_bytes, read_text, tool};
-use crate::name::HandlerName;
+use pointsman_core::name::HandlerName;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// The environment variable that names a linker for [`TARGET`].

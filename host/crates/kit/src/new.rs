@@ -7,10 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{build::Language, name::HandlerName};
+use pointsman_core::name::HandlerName;
+
+use crate::build::Language;
 
 /// The contract, as this host serves it.
-pub const CONTRACT: &str = include_str!("../../wit/handler.wit");
+pub const CONTRACT: &str = include_str!("../../../../wit/handler.wit");
 
 /// A path in the new folder, and the template of what stands there.
 type File = (&'static str, &'static str);
@@ -39,15 +41,15 @@ const RUST: &[File] = &[
     // The SDK itself, with the bindings that were made from the contract.
     (
         "vendor/pointsman-sdk/src/lib.rs",
-        include_str!("../../plugins/sdk/src/lib.rs"),
+        include_str!("../../../../plugins/sdk/src/lib.rs"),
     ),
     (
         "vendor/pointsman-sdk/src/heap.rs",
-        include_str!("../../plugins/sdk/src/heap.rs"),
+        include_str!("../../../../plugins/sdk/src/heap.rs"),
     ),
     (
         "vendor/pointsman-sdk/src/bindings.rs",
-        include_str!("../../plugins/sdk/src/bindings.rs"),
+        include_str!("../../../../plugins/sdk/src/bindings.rs"),
     ),
 ];
 

@@ -24,7 +24,8 @@ use std::{
 
 pub use component::install;
 
-use crate::{files, name::HandlerName};
+use pointsman_core::name::HandlerName;
+use pointsman_machine::files;
 
 /// A language that has a template and a recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

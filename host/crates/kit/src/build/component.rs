@@ -16,7 +16,7 @@ use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
 use super::{About, BuildError, Language};
-use crate::name::HandlerName;
+use pointsman_core::name::HandlerName;
 
 /// Makes a component of a core module that says which world it fits; a
 /// component stays as it is. Imports of WASI preview 1 become imports of WASI 0.2.

@@ -15,7 +15,7 @@ use super::{
     About, BuildError, Language, Options, contract, environment, read_bytes, read_text, scratch,
     tool,
 };
-use crate::name::HandlerName;
+use pointsman_core::name::HandlerName;
 
 const QUICKJS: (&str, &str) = ("componentize-qjs", "0.4.5");
 /// 1.35.0 does not install on a clean machine.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use wit_bindgen_core::{Files, wit_parser::Resolve};
 
 use super::{About, BuildError, Options, contract, read_bytes, read_text, scratch, tool};
-use crate::name::HandlerName;
+use pointsman_core::name::HandlerName;
 
 const ZIG: tool::Packaged = tool::Packaged {
     package: "ziglang",

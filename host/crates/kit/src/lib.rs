@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+pub mod build;
+pub mod new;
+pub mod sources;
