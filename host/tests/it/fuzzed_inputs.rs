@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[path = "../../fuzz/bodies/components.rs"]
+mod components;
 #[path = "../../fuzz/bodies/http.rs"]
 mod http;
 #[path = "../../fuzz/bodies/rows.rs"]
@@ -100,6 +102,11 @@ fn change(random: &mut Random, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
             input.splice(at..at, more);
         }
     }
+}
+
+#[test]
+fn any_bytes_as_a_component_are_refused_in_words_or_called() {
+    fuzz("components", components::run);
 }
 
 #[test]

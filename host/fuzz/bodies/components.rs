@@ -1,0 +1,93 @@
+//! Any bytes as a component: refused with a reason and a hint, or loaded and
+//! called within the limits, whatever comes of it.
+
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
+
+use pointsman::{
+    budget::Budgets,
+    command::Command,
+    config::{Config, HandlerLimits},
+    name::HandlerName,
+    plugin::{self, Call, Grants, HandlerSettings, LoadError, Plugin, Runtime},
+};
+use tokio_util::sync::CancellationToken;
+
+/// A bound for a hang, far above the timeout of the call.
+const CALL_MAX: Duration = Duration::from_secs(10);
+
+struct Bench {
+    config: Config,
+    runtime: Runtime,
+    threads: tokio::runtime::Runtime,
+}
+
+static BENCH: LazyLock<Bench> = LazyLock::new(|| {
+    let limits = HandlerLimits {
+        timeout_ms: 200,
+        cpu_max_ms: 20,
+        memory_max_bytes: 8 << 20,
+        ..HandlerLimits::default()
+    };
+    let mut config = Config {
+        limits,
+        ..Config::default()
+    };
+    config.host.instances_max = 16;
+    config.host.compile_cache = false;
+    // Compiled in this process, where the fuzzer sees the time and the memory it
+    // takes: the bounds on the shape alone have to keep them small.
+    config.host.compile_program = None;
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("there are threads");
+    let budgets = Budgets::here(&config.budgets());
+    let runtime = Runtime::new(&config, &budgets).expect("an engine");
+    Bench {
+        config,
+        runtime,
+        threads,
+    }
+});
+
+pub(crate) fn run(data: &[u8]) {
+    match BENCH.load(data) {
+        Ok(plugin) => BENCH.call(&plugin),
+        Err(error) => {
+            assert!(!error.reason.is_empty(), "{error:?}");
+            assert!(!error.hint.is_empty(), "{error:?}");
+        }
+    }
+}
+
+impl Bench {
+    fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        let settings = HandlerSettings::new(&self.config);
+        let name = HandlerName::parse("fuzzed").expect("a name");
+        let path = Path::new("plugins/fuzzed.wasm");
+        let grants = Grants::read(name.clone(), &settings, path)?;
+        let (settings, grants) = (Arc::new(settings), Arc::new(grants));
+        let digest = "digest".into();
+        plugin::load(&self.runtime, name, path, bytes, digest, settings, grants)
+    }
+
+    fn call(&self, plugin: &Plugin) {
+        let command = Command::parse(r#"{"requestType":"CreatePolicy"}"#).expect("a command");
+        let call = Call {
+            attempt: 1,
+            delivery_id: "delivery",
+            started: Instant::now(),
+            on_line: None,
+            cancel: &CancellationToken::new(),
+        };
+        self.threads.block_on(async {
+            let ended = tokio::time::timeout(CALL_MAX, plugin.call(&command, call)).await;
+            ended.expect("the call ends");
+        });
+    }
+}
