@@ -53,7 +53,7 @@ impl App {
     /// When this machine cannot run WebAssembly.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         let budgets = Budgets::here(&config.budgets());
-        let runtime = Runtime::new(&config, &budgets)?;
+        let runtime = Runtime::new(&config.host.sandbox, &config.limits, &budgets)?;
         Ok(Self::with(config, runtime, budgets))
     }
 
@@ -64,7 +64,7 @@ impl App {
     /// When this machine cannot run WebAssembly.
     pub fn restarted(config: Config) -> anyhow::Result<Self> {
         let budgets = Budgets::here(&config.budgets());
-        let runtime = Runtime::new(&config, &budgets)?.leaving_notes();
+        let runtime = Runtime::new(&config.host.sandbox, &config.limits, &budgets)?.leaving_notes();
         Ok(Self::with(config, runtime, budgets))
     }
 

@@ -180,9 +180,13 @@ impl Runner {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         // A case runs one instance; the pool need not be that of a host.
         let mut config = config.clone();
-        config.host.instances_max = config.host.instances_max.min(16);
+        config.host.sandbox.instances_max = config.host.sandbox.instances_max.min(16);
         Ok(Self {
-            runtime: Runtime::new(&config, &Budgets::here(&config.budgets()))?,
+            runtime: Runtime::new(
+                &config.host.sandbox,
+                &config.limits,
+                &Budgets::here(&config.budgets()),
+            )?,
             config,
         })
     }
@@ -218,7 +222,7 @@ impl Runner {
 
 impl Source {
     fn load(&self, stack_max_bytes: usize) -> Result<Plugin, LoadError> {
-        let mut settings = HandlerSettings::new(&self.runner.config);
+        let mut settings = HandlerSettings::new(&self.runner.config.handler_defaults());
         settings.limits.stack_max_bytes = stack_max_bytes;
         let grants = Grants::read(self.name.clone(), &settings, &self.path)?;
         plugin::load(

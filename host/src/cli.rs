@@ -332,7 +332,7 @@ impl Cli {
             flags.push((key, value.to_owned()));
         }
         let mut config = Config::load(file, std::env::vars_os(), &flags)?;
-        config.host.compile_program = this_program();
+        config.host.sandbox.compile_program = this_program();
         Ok(config)
     }
 }

@@ -3,7 +3,6 @@
 //! `POINTSMAN_*` environment variables and flags. The defaults, as a TOML
 //! table, also say which keys exist and what type each has.
 
-mod breaker;
 mod environment;
 mod http;
 mod limits;
@@ -22,10 +21,10 @@ pub use queue::{QueueConfig, QueueEngine, QueuePooler, QueueRetentionConfig};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use breaker::BreakerConfig;
 pub use http::HttpConfig;
 pub(crate) use http::parse_listen;
-pub use limits::{HandlerLimits, HostLimits};
+pub use limits::HostLimits;
+pub use pointsman_sandbox::{BreakerSettings, HandlerDefaults, HandlerLimits, SandboxSettings};
 
 use crate::{
     budget::BudgetSettings,
@@ -45,7 +44,7 @@ pub struct Config {
     /// What one handler may use, unless `plugins/<name>.toml` says otherwise.
     pub limits: HandlerLimits,
     /// When a failing handler is left alone, unless `plugins/<name>.toml` says otherwise.
-    pub breaker: BreakerConfig,
+    pub breaker: BreakerSettings,
     /// How changed files are noticed.
     pub reload: ReloadConfig,
     /// The HTTP server.
@@ -72,7 +71,7 @@ impl Default for Config {
             rules: "rules".into(),
             host: HostLimits::default(),
             limits: HandlerLimits::default(),
-            breaker: BreakerConfig::default(),
+            breaker: BreakerSettings::default(),
             reload: ReloadConfig {
                 // Longer than the pause between two writes of one `cp`.
                 quiet_ms: 100,
@@ -172,16 +171,24 @@ impl Config {
         }
     }
 
+    /// What a handler gets where its own settings do not say otherwise.
+    #[must_use]
+    pub fn handler_defaults(&self) -> HandlerDefaults {
+        HandlerDefaults {
+            limits: self.limits.clone(),
+            breaker: self.breaker.clone(),
+            retry: self.queue.retry.clone(),
+        }
+    }
+
     /// Refuses values that cannot work.
     fn check(self, origin: &str) -> Result<Self, SettingsError> {
         positive(
             origin,
             &[
-                ("host.instances_max", u64::from(self.host.instances_max)),
                 ("host.command_max_bytes", self.host.command_max_bytes as u64),
                 ("host.routing_steps_max", self.host.routing_steps_max),
                 ("host.plugin_max_bytes", self.host.plugin_max_bytes),
-                ("host.compile_timeout_ms", self.host.compile_timeout_ms),
                 ("reload.poll_ms", self.reload.poll_ms),
             ],
         )?;
@@ -195,6 +202,7 @@ impl Config {
                 });
             }
         }
+        self.host.sandbox.check(origin)?;
         self.limits.check(origin)?;
         self.http.check(origin)?;
         positive(origin, &self.queue.positive())?;

@@ -77,7 +77,7 @@ impl Child {
     async fn ours(self) -> f64 {
         let folders = Folders::new(&probe(), 1);
         let mut config = folders.config();
-        config.host.instances_max = self.count + 16;
+        config.host.sandbox.instances_max = self.count + 16;
         config.host.waiting_max = self.count;
         config.limits.instances_max = self.count as usize + 16;
         config.limits.timeout_ms = 2 * SLEEP_MS;

@@ -207,9 +207,13 @@ fn reload(probe: &[u8]) {
     ] {
         let folders = Folders::new(probe, 3);
         let mut config = folders.config();
-        config.host.compile_cache = cache;
-        let host = Runtime::new(&config, &Budgets::here(&config.budgets()))
-            .expect("a machine that runs wasm");
+        config.host.sandbox.compile_cache = cache;
+        let host = Runtime::new(
+            &config.host.sandbox,
+            &config.limits,
+            &Budgets::here(&config.budgets()),
+        )
+        .expect("a machine that runs wasm");
         let snapshots = Arc::new(Snapshots::default());
         let reloader = Reloader::new(config, host, Arc::clone(&snapshots));
         runtime.block_on(reloader.reload());

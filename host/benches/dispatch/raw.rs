@@ -1,7 +1,7 @@
 //! The baseline: what someone would write straight on wasmtime for the same
 //! work and nothing more. The best settings that are known, a fresh instance
 //! for each call, epochs, and a page scan that the host must do without (see
-//! `plugin/pool.rs`); no limits, no reports, no logs, no cancellation.
+//! `pointsman-sandbox`); no limits, no reports, no logs, no cancellation.
 
 use std::{thread, time::Duration};
 

@@ -36,18 +36,18 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
         limits,
         ..Config::default()
     };
-    config.host.instances_max = 16;
-    config.host.compile_cache = false;
+    config.host.sandbox.instances_max = 16;
+    config.host.sandbox.compile_cache = false;
     // Compiled in this process, where the fuzzer sees the time and the memory it
     // takes: the bounds on the shape alone have to keep them small.
-    config.host.compile_program = None;
+    config.host.sandbox.compile_program = None;
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .expect("there are threads");
     let budgets = Budgets::here(&config.budgets());
-    let runtime = Runtime::new(&config, &budgets).expect("an engine");
+    let runtime = Runtime::new(&config.host.sandbox, &config.limits, &budgets).expect("an engine");
     Bench {
         config,
         runtime,
@@ -67,7 +67,7 @@ pub(crate) fn run(data: &[u8]) {
 
 impl Bench {
     fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
-        let settings = HandlerSettings::new(&self.config);
+        let settings = HandlerSettings::new(&self.config.handler_defaults());
         let name = HandlerName::parse("fuzzed").expect("a name");
         let path = Path::new("plugins/fuzzed.wasm");
         let grants = Grants::read(name.clone(), &settings, path)?;

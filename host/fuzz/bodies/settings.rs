@@ -11,7 +11,11 @@ pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    if let Err(error) = HandlerSettings::parse(Path::new("plugins/greet.toml"), text, &DEFAULTS) {
+    if let Err(error) = HandlerSettings::parse(
+        Path::new("plugins/greet.toml"),
+        text,
+        &DEFAULTS.handler_defaults(),
+    ) {
         refused(error, text);
     }
     let pairs: Vec<_> = text

@@ -264,13 +264,15 @@ impl Reader<'_, '_> {
                 let value = self.toml(&member.value)?;
                 // Each by itself first, so that an error without a key has a place.
                 let alone = Table::from_iter([(member.key.to_string(), value.clone())]);
-                if let Err(error) = HandlerSettings::read(self.source.path, alone, config) {
+                if let Err(error) =
+                    HandlerSettings::read(self.source.path, alone, &config.handler_defaults())
+                {
                     return Err(self.place(error, members, member.key_at).into());
                 }
                 given.insert(member.key.to_string(), value);
             }
         }
-        HandlerSettings::read(self.source.path, given, config)
+        HandlerSettings::read(self.source.path, given, &config.handler_defaults())
             .map_err(|error| self.place(error, members, 0).into())
     }
 

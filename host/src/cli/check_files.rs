@@ -21,7 +21,11 @@ use crate::{
 
 /// Nothing is printed unless every file can be read.
 pub(super) fn run(files: &[PathBuf], as_json: bool, config: &Config) -> anyhow::Result<Exit> {
-    let runtime = Runtime::new(config, &Budgets::here(&config.budgets()))?;
+    let runtime = Runtime::new(
+        &config.host.sandbox,
+        &config.limits,
+        &Budgets::here(&config.budgets()),
+    )?;
     let mut checked = Vec::new();
     for path in files {
         fs::metadata(path).with_context(|| format!("{}: cannot be read", path.display()))?;

@@ -113,8 +113,10 @@ async fn call(
     config: &Config,
 ) -> anyhow::Result<()> {
     let settings = match read_text(settings_path, FILE_MAX_BYTES) {
-        Ok(text) => HandlerSettings::parse(settings_path, &text, config)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => HandlerSettings::new(config),
+        Ok(text) => HandlerSettings::parse(settings_path, &text, &config.handler_defaults())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            HandlerSettings::new(&config.handler_defaults())
+        }
         Err(error) => {
             return Err(error).with_context(|| format!("{}", settings_path.display()));
         }

@@ -117,7 +117,7 @@ impl Load {
         };
         let settings = match settings_stamp {
             Some(_) => self.settings(&settings_path, settings_text)?,
-            None => HandlerSettings::new(&self.config),
+            None => HandlerSettings::new(&self.config.handler_defaults()),
         };
         let grants = Grants::read(name.clone(), &settings, &settings_path)?;
         let digest: Arc<str> = digest(&bytes).into();
@@ -154,7 +154,8 @@ impl Load {
         };
         let text = crate::text::decode(&text)
             .map_err(|cause| wrong(format!("{} {cause}", path.display())))?;
-        HandlerSettings::parse(path, text, &self.config).map_err(|cause| wrong(cause.to_string()))
+        HandlerSettings::parse(path, text, &self.config.handler_defaults())
+            .map_err(|cause| wrong(cause.to_string()))
     }
 
     fn error(&self, reason: String, hint: &str) -> LoadError {

@@ -11,21 +11,17 @@ const FLOORS: &[&[&str]] = &[
     &["queue"],
     &["dispatcher", "reload", "cases"],
     &["snapshot"],
-    &["plugin"],
     &["metrics"],
     &["config", "log"],
     // Crates of their own, which cargo keeps apart.
     &[
-        "rules", "build", "new", "sources", "budget", "shutdown", "files", "command", "outcome",
-        "name", "text",
+        "rules", "plugin", "build", "new", "sources", "budget", "shutdown", "files", "command",
+        "outcome", "name", "text",
     ],
 ];
 
 /// A library, and the only rooms that name it.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("wasmtime", &["plugin"]),
-    ("wasmtime_wasi", &["plugin"]),
-    ("wasmtime_wasi_http", &["plugin"]),
     ("axum", &["http"]),
     ("clap", &["cli"]),
     ("notify", &["reload"]),

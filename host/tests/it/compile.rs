@@ -227,8 +227,8 @@ fn good() -> (Folders, Config) {
     folders.plugin("good", answering("1"));
     folders.rules("good.json", &rule("good"));
     let mut config = folders.config();
-    config.host.compile_program = Some(env!("CARGO_BIN_EXE_pointsman").into());
-    config.host.compile_cache = false;
+    config.host.sandbox.compile_program = Some(env!("CARGO_BIN_EXE_pointsman").into());
+    config.host.sandbox.compile_cache = false;
     (folders, config)
 }
 
@@ -250,7 +250,12 @@ fn state(app: &App, handler: &str) -> Option<FileState> {
 #[test]
 fn the_host_loads_what_a_child_compiled_and_compiles_nothing_itself() {
     let (folders, config) = good();
-    let runtime = Runtime::new(&config, &Budgets::here(&config.budgets())).unwrap();
+    let runtime = Runtime::new(
+        &config.host.sandbox,
+        &config.limits,
+        &Budgets::here(&config.budgets()),
+    )
+    .unwrap();
     for _ in 0..2 {
         let file = load_file(&config, &runtime, &folders.plugins().join("good.wasm")).unwrap();
         assert_eq!(file.error, None);

@@ -38,21 +38,21 @@ fn a_released_contract_does_not_change() {
         entry.is_some_and(|(_, released)| *released == digest(&wit)),
         "wit/handler.wit is not what was released as {version}. Components that were built for {version} are out \
          there: take the change back, or give the package a new version and then\n\
-         - copy the text to host/wit/handler@<version>.wit and its SHA-256 to RELEASED in this file,\n\
-         - add its bindings to host/src/plugin/bindings.rs and an entry to SERVED in host/src/plugin/contract.rs,\n\
+         - copy the text to host/crates/sandbox/wit/handler@<version>.wit and its SHA-256 to RELEASED in this file,\n\
+         - add its bindings to host/crates/sandbox/src/bindings.rs and an entry to SERVED in host/crates/sandbox/src/contract.rs,\n\
          - update the SDK and the templates, and keep a component built for it in host/tests/fixtures/contract.\n\
          The version before stays as it is."
     );
     assert_eq!(
         entry,
         RELEASED.last(),
-        "wit/ holds the newest version, host/wit/ all of them"
+        "wit/ holds the newest version, host/crates/sandbox/wit/ all of them"
     );
 }
 
 #[test]
 fn the_text_of_every_released_contract_is_kept() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/sandbox/wit");
     for (version, released) in RELEASED {
         let path = folder.join(format!("handler@{version}.wit"));
         let kept = fs::read_to_string(&path).unwrap();
@@ -61,7 +61,7 @@ fn the_text_of_every_released_contract_is_kept() {
     assert_eq!(
         fs::read_dir(folder).unwrap().count(),
         RELEASED.len(),
-        "host/wit/ holds released versions and nothing else"
+        "host/crates/sandbox/wit/ holds released versions and nothing else"
     );
 }
 

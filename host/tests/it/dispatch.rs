@@ -520,7 +520,7 @@ async fn a_full_handler_is_busy_and_a_full_host_waits() {
 async fn past_the_waiting_line_a_command_is_refused() {
     let folders = Folders::probes(&["probe"]);
     let mut config = folders.config();
-    config.host.instances_max = 1;
+    config.host.sandbox.instances_max = 1;
     config.host.waiting_max = 1;
     let app = Arc::new(pointsman::app::App::start(config).await.unwrap());
     let mut tasks = tokio::task::JoinSet::new();

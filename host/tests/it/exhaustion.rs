@@ -152,7 +152,7 @@ async fn the_largest_component_runs_on_the_smallest_host() {
     let many = beside(answering("1"), "(module (memory 0) (table 1 funcref))", 63);
     let folders = folders(&[("many", many)]);
     let mut config = folders.config();
-    config.host.instances_max = 1;
+    config.host.sandbox.instances_max = 1;
     let app = App::start(config).await.unwrap();
     for _ in 0..3 {
         let report = only(&app, r#"{"to":"many"}"#).await;

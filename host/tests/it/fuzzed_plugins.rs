@@ -137,7 +137,7 @@ fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Plugin, LoadError> {
         limits,
         ..Config::default()
     };
-    let settings = HandlerSettings::new(&config);
+    let settings = HandlerSettings::new(&config.handler_defaults());
     let name = HandlerName::parse("mutant").unwrap();
     let path = Path::new("plugins/mutant.wasm");
     let grants = Grants::read(name.clone(), &settings, path)?;
@@ -155,10 +155,15 @@ fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Plugin, LoadError> {
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_and_random_files_are_refused_with_a_reason_or_loaded() {
     let mut config = Config::default();
-    config.host.instances_max = 16;
+    config.host.sandbox.instances_max = 16;
     // Nobody wants the code of mutants between runs.
-    config.host.compile_cache = false;
-    let runtime = Runtime::new(&config, &Budgets::here(&config.budgets())).unwrap();
+    config.host.sandbox.compile_cache = false;
+    let runtime = Runtime::new(
+        &config.host.sandbox,
+        &config.limits,
+        &Budgets::here(&config.budgets()),
+    )
+    .unwrap();
     // Small ones often, as they are loaded fast, and one from a compiler.
     let corpus = [
         answering("{}"),

@@ -205,7 +205,7 @@ impl Folders {
         config.http.listen.set_port(0);
         config.reload.quiet_ms = 20;
         config.reload.poll_ms = 100;
-        config.host.instances_max = 256;
+        config.host.sandbox.instances_max = 256;
         config
     }
 

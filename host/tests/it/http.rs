@@ -215,7 +215,7 @@ async fn a_host_is_ready_until_it_drains_and_healthy_throughout() {
 async fn a_thousand_commands_at_once_are_all_answered() {
     let folders = Folders::probes(&["probe"]);
     let mut config = folders.config();
-    config.host.instances_max = 1_000;
+    config.host.sandbox.instances_max = 1_000;
     let (_app, url) = serve_with(config).await;
     let client = Client::new();
     let mut requests = tokio::task::JoinSet::new();

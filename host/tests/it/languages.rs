@@ -137,8 +137,13 @@ async fn measure(folders: &Folders, name: &str) -> String {
     let size = fs::metadata(&path).unwrap().len();
     let load = |cache: bool| {
         let mut config: Config = folders.config();
-        config.host.compile_cache = cache;
-        let runtime = Runtime::new(&config, &Budgets::here(&config.budgets())).unwrap();
+        config.host.sandbox.compile_cache = cache;
+        let runtime = Runtime::new(
+            &config.host.sandbox,
+            &config.limits,
+            &Budgets::here(&config.budgets()),
+        )
+        .unwrap();
         let began = Instant::now();
         let file = load_file(&config, &runtime, &path).unwrap();
         assert!(file.error.is_none(), "{:?}", file.error);

@@ -108,7 +108,7 @@ async fn reloads_under_load_fail_no_command_and_mix_no_generations() {
     let mut config = folders.config();
     config.reload.quiet_ms = 2;
     config.reload.poll_ms = 5;
-    config.host.compile_cache = false;
+    config.host.sandbox.compile_cache = false;
     let app = Arc::new(App::start(config).await.unwrap());
     let generations = Arc::new(Mutex::new(BTreeMap::from([(1, marks(&app.snapshot()))])));
     let weak = Arc::downgrade(&app);

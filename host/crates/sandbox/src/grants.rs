@@ -1,0 +1,289 @@
+//! Owns what one handler was granted, as its calls meet it: secrets read,
+//! folders found, requests judged. Deny is the default; what is denied names
+//! the line of `plugins/<name>.toml` that would grant it.
+
+mod address;
+mod folders;
+mod outgoing;
+mod path;
+mod pattern;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use address::Reach;
+pub(super) use folders::FolderGone;
+use folders::GrantedFolder;
+pub(super) use outgoing::{Outgoing, Resolver};
+use pattern::Target;
+pub use pattern::{HttpPattern, PatternError};
+
+use super::{
+    files::Preopened,
+    loader::LoadError,
+    settings::{HandlerSettings, SecretSource},
+    shares::Shares,
+};
+use pointsman_core::name::HandlerName;
+use pointsman_machine::files::{apart_blocking, read_text};
+
+/// Bytes of one secret: a certificate chain fits, a wrong path to a disk image does not.
+const SECRET_MAX_BYTES: u64 = 64 << 10;
+
+/// Denials of one handler that are reported; the URLs are the guest's choice,
+/// and each is remembered.
+const DENIALS_MAX: usize = 32;
+
+/// Bytes of a path that a denial repeats.
+const PATH_MAX_BYTES: usize = 200;
+
+/// Bytes of a host and port that a denial repeats: the longest name has 253.
+const AUTHORITY_MAX_BYTES: usize = 260;
+
+/// The value of a secret. Neither `Debug` nor any other trait shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Secret(Arc<str>);
+
+impl Secret {
+    /// The value, for the handler alone.
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// What one handler was granted.
+#[derive(Debug)]
+pub struct Grants {
+    name: HandlerName,
+    secrets: BTreeMap<String, Secret>,
+    folders: Vec<GrantedFolder>,
+    http: Vec<HttpPattern>,
+    // Those that reach this machine and its networks under any name.
+    http_private: Vec<HttpPattern>,
+    // The patterns that would have allowed what was denied.
+    reported: Mutex<BTreeSet<String>>,
+}
+
+/// A use that was not granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Denial {
+    /// The use and the line that grants it.
+    pub(super) message: String,
+    pattern: String,
+}
+
+/// A request that may go out, if where it leads is within reach.
+#[derive(Debug)]
+struct Permit {
+    reach: Reach,
+    // A name, or an address without brackets.
+    host: String,
+    port: u16,
+    tls: bool,
+    // What would grant it, as the guest wrote it.
+    pattern: String,
+}
+
+impl Grants {
+    /// Reads the secrets and finds the folders of `settings`, which stand in
+    /// the file `settings_path`.
+    ///
+    /// # Errors
+    /// [`LoadError`], which names the handler, the key and the fix.
+    pub fn read(
+        name: HandlerName,
+        settings: &HandlerSettings,
+        settings_path: &Path,
+    ) -> Result<Self, LoadError> {
+        let base = settings_path.parent().unwrap_or(Path::new(""));
+        let mut secrets = BTreeMap::new();
+        for (key, source) in &settings.secrets {
+            let secret = read_secret(source, base).map_err(|(reason, hint)| {
+                LoadError::new(
+                    settings_path,
+                    format!("handler `{name}`: secret `{key}`: {reason}"),
+                    hint,
+                )
+            })?;
+            secrets.insert(key.clone(), secret);
+        }
+        let mut folders = Vec::new();
+        for folder in &settings.folders {
+            let granted = GrantedFolder::new(folder, base);
+            let found = apart_blocking(granted.host(), |host| fs::read_dir(host).map(drop));
+            if let Err(cause) = found {
+                return Err(LoadError::new(
+                    settings_path,
+                    format!(
+                        "handler `{name}`: folder `{}` for `{}`: {cause}",
+                        granted.host().display(),
+                        folder.guest
+                    ),
+                    "create the folder, make it readable for the host, or mend `host` in `[[folders]]`; a relative path begins beside this file",
+                ));
+            }
+            folders.push(granted);
+        }
+        Ok(Self {
+            name,
+            secrets,
+            folders,
+            http: settings.http.allow.clone(),
+            http_private: settings.http.allow_private.clone(),
+            reported: Mutex::default(),
+        })
+    }
+
+    /// Whether the other one grants the same, to the values of its secrets.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.secrets == other.secrets
+            && self.folders == other.folders
+            && self.http == other.http
+            && self.http_private == other.http_private
+    }
+
+    /// The secret with this key.
+    pub(super) fn secret(&self, key: &str) -> Option<&Secret> {
+        self.secrets.get(key)
+    }
+
+    /// Whether any HTTP request may go out.
+    pub(super) fn has_http(&self) -> bool {
+        !self.http.is_empty() || !self.http_private.is_empty()
+    }
+
+    /// The folders, open for one instance.
+    pub(super) async fn open_folders(
+        self: &Arc<Self>,
+        shares: &Arc<Shares>,
+    ) -> Result<Vec<Preopened>, FolderGone> {
+        if self.folders.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (grants, for_folders) = (Arc::clone(self), Arc::clone(shares));
+        let open = move || {
+            let folders = grants.folders.iter();
+            folders.map(|folder| folder.open(&for_folders)).collect()
+        };
+        shares.lane().await.run(open).await
+    }
+
+    /// Whether a request may go out.
+    fn judge(&self, method: &http::Method, uri: &http::Uri) -> Result<Permit, Denial> {
+        let target = Target::of(method, uri);
+        let scheme = uri.scheme_str().unwrap_or("https");
+        let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+        // The query stays out: it may hold what should not be in a log.
+        let path = uri.path();
+        let plain = target.as_ref().is_some_and(Target::has_plain_path);
+        let path = match path.len() <= PATH_MAX_BYTES && plain {
+            true => path,
+            false => "",
+        };
+        let shown = |authority: &str| format!("{method} {scheme}://{authority}{path}");
+        if let Some(target) = target
+            && let Some(reach) = self.reach(&target)
+        {
+            return Ok(Permit {
+                reach,
+                host: target.host().to_owned(),
+                port: target.port(),
+                tls: scheme == "https",
+                pattern: shown(authority),
+            });
+        }
+        if authority.len() > AUTHORITY_MAX_BYTES || authority.contains('@') {
+            let pattern = format!("{method} {scheme}://…");
+            let reason = "no pattern grants user names or a host of more than 253 characters";
+            return Err(Denial {
+                message: format!("HTTP request `{pattern}` is not granted: {reason}"),
+                pattern,
+            });
+        }
+        let pattern = shown(authority);
+        Err(Denial {
+            message: format!(
+                "HTTP request `{pattern}` is not granted; to grant it, add to `[http]` in plugins/{}.toml: allow = [{pattern:?}]",
+                self.name,
+            ),
+            pattern,
+        })
+    }
+
+    /// How far the widest pattern for it reaches.
+    fn reach(&self, target: &Target<'_>) -> Option<Reach> {
+        let patterns = self.http.iter();
+        let reach = patterns.filter_map(|pattern| pattern.allows(target));
+        let private = self.http_private.iter();
+        let private = private.filter_map(|pattern| pattern.allows(target));
+        reach
+            .chain(private.map(|reach| reach.max(Reach::Loopback)))
+            .max()
+    }
+
+    /// What a request is denied for whose name leads to an address inside of its reach.
+    fn leads_inside(&self, permit: &Permit, inside: Reach) -> Denial {
+        let pattern = &permit.pattern;
+        let grant = match inside {
+            Reach::Any => "only a pattern with the address itself grants it".to_owned(),
+            _ => format!(
+                "to grant it, add to `[http]` in plugins/{}.toml: allow_private = [{pattern:?}]",
+                self.name
+            ),
+        };
+        Denial {
+            message: format!(
+                "HTTP request `{pattern}` leads to a {} address; {grant}",
+                inside.describe()
+            ),
+            pattern: format!("private {pattern}"),
+        }
+    }
+
+    /// Tells the operator of a denial, once for each line that would grant it.
+    fn report(&self, denial: &Denial) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < DENIALS_MAX && reported.insert(denial.pattern.clone()) {
+            tracing::warn!("`{}`: {}", self.name, denial.message);
+        }
+    }
+}
+
+fn read_secret(source: &SecretSource, base: &Path) -> Result<Secret, (String, String)> {
+    match source {
+        SecretSource::Env(variable) => match std::env::var(variable) {
+            Ok(value) => Ok(Secret(value.into())),
+            Err(std::env::VarError::NotPresent) => Err((
+                format!("the environment variable `{variable}` is not set"),
+                format!("set `{variable}` for the host and start it again, or remove the secret"),
+            )),
+            Err(std::env::VarError::NotUnicode(_)) => Err((
+                format!("the environment variable `{variable}` is no UTF-8"),
+                "a secret is text: encode it, in base64 for instance".into(),
+            )),
+        },
+        SecretSource::File(path) => {
+            let path = base.join(path);
+            let text = apart_blocking(&path, |path| read_text(path, SECRET_MAX_BYTES));
+            match text {
+                // Editors and `echo` end a file with a line break, which no secret has.
+                Ok(text) => Ok(Secret(text.trim_end_matches(['\r', '\n']).into())),
+                Err(cause) => Err((
+                    format!("the file `{}` cannot be read: {cause}", path.display()),
+                    "create the file with the secret as its text, readable for the host; a relative path begins beside this file".into(),
+                )),
+            }
+        }
+    }
+}

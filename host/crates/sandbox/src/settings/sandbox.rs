@@ -1,0 +1,75 @@
+//! Owns what the embedder sets for all handlers together, and what it sets for
+//! each one that has no settings of its own.
+
+use std::path::PathBuf;
+
+use pointsman_core::settings::{RetrySettings, SettingsError, positive};
+use serde::{Deserialize, Serialize};
+
+use super::{BreakerSettings, HandlerLimits};
+
+/// What one engine has for all handlers: places for calls, and bounds on compiling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxSettings {
+    /// Places for calls at once. A call takes one, or more where its component is
+    /// made of many memories, tables or core modules.
+    pub instances_max: u32,
+    /// Elements of one table of a handler.
+    pub table_elements_max: usize,
+    /// Bytes of memory for compiling one component; 0 means 2 GiB, or half of the
+    /// machine's or cgroup's memory where that is less.
+    pub compile_memory_max_bytes: u64,
+    /// CPU time for compiling one component, in milliseconds; ten times that
+    /// in wall-clock time.
+    pub compile_timeout_ms: u64,
+    /// The `pointsman` program, which compiles in a process of its own within
+    /// these two limits. Without one, as an embedded host is by default, the host
+    /// compiles itself, and only the shape of a component is bounded.
+    #[serde(skip)]
+    pub compile_program: Option<PathBuf>,
+    /// Keeps compiled code between runs in the user's cache folder.
+    pub compile_cache: bool,
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        Self {
+            // 1,000 commands with two or three handlers each, asleep at once, and room to spare.
+            instances_max: 4_096,
+            // Python's interpreter has some 10,000.
+            table_elements_max: 100_000,
+            compile_memory_max_bytes: 0,
+            // Four times what CPython takes in the dev profile.
+            compile_timeout_ms: 60_000,
+            compile_program: None,
+            compile_cache: true,
+        }
+    }
+}
+
+impl SandboxSettings {
+    /// Refuses settings that let nothing run.
+    ///
+    /// # Errors
+    /// [`SettingsError::WrongValue`], which names `origin` and the key.
+    pub fn check(&self, origin: &str) -> Result<(), SettingsError> {
+        positive(
+            origin,
+            &[
+                ("host.instances_max", u64::from(self.instances_max)),
+                ("host.compile_timeout_ms", self.compile_timeout_ms),
+            ],
+        )
+    }
+}
+
+/// What a handler gets where its own settings do not say otherwise.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HandlerDefaults {
+    /// What one call may use.
+    pub limits: HandlerLimits,
+    /// When a failing handler is left alone.
+    pub breaker: BreakerSettings,
+    /// How the durable queue retries its failures.
+    pub retry: RetrySettings,
+}
