@@ -171,7 +171,8 @@ fn kind(code: &SqlState) -> Kind {
         "57014" | "55P03" => Kind::Passing,
         // A prepared statement that is gone, or there twice: the session is not ours alone.
         "26000" | "42P05" => Kind::Connection,
-        _ => match &text[..2] {
+        // The class. It comes from the other end and may be no code at all.
+        _ => match text.get(..2).unwrap_or_default() {
             // Data, integrity constraints, the size of a value, a trigger that refuses.
             "22" | "23" | "54" | "P0" => Kind::Value,
             // Transactions that met; a lack of resources.
@@ -256,6 +257,10 @@ mod tests {
             ("26000", Kind::Connection),
             ("42P05", Kind::Connection),
             ("XX000", Kind::Connection),
+            // What no PostgreSQL says.
+            ("", Kind::Connection),
+            ("4", Kind::Connection),
+            ("\u{2603}", Kind::Connection),
         ] {
             assert_eq!(kind(&SqlState::from_code(code)), expected, "{code}");
         }

@@ -225,7 +225,7 @@ impl<'r, 't> Reader<'r, 't> {
     fn guard(&mut self, node: &Node<'_>) -> Read<Box<Guard>> {
         let text = self.text(node, "`guard`")?;
         let guard = Guard::parse(text).map_err(|error| {
-            let column = 1 + text[..error.at.min(text.len())].chars().count();
+            let column = 1 + text[..text.floor_char_boundary(error.at)].chars().count();
             let message = format!("bad guard: column {column}: {}", error.message);
             match error.hint {
                 Some(hint) => self

@@ -53,7 +53,8 @@ impl<'t> Lexer<'t> {
             let name = self.take_while(|c| c.is_ascii_alphanumeric() || c == '_');
             return Ok((at, Token::Name(name)));
         }
-        let starts_fraction = rest[1..].starts_with(|c: char| c.is_ascii_digit());
+        // As bytes: `first` may be more than one.
+        let starts_fraction = rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
         if first.is_ascii_digit() || first == '.' && starts_fraction {
             return self.number(at).map(|token| (at, token));
         }

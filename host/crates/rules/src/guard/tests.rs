@@ -368,6 +368,21 @@ fn a_guard_that_can_never_hold_is_refused() {
 }
 
 #[test]
+fn a_guard_may_have_any_character_at_any_place() {
+    let guard =
+        "command.a.matches('^(a|b)+$') || 1.5e3 > -0x1f && [r'\\u00e9', '\\x41'][0] in {'a': 1}";
+    for foreign in ["\u{e9}", "\u{493}", "\u{2603}", "\u{1f600}", "\u{a0}", "\0"] {
+        for (at, _) in guard.char_indices() {
+            let text = [&guard[..at], foreign, &guard[at..]].concat();
+            if let Err(error) = Guard::parse(&text) {
+                assert!(text.is_char_boundary(error.at), "{text}: {error:?}");
+            }
+        }
+    }
+    assert_eq!(refused("command.s\u{493}"), "9: unexpected `\u{493}`");
+}
+
+#[test]
 fn a_guard_nested_too_deep_is_refused_whatever_nests() {
     type Chain = fn(usize) -> String;
     let chains: [Chain; 14] = [
