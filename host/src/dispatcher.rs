@@ -27,7 +27,7 @@ use crate::{
     name::{HandlerName, nearest},
     outcome::{Failure, HandlerReport, LogLine, Outcome, Report, Status},
     plugin::{Call, Plugin},
-    rules::{EventError, Match},
+    rules::{Match, RoutingError},
     shutdown::{Shutdown, Supervisor},
     snapshot::{Snapshot, Snapshots},
 };
@@ -106,11 +106,11 @@ pub enum DispatchError {
     /// The attributes cannot be routed by.
     /// Not a source: the message has it.
     #[error("the command cannot be routed: {0}")]
-    Attributes(EventError),
+    Attributes(RoutingError),
 }
 
-impl From<EventError> for DispatchError {
-    fn from(error: EventError) -> Self {
+impl From<RoutingError> for DispatchError {
+    fn from(error: RoutingError) -> Self {
         Self::Attributes(error)
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use pointsman_core::{
+    command::Command,
     decimal::Decimal,
     json::{self, Node, NodeValue},
 };
@@ -169,10 +170,14 @@ impl ExpectedOutput {
                 })
             }
             Self::Matches { text, pattern } => {
-                let reasons = match pattern.matches(found) {
-                    Ok(true) => return None,
-                    Ok(false) => reasons(text, found),
+                // An output is JSON as strict as a command's, though of any kind.
+                let reasons = match Command::parse(found) {
                     Err(_) => vec!["only an object can match".into()],
+                    Ok(output) => match pattern.matches(&output) {
+                        Ok(true) => return None,
+                        Ok(false) => reasons(text, &output),
+                        Err(error) => vec![error.to_string()],
+                    },
                 };
                 let summary = format!("{found} does not match");
                 Some(Difference {
@@ -198,7 +203,7 @@ impl Difference {
 
 /// Which fields keep an output from matching: what a rule with this pattern
 /// would say of such a command.
-fn reasons(pattern: &str, output: &str) -> Vec<String> {
+fn reasons(pattern: &str, output: &Command) -> Vec<String> {
     let rule =
         format!(r#"{{"rules":[{{"name":"expect","match":{pattern},"handlers":["handler"]}}]}}"#);
     let rules = RuleFile::parse("case.json", rule.as_bytes())

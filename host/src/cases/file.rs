@@ -142,8 +142,8 @@ pub(super) fn read(path: &Path, config: &Config) -> Result<Case, CaseError> {
         path: &shown,
         text: &text,
     };
-    let root =
-        json::parse(&text).map_err(|error| source.error(error.at, error.code, error.message))?;
+    let root = json::parse(&text)
+        .map_err(|error| source.error(error.at, error.code(), error.reason.to_string()))?;
     let reader = Reader { source: &source };
     reader.case(path, &root, config)
 }
@@ -152,8 +152,8 @@ pub(super) fn read(path: &Path, config: &Config) -> Result<Case, CaseError> {
 pub(super) fn places(path: &Path, text: &str) -> Result<Places, CaseError> {
     let shown = text::path(path).to_string();
     let source = Source { path: &shown, text };
-    let root =
-        json::parse(text).map_err(|error| source.error(error.at, error.code, error.message))?;
+    let root = json::parse(text)
+        .map_err(|error| source.error(error.at, error.code(), error.reason.to_string()))?;
     let reader = Reader { source: &source };
     let members = reader.object(&root, "a case", &CASE_KEYS)?;
     let expect = match find(members, "expect") {

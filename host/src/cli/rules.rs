@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         let command = Command::parse(&line).with_context(at)?;
         let line = command.attributes();
         let route = |rules: &RuleSet| -> anyhow::Result<BTreeSet<String>> {
-            let matches = rules.route(command.attributes()).with_context(at)?;
+            let matches = rules.route(&command).with_context(at)?;
             Ok(matches
                 .into_iter()
                 .map(|matched| matched.handler.to_string())

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::{DispatchError, Dispatcher};
 use crate::{
     command::Command,
-    rules::{self, EventError, Explanation, Match},
+    rules::{self, Explanation, Match, RoutingError},
     snapshot::Snapshot,
 };
 
@@ -123,9 +123,10 @@ impl Dispatcher {
     ) -> Result<Answer, DispatchError> {
         let steps_max = self.routing.steps_max;
         if command.attributes().len() <= IN_PLACE_MAX_BYTES {
-            match ask(snapshot, command, steps_max.min(IN_PLACE_STEPS_MAX)) {
-                Err(error) if error.is_limit() => {}
-                answered => return Ok(answered?),
+            // What takes more steps may take them beside the async threads.
+            let in_place = ask(snapshot, command, steps_max.min(IN_PLACE_STEPS_MAX));
+            if let Ok(answer) = in_place {
+                return Ok(answer);
             }
         }
         self.metrics.routed_aside();
@@ -142,25 +143,20 @@ impl Dispatcher {
     /// [`DispatchError::Attributes`], [`DispatchError::Draining`].
     pub async fn explain(&self, command: Command) -> Result<Explanation, DispatchError> {
         let (snapshot, steps_max) = (self.snapshots.current(), self.routing.steps_max);
-        let explain = move || {
-            snapshot
-                .rules
-                .explain_within(command.attributes(), steps_max)
-        };
+        let explain = move || snapshot.rules.explain_within(&command, steps_max);
         Ok(self.routing.aside(explain).await??)
     }
 }
 
-fn ask(snapshot: &Snapshot, command: &Command, steps_max: u64) -> Result<Answer, EventError> {
-    let attributes = command.attributes();
-    let routing = snapshot.rules.routing(attributes, steps_max)?;
+fn ask(snapshot: &Snapshot, command: &Command, steps_max: u64) -> Result<Answer, RoutingError> {
+    let routing = snapshot.rules.routing(command, steps_max)?;
     let hint = match routing.matches.is_empty() {
         false => None,
         true if snapshot.rules.is_empty() => {
             Some("no rules are loaded: write one in the rules folder".to_owned())
         }
         true => {
-            let miss = snapshot.rules.nearest_miss(attributes);
+            let miss = snapshot.rules.nearest_miss(command);
             miss.map(|miss| format!("the nearest is {miss}"))
         }
     };

@@ -268,10 +268,7 @@ impl From<DispatchError> for Problem {
             DispatchError::Busy { .. } | DispatchError::Starting | DispatchError::Draining => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            DispatchError::Attributes(ref error) if error.is_limit() => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
-            DispatchError::Attributes(_) => StatusCode::BAD_REQUEST,
+            DispatchError::Attributes(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, error.code(), error)
     }

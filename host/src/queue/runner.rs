@@ -15,7 +15,7 @@ use crate::{
     config::RetrySettings,
     dispatcher::{Attempt, Dispatcher},
     name::HandlerName,
-    outcome::{Failure, Outcome, Status},
+    outcome::{Failure, Outcome},
     snapshot::Snapshot,
 };
 
@@ -47,12 +47,8 @@ impl Runner for HandlerRunner {
     ) -> Pin<Box<dyn Future<Output = RunResult> + Send + 'a>> {
         Box::pin(async move {
             let id = &delivery.lease.delivery;
-            let mut command = match Command::parse(&delivery.attributes) {
-                Ok(command) => command,
-                // It was valid when it was stored: another program wrote since.
-                Err(error) => return RunResult::failed(Status::Rejected, error.to_string()),
-            };
-            command.id = id.command;
+            // It was checked when it was stored.
+            let mut command = Command::trusted(id.command, &delivery.attributes);
             command.traceparent = delivery.traceparent.as_deref().map(Into::into);
             let attempt = Attempt {
                 number: delivery.attempt,

@@ -83,9 +83,9 @@ async fn what_is_wrong_with_a_request_is_a_problem_document() {
             .header("Content-Type", "application/json; charset=utf-8")
             .body(body)
     };
-    check(execute(b"hello".into()), expect!["400 Bad Request invalid-json: the command is not JSON: expected value at line 1 column 1"]).await;
+    check(execute(b"hello".into()), expect!["400 Bad Request invalid-json: the command is not valid JSON: expected a JSON value, found `h` at line 1, column 1"]).await;
     check(execute(b"[]".into()), expect![[r#"400 Bad Request not-an-object: the command is an array: send one JSON object, such as {"requestType":"CreatePolicy"}"#]]).await;
-    check(execute(br#"{"a":1,"a":2}"#.into()), expect!["400 Bad Request duplicate-key: the command has a duplicate key `a` at line 1 column 10: keep one of the two"]).await;
+    check(execute(br#"{"a":1,"a":2}"#.into()), expect!["400 Bad Request duplicate-key: the command has a duplicate key `a` at line 1, column 8: keep one of the two"]).await;
     check(
         execute(vec![b' '; (1 << 20) + 1]),
         expect![[r#"

@@ -307,7 +307,7 @@ async fn a_rule_file_that_is_wrong_says_where_and_what_to_do() {
         wanted.assert_eq(&folders.problems().await);
     };
     check("{\"rules\":[\n{\"name\":\"a\",}]}", expect![[r#"
-        rules/orders.json:2:13: found `}`, expected a key in quotes
+        rules/orders.json:2:13: expected a key in quotes, found `}`
         plugins/audit.wasm: no rule sends commands to `audit`
           hint: write rules/audit.json, such as {"rules":[{"name":"audit","match":{"requestType":["…"]},"handlers":["audit"]}]}"#]]).await;
     check(

@@ -2,15 +2,21 @@
 //! moment it exists. Parses at the edge and keeps the text as it was sent,
 //! because routing and handlers read numbers as they were spelled.
 
-use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
-
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
+use std::{
+    fmt,
+    ops::Deref,
+    str::FromStr,
+    sync::{Arc, OnceLock},
 };
+
+use serde::{Deserialize, Serialize};
 use uuid::{Uuid, fmt::Hyphenated};
 
-use crate::text::{NotText, decode};
+use crate::{
+    json::{Index, JsonError, Kind, Reason, Value},
+    source::position,
+    text::{NotText, decode},
+};
 
 /// The deepest nesting of arrays and objects in JSON that comes from outside:
 /// commands, outputs, rule files, cases. What serde_json follows; whoever walks
@@ -86,90 +92,106 @@ pub struct Command {
     pub id: CommandId,
     /// The caller's W3C trace context, handed to the handlers as it came.
     pub traceparent: Option<Arc<str>>,
-    // Invariant: the text of one JSON object without duplicate keys at any depth.
-    attributes: Arc<str>,
+    attributes: Arc<Attributes>,
+}
+
+/// Invariant: the text of one JSON object that was checked, here or before it
+/// was stored.
+#[derive(Debug)]
+struct Attributes {
+    text: Box<str>,
+    /// Made with the check, or when a trusted text is first asked for its fields.
+    /// None where a trusted text turns out not to be JSON.
+    index: OnceLock<Option<Index>>,
 }
 
 impl Command {
-    /// Checks that `text` is one JSON object without duplicate keys and gives
-    /// it a new id.
+    /// Checks that `text` is one JSON object that every reader takes, and takes
+    /// in the same way, and gives it a new id. It is the only time that the
+    /// text is read: who needs a field gets it from [`Self::root`].
     ///
     /// # Errors
     /// [`CommandError`], with line and column.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, CommandError> {
-        let text = decode(text.as_ref())?;
-        match text
-            .trim_start_matches([' ', '\t', '\r', '\n'])
-            .chars()
-            .next()
-        {
-            None => return Err(CommandError::Empty),
-            Some('{') => {}
-            Some(_) => {
-                // Valid JSON of another kind and no JSON at all are two different mistakes.
-                let value: serde_json::Value =
-                    serde_json::from_str(text).map_err(CommandError::json)?;
-                return Err(CommandError::NotAnObject {
-                    found: kind(&value),
-                });
-            }
+        let bytes = text.as_ref();
+        let text = decode(bytes).map_err(|error| CommandError::not_text(error, bytes))?;
+        if text.trim_ascii_start().is_empty() {
+            return Err(CommandError::Empty);
         }
-        check_json(text).map_err(CommandError::json)?;
-        Ok(Self {
-            id: CommandId::generate(),
+        let index = Index::of(text).map_err(|error| CommandError::Json {
+            error: error.locate(text),
+        })?;
+        let found = match Value::new(text, &index).kind() {
+            Kind::Object(_) => {
+                return Ok(Self::new(CommandId::generate(), text, Some(index).into()));
+            }
+            Kind::Null => "null",
+            Kind::Bool(_) => "a boolean",
+            Kind::Number(_) => "a number",
+            Kind::String => "a string",
+            Kind::Array(_) => "an array",
+        };
+        Err(CommandError::NotAnObject { found })
+    }
+
+    /// A command that was parsed before and stored since. It is not checked
+    /// again: a text that is no JSON object after all is handed to handlers as
+    /// it is, and has no fields.
+    #[must_use]
+    pub fn trusted(id: CommandId, text: &str) -> Self {
+        Self::new(id, text, OnceLock::new())
+    }
+
+    fn new(id: CommandId, text: &str, index: OnceLock<Option<Index>>) -> Self {
+        let text = text.into();
+        Self {
+            id,
             traceparent: None,
-            attributes: text.into(),
-        })
+            attributes: Arc::new(Attributes { text, index }),
+        }
     }
 
     /// The command as it was sent: JSON text.
     #[must_use]
     pub fn attributes(&self) -> &str {
-        &self.attributes
+        &self.attributes.text
     }
-}
 
-/// Checks that `text` is one JSON value that every reader takes, and takes in
-/// the same way: of at most 127 levels, no key twice in one object, no half of a
-/// surrogate pair, no number beyond the largest double.
-///
-/// # Errors
-/// serde_json's, with line and column.
-pub fn check_json(text: &str) -> serde_json::Result<()> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    UniqueKeys.deserialize(&mut deserializer)?;
-    deserializer.end()
-}
-
-impl From<NotText> for CommandError {
-    fn from(error: NotText) -> Self {
-        Self::NotUtf8(error)
+    /// The attributes, to read fields from.
+    #[must_use]
+    pub fn root(&self) -> Value<'_> {
+        let Attributes { text, index } = &*self.attributes;
+        match index.get_or_init(|| Index::of(text).ok()) {
+            Some(index) => Value::new(text, index),
+            None => Value::EMPTY_OBJECT,
+        }
     }
 }
 
 /// Why a text is no command.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// No text at all.
     #[error(
         "the command is empty: send one JSON object, such as {{\"requestType\":\"CreatePolicy\"}}"
     )]
     Empty,
+    /// Text in UTF-16.
+    #[error("the command is UTF-16 text: save it as UTF-8")]
+    Utf16,
     /// Bytes that are no UTF-8.
-    /// Not a source: the message has it.
-    #[error("the command {0}")]
-    NotUtf8(NotText),
-    /// No valid JSON.
-    #[error("the command is not JSON: {0}")]
-    NotJson(serde_json::Error),
-    /// More levels of objects and arrays than serde_json follows.
-    #[error(
-        "the command is nested too deep: {0}: send at most {DEPTH_MAX} levels, or what is deeper as a string"
-    )]
-    TooDeep(serde_json::Error),
-    /// A number beyond the largest double, which readers of JSON refuse or take for infinity.
-    #[error("the command has a {0}: send numbers beyond 1.8e308 as strings")]
-    NumberOutOfRange(serde_json::Error),
+    #[error("the command is not UTF-8 text: invalid byte at line {}, column {}", position.0, position.1)]
+    NotUtf8 {
+        /// Line and column in characters, both from 1.
+        position: (u32, u32),
+    },
+    /// Not JSON that every reader takes.
+    // Not a source: the message has it.
+    #[error("the command {}{error}{}", introduction(&.error.reason), advice(&.error.reason))]
+    Json {
+        /// What is wrong, and where.
+        error: JsonError,
+    },
     /// JSON of another kind.
     #[error(
         "the command is {found}: send one JSON object, such as {{\"requestType\":\"CreatePolicy\"}}"
@@ -178,27 +200,18 @@ pub enum CommandError {
         /// What it is instead, with its article.
         found: &'static str,
     },
-    /// A key twice in one object, which readers of JSON resolve in different ways.
-    #[error("the command has a {0}: keep one of the two")]
-    DuplicateKey(serde_json::Error),
 }
 
-// What their messages begin with: serde_json tells them by nothing else.
-const DUPLICATE: &str = "duplicate key";
-const OUT_OF_RANGE: &str = "number out of range";
-const TOO_DEEP: &str = "recursion limit exceeded";
-
 impl CommandError {
-    fn json(error: serde_json::Error) -> Self {
-        let message = error.to_string();
-        if error.is_data() && message.starts_with(DUPLICATE) {
-            Self::DuplicateKey(error)
-        } else if message.starts_with(OUT_OF_RANGE) {
-            Self::NumberOutOfRange(error)
-        } else if message.starts_with(TOO_DEEP) {
-            Self::TooDeep(error)
-        } else {
-            Self::NotJson(error)
+    fn not_text(error: NotText, bytes: &[u8]) -> Self {
+        match error {
+            NotText::Utf16 => Self::Utf16,
+            NotText::NotUtf8 { offset } => {
+                let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+                let before = String::from_utf8_lossy(&bytes[..offset]);
+                let position = position(&before, before.len());
+                Self::NotUtf8 { position }
+            }
         }
     }
 
@@ -206,137 +219,29 @@ impl CommandError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Empty | Self::NotUtf8(_) | Self::NotJson(_) => "invalid-json",
-            Self::TooDeep(_) => "too-deep",
+            Self::Empty | Self::Utf16 | Self::NotUtf8 { .. } => "invalid-json",
+            Self::Json { error } => error.reason.code(),
             Self::NotAnObject { .. } => "not-an-object",
-            Self::DuplicateKey(_) => "duplicate-key",
-            Self::NumberOutOfRange(_) => "number-out-of-range",
         }
     }
 }
 
-fn kind(value: &serde_json::Value) -> &'static str {
-    match value {
-        serde_json::Value::Null => "null",
-        serde_json::Value::Bool(_) => "a boolean",
-        serde_json::Value::Number(_) => "a number",
-        serde_json::Value::String(_) => "a string",
-        serde_json::Value::Array(_) => "an array",
-        serde_json::Value::Object(_) => "an object",
+/// What stands before the error in a message about a command.
+fn introduction(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Unexpected { .. } | Reason::Malformed(_) => "is not valid JSON: ",
+        Reason::TooDeep | Reason::TooLong => "is ",
+        Reason::DuplicateKey(_) | Reason::NumberOutOfRange => "has a ",
     }
 }
 
-/// Walks a JSON value and keeps nothing but the keys of the objects it is in.
-struct UniqueKeys;
-
-impl<'de> DeserializeSeed<'de> for UniqueKeys {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for UniqueKeys {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(Self)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let mut keys = Keys::default();
-        while let Some(key) = entries.next_key_seed(Key)? {
-            if let Some(key) = keys.insert(key) {
-                let key: String = key.chars().take(100).collect();
-                return Err(A::Error::custom(format_args!("{DUPLICATE} `{key}`")));
-            }
-            entries.next_value_seed(Self)?;
-        }
-        Ok(())
-    }
-}
-
-/// The keys of one object: a list while it is short, since most objects are.
-#[derive(Default)]
-struct Keys<'de> {
-    few: Vec<Cow<'de>>,
-    many: std::collections::HashSet<Cow<'de>>,
-}
-
-type Cow<'de> = std::borrow::Cow<'de, str>;
-
-impl<'de> Keys<'de> {
-    /// Past this, comparing one by one costs more than hashing.
-    const FEW: usize = 16;
-
-    /// Takes a key in, or gives it back if it is there already.
-    fn insert(&mut self, key: Cow<'de>) -> Option<Cow<'de>> {
-        if self.few.contains(&key) || self.many.contains(&key) {
-            return Some(key);
-        }
-        if self.few.len() < Self::FEW {
-            self.few.push(key);
-        } else {
-            self.many.insert(key);
-        }
-        None
-    }
-}
-
-/// A key: borrowed from the text where it has no escapes.
-struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(key))
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(key.into()))
+/// What stands after it: what to send instead.
+fn advice(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Unexpected { .. } | Reason::Malformed(_) | Reason::TooLong => "",
+        Reason::TooDeep => ": send what is deeper as a string",
+        Reason::DuplicateKey(_) => ": keep one of the two",
+        Reason::NumberOutOfRange => ": send it as a string",
     }
 }
 
@@ -367,18 +272,20 @@ mod tests {
         check(
             b"{\"a\":1",
             expect![
-                "invalid-json: the command is not JSON: EOF while parsing an object at line 1 column 6"
+                "invalid-json: the command is not valid JSON: expected `,` or `}`, found the end of the text at line 1, column 7"
             ],
         );
         check(
             b"{\"a\":1} x",
             expect![
-                "invalid-json: the command is not JSON: trailing characters at line 1 column 9"
+                "invalid-json: the command is not valid JSON: expected the end of the text, found `x` at line 1, column 9"
             ],
         );
         check(
             b"hello",
-            expect!["invalid-json: the command is not JSON: expected value at line 1 column 1"],
+            expect![
+                "invalid-json: the command is not valid JSON: expected a JSON value, found `h` at line 1, column 1"
+            ],
         );
         check(
             b"[1]",
@@ -388,7 +295,9 @@ mod tests {
         );
         check(
             b"{\"a\":\"\xff\"}",
-            expect!["invalid-json: the command is not UTF-8 text: invalid byte at offset 6"],
+            expect![
+                "invalid-json: the command is not UTF-8 text: invalid byte at line 1, column 7"
+            ],
         );
         check(
             b"\xff\xfe{\x00}\x00",
@@ -397,25 +306,25 @@ mod tests {
         check(
             b"{\"a\":1,\n\"\\u0061\":2}",
             expect![
-                "duplicate-key: the command has a duplicate key `a` at line 2 column 8: keep one of the two"
+                "duplicate-key: the command has a duplicate key `a` at line 2, column 1: keep one of the two"
             ],
         );
         check(
             b"{\"x\":[{\"b\":1,\"b\":2}]}",
             expect![
-                "duplicate-key: the command has a duplicate key `b` at line 1 column 16: keep one of the two"
+                "duplicate-key: the command has a duplicate key `b` at line 1, column 14: keep one of the two"
             ],
         );
         check(
             b"{\"a\":1e400}",
             expect![
-                "number-out-of-range: the command has a number out of range at line 1 column 10: send numbers beyond 1.8e308 as strings"
+                "number-out-of-range: the command has a number beyond 1.8e308 at line 1, column 6: send it as a string"
             ],
         );
         check(
             "{\"a\":".repeat(200).as_bytes(),
             expect![
-                "too-deep: the command is nested too deep: recursion limit exceeded at line 1 column 636: send at most 127 levels, or what is deeper as a string"
+                "too-deep: the command is nested deeper than 127 levels at line 1, column 636: send what is deeper as a string"
             ],
         );
     }
@@ -435,14 +344,27 @@ mod tests {
         assert!(nested(DEPTH_MAX).is_ok());
         assert!(matches!(
             nested(DEPTH_MAX + 1),
-            Err(CommandError::TooDeep(_))
+            Err(CommandError::Json { error }) if error.reason == Reason::TooDeep
         ));
     }
 
     #[test]
-    fn the_seventeenth_key_is_compared_too() {
-        let mut text: String = (0..40).map(|n| format!("\"k{n}\":0,")).collect();
-        text = format!("{{{text}\"k39\":0}}");
-        assert_eq!(Command::parse(text).unwrap_err().code(), "duplicate-key");
+    fn a_trusted_command_is_the_one_that_was_parsed() {
+        let text = r#"{"a":1,"b":[true]}"#;
+        let parsed = Command::parse(text).unwrap();
+        let trusted = Command::trusted(parsed.id, text);
+        assert_eq!(
+            (trusted.id, trusted.attributes()),
+            (parsed.id, parsed.attributes())
+        );
+        let keys = |command: &Command| match command.root().kind() {
+            Kind::Object(entries) => entries.map(|(key, _)| key.into_owned()).collect(),
+            _ => vec![],
+        };
+        assert_eq!(keys(&trusted), ["a", "b"]);
+        // Of another program's writing into the store.
+        let broken = Command::trusted(parsed.id, r#"{"a":1,"#);
+        assert_eq!(broken.attributes(), r#"{"a":1,"#);
+        assert!(keys(&broken).is_empty());
     }
 }

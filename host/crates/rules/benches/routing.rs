@@ -1,4 +1,4 @@
-//! How many commands a second one core routes, by number and kind of rules:
+//! How many commands a second one core parses and routes, by number and kind of rules:
 //! `cargo bench --bench routing -- [MIX…]`.
 //!
 //! Commands have about 355 bytes and match 1.2 rules on average. The baseline of
@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pointsman_core::command::Command;
 use pointsman_rules::{RuleFile, RuleSet};
 
 const SIZES: [usize; 4] = [1, 100, 10_000, 100_000];
@@ -193,9 +194,8 @@ fn rate(rules: &RuleSet, commands: &[String]) -> (f64, f64) {
             .skip(count % commands.len())
             .take(256)
         {
-            let matches = rules
-                .route(black_box(command))
-                .expect("the command is an object");
+            let command = Command::parse(black_box(command)).expect("an object");
+            let matches = rules.route(&command).expect("a command within bounds");
             fired += matches.iter().map(|found| found.rules.len()).sum::<usize>();
             count += 1;
         }

@@ -1,21 +1,19 @@
-//! Owns the reading of a command's attributes: one pass over the raw text that
-//! checks all of it and keeps only the fields that rules use.
+//! Owns the reading of a command's attributes: one pass over their index that
+//! keeps only the fields that rules use, and steps over all others whole.
 //!
 //! A field is named by its path, keys joined with `.`, so that
 //! `{"a": {"b": 1}}` and `{"a.b": 1}` hold the same field. A value inside an
 //! array element remembers which one (its place), because two clauses of a rule
 //! may not be satisfied by different elements of one array.
 
-use std::borrow::Cow;
-
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::{
-    error::EventError,
-    json::{Lexer, SyntaxError},
+    json::{Elements, Entries, Kind, Value},
     matcher::Scalar,
 };
+use pointsman_core::command::Command;
 
 /// Number of a path in a [`FieldTrie`].
 pub(crate) type PathId = u32;
@@ -118,13 +116,9 @@ struct Place {
 }
 
 impl<'e> Event<'e> {
-    /// Reads the fields of `trie` out of `text`.
-    ///
-    /// # Errors
-    /// [`EventError`] if `text` is not one JSON object.
-    pub(crate) fn read(text: &'e str, trie: &FieldTrie) -> Result<Self, EventError> {
+    /// Reads the fields of `trie` out of `command`.
+    pub(crate) fn read(command: &'e Command, trie: &FieldTrie) -> Self {
         let mut reader = Reader {
-            lexer: Lexer::new(text),
             trie,
             event: Event::default(),
             arrays: 0,
@@ -135,22 +129,10 @@ impl<'e> Event<'e> {
             depth: 0,
             end: PlaceId::MAX,
         });
-        if reader.lexer.peek() != b'{' {
-            // What is no JSON at all shall be called that.
-            let mut lexer = Lexer::new(text);
-            lexer
-                .skip(0)
-                .and_then(|()| lexer.end())
-                .map_err(|error| EventError::syntax(text, error))?;
-            return Err(EventError::NotAnObject);
-        }
-        reader
-            .value(Some(0), TOP, 0)
-            .and_then(|()| reader.lexer.end())
-            .map_err(|error| EventError::syntax(text, error))?;
+        reader.value(command.root(), 0, TOP);
         let mut event = reader.event;
         event.fields.sort_by_key(|field| field.path);
-        Ok(event)
+        event
     }
 
     /// All fields, sorted by path.
@@ -222,7 +204,6 @@ impl<'e> Event<'e> {
 }
 
 struct Reader<'e, 't> {
-    lexer: Lexer<'e>,
     trie: &'t FieldTrie,
     event: Event<'e>,
     arrays: u32,
@@ -230,93 +211,50 @@ struct Reader<'e, 't> {
 
 impl<'e> Reader<'e, '_> {
     /// Reads one value; `node` is where its path leads in the trie.
-    fn value(
-        &mut self,
-        node: Option<u32>,
-        place: PlaceId,
-        depth: usize,
-    ) -> Result<(), SyntaxError> {
-        let Some(node) = node else {
-            return self.lexer.skip(depth);
+    fn value(&mut self, value: Value<'e>, node: u32, place: PlaceId) {
+        let scalar = match value.kind() {
+            Kind::Object(entries) => return self.object(entries, node, place),
+            Kind::Array(elements) => return self.array(elements, node, place),
+            Kind::String => None,
+            Kind::Number(text) => Some(Scalar::Number(text)),
+            Kind::Null => Some(Scalar::Null),
+            Kind::Bool(value) => Some(Scalar::Bool(value)),
         };
-        let path = self
-            .trie
-            .nodes
-            .get(node as usize)
-            .and_then(|node| node.path);
-        let value = match self.lexer.peek() {
-            b'{' => return self.object(node, place, depth),
-            b'[' => return self.array(node, place, depth),
-            b'"' => Scalar::String(match path {
-                Some(_) => self.lexer.string()?,
-                None => return self.lexer.skip(depth),
-            }),
-            b'-' | b'0'..=b'9' => Scalar::Number(self.lexer.number()?),
-            b'n' => self.lexer.literal("null").map(|()| Scalar::Null)?,
-            b't' => self.lexer.literal("true").map(|()| Scalar::Bool(true))?,
-            b'f' => self.lexer.literal("false").map(|()| Scalar::Bool(false))?,
-            _ => return self.lexer.unexpected("a JSON value"),
-        };
-        if let Some(path) = path {
+        let node = self.trie.nodes.get(node as usize);
+        if let Some(path) = node.and_then(|node| node.path) {
+            let value = scalar.unwrap_or_else(|| Scalar::String(value.string()));
             self.event.fields.push(Field { path, place, value });
         }
-        Ok(())
     }
 
-    fn object(&mut self, node: u32, place: PlaceId, depth: usize) -> Result<(), SyntaxError> {
-        self.lexer.check_depth(depth)?;
-        self.lexer.advance();
-        if self.lexer.peek() == b'}' {
-            self.lexer.advance();
-            return Ok(());
-        }
-        loop {
-            if self.lexer.peek() != b'"' {
-                return self.lexer.unexpected("a key in quotes");
-            }
-            let key: Cow<'_, str> = self.lexer.string()?;
-            self.lexer.expect(b':', "after the key")?;
-            let child = self.trie.child(node, &key);
-            self.value(child, place, depth + 1)?;
-            if !self.lexer.more(b'}')? {
-                return Ok(());
+    fn object(&mut self, entries: Entries<'e>, node: u32, place: PlaceId) {
+        for (key, value) in entries {
+            if let Some(child) = self.trie.child(node, &key) {
+                self.value(value, child, place);
             }
         }
     }
 
-    fn array(&mut self, node: u32, place: PlaceId, depth: usize) -> Result<(), SyntaxError> {
-        self.lexer.check_depth(depth)?;
-        self.lexer.advance();
-        if self.lexer.peek() == b']' {
-            self.lexer.advance();
-            return Ok(());
-        }
+    fn array(&mut self, elements: Elements<'e>, node: u32, place: PlaceId) {
         let array = self.arrays;
         self.arrays += 1;
-        loop {
+        for value in elements {
             // Only objects and arrays are places of their own: plain values of
             // one array may satisfy different clauses, as in event-ruler.
-            let element = match self.lexer.peek() {
-                b'{' | b'[' => {
-                    let parent_depth = self.event.places[place as usize].depth;
-                    self.event.places.push(Place {
-                        parent: place,
-                        array,
-                        depth: parent_depth + 1,
-                        // Known when the element has been read.
-                        end: PlaceId::MAX,
-                    });
-                    (self.event.places.len() - 1) as PlaceId
-                }
-                _ => place,
-            };
-            self.value(Some(node), element, depth + 1)?;
-            if element != place {
-                self.event.places[element as usize].end = self.event.places.len() as PlaceId;
+            if !matches!(value.kind(), Kind::Object(_) | Kind::Array(_)) {
+                self.value(value, node, place);
+                continue;
             }
-            if !self.lexer.more(b']')? {
-                return Ok(());
-            }
+            let element = self.event.places.len() as PlaceId;
+            self.event.places.push(Place {
+                parent: place,
+                array,
+                depth: self.event.places[place as usize].depth + 1,
+                // Known when the element has been read.
+                end: PlaceId::MAX,
+            });
+            self.value(value, node, element);
+            self.event.places[element as usize].end = self.event.places.len() as PlaceId;
         }
     }
 }
@@ -325,18 +263,16 @@ impl<'e> Reader<'e, '_> {
 mod tests {
     use super::*;
 
-    fn read<'e>(text: &'e str, trie: &FieldTrie) -> Event<'e> {
-        Event::read(text, trie).unwrap()
+    fn command(text: &str) -> Command {
+        Command::parse(text).unwrap()
     }
 
     #[test]
     fn only_used_fields_are_kept() {
         let mut trie = FieldTrie::default();
         let (a, bc) = (trie.insert("a"), trie.insert("b.c"));
-        let event = read(
-            r#"{"b":{"c":[1,"x"],"d":2},"a":null,"z":{"a":3},"b.c":true}"#,
-            &trie,
-        );
+        let command = command(r#"{"b":{"c":[1,"x"],"d":2},"a":null,"z":{"a":3},"b.c":true}"#);
+        let event = Event::read(&command, &trie);
         let values = |path| {
             event
                 .values(path)
@@ -353,10 +289,8 @@ mod tests {
     fn places_agree_unless_they_are_different_elements_of_one_array() {
         let mut trie = FieldTrie::default();
         let (x, y) = (trie.insert("a.b.x"), trie.insert("a.y"));
-        let event = read(
-            r#"{"a":[{"b":[{"x":1},{"x":2}],"y":3},{"y":4,"b":{"x":5}}]}"#,
-            &trie,
-        );
+        let command = command(r#"{"a":[{"b":[{"x":1},{"x":2}],"y":3},{"y":4,"b":{"x":5}}]}"#);
+        let event = Event::read(&command, &trie);
         let places = |path| {
             event
                 .values(path)
@@ -370,21 +304,5 @@ mod tests {
             !event.agree(xs[0], xs[1]) && !event.agree(xs[0], ys[1]) && event.agree(xs[2], ys[1])
         );
         assert!(event.agree(TOP, xs[0]) && event.agree(xs[0], xs[0]));
-    }
-
-    #[test]
-    fn what_is_no_object_is_refused() {
-        let trie = FieldTrie::default();
-        assert_eq!(
-            Event::read("[1]", &trie).unwrap_err(),
-            EventError::NotAnObject
-        );
-        let error = Event::read("{\"a\":\n tru}", &trie).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "invalid JSON at line 2, column 2: found `t`, expected a JSON value"
-        );
-        assert!(Event::read(&"[".repeat(100_000), &trie).is_err());
-        assert!(Event::read(&"{\"a\":".repeat(100_000), &trie).is_err());
     }
 }

@@ -3,14 +3,13 @@
 //! Asks every rule, clause by clause; only people wait for it. What it takes
 //! and what it answers are bounded: the command comes from anyone.
 
-use pointsman_core::source::excerpt;
 use std::{cmp::Reverse, fmt};
 
 use serde::Serialize;
 
 use super::{
     conjunct::{Clause, Conjunct, View},
-    error::EventError,
+    error::RoutingError,
     event::Event,
     fuel::{Fuel, ROUTING_STEPS_MAX},
     group,
@@ -19,7 +18,11 @@ use super::{
     rule::Rule,
     set::{IndexedFile, Match, RuleSet, collect},
 };
-use pointsman_core::name::{HandlerName, RuleName};
+use pointsman_core::{
+    command::Command,
+    name::{HandlerName, RuleName},
+    source::excerpt,
+};
 
 /// How many misses an explanation lists.
 const MAX_MISSES: usize = 10;
@@ -171,13 +174,12 @@ fn is_zero(count: &usize) -> bool {
 }
 
 impl RuleSet {
-    /// Explains where the command with these attributes, JSON text, goes.
+    /// Explains where the command goes.
     ///
     /// # Errors
-    /// [`EventError`] if the text is not one JSON object, or routing it takes
-    /// more than [`ROUTING_STEPS_MAX`] steps.
-    pub fn explain(&self, attributes: &str) -> Result<Explanation, EventError> {
-        self.explain_within(attributes, ROUTING_STEPS_MAX)
+    /// [`RoutingError`] if routing it takes more than [`ROUTING_STEPS_MAX`] steps.
+    pub fn explain(&self, command: &Command) -> Result<Explanation, RoutingError> {
+        self.explain_within(command, ROUTING_STEPS_MAX)
     }
 
     /// As [`Self::explain`], where routing may take `steps_max` steps.
@@ -186,12 +188,12 @@ impl RuleSet {
     /// As [`Self::explain`].
     pub fn explain_within(
         &self,
-        attributes: &str,
+        command: &Command,
         steps_max: u64,
-    ) -> Result<Explanation, EventError> {
-        let event = Event::read(attributes, &self.trie)?;
+    ) -> Result<Explanation, RoutingError> {
+        let event = Event::read(command, &self.trie);
         let fuel = Fuel::new(steps_max);
-        let mut guards = Attributes::new(attributes);
+        let mut guards = Attributes::new(command);
         let mut matching = Vec::new();
         let mut unmet = Vec::new();
         for rule in self.matching(&event, &fuel)? {
@@ -264,12 +266,11 @@ impl RuleSet {
     }
 
     /// The rule that came nearest to matching the command without matching it;
-    /// none if every rule matches, or the text is no JSON object. Of the rules
-    /// that can be asked within bounds.
+    /// none if every rule matches. Of the rules that can be asked within bounds.
     #[must_use]
-    pub fn nearest_miss(&self, attributes: &str) -> Option<Miss> {
-        let event = Event::read(attributes, &self.trie).ok()?;
-        let mut guards = Attributes::new(attributes);
+    pub fn nearest_miss(&self, command: &Command) -> Option<Miss> {
+        let event = Event::read(command, &self.trie);
+        let mut guards = Attributes::new(command);
         let fuel = Fuel::new(NEAREST_STEPS_MAX);
         let mut nearest: Option<(Case<'_, '_, '_>, Near<'_>)> = None;
         for indexed in self.files() {
@@ -299,15 +300,15 @@ impl Rule {
     /// Whether the guard holds, if there is one, and if not, why.
     ///
     /// # Errors
-    /// [`EventError::GuardLimit`].
+    /// [`RoutingError::GuardLimit`].
     pub(crate) fn check_guard(
         &self,
         attributes: &mut Attributes<'_>,
         fuel: &Fuel,
-    ) -> Result<Result<(), Unmet>, EventError> {
+    ) -> Result<Result<(), Unmet>, RoutingError> {
         let guard = self.guard.as_ref();
         match guard.map_or(Ok(()), |guard| guard.check(attributes, fuel)) {
-            Err(Unmet::Limit(exceeded)) => Err(EventError::GuardLimit {
+            Err(Unmet::Limit(exceeded)) => Err(RoutingError::GuardLimit {
                 rule: self.reference(),
                 reason: exceeded.to_string(),
             }),

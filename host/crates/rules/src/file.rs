@@ -7,6 +7,7 @@ mod reader;
 use std::{collections::BTreeSet, sync::Arc};
 
 use pointsman_core::{
+    command::Command,
     name::HandlerName,
     source::{Source, excerpt, list, position},
     text::{NotText, decode},
@@ -43,8 +44,7 @@ pub struct RuleFile {
 /// A command and the handlers that the rules of the file must choose for it.
 #[derive(Debug)]
 pub(crate) struct RuleTest {
-    /// The attributes as JSON text.
-    pub(crate) command: Box<str>,
+    pub(crate) command: Command,
     handlers: BTreeSet<HandlerName>,
     description: Option<Box<str>>,
     line: u32,
@@ -85,8 +85,9 @@ impl RuleFile {
         let source = Source { path, text };
         let (root, is_json) = match path.rsplit_once('.') {
             Some((_, "json")) => (
-                json::parse(text)
-                    .map_err(|error| source.error(error.at, error.code, error.message))?,
+                json::parse(text).map_err(|error| {
+                    source.error(error.at, error.code(), error.reason.to_string())
+                })?,
                 true,
             ),
             Some((_, "toml")) => (toml::parse(&source)?, false),
@@ -150,7 +151,7 @@ impl RuleTest {
         };
         let routing = match rules.routing(&self.command, steps.min(ROUTING_STEPS_MAX)) {
             Ok(routing) => routing,
-            Err(error) if error.is_limit() && steps < ROUTING_STEPS_MAX => {
+            Err(_) if steps < ROUTING_STEPS_MAX => {
                 let message =
                     format!("the tests of one file take at most {TESTS_STEPS_MAX} steps together");
                 let hint = "leave large commands to a benchmark, or split the file";

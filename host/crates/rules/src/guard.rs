@@ -28,6 +28,7 @@ use self::{
     value::Value,
 };
 use super::fuel::Fuel;
+use pointsman_core::command::Command;
 
 pub(crate) use meter::Exceeded;
 
@@ -46,7 +47,7 @@ pub(crate) struct Guard {
 /// The attributes of one command in the form that guards need, made when the
 /// first guard asks.
 pub(crate) struct Attributes<'a> {
-    text: &'a str,
+    command: &'a Command,
     value: Option<Value<'a>>,
 }
 
@@ -177,21 +178,22 @@ impl fmt::Debug for Guard {
 }
 
 impl<'a> Attributes<'a> {
-    /// `text` is JSON that has been read before.
-    pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, value: None }
+    pub(crate) fn new(command: &'a Command) -> Self {
+        Self {
+            command,
+            value: None,
+        }
     }
 
     fn value(&mut self, fuel: &Fuel) -> Result<Value<'a>, Stop> {
         if let Some(value) = &self.value {
             return Ok(value.clone());
         }
-        if !fuel.spend(1 + self.text.len() as u64 / 4) {
+        if !fuel.spend(1 + self.command.attributes().len() as u64 / 4) {
             return Err(Stop::Limit(Exceeded::Steps));
         }
-        // It has been read as JSON before.
-        let read = Value::of_json(self.text).map_err(|error| Stop::fault(error.message))?;
-        Ok(self.value.insert(read).clone())
+        let value = Value::of_json(self.command.root());
+        Ok(self.value.insert(value).clone())
     }
 }
 

@@ -28,7 +28,7 @@ mod set;
 mod toml;
 mod wildcard;
 
-pub use error::EventError;
+pub use error::RoutingError;
 pub use explain::{ClauseReport, Explanation, Fired, Miss, Overruled};
 pub use file::{MAX_FILE_BYTES, MAX_TESTS, RuleFile};
 pub use fuel::ROUTING_STEPS_MAX;
@@ -38,7 +38,7 @@ pub use pointsman_core::name::RuleName;
 pub use rule::{MAX_RULES, Rule, Select};
 pub use set::{GuardFault, Match, Routing, RuleSet};
 
-use pointsman_core::{decimal, json, json::Node, source::Source};
+use pointsman_core::{command::Command, decimal, json, json::Node, source::Source};
 
 use conjunct::View;
 use event::{Event, FieldTrie, PathId};
@@ -98,8 +98,8 @@ impl Pattern {
             );
             return Err(source.error(0, "too-large", message));
         }
-        let node =
-            json::parse(text).map_err(|error| source.error(error.at, error.code, error.message))?;
+        let node = json::parse(text)
+            .map_err(|error| source.error(error.at, error.code(), error.reason.to_string()))?;
         Self::read(&source, dialect, &node)
     }
 
@@ -124,13 +124,12 @@ impl Pattern {
         })
     }
 
-    /// Whether the command with these attributes, JSON text, matches.
+    /// Whether the command matches.
     ///
     /// # Errors
-    /// [`EventError`] if the text is not one JSON object, or matching it takes
-    /// more than [`ROUTING_STEPS_MAX`] steps.
-    pub fn matches(&self, event_json_text: &str) -> Result<bool, EventError> {
-        let event = Event::read(event_json_text, &self.trie)?;
+    /// [`RoutingError`] if matching it takes more than [`ROUTING_STEPS_MAX`] steps.
+    pub fn matches(&self, command: &Command) -> Result<bool, RoutingError> {
+        let event = Event::read(command, &self.trie);
         let fuel = Fuel::new(ROUTING_STEPS_MAX);
         let view = View {
             event: &event,
@@ -140,7 +139,7 @@ impl Pattern {
         };
         let matches = self.conjuncts.iter().any(|conjunct| conjunct.holds(view));
         match fuel.is_spent() {
-            true => Err(EventError::routing_limit(fuel.max(), None)),
+            true => Err(RoutingError::routing_limit(fuel.max(), None)),
             false => Ok(matches),
         }
     }

@@ -190,12 +190,10 @@ fn constant_guard(rule: &Rule, findings: &mut Vec<Finding>) {
 fn untested_fields(file: &RuleFile, findings: &mut Vec<Finding>) {
     let mut untested: FxHashSet<PathId> = (0..file.trie.len() as PathId).collect();
     for test in &file.tests {
-        // The tests have been run when the file was read.
-        if let Ok(event) = Event::read(&test.command, &file.trie) {
-            event.fields().iter().for_each(|field| {
-                untested.remove(&field.path);
-            });
-        }
+        let event = Event::read(&test.command, &file.trie);
+        event.fields().iter().for_each(|field| {
+            untested.remove(&field.path);
+        });
     }
     for rule in file.rules() {
         let clauses = rule.conjuncts.iter().flat_map(|conjunct| &conjunct.clauses);

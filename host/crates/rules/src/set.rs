@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::{
     Diagnostic, RuleFile,
     conjunct::View,
-    error::EventError,
+    error::RoutingError,
     event::{Event, FieldTrie, PathId},
     fuel::{Fuel, ROUTING_STEPS_MAX},
     group::{self, Selects},
@@ -18,7 +18,10 @@ use super::{
     index::Index,
     rule::{Rule, Select},
 };
-use pointsman_core::name::{HandlerName, RuleName};
+use pointsman_core::{
+    command::Command,
+    name::{HandlerName, RuleName},
+};
 
 /// The most bytes of compiled regular expressions in all files: four files that
 /// have as many as one may.
@@ -218,14 +221,12 @@ impl RuleSet {
         })
     }
 
-    /// The handlers that the command with these attributes, JSON text, reaches:
-    /// one entry a handler, sorted by name.
+    /// The handlers that the command reaches: one entry a handler, sorted by name.
     ///
     /// # Errors
-    /// [`EventError`] if the text is not one JSON object, or routing it takes
-    /// more than [`ROUTING_STEPS_MAX`] steps.
-    pub fn route(&self, attributes: &str) -> Result<Vec<Match>, EventError> {
-        let routing = self.routing(attributes, ROUTING_STEPS_MAX)?;
+    /// [`RoutingError`] if routing it takes more than [`ROUTING_STEPS_MAX`] steps.
+    pub fn route(&self, command: &Command) -> Result<Vec<Match>, RoutingError> {
+        let routing = self.routing(command, ROUTING_STEPS_MAX)?;
         Ok(routing.matches)
     }
 
@@ -233,10 +234,10 @@ impl RuleSet {
     ///
     /// # Errors
     /// As [`Self::route`].
-    pub fn routing(&self, attributes: &str, steps_max: u64) -> Result<Routing, EventError> {
-        let event = Event::read(attributes, &self.trie)?;
+    pub fn routing(&self, command: &Command, steps_max: u64) -> Result<Routing, RoutingError> {
+        let event = Event::read(command, &self.trie);
         let fuel = Fuel::new(steps_max);
-        let mut guards = Attributes::new(attributes);
+        let mut guards = Attributes::new(command);
         let mut faults = Vec::new();
         let mut matching: SmallVec<[&Rule; 8]> = SmallVec::new();
         for rule in self.matching(&event, &fuel)? {
@@ -269,18 +270,18 @@ impl RuleSet {
     /// The rules whose `match` holds, in the order of file and line.
     ///
     /// # Errors
-    /// [`EventError::RoutingLimit`].
+    /// [`RoutingError::RoutingLimit`].
     pub(crate) fn matching(
         &self,
         event: &Event<'_>,
         fuel: &Fuel,
-    ) -> Result<SmallVec<[&Rule; 8]>, EventError> {
+    ) -> Result<SmallVec<[&Rule; 8]>, RoutingError> {
         let mut matching = SmallVec::new();
         for slot in &self.slots {
             let Segment { files, index, .. } = &*slot.segment;
             index
                 .matching(files, &slot.live, (event, fuel), &mut matching)
-                .map_err(|at| EventError::routing_limit(fuel.max(), at))?;
+                .map_err(|at| RoutingError::routing_limit(fuel.max(), at))?;
         }
         // Those of one segment come in order.
         if self.slots.len() > 1 {

@@ -12,7 +12,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::{Plugin, bindings, grants::FolderGone, limits::Refused, state::Shared};
 use pointsman_core::{
-    command::check_json,
+    json,
     outcome::{Failure, Status},
     text::{self, MESSAGE_MAX_BYTES, bounded},
 };
@@ -49,7 +49,7 @@ impl Plugin {
         }
         // As commands are: one answer that a reader refuses would take the
         // whole report, and the answers of other handlers, with it.
-        match check_json(&answer).and_then(|()| RawValue::from_string(answer)) {
+        match json::raw(answer) {
             Ok(output) => Ok(Some(output)),
             Err(error) => Err(self.failure(
                 Status::InvalidOutput,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use pointsman_core::command::Command;
 use pointsman_rules::{ROUTING_STEPS_MAX, RuleFile, RuleSet};
 
 fuzz_target!(|text: &str| {
@@ -17,10 +18,13 @@ fuzz_target!(|text: &str| {
     };
     let rules = RuleSet::build([Arc::new(file)]).expect("one rule");
     drop(rules.lint(&[]));
-    match rules.routing(command, ROUTING_STEPS_MAX) {
+    let Ok(command) = Command::parse(command) else {
+        return;
+    };
+    match rules.routing(&command, ROUTING_STEPS_MAX) {
         Ok(routing) => {
             assert!(routing.steps <= ROUTING_STEPS_MAX);
-            let explained = rules.explain(command).expect("it was routed");
+            let explained = rules.explain(&command).expect("it was routed");
             assert_eq!(explained.matches, routing.matches);
         }
         Err(error) => assert!(!error.code().is_empty()),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use pointsman_core::command::Command;
 use pointsman_rules::{ROUTING_STEPS_MAX, RuleFile, RuleSet};
 
 fuzz_target!(|text: &str| {
@@ -16,10 +17,13 @@ fuzz_target!(|text: &str| {
     let Ok(rules) = RuleSet::build([Arc::new(file)]) else {
         return;
     };
-    drop(rules.nearest_miss(command));
-    if let Ok(routing) = rules.routing(command, ROUTING_STEPS_MAX) {
+    let Ok(command) = Command::parse(command) else {
+        return;
+    };
+    drop(rules.nearest_miss(&command));
+    if let Ok(routing) = rules.routing(&command, ROUTING_STEPS_MAX) {
         assert!(routing.steps <= ROUTING_STEPS_MAX);
-        let explained = rules.explain(command).expect("it was routed");
+        let explained = rules.explain(&command).expect("it was routed");
         assert_eq!(explained.matches, routing.matches);
     }
 });

@@ -1,6 +1,8 @@
 //! The pass over elements against the search, which is what event-ruler's
 //! cases were tried on.
 
+use pointsman_core::command::Command;
+
 use super::*;
 use crate::event::FieldTrie;
 
@@ -82,7 +84,8 @@ fn a_pass_over_the_elements_finds_what_the_search_finds() {
         let mut trie = FieldTrie::default();
         let conjunct = random.conjunct(&mut trie);
         let text = format!("{{\"a\":{},\"b\":{}}}", random.value(4), random.value(3));
-        let event = Event::read(&text, &trie).unwrap();
+        let command = Command::parse(&text).unwrap();
+        let event = Event::read(&command, &trie);
         if event.is_flat() {
             continue;
         }
@@ -122,7 +125,8 @@ fn steps(paths: &[&str], text: &str, wanted: bool) -> u64 {
     let conjunct = Conjunct {
         clauses: clauses.collect(),
     };
-    let event = Event::read(text, &trie).unwrap();
+    let command = Command::parse(text).unwrap();
+    let event = Event::read(&command, &trie);
     let paths: Vec<PathId> = (0..trie.len() as PathId).collect();
     let fuel = Fuel::new(1 << 40);
     let view = View {
@@ -197,7 +201,8 @@ fn what_has_no_fast_answer_ends_with_the_fuel() {
         .collect();
     let items = items.join(",");
     let text = format!("{{\"o\":{{\"l\":[{items}]}},\"o.l\":[{items}]}}");
-    let event = Event::read(&text, &trie).unwrap();
+    let command = Command::parse(&text).unwrap();
+    let event = Event::read(&command, &trie);
     let paths: Vec<PathId> = (0..trie.len() as PathId).collect();
     let fuel = Fuel::new(100_000);
     let view = View {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use pointsman_core::{
+    command::{Command, CommandError},
     name::{HandlerName, RuleName},
     source::{Source, excerpt, suggest},
 };
@@ -269,11 +270,27 @@ impl<'r, 't> Reader<'r, 't> {
             .transpose()?;
         let (line, column) = self.position(node.at);
         Ok(RuleTest {
-            command: self.json_text(command),
+            command: self.command(command)?,
             handlers: self.handlers(handlers)?.into_iter().collect(),
             description: description.map(Box::from),
             line,
             column,
+        })
+    }
+
+    /// # Errors
+    /// What no host takes as a command, such as a key that comes twice.
+    fn command(&self, node: &Node<'_>) -> Read<Command> {
+        Command::parse(&*self.json_text(node)).map_err(|error| match error {
+            CommandError::Json { error } => {
+                // What was TOML has no such places.
+                let at = if self.is_json { error.at } else { 0 };
+                let message = format!("the test's `command`: {}", error.reason);
+                self.source.error(node.at + at, "invalid-command", message)
+            }
+            error => self
+                .source
+                .error(node.at, "invalid-command", error.to_string()),
         })
     }
 

@@ -3,7 +3,11 @@ use crate::fuel::ROUTING_STEPS_MAX;
 
 fn check(guard: &str, command: &str) -> Result<(), Unmet> {
     let guard = Guard::parse(guard).unwrap_or_else(|error| panic!("{guard}: {error:?}"));
-    guard.check(&mut Attributes::new(command), &Fuel::new(ROUTING_STEPS_MAX))
+    let command = Command::parse(command).unwrap_or_else(|error| panic!("{command}: {error}"));
+    guard.check(
+        &mut Attributes::new(&command),
+        &Fuel::new(ROUTING_STEPS_MAX),
+    )
 }
 
 fn reason(guard: &str, command: &str) -> String {
@@ -420,8 +424,11 @@ fn a_guard_nested_too_deep_is_refused_whatever_nests() {
             // The longest that is read.
             let guard = (1..100).rev().find_map(|k| Guard::parse(&chain(k)).ok());
             let guard = guard.unwrap();
-            let mut command = Attributes::new(r#"{"a":1,"s":"x","l":[[1]],"x":[]}"#);
-            drop(guard.check(&mut command, &Fuel::new(ROUTING_STEPS_MAX)));
+            let command = Command::parse(r#"{"a":1,"s":"x","l":[[1]],"x":[]}"#).unwrap();
+            drop(guard.check(
+                &mut Attributes::new(&command),
+                &Fuel::new(ROUTING_STEPS_MAX),
+            ));
         });
         asked.unwrap().join().unwrap();
     }
@@ -570,7 +577,8 @@ fn numbers_and_times_are_what_they_say_or_an_error() {
 fn steps(guard: &str, command: &str) -> u64 {
     let fuel = Fuel::new(u64::MAX);
     let guard = Guard::parse(guard).unwrap();
-    drop(guard.check(&mut Attributes::new(command), &fuel));
+    let command = Command::parse(command).unwrap();
+    drop(guard.check(&mut Attributes::new(&command), &fuel));
     fuel.steps()
 }
 

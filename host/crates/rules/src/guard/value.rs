@@ -15,7 +15,10 @@ use super::{
     expr::Binary,
     meter::{Meter, Stop},
 };
-use crate::{decimal::Decimal, json::Lexer, json::SyntaxError};
+use crate::{
+    decimal::Decimal,
+    json::{self, Kind},
+};
 
 /// Whole doubles up to here are exact.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -90,61 +93,19 @@ impl From<String> for Value<'_> {
 }
 
 impl<'c> Value<'c> {
-    /// Reads the attributes of a command: JSON that has been read before.
-    ///
-    /// # Errors
-    /// Where it is no JSON after all.
-    pub(super) fn of_json(text: &'c str) -> Result<Self, SyntaxError> {
-        let mut lexer = Lexer::new(text);
-        let value = Self::read(&mut lexer, 0)?;
-        lexer.end()?;
-        Ok(value)
-    }
-
-    fn read(lexer: &mut Lexer<'c>, depth: usize) -> Result<Self, SyntaxError> {
-        Ok(match lexer.peek() {
-            b'"' => Self::Text(lexer.string()?.into()),
-            b'-' | b'0'..=b'9' => Self::of_number(lexer.number()?),
-            b'n' => lexer.literal("null").map(|()| Self::Null)?,
-            b't' => lexer.literal("true").map(|()| Self::Bool(true))?,
-            b'f' => lexer.literal("false").map(|()| Self::Bool(false))?,
-            b'[' => {
-                lexer.check_depth(depth)?;
-                lexer.advance();
-                let mut items = Vec::new();
-                if lexer.peek() == b']' {
-                    lexer.advance();
-                    return Ok(Self::List(items.into()));
-                }
-                loop {
-                    items.push(Self::read(lexer, depth + 1)?);
-                    if !lexer.more(b']')? {
-                        return Ok(Self::List(items.into()));
-                    }
-                }
+    /// A value of a command.
+    pub(super) fn of_json(value: json::Value<'c>) -> Self {
+        match value.kind() {
+            Kind::Null => Self::Null,
+            Kind::Bool(value) => Self::Bool(value),
+            Kind::Number(text) => Self::of_number(text),
+            Kind::String => Self::Text(value.string().into()),
+            Kind::Array(elements) => Self::List(elements.map(Self::of_json).collect()),
+            Kind::Object(entries) => {
+                let member = |(key, value)| (Text::from(key), Self::of_json(value));
+                Self::Map(Rc::new(Map::new(entries.map(member).collect())))
             }
-            b'{' => {
-                lexer.check_depth(depth)?;
-                lexer.advance();
-                let mut members = Vec::new();
-                if lexer.peek() == b'}' {
-                    lexer.advance();
-                    return Ok(Self::Map(Rc::new(Map(members))));
-                }
-                loop {
-                    if lexer.peek() != b'"' {
-                        return lexer.unexpected("a key in quotes");
-                    }
-                    let key = Text::from(lexer.string()?);
-                    lexer.expect(b':', "after the key")?;
-                    members.push((key, Self::read(lexer, depth + 1)?));
-                    if !lexer.more(b'}')? {
-                        return Ok(Self::Map(Rc::new(Map::new(members))));
-                    }
-                }
-            }
-            _ => return lexer.unexpected("a JSON value"),
-        })
+        }
     }
 
     /// A JSON number, however it is spelled.

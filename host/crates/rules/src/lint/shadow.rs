@@ -2,6 +2,7 @@
 //! witness is made, a command that it matches; only rules that match the
 //! witness too can stand in its light, and the index finds them.
 
+use pointsman_core::command::Command;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
@@ -40,7 +41,7 @@ pub(super) fn find(
     rule: &Rule,
 ) -> Option<Finding> {
     let witness = witness(indexed, rule)?;
-    let event = Event::read(&witness, &rules.trie).ok()?;
+    let event = Event::read(&witness, &rules.trie);
     // One that so many rules could match hides nothing.
     let candidates = rules.matching(&event, &Fuel::new(STEPS_MAX)).ok()?;
     candidates
@@ -186,9 +187,9 @@ fn range_includes(wide: &Range, narrow: &Range) -> bool {
         && end_includes(&wide.high, &narrow.high, std::cmp::Ordering::Less)
 }
 
-/// The attributes of a command that the first combination of the rule matches,
-/// as JSON text; none if one is not easily made.
-fn witness(indexed: &IndexedFile, rule: &Rule) -> Option<String> {
+/// A command that the first combination of the rule matches; none if one is not
+/// easily made.
+fn witness(indexed: &IndexedFile, rule: &Rule) -> Option<Command> {
     let dialect = indexed.file.dialect();
     let conjunct = rule.conjuncts.first()?;
     let mut members = Vec::new();
@@ -205,7 +206,8 @@ fn witness(indexed: &IndexedFile, rule: &Rule) -> Option<String> {
         ));
     }
     let text = format!("{{{}}}", members.join(","));
-    let event = Event::read(&text, &indexed.file.trie).ok()?;
+    let command = Command::parse(text).ok()?;
+    let event = Event::read(&command, &indexed.file.trie);
     let paths: Vec<u32> = (0..indexed.file.trie.len() as u32).collect();
     let fuel = Fuel::new(STEPS_MAX);
     let holds = conjunct.holds(View {
@@ -215,7 +217,7 @@ fn witness(indexed: &IndexedFile, rule: &Rule) -> Option<String> {
         fuel: &fuel,
     });
     drop(event);
-    (holds && !fuel.is_spent()).then_some(text)
+    (holds && !fuel.is_spent()).then_some(command)
 }
 
 /// A value that `matcher` matches, as JSON text.

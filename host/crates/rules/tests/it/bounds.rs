@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use expect_test::expect;
+use pointsman_core::command::Command;
 use pointsman_rules::{ROUTING_STEPS_MAX, RuleFile, RuleSet};
 use serde_json::json;
 
@@ -82,6 +83,7 @@ fn unrelated_arrays_do_not_multiply() {
         .join(",");
     let arrays: Vec<String> = (0..6).map(|at| format!(r#""a{at}":[{items}]"#)).collect();
     let command = format!(r#"{{{},"z":[{{"x":1}},{{"y":1}}]}}"#, arrays.join(","));
+    let command = Command::parse(command).unwrap();
     assert!(rules.route(&command).unwrap().is_empty());
     assert_eq!(
         rules.nearest_miss(&command).unwrap().to_string(),
@@ -93,6 +95,10 @@ fn set(rules: &serde_json::Value) -> RuleSet {
     let file = RuleFile::parse("rules/test.json", rules.to_string().as_bytes());
     let file = file.unwrap_or_else(|error| panic!("{error}"));
     RuleSet::build([Arc::new(file)]).unwrap()
+}
+
+fn parsed(command: &serde_json::Value) -> Command {
+    Command::parse(command.to_string()).unwrap()
 }
 
 /// `count` rules with these patterns.
@@ -131,16 +137,16 @@ fn a_large_command_that_people_send_is_routed() {
             1,
         ),
     ] {
-        let text = command.to_string();
-        let routing = rules.routing(&text, ROUTING_STEPS_MAX).unwrap();
+        let command = parsed(&command);
+        let routing = rules.routing(&command, ROUTING_STEPS_MAX).unwrap();
         assert_eq!(routing.matches.len(), wanted);
         assert!(
             routing.steps < 3_000_000,
             "{} for {} bytes",
             routing.steps,
-            text.len()
+            command.attributes().len()
         );
-        assert!(rules.explain(&text).is_ok());
+        assert!(rules.explain(&command).is_ok());
     }
 }
 
@@ -217,17 +223,17 @@ fn rules_and_commands_that_multiply_take_bounded_steps() {
         ),
     ];
     for (rules, command) in cases {
-        let (rules, text) = (set(&rules), command.to_string());
-        match rules.routing(&text, ROUTING_STEPS_MAX) {
+        let (rules, command) = (set(&rules), parsed(&command));
+        match rules.routing(&command, ROUTING_STEPS_MAX) {
             Ok(routing) => assert!(routing.steps <= ROUTING_STEPS_MAX),
             Err(error) => assert_eq!(error.code(), "routing-limit", "{error}"),
         }
         // People's questions are answered, or refused alike, and never at length.
         let explained = rules
-            .explain(&text)
+            .explain(&command)
             .map(|found| serde_json::to_string(&found).unwrap().len());
-        assert!(explained.is_ok_and(|length| length < 1 << 20) || rules.route(&text).is_err());
-        drop(rules.nearest_miss(&text));
+        assert!(explained.is_ok_and(|length| length < 1 << 20) || rules.route(&command).is_err());
+        drop(rules.nearest_miss(&command));
     }
 }
 
@@ -240,7 +246,7 @@ fn a_place_in_an_array_costs_what_it_takes() {
         0..10 => json!({format!("x{n}"): 1}),
         _ => json!({"y": 2}),
     };
-    let command = json!({"l": list(3_000, objects)}).to_string();
+    let command = parsed(&json!({"l": list(3_000, objects)}));
     let steps = |count| {
         rules(count)
             .routing(&command, ROUTING_STEPS_MAX)
@@ -259,7 +265,7 @@ fn the_answer_of_explain_is_bounded() {
             .collect();
         json!({"a": ["never"], "b": fields})
     }));
-    let command = json!({"a": list(100_000, |n| json!(format!("x{n}")))}).to_string();
+    let command = parsed(&json!({"a": list(100_000, |n| json!(format!("x{n}")))}));
     let explanation = rules.explain(&command).unwrap();
     assert_eq!(
         (

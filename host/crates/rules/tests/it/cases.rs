@@ -2,6 +2,7 @@
 //! event-ruler gives, and patterns that it refuses. Both are read as raw text,
 //! because number spelling and duplicate keys matter.
 
+use pointsman_core::command::Command;
 use pointsman_rules::{Dialect, Pattern};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -30,9 +31,8 @@ const INVALID: &str = include_str!("../cases/invalid-patterns.jsonl");
 fn answer(case: &Case<'_>, dialect: Dialect) -> Result<bool, String> {
     let pattern = Pattern::parse_with(case.pattern.get(), dialect)
         .map_err(|error| error.code().to_owned())?;
-    pattern
-        .matches(case.event.get())
-        .map_err(|error| error.to_string())
+    let event = Command::parse(case.event.get()).map_err(|error| error.to_string())?;
+    pattern.matches(&event).map_err(|error| error.to_string())
 }
 
 fn cases() -> impl Iterator<Item = Case<'static>> {
@@ -128,10 +128,11 @@ fn what_event_ruler_refuses_is_refused() {
 #[test]
 fn the_named_deviations_are_real() {
     let both = |pattern: &str, event: &str| {
+        let event = Command::parse(event).unwrap();
         [Dialect::Pointsman, Dialect::EventBridge].map(|dialect| {
             Pattern::parse_with(pattern, dialect)
                 .ok()?
-                .matches(event)
+                .matches(&event)
                 .ok()
         })
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
-use pointsman_core::name::HandlerName;
+use pointsman_core::{command::Command, name::HandlerName};
 use pointsman_rules::{RuleFile, RuleSet};
 
 fn set(json: &str) -> RuleSet {
@@ -13,7 +13,7 @@ fn set(json: &str) -> RuleSet {
 }
 
 fn check_route(rules: &RuleSet, command: &str, expect: Expect) {
-    let matches = rules.route(command).unwrap();
+    let matches = rules.route(&Command::parse(command).unwrap()).unwrap();
     let lines: Vec<String> = matches
         .iter()
         .map(|found| {
@@ -58,9 +58,9 @@ fn all_matching_rules_fire_and_a_fallback_yields() {
     "#]],
     );
     check_route(&rules, r#"{"requestType":"DeletePolicy"}"#, expect![""]);
-    let miss = rules
-        .nearest_miss(r#"{"requestType":"CreatePolicy","productType":"Low"}"#)
-        .unwrap();
+    let command = r#"{"requestType":"CreatePolicy","productType":"Low"}"#;
+    let command = Command::parse(command).unwrap();
+    let miss = rules.nearest_miss(&command).unwrap();
     expect![[r#"rule `high-risk` (rules/test.json:3): `productType` is "Low", wanted "HighRisk""#]]
         .assert_eq(&miss.to_string());
 }
@@ -116,7 +116,8 @@ fn the_first_by_priority_wins_and_its_guard_counts() {
         any: any
     "#]],
     );
-    let explanation = rules.explain(r#"{"tier":"vip","amount":2}"#).unwrap();
+    let command = Command::parse(r#"{"tier":"vip","amount":2}"#).unwrap();
+    let explanation = rules.explain(&command).unwrap();
     expect![[r#"
         {
           "matches": [
@@ -345,7 +346,7 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         "rules/orders.json",
         "{\"rules\": [\n",
         expect![[r#"
-        rules/orders.json:2:1: the text ends where a JSON value was expected
+        rules/orders.json:2:1: expected a JSON value, found the end of the text
           code: invalid-json
     "#]],
     );

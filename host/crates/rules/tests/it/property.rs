@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use pointsman_core::command::Command;
 use pointsman_rules::{RuleFile, RuleSet};
 use proptest::{prelude::*, test_runner::Config};
 use serde_json::{Value, json};
@@ -237,7 +238,8 @@ fn file(name: &str, patterns: &[Value]) -> Arc<RuleFile> {
 }
 
 fn routed(rules: &RuleSet, event: &Value) -> BTreeSet<String> {
-    let matches = rules.route(&event.to_string()).unwrap();
+    let command = Command::parse(event.to_string()).unwrap();
+    let matches = rules.route(&command).unwrap();
     matches
         .into_iter()
         .flat_map(|found| found.rules)
