@@ -13,7 +13,7 @@ use std::{
 use pointsman::{
     budget::Budgets,
     config::Config,
-    outcome::{Report, Status},
+    outcome::{Outcome, Report, Status},
     plugin::Runtime,
     reload::load_file,
 };
@@ -281,6 +281,25 @@ fn assert_each_is_a_failure(reports: &[(String, Report)]) {
         {
             assert_eq!(failure.retry_after, Some(Duration::from_millis(1500)));
         }
+        if let Err(failure) = &outcome.result
+            && way.ends_with("at least half a millisecond")
+        {
+            assert_eq!(failure.retry_after, Some(Duration::from_millis(1)));
+        }
+    }
+}
+
+/// What the handler did in one of the ways.
+fn outcome<'a>(reports: &'a [(String, Report)], way: &str) -> &'a Outcome {
+    let (_, report) = reports.iter().find(|(known, _)| known == way).unwrap();
+    &report.handlers[0].outcome
+}
+
+/// The error's message in each of these ways.
+fn assert_said(reports: &[(String, Report)], wanted: &[(&str, &str)]) {
+    for (way, message) in wanted {
+        let failure = outcome(reports, way).result.as_ref().unwrap_err();
+        assert_eq!(failure.message, *message, "{way}");
     }
 }
 
@@ -304,7 +323,15 @@ const ways = {
   "message is a number": () => raise(Object.assign(new Rejected("x"), { message: 5 })),
   "message is a symbol": () => raise(Object.assign(new Rejected("x"), { message: Symbol("s") })),
   "unavailable without message": () => raise(Object.assign(new Unavailable("x"), { message: undefined })),
-  "unavailable for half a millisecond": () => raise(new Unavailable("x", { retryAfterMs: 0.5 })),
+  "unavailable for at least half a millisecond": () => raise(new Unavailable("x", { retryAfterMs: 0.5 })),
+  "unavailable at any time": () => raise(new Unavailable("x", { retryAfterMs: null })),
+  "unavailable with a text for a time": () => raise(Object.assign(new Unavailable("x"), { retryAfterMs: "10" })),
+  "a bigint to retry after": () => raise(new Unavailable("x", { retryAfterMs: 10n })),
+  "a text to retry after": () => raise(new Unavailable("x", { retryAfterMs: "10" })),
+  "a time to retry after that is past": () => raise(new Unavailable("x", { retryAfterMs: -1 })),
+  "no number to retry after": () => raise(new Unavailable("x", { retryAfterMs: NaN })),
+  "for ever to retry after": () => raise(new Unavailable("x", { retryAfterMs: Infinity })),
+  "no text for a message": () => raise(new Unavailable(Symbol("s"))),
   "unavailable for a while": () => raise(new Unavailable("x", { retryAfterMs: 1500 })),
   "of the contract, and wrong": () => raise({ tag: "rejected", val: 5 }),
   "type error": () => undefined.x,
@@ -328,16 +355,57 @@ const ways = {
   "logs without text": () => log.info(Object.create(null)),
   "reads a key without text": () => config({ toString: () => ({}) }),
   "a field that objects inherit": () => field({ attributes: {} }, "constructor", "function"),
+  "a field of no known type": () => field({ attributes: { a: 1 } }, "a", "integer"),
+  "a handler that is none": () => handler({}),
   "logs a symbol, sleeps a fraction": () => { log.info(Symbol("s")); sleepMs(1.5); randomBytes(0); throw 1; },
   "answers itself": () => { const a = {}; a.a = a; return a; },
   "answers a bigint": () => 1n,
   "answers a function": () => () => 1,
   "answers a promise": async () => 1,
+  "answers no number": () => ({ total: NaN }),
+  "answers infinity": () => [Infinity],
 };
 export const commandHandler = handler((command) => ways[command.attributes.way]());
 "#;
     let reports = failing("js", "src/handler.js", source, &ways(source, ": ")).await;
     assert_each_is_a_failure(&reports);
+    assert_said(
+        &reports,
+        &[
+            (
+                "a bigint to retry after",
+                "TypeError: `retryAfterMs` must be a number, not a bigint",
+            ),
+            (
+                "a time to retry after that is past",
+                "RangeError: `retryAfterMs` must be from 0 to 9007199254740991, not -1",
+            ),
+            (
+                "a field of no known type",
+                "TypeError: `field` knows no type `integer`, only string, number, boolean, array, object",
+            ),
+            (
+                "a handler that is none",
+                "TypeError: `handler` takes a function, not object",
+            ),
+            (
+                "answers a promise",
+                "the handler returned a promise, and a handler is not async: return the answer itself, and wait with `sleepMs`",
+            ),
+            (
+                "answers no number",
+                "the answer holds NaN in `total`, which is not JSON",
+            ),
+            ("unavailable with a text for a time", "x"),
+        ],
+    );
+    let log = &outcome(&reports, "unavailable with a text for a time")
+        .logs
+        .lines;
+    assert_eq!(
+        log[0].message,
+        "`retryAfterMs` must be a number, not a string"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,6 +430,19 @@ def throw(error):
 def deep():
     return deep() + 1
 
+def late():
+    error = Unavailable("x")
+    error.retry_after_ms = "10"
+    raise error
+
+async def later():
+    return 1
+
+def price():
+    command = Command("", {"price": 5, "sold": True}, 1, "", None)
+    assert command.field("price", float) == 5.0
+    return command.field("sold", float)
+
 WAYS = {
     "key error": lambda: {}["x"],
     "exit": lambda: sys.exit(3),
@@ -375,9 +456,13 @@ WAYS = {
     "log half a surrogate": lambda: (log.info("\ud800"), throw(ValueError("\ud800"))),
     "endless recursion": deep,
     "unavailable with none": lambda: throw(Unavailable(None)),
-    "unavailable for ever": lambda: throw(Unavailable("x", retry_after_ms=2**70)),
     "unavailable for a while": lambda: throw(Unavailable("x", retry_after_ms=1500)),
-    "unavailable for half a millisecond": lambda: throw(Unavailable("x", retry_after_ms=0.5)),
+    "unavailable with a text for a time": late,
+    "for ever to retry after": lambda: throw(Unavailable("x", retry_after_ms=2**70)),
+    "half a millisecond to retry after": lambda: throw(Unavailable("x", retry_after_ms=0.5)),
+    "a bool to retry after": lambda: throw(Unavailable("x", retry_after_ms=True)),
+    "a text to retry after": lambda: throw(Unavailable("x", retry_after_ms="10")),
+    "a time to retry after that is past": lambda: throw(Unavailable("x", retry_after_ms=-1)),
     "sleeps less than nothing": lambda: sleep_ms(-1),
     "sleeps a fraction": lambda: sleep_ms(1.5),
     "sleeps a bool": lambda: sleep_ms(True),
@@ -396,6 +481,10 @@ WAYS = {
     "answers an object": lambda: object(),
     "answers no number": lambda: float("nan"),
     "answers bytes": lambda: b"x",
+    "answers a coroutine": later,
+    "a bool for a float": price,
+    "a field of no known type": lambda: Command("", {"a": 1}, 1, "", None).field("a", "int"),
+    "a handler that is none": lambda: export(None),
 }
 
 def handle(command: Command):
@@ -405,6 +494,36 @@ CommandHandler = export(handle)
 "#;
     let reports = failing("python", "handler.py", source, &ways(source, ": ")).await;
     assert_each_is_a_failure(&reports);
+    assert_said(
+        &reports,
+        &[
+            (
+                "half a millisecond to retry after",
+                "TypeError: `retry_after_ms` must be an int, not a float",
+            ),
+            (
+                "a time to retry after that is past",
+                "ValueError: `retry_after_ms` must be from 0 to 18446744073709551615",
+            ),
+            (
+                "answers a coroutine",
+                "the handler returned a coroutine, and a handler is not async: return the answer itself, and wait with `sleep_ms`",
+            ),
+            (
+                "a bool for a float",
+                "`sold` of the command is of type bool, not float",
+            ),
+            (
+                "a handler that is none",
+                "TypeError: `export` takes a function, not a NoneType",
+            ),
+            ("unavailable with a text for a time", "x"),
+        ],
+    );
+    let log = &outcome(&reports, "unavailable with a text for a time")
+        .logs
+        .lines;
+    assert_eq!(log[0].message, "`retry_after_ms` must be an int, not a str");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -429,6 +548,13 @@ pm_result pm_handle(const pm_command *command) {
     pm_random(bytes, sizeof bytes);
     if (!memcmp(bytes, bytes + 65536, 65536)) return pm_no_answer();
   }
+  if (!strcmp(way, "sleeps less than nothing")) pm_sleep_ms(-1);
+  if (!strcmp(way, "no text at all")) {
+    pm_log(PM_INFO, NULL);
+    if (pm_config(NULL) || pm_raw_field(command, NULL)) return pm_no_answer();
+    if (!pm_string_field(command, NULL, &failure)) return failure;
+  }
+  if (!strcmp(way, "rejected by hand")) return (pm_result){PM_REJECTED, NULL, 0};
   if (!strcmp(way, "unavailable without UTF-8")) return pm_unavailable(1, "\xff");
   return pm_rejected("no");
 }
@@ -439,14 +565,24 @@ pm_result pm_handle(const pm_command *command) {
         "logs at no level",
         "reads a key without UTF-8",
         "many random bytes",
+        "sleeps less than nothing",
+        "no text at all",
+        "rejected by hand",
         "unavailable without UTF-8",
     ];
     let reports = failing("c", "src/handler.c", source, &ways).await;
     assert_each_is_a_failure(&reports);
-    let said = reports[0].1.handlers[0]
-        .outcome
-        .result
-        .as_ref()
-        .unwrap_err();
-    assert_eq!(said.message, "a??(???z");
+    assert_said(
+        &reports,
+        &[
+            ("rejected without UTF-8", "a??(???z"),
+            ("no text at all", "the command has no `(null)`"),
+            ("rejected by hand", "(null)"),
+        ],
+    );
+    let log = &outcome(&reports, "sleeps less than nothing").logs.lines;
+    assert_eq!(
+        log[0].message,
+        "pm_sleep_ms: the duration must be 0 or more, not -1"
+    );
 }

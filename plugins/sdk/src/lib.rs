@@ -225,7 +225,7 @@ pub fn simulate_io(duration: Duration) -> Result<(), Failure> {
     let scale = config("delay-scale").map_or(Ok(1.0), |scale| scale.parse::<f64>());
     match scale {
         Ok(scale) if (0.0..=1e6).contains(&scale) => {
-            sleep(duration.mul_f64(scale));
+            sleep(scaled(duration, scale));
             Ok(())
         }
         _ => Err(Failure::rejected(
@@ -398,6 +398,37 @@ pub fn run<H: Handler>(command: types::Command) -> Result<Option<String>, types:
     }
 }
 
+/// `duration` times `scale`, which is no NaN and 0 or more; the longest there is
+/// where the product has no place in a [`Duration`].
+fn scaled(duration: Duration, scale: f64) -> Duration {
+    Duration::try_from_secs_f64(duration.as_secs_f64() * scale).unwrap_or(Duration::MAX)
+}
+
+/// In whole milliseconds and never too short, as far as the contract's numbers go.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_never_cut_and_never_too_long_for_the_contract() {
+        assert_eq!(millis(Duration::ZERO), 0);
+        assert_eq!(millis(Duration::from_micros(1)), 1);
+        assert_eq!(millis(Duration::from_millis(1500)), 1500);
+        assert_eq!(millis(Duration::from_micros(1500)), 2);
+        assert_eq!(millis(Duration::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_scaled_duration_that_is_too_long_is_the_longest() {
+        assert_eq!(
+            scaled(Duration::from_secs(3), 0.5),
+            Duration::from_millis(1500)
+        );
+        assert_eq!(scaled(Duration::from_secs(3), 0.0), Duration::ZERO);
+        assert_eq!(scaled(Duration::MAX, 1e6), Duration::MAX);
+    }
 }

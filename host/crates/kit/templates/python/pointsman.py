@@ -9,6 +9,7 @@ import json
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import iscoroutine
 from typing import Any, TypeVar
 
 import wit_world.exports
@@ -29,7 +30,7 @@ class Unavailable(Exception):
 
     def __init__(self, message: str, retry_after_ms: int | None = None):
         super().__init__(message)
-        self.retry_after_ms = retry_after_ms
+        self.retry_after_ms = _wait(retry_after_ms)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Command:
         if name not in self.attributes:
             raise Rejected(f"the command has no `{name}`")
         value = self.attributes[name]
+        # JSON has one kind of number: 5 is a price as 5.0 is.
+        if kind is float and type(value) is int:
+            return float(value)
         # True is an int in Python, and not in JSON.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise Rejected(
@@ -106,6 +110,8 @@ def random_bytes(count: int) -> bytes:
 
 def export(handle: Callable[[Command], Any]) -> type:
     """Makes a function from a command to an answer what the component exports."""
+    if not callable(handle):
+        raise TypeError(f"`export` takes a function, not a {type(handle).__name__}")
 
     class CommandHandler(wit_world.exports.CommandHandler):
         def handle(self, command: types.Command) -> str | None:
@@ -120,6 +126,12 @@ def export(handle: Callable[[Command], Any]) -> type:
                         command.traceparent,
                     )
                 )
+                if iscoroutine(answer):
+                    answer.close()
+                    raise Rejected(
+                        "the handler returned a coroutine, and a handler is not async:"
+                        " return the answer itself, and wait with `sleep_ms`"
+                    )
                 # NaN and Infinity are no JSON.
                 return None if answer is None else json.dumps(answer, allow_nan=False)
             except BaseException as error:  # SystemExit and its like trap as well
@@ -138,6 +150,23 @@ def _amount(value: object, what: str, most: int) -> int:
     return int(value)
 
 
+def _wait(retry_after_ms: object) -> int | None:
+    """When to try again; None where the host decides."""
+    if retry_after_ms is None:
+        return None
+    return _amount(retry_after_ms, "`retry_after_ms`", 2**64 - 1)
+
+
+def _wait_of(error: Unavailable) -> int | None:
+    """The wait of an exception, which may have been set to anything since it was
+    made. It stays unavailable all the same."""
+    try:
+        return _wait(error.retry_after_ms)
+    except (TypeError, ValueError) as wrong:
+        log.error(wrong)
+        return None
+
+
 def _text(value: object) -> str:
     """A text that UTF-8 can carry: half a surrogate pair becomes `?`."""
     return str(value).encode("utf-8", "replace").decode("utf-8")
@@ -147,9 +176,7 @@ def _failure(error: BaseException) -> types.Failure:
     """What the contract knows for anything that was raised."""
     try:
         if isinstance(error, Unavailable):
-            after = error.retry_after_ms
-            known = isinstance(after, int) and not isinstance(after, bool) and 0 <= after < 2**64
-            return types.Failure_Unavailable(types.RetryInfo(_text(error), after if known else None))
+            return types.Failure_Unavailable(types.RetryInfo(_text(error), _wait_of(error)))
         if isinstance(error, Rejected):
             return types.Failure_Rejected(_text(error))
         log.error("".join(traceback.format_exception(error)).rstrip())

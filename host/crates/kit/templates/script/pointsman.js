@@ -19,6 +19,12 @@ function amount(value, what, max) {
   return value;
 }
 
+/** When to try again, in whole milliseconds and never too early; undefined where the host decides. */
+function wait(retryAfterMs) {
+  if (retryAfterMs === undefined || retryAfterMs === null) return undefined;
+  return Math.ceil(amount(retryAfterMs, "`retryAfterMs`", Number.MAX_SAFE_INTEGER));
+}
+
 const write = (level, message) => writeLine(level, toText(message));
 
 /** The command is wrong for this handler: it will not be tried again. */
@@ -32,7 +38,7 @@ export class Unavailable extends Error {
 
   constructor(message, { retryAfterMs } = {}) {
     super(message);
-    this.retryAfterMs = retryAfterMs;
+    this.retryAfterMs = wait(retryAfterMs);
   }
 }
 
@@ -64,7 +70,7 @@ export const nowMs = () => Number(now());
 
 /** Waits that many milliseconds. It costs no CPU time and counts towards the timeout. */
 export const sleepMs = (durationMs) =>
-  sleep(Math.trunc(amount(durationMs, "the duration in milliseconds", Number.MAX_SAFE_INTEGER)));
+  sleep(Math.ceil(amount(durationMs, "the duration in milliseconds", Number.MAX_SAFE_INTEGER)));
 
 /** `count` random bytes, at most 65,536 at once. */
 export function randomBytes(count) {
@@ -74,8 +80,12 @@ export function randomBytes(count) {
   return Uint8Array.from(bytes(count));
 }
 
+/** What `field` can ask for. */
+const TYPES = ["string", "number", "boolean", "array", "object"];
+
 /** One attribute of a command. Rejects it where the attribute is missing or of another type. */
 export function field(command, name, type) {
+  if (!TYPES.includes(type)) throw new TypeError(`\`field\` knows no type \`${toText(type)}\`, only ${TYPES.join(", ")}`);
   const value = Object.hasOwn(command.attributes, name) ? command.attributes[name] : undefined;
   if (value === undefined) throw new Rejected(`the command has no \`${name}\``);
   const found = value === null ? "null" : Array.isArray(value) ? "array" : typeof value;
@@ -85,12 +95,15 @@ export function field(command, name, type) {
 
 /** Makes a function from a command to an answer what the component exports. */
 export function handler(handle) {
+  if (typeof handle !== "function") throw new TypeError(`\`handler\` takes a function, not ${typeof handle}`);
   return {
     handle(command) {
       try {
         const answer = handle({ ...command, attributes: JSON.parse(command.attributes) });
         if (typeof answer?.then === "function") {
-          throw new Rejected("the handler returned a promise: a handler is not async");
+          throw new Rejected(
+            "the handler returned a promise, and a handler is not async: return the answer itself, and wait with `sleepMs`",
+          );
         }
         return answer === undefined || answer === null ? undefined : text(answer);
       } catch (error) {
@@ -100,9 +113,14 @@ export function handler(handle) {
   };
 }
 
-/** The answer as JSON; what JSON cannot hold (a function, a symbol) is an error, not nothing. */
+/** The answer as JSON; what JSON cannot hold (a function, a symbol, NaN) is an error, not nothing. */
 function text(answer) {
-  const json = JSON.stringify(answer);
+  const json = JSON.stringify(answer, (key, value) => {
+    if (typeof value === "number" && !Number.isFinite(value)) {
+      throw new Rejected(`the answer holds ${value}${key && ` in \`${key}\``}, which is not JSON`);
+    }
+    return value;
+  });
   if (json === undefined) throw new Rejected(`the handler answered with a ${typeof answer}, which is not JSON`);
   return json;
 }
@@ -111,17 +129,22 @@ function text(answer) {
 function failure(error) {
   try {
     if (error instanceof Unavailable) {
-      const retryAfterMs = error.retryAfterMs;
-      const known = Number.isSafeInteger(retryAfterMs) && retryAfterMs >= 0;
-      return {
-        tag: "unavailable",
-        val: { message: toText(error.message), retryAfterMs: known ? retryAfterMs : undefined },
-      };
+      return { tag: "unavailable", val: { message: toText(error.message), retryAfterMs: waitOf(error) } };
     }
     if (error instanceof Rejected) return { tag: "rejected", val: toText(error.message) };
     if (error?.stack) write("error", String(error.stack).trimEnd());
     return { tag: "rejected", val: toText(error) };
   } catch {
     return { tag: "rejected", val: "the handler threw a value that cannot be looked at" };
+  }
+}
+
+/** The wait of an error, which may have been set to anything since it was made. It stays unavailable all the same. */
+function waitOf(error) {
+  try {
+    return wait(error.retryAfterMs);
+  } catch (wrong) {
+    write("error", wrong.message);
+    return undefined;
   }
 }

@@ -45,6 +45,8 @@ static char *as_utf8(char *text) {
 }
 
 static char *format_text(const char *format, va_list arguments) {
+  // Address 0 can be read in WebAssembly: a NULL would be taken for what lies there.
+  if (!format) return strdup("(null)");
   va_list again;
   va_copy(again, arguments);
   int length = vsnprintf(NULL, 0, format, again);
@@ -95,6 +97,7 @@ static const char *terminated(handler_string_t string) {
 }
 
 const char *pm_config(const char *key) {
+  if (!key) return NULL;
   handler_string_t name, value;
   handler_string_set(&name, as_utf8(strdup(key)));
   return pointsman_handler_config_get(&name, &value) ? terminated(value) : NULL;
@@ -102,7 +105,13 @@ const char *pm_config(const char *key) {
 
 uint64_t pm_now_ms(void) { return pointsman_handler_clock_now(); }
 
-void pm_sleep_ms(uint64_t duration_ms) { pointsman_handler_clock_sleep(duration_ms); }
+void pm_sleep_ms(int64_t duration_ms) {
+  // As an unsigned number it would be a wait for ever.
+  if (duration_ms < 0)
+    pm_log(PM_ERROR, "pm_sleep_ms: the duration must be 0 or more, not %lld", (long long)duration_ms);
+  else
+    pointsman_handler_clock_sleep((uint64_t)duration_ms);
+}
 
 void pm_random(uint8_t *bytes, uint32_t count) {
   // The contract gives at most so many at once.
@@ -194,6 +203,7 @@ static char *unquote(const char *at) {
 
 // Where the value of the top-level attribute `name` starts, or NULL.
 static const char *find_field(const char *object, const char *name) {
+  if (!name) return NULL;
   const char *at = skip_space(object);
   while (*at == '{' || *at == ',') {
     at = skip_space(at + 1);
@@ -216,7 +226,7 @@ const char *pm_raw_field(const pm_command *command, const char *name) {
 const char *pm_string_field(const pm_command *command, const char *name, pm_result *failure) {
   const char *value = find_field(command->attributes, name);
   if (!value) {
-    *failure = pm_rejected("the command has no `%s`", name);
+    *failure = pm_rejected("the command has no `%s`", name ? name : "(null)");
     return NULL;
   }
   const char *text = *value == '"' ? unquote(value) : NULL;
@@ -250,7 +260,9 @@ bool exports_pointsman_handler_command_handler_handle(
       terminated(sent->id), terminated(sent->attributes), sent->attempt, terminated(sent->delivery_id),
       sent->traceparent.is_some ? terminated(sent->traceparent.val) : NULL,
   };
-  const pm_result result = pm_handle(&command);
+  pm_result result = pm_handle(&command);
+  // One that was made by hand.
+  if (!result.text && result.kind != PM_ANSWER) result.text = "(null)";
   switch (result.kind) {
     case PM_ANSWER:
       answer->is_some = result.text != NULL;

@@ -2,7 +2,8 @@
 //
 // Every call runs in a fresh instance that is thrown away afterwards: nothing
 // here has to be freed. Texts are UTF-8 and end with a NUL; a byte that is no
-// UTF-8 becomes a `?`. Formats are those of `printf`.
+// UTF-8 becomes a `?`. Formats are those of `printf`. A NULL where a text is taken
+// is no text: no key, no attribute, and `(null)` in a message.
 
 #ifndef POINTSMAN_H
 #define POINTSMAN_H
@@ -56,8 +57,9 @@ void pm_log(pm_level level, const char *format, ...) PM_FORMAT(2, 3);
 const char *pm_config(const char *key);
 // The wall clock in milliseconds since 1970.
 uint64_t pm_now_ms(void);
-// Waits. It costs no CPU time and counts towards the timeout.
-void pm_sleep_ms(uint64_t duration_ms);
+// Waits. It costs no CPU time and counts towards the timeout. Less than 0 does
+// not wait, and is logged as an error.
+void pm_sleep_ms(int64_t duration_ms);
 // Fills `bytes` with random bytes.
 void pm_random(uint8_t *bytes, uint32_t count);
 

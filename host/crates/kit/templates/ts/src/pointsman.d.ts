@@ -20,7 +20,10 @@ export interface Command {
 /** The command is wrong for this handler: it will not be tried again. */
 export class Rejected extends Error {}
 
-/** It cannot be done now: it will be tried again, `retryAfterMs` from now at the earliest. */
+/**
+ * It cannot be done now: it will be tried again, `retryAfterMs` from now at the earliest. Fractions are rounded
+ * up; what is no number from 0 to `Number.MAX_SAFE_INTEGER` throws a `TypeError` or `RangeError`.
+ */
 export class Unavailable extends Error {
   constructor(message: string, options?: { retryAfterMs?: number });
   readonly retryAfterMs?: number;
