@@ -1,17 +1,4 @@
-//! The nouns of Pointsman, without I/O and without async: what a command is,
-//! what comes back, what things are called, and what can be wrong with them.
-//!
-//! | module | owns |
-//! |---|---|
-//! | [`command`] | one valid JSON object and its id |
-//! | [`outcome`] | what a handler's call and a command came to |
-//! | [`name`] | names of handlers and rules, nearest names |
-//! | [`diagnostic`] | something to fix, as data |
-//! | [`source`] | a text with a name: byte offset → line and column |
-//! | [`json`] | exact JSON: numbers as they were spelled, values with their places |
-//! | [`decimal`] | exact numbers |
-//! | [`settings`] | TOML over defaults |
-//! | [`text`] | foreign text, made safe to print and bounded |
+#![doc = include_str!("../README.md")]
 
 pub mod command;
 pub mod decimal;

@@ -230,6 +230,8 @@ pub fn is_wider(found: &Metadata, mode: u32) -> bool {
     std::os::unix::fs::MetadataExt::mode(found) & 0o777 & !mode != 0
 }
 
+/// Whether others may do more with a file or folder than its mode should say:
+/// there are no modes here.
 #[cfg(not(unix))]
 pub fn is_wider(_: &Metadata, _: u32) -> bool {
     false
@@ -259,6 +261,7 @@ pub fn make_private(path: &Path, mode: u32) {
     }
 }
 
+/// Does nothing: there are no modes here.
 #[cfg(not(unix))]
 pub fn make_private(_: &Path, _: u32) {}
 

@@ -1,5 +1,4 @@
-//! Routing: rule files in, a [`RuleSet`] out, and for each command the handlers
-//! that its rules choose. Pure: no I/O, no async.
+#![doc = include_str!("../README.md")]
 //!
 //! The way of a rule: `file` reads JSON or TOML → `pattern` reads each
 //! `match` into `conjunct`s of `matcher`s → `index` finds the candidates
