@@ -199,3 +199,42 @@ fn each_library_has_its_room() {
         }
     }
 }
+
+/// `.ci/check` tries the oldest Rust that the workspace promises; no crate may promise another one.
+#[test]
+fn every_crate_takes_its_oldest_rust_and_its_lints_from_the_workspace() {
+    let root = crate::host::root();
+    let manifest: toml::Table = read_manifest(&root);
+    let members = manifest["workspace"]["members"].as_array().unwrap();
+    let mut folders = Vec::new();
+    for member in members.iter().map(|member| member.as_str().unwrap()) {
+        match member.strip_suffix("/*") {
+            None => folders.push(root.join(member)),
+            Some(parent) => {
+                let entries = fs::read_dir(root.join(parent)).unwrap();
+                folders.extend(entries.map(|entry| entry.unwrap().path()));
+            }
+        }
+    }
+    assert!(folders.len() > 8, "the crates are not seen any more");
+    for folder in folders {
+        let manifest = read_manifest(&folder);
+        let own = &manifest["package"]["rust-version"];
+        let inherited = |value: &toml::Value| value.get("workspace") == Some(&true.into());
+        assert!(
+            inherited(own),
+            "{}: write `rust-version.workspace = true`",
+            folder.display()
+        );
+        assert!(
+            inherited(&manifest["lints"]),
+            "{}: write `workspace = true` under `[lints]`",
+            folder.display()
+        );
+    }
+}
+
+fn read_manifest(folder: &Path) -> toml::Table {
+    let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    text.parse().unwrap()
+}
