@@ -16,6 +16,7 @@ use std::{
 pub(crate) use pointsman_core::settings::FILE_MAX_BYTES;
 pub use pointsman_core::settings::{RetrySettings, SettingsError};
 use pointsman_core::settings::{hint, merge, parse, positive, ranges, table_of, typed};
+use pointsman_kit::cases::RunnerSettings;
 pub(crate) use queue::hours;
 pub use queue::{QueueConfig, QueueEngine, QueuePooler, QueueRetentionConfig};
 use serde::{Deserialize, Serialize};
@@ -178,6 +179,16 @@ impl Config {
             limits: self.limits.clone(),
             breaker: self.breaker.clone(),
             retry: self.queue.retry.clone(),
+        }
+    }
+
+    /// How the cases of handlers run under these settings.
+    #[must_use]
+    pub fn runner_settings(&self) -> RunnerSettings {
+        RunnerSettings {
+            sandbox: self.host.sandbox.clone(),
+            defaults: self.handler_defaults(),
+            budgets: self.budgets(),
         }
     }
 

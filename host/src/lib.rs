@@ -10,7 +10,6 @@
 //! | service | [`queue`] | accepted commands, durable until finished: store, worker |
 //! | | [`dispatcher`] | command + snapshot → one task a match → report |
 //! | | [`reload`] | changed files → the next snapshot |
-//! | | [`cases`] | case files + component → what is not as expected |
 //! | core | [`snapshot`] | plugins + rules of one generation, swapped whole |
 //! | | [`rules`] | rule files → rule set; which handlers a command goes to, and why |
 //! | | [`plugin`] | component → plugin; one call in a sandbox → outcome |
@@ -25,6 +24,7 @@
 //! | | [`text`] | foreign text, made safe to print |
 //! | | [`shutdown`] | tasks, and how they end |
 //! | beside | [`build`] | source folder → component: one recipe per language |
+//! | | [`cases`] | case files + component → what is not as expected |
 //! | | [`new`] | templates → the source folder of a new handler |
 //! | | [`sources`] | waits for changes in source folders |
 //!
@@ -42,7 +42,6 @@
 //! ```
 
 pub mod app;
-pub mod cases;
 pub mod cli;
 pub mod config;
 pub mod dispatcher;
@@ -54,7 +53,7 @@ pub mod reload;
 pub mod snapshot;
 
 pub use pointsman_core::{command, name, outcome, text};
-pub use pointsman_kit::{build, new, sources};
+pub use pointsman_kit::{build, cases, new, sources};
 pub use pointsman_machine::{budget, files, shutdown};
 pub use pointsman_rules as rules;
 pub use pointsman_sandbox as plugin;

@@ -53,7 +53,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         )?)?),
         None => None,
     };
-    let runner = Runner::new(&config)?;
+    let runner = Runner::new(&config.runner_settings())?;
     let mut sources = Sources::new(vec![args.dir.clone()]);
     loop {
         test::clear();
@@ -96,7 +96,7 @@ async fn round(
             call(&subject, command.clone(), &settings_path, config).await
         }
         None => {
-            let files = cases::read(&args.dir.join(cases::FOLDER), config)?;
+            let files = cases::read(&args.dir.join(cases::FOLDER), &config.handler_defaults())?;
             let suite = test::Suite::run(&subject, files, config, false).await;
             test::show_suite(&suite);
             test::show_summary(&[suite]);

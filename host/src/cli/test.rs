@@ -75,7 +75,7 @@ struct Target {
 
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
     let targets = targets(&args, &config)?;
-    let runner = Runner::new(&config)?;
+    let runner = Runner::new(&config.runner_settings())?;
     let watched = targets.iter().flat_map(|target| {
         let built_from = target.source.as_ref().unwrap_or(&target.component);
         [built_from.clone(), target.cases.clone()]
@@ -140,7 +140,7 @@ async fn once(
 async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) -> Suite {
     let shown = target.source.as_ref().unwrap_or(&target.component);
     // Before the build, which may take long.
-    let mut files = match cases::read(&target.cases, config) {
+    let mut files = match cases::read(&target.cases, &config.handler_defaults()) {
         Ok(files) => files,
         Err(error) => return Suite::unusable(shown, error.to_string()),
     };

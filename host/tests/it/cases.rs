@@ -4,8 +4,8 @@ use std::{fs, path::PathBuf};
 
 use expect_test::{Expect, expect};
 use pointsman::{
-    cases::{self, CaseFile, Runner, Subject},
-    config::Config,
+    cases::{self, CaseFile, Runner, RunnerSettings, Subject},
+    config::HandlerDefaults,
     name::HandlerName,
     outcome::Status,
 };
@@ -21,7 +21,7 @@ struct Bench {
 
 impl Bench {
     fn new(name: &str, component: &[u8]) -> Self {
-        let runner = Runner::new(&Config::default()).unwrap();
+        let runner = Runner::new(&RunnerSettings::default()).unwrap();
         let name = HandlerName::parse(name).unwrap();
         let subject = runner.load(&name, "handler.wasm".as_ref(), component.into());
         Self {
@@ -41,7 +41,7 @@ impl Bench {
     }
 
     fn read(&self, case: &str) -> CaseFile {
-        CaseFile::read(self.file(case), &Config::default())
+        CaseFile::read(self.file(case), &HandlerDefaults::default())
     }
 
     /// What a case that is valid comes to.
@@ -367,7 +367,7 @@ async fn a_secret_that_is_not_there_is_named() {
 /// What `update` makes of a case.
 async fn updated(bench: &Bench, case: &str) -> Option<String> {
     let path = bench.file(case);
-    let read = CaseFile::read(path.clone(), &Config::default())
+    let read = CaseFile::read(path.clone(), &HandlerDefaults::default())
         .case
         .unwrap();
     let verdict = bench.subject.run(&read).await.unwrap();

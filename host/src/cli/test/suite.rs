@@ -125,7 +125,9 @@ impl Ran {
         }
         self.updated = true;
         // Again, from the file: what was written must hold, and a second time.
-        let case = CaseFile::read(case.path, config).case.map_err(in_file)?;
+        let case = CaseFile::read(case.path, &config.handler_defaults())
+            .case
+            .map_err(in_file)?;
         subject.run(&case).await.map_err(not_run)
     }
 

@@ -6,13 +6,11 @@ use pointsman_core::{
     command::Command,
     decimal::Decimal,
     json::{self, Node, NodeValue},
+    outcome::{Level, LogLine, Outcome, Status},
 };
+use pointsman_rules::{Pattern, RuleFile, RuleSet};
 
 use super::diff::{Edit, diff};
-use crate::{
-    outcome::{Level, LogLine, Outcome, Status},
-    rules::{Pattern, RuleFile, RuleSet},
-};
 
 /// Lines of a diff that are shown.
 const LINES_MAX: usize = 100;

@@ -3,10 +3,12 @@
 
 use std::{fs, io::Write as _, ops::Range, path::Path};
 
-use pointsman_core::json::{self, Node, NodeValue};
+use pointsman_core::{
+    json::{self, Node, NodeValue},
+    outcome::{LogLine, Outcome, Status},
+};
 
 use super::{Case, CaseError, Verdict, file};
-use crate::outcome::{Outcome, Status};
 
 /// The longest line that is written where it can be broken.
 const WIDTH: usize = 100;
@@ -99,7 +101,7 @@ fn answer(outcome: &Outcome) -> Members {
 }
 
 fn logs(outcome: &Outcome) -> (String, String) {
-    let line = |line: &crate::outcome::LogLine| serde_json::json!({ "level": line.level.as_str(), "message": line.message });
+    let line = |line: &LogLine| serde_json::json!({ "level": line.level.as_str(), "message": line.message });
     let lines: Vec<_> = outcome.logs.lines.iter().map(line).collect();
     member("logs", lines)
 }

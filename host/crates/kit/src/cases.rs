@@ -40,7 +40,7 @@
 //! ```no_run
 //! #[test]
 //! fn the_cases_pass() {
-//!     pointsman::cases::assert_pass(env!("CARGO_MANIFEST_DIR"));
+//!     pointsman_kit::cases::assert_pass(env!("CARGO_MANIFEST_DIR"));
 //! }
 //! # fn main() {}
 //! ```
@@ -58,23 +58,25 @@ use std::{
     time::Instant,
 };
 
-use sha2::{Digest as _, Sha256};
-use tokio_util::sync::CancellationToken;
-
 pub use diff::{Edit, Side};
 pub use expect::{Difference, Expect, ExpectedLine, ExpectedOutput};
 pub use file::CaseError;
 pub use update::update;
 
-use crate::{
-    budget::Budgets,
-    build,
+use pointsman_core::{
     command::{Command, CommandId},
-    config::Config,
     name::HandlerName,
     outcome::Outcome,
-    plugin::{self, Call, Grants, HandlerSettings, LoadError, Plugin, Runtime, Simulation},
 };
+use pointsman_machine::budget::{BudgetSettings, Budgets};
+use pointsman_sandbox::{
+    self as sandbox, Call, Grants, HandlerDefaults, HandlerSettings, LoadError, Plugin, Runtime,
+    SandboxSettings, Simulation,
+};
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::build;
 
 /// The folder of the cases, beside the source.
 pub const FOLDER: &str = "cases";
@@ -104,9 +106,9 @@ pub struct Case {
 ///
 /// # Errors
 /// [`CaseError`] where the folder is missing or holds no case.
-pub fn read(folder: &Path, config: &Config) -> Result<Vec<CaseFile>, CaseError> {
+pub fn read(folder: &Path, defaults: &HandlerDefaults) -> Result<Vec<CaseFile>, CaseError> {
     let paths = file::folder(folder)?.into_iter();
-    Ok(paths.map(|path| CaseFile::read(path, config)).collect())
+    Ok(paths.map(|path| CaseFile::read(path, defaults)).collect())
 }
 
 /// A file in a folder of cases.
@@ -121,22 +123,33 @@ pub struct CaseFile {
 }
 
 impl CaseFile {
-    /// Reads one file; settings that it does not give are those of `config`.
+    /// Reads one file; settings that it does not give are those of `defaults`.
     #[must_use]
-    pub fn read(path: PathBuf, config: &Config) -> Self {
+    pub fn read(path: PathBuf, defaults: &HandlerDefaults) -> Self {
         Self {
             name: file::name(&path),
-            case: file::read(&path, config),
+            case: file::read(&path, defaults),
             path,
         }
     }
+}
+
+/// How a [`Runner`] runs cases. The default is that of a host without settings.
+#[derive(Clone, Debug, Default)]
+pub struct RunnerSettings {
+    /// What the engine has.
+    pub sandbox: SandboxSettings,
+    /// What a handler gets where a case does not say otherwise.
+    pub defaults: HandlerDefaults,
+    /// What all of it may take of the machine.
+    pub budgets: BudgetSettings,
 }
 
 /// Loads handlers to run their cases. Clones share the engine.
 #[derive(Clone)]
 pub struct Runner {
     runtime: Runtime,
-    config: Config,
+    defaults: HandlerDefaults,
 }
 
 /// A handler under test: each case runs in a fresh instance.
@@ -177,17 +190,16 @@ impl Runner {
     ///
     /// # Errors
     /// When this machine cannot run WebAssembly.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub fn new(settings: &RunnerSettings) -> anyhow::Result<Self> {
         // A case runs one instance; the pool need not be that of a host.
-        let mut config = config.clone();
-        config.host.sandbox.instances_max = config.host.sandbox.instances_max.min(16);
+        let sandbox = SandboxSettings {
+            instances_max: settings.sandbox.instances_max.min(16),
+            ..settings.sandbox.clone()
+        };
+        let budgets = Budgets::here(&settings.budgets);
         Ok(Self {
-            runtime: Runtime::new(
-                &config.host.sandbox,
-                &config.limits,
-                &Budgets::here(&config.budgets()),
-            )?,
-            config,
+            runtime: Runtime::new(&sandbox, &settings.defaults.limits, &budgets)?,
+            defaults: settings.defaults.clone(),
         })
     }
 
@@ -211,7 +223,7 @@ impl Runner {
             digest: digest.into(),
             component,
         };
-        let stack = self.config.limits.stack_max_bytes;
+        let stack = self.defaults.limits.stack_max_bytes;
         let plugin = source.load(stack)?;
         Ok(Subject {
             source: Arc::new(source),
@@ -222,10 +234,10 @@ impl Runner {
 
 impl Source {
     fn load(&self, stack_max_bytes: usize) -> Result<Plugin, LoadError> {
-        let mut settings = HandlerSettings::new(&self.runner.config.handler_defaults());
+        let mut settings = HandlerSettings::new(&self.runner.defaults);
         settings.limits.stack_max_bytes = stack_max_bytes;
         let grants = Grants::read(self.name.clone(), &settings, &self.path)?;
-        plugin::load(
+        sandbox::load(
             &self.runner.runtime,
             self.name.clone(),
             &self.path,
@@ -353,11 +365,11 @@ fn failures(
     cases: &Path,
     component: impl FnOnce() -> anyhow::Result<(HandlerName, Vec<u8>)>,
 ) -> anyhow::Result<String> {
-    let config = Config::default();
+    let settings = RunnerSettings::default();
     // Before the build, which may take long.
-    let files = read(cases, &config)?;
+    let files = read(cases, &settings.defaults)?;
     let (name, component) = component()?;
-    let runner = Runner::new(&config)?;
+    let runner = Runner::new(&settings)?;
     let subject = runner.load(&name, path, component)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

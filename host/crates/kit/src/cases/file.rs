@@ -10,24 +10,21 @@ use std::{
 
 use jiff::Timestamp;
 use pointsman_core::{
+    command::Command,
     json::{self, Member, Node, NodeValue},
+    outcome::{Level, Status},
     settings::SettingsError,
     source::{Source, position},
+    text,
 };
+use pointsman_machine::files::read_text;
+use pointsman_rules::{Diagnostic, Dialect, Pattern};
+use pointsman_sandbox::{HandlerDefaults, HandlerSettings, Simulation};
 use toml::Table;
 
 use fields::{Read, Reader, find};
 
 use super::{Case, Expect, ExpectedLine, ExpectedOutput, update::Places};
-use crate::{
-    command::Command,
-    config::Config,
-    files::read_text,
-    outcome::{Level, Status},
-    plugin::{HandlerSettings, Simulation},
-    rules::{Diagnostic, Dialect, Pattern},
-    text,
-};
 
 /// When a call begins that does not say so: 2026-01-01T00:00:00Z.
 const NOW_MS: u64 = 1_767_225_600_000;
@@ -134,8 +131,8 @@ pub(super) fn text(path: &Path) -> Result<String, CaseError> {
     })
 }
 
-/// Reads one case, whose settings lie over the defaults of `config`.
-pub(super) fn read(path: &Path, config: &Config) -> Result<Case, CaseError> {
+/// Reads one case, whose settings lie over `defaults`.
+pub(super) fn read(path: &Path, defaults: &HandlerDefaults) -> Result<Case, CaseError> {
     let text = text(path)?;
     let shown = text::path(path).to_string();
     let source = Source {
@@ -145,7 +142,7 @@ pub(super) fn read(path: &Path, config: &Config) -> Result<Case, CaseError> {
     let root = json::parse(&text)
         .map_err(|error| source.error(error.at, error.code(), error.reason.to_string()))?;
     let reader = Reader { source: &source };
-    reader.case(path, &root, config)
+    reader.case(path, &root, defaults)
 }
 
 /// Where `expect` stands in a case file that was read before.
@@ -174,7 +171,12 @@ pub(super) fn places(path: &Path, text: &str) -> Result<Places, CaseError> {
 }
 
 impl Reader<'_, '_> {
-    fn case(&self, path: &Path, root: &Node<'_>, config: &Config) -> Result<Case, CaseError> {
+    fn case(
+        &self,
+        path: &Path,
+        root: &Node<'_>,
+        defaults: &HandlerDefaults,
+    ) -> Result<Case, CaseError> {
         let members = self.object(root, "a case", &CASE_KEYS)?;
         let Some(command) = find(members, "command") else {
             let hint = "`{\"command\": {}}` is the least";
@@ -219,7 +221,7 @@ impl Reader<'_, '_> {
                 now_ms,
                 seed: number("seed")?.unwrap_or(0),
             },
-            settings: self.settings(members, config)?,
+            settings: self.settings(members, defaults)?,
             expect,
         })
     }
@@ -256,7 +258,7 @@ impl Reader<'_, '_> {
     fn settings(
         &self,
         members: &[Member<'_>],
-        config: &Config,
+        defaults: &HandlerDefaults,
     ) -> Result<HandlerSettings, CaseError> {
         let mut given = Table::new();
         for member in members {
@@ -264,15 +266,13 @@ impl Reader<'_, '_> {
                 let value = self.toml(&member.value)?;
                 // Each by itself first, so that an error without a key has a place.
                 let alone = Table::from_iter([(member.key.to_string(), value.clone())]);
-                if let Err(error) =
-                    HandlerSettings::read(self.source.path, alone, &config.handler_defaults())
-                {
+                if let Err(error) = HandlerSettings::read(self.source.path, alone, defaults) {
                     return Err(self.place(error, members, member.key_at).into());
                 }
                 given.insert(member.key.to_string(), value);
             }
         }
-        HandlerSettings::read(self.source.path, given, &config.handler_defaults())
+        HandlerSettings::read(self.source.path, given, defaults)
             .map_err(|error| self.place(error, members, 0).into())
     }
 
