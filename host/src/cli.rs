@@ -16,6 +16,7 @@ mod queue;
 mod remote;
 mod rules;
 mod run;
+mod runtime;
 mod serve;
 mod signals;
 mod terminal;
@@ -271,9 +272,7 @@ impl Cli {
             _ => QUIT_WITHIN,
         };
         let signals = Signals::listen(ends_within)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
+        let runtime = runtime::start()?;
         let exit = runtime.block_on(self.command.run(config, signals));
         // A guest that computes is left at its next tick; nothing is waited for twice.
         runtime.shutdown_background();

@@ -1,8 +1,8 @@
 //! Owns the turns of calls that compute for long. A call runs its first tick at
 //! once; after that it runs one tick in each turn, and there are as many turns at
-//! once as worker threads. Calls that wait for a turn wait here and not in the
-//! queues of the runtime, so a short call finds a free worker within a tick,
-//! however many others compute.
+//! once as cores. Calls that wait for a turn wait here and not in the queues of
+//! the runtime, so a short call finds a free worker within a tick, however many
+//! others compute; at once where the runtime has a worker thread more than that.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,7 +21,6 @@ pub(super) struct Turn(Mutex<Option<OwnedSemaphorePermit>>);
 
 impl Default for Turns {
     fn default() -> Self {
-        // As many as the runtime has worker threads by default.
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Semaphore::new(cores)))
     }
