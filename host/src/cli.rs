@@ -21,6 +21,7 @@ mod serve;
 mod signals;
 mod terminal;
 mod test;
+mod usage;
 
 use std::{
     ffi::OsString,
@@ -41,6 +42,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use crate::{
     app::App,
     config::Config,
+    diagnostic::Diagnostic,
     log::Log,
     plugin::{COMPILE_SUBCOMMAND, compile_component, forget_unfinished},
     queue::{Queue, QueueError},
@@ -83,6 +85,7 @@ const SETTINGS_FILE: &str = "pointsman.toml";
 #[command(
     name = "pointsman",
     version,
+    long_version = usage::version(),
     after_help = "\
 Examples:
   pointsman build                                build all handlers below plugins/
@@ -180,7 +183,8 @@ enum Cmd {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            usage::suggest_one(&mut error);
             // Arguments may be names of files, which others choose; clap escapes nothing.
             let is_plain = |argument: OsString| {
                 let shown = argument.to_string_lossy();
@@ -396,10 +400,12 @@ fn this_program() -> Option<PathBuf> {
 /// to do where another process works on its folder.
 async fn open_queue<'a>(app: &'a mut App, hint: &str) -> anyhow::Result<Option<&'a Queue>> {
     match app.open_queue().await {
-        Err(error @ QueueError::Locked(_)) => anyhow::bail!("{error}\n  hint: {hint}"),
+        Err(error @ QueueError::Locked(_)) => Err(error.diagnostic().hint(hint).into()),
         Err(error @ QueueError::Storage { .. }) => {
+            let code = error.code();
             let error = anyhow::Error::from(error);
-            anyhow::bail!("the queue cannot be opened: {error:#}\n  hint: {hint}")
+            let message = format!("the queue cannot be opened: {error:#}");
+            Err(Diagnostic::error(code, message).hint(hint).into())
         }
         opened => opened.context("the queue cannot be opened"),
     }
@@ -410,9 +416,9 @@ fn no_queue() -> &'static str {
 }
 
 /// Says on standard error what is to be mended.
-fn warn_of(problems: &[crate::snapshot::Problem]) {
+fn warn_of(problems: &[Diagnostic]) {
     for problem in problems {
-        terminal::err_lines!(2, "{} {problem}", print::severity(problem.severity));
+        terminal::err_lines!(2, "{} {problem}", print::severity(problem.severity()));
     }
 }
 

@@ -132,27 +132,18 @@ impl Config {
         let checked = ranges::check(&merged, "settings")
             .and_then(|()| typed::<Self>(merged, "settings"))
             .and_then(|config| config.check("settings"));
-        checked.map_err(|error| match error {
-            SettingsError::WrongValue {
-                key,
-                found,
-                expected,
-                ..
-            } => {
-                let (mut origin, mut value) = ("settings", at(&known, &key));
-                for (source, merged) in &sources {
-                    if at(merged, &key) != value {
-                        (origin, value) = (source, at(merged, &key));
-                    }
-                }
-                SettingsError::WrongValue {
-                    origin: origin.into(),
-                    key,
-                    found,
-                    expected,
+        checked.map_err(|error| {
+            let Some(key) = error.key() else {
+                return error;
+            };
+            // The last source that set the key.
+            let (mut origin, mut value) = ("settings", at(&known, key));
+            for (source, merged) in &sources {
+                if at(merged, key) != value {
+                    (origin, value) = (source, at(merged, key));
                 }
             }
-            other => other,
+            error.from_origin(origin)
         })
     }
 
@@ -250,11 +241,11 @@ fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), Set
     Ok(())
 }
 
-/// The value of a key with dots.
+/// The value of a key with dots, or the array that an element as in `hosts[0]` is in.
 fn at<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     match key.split_once('.') {
         Some((section, rest)) => at(table.get(section)?.as_table()?, rest),
-        None => table.get(key),
+        None => table.get(key.split('[').next()?),
     }
 }
 

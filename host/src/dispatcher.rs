@@ -23,6 +23,7 @@ use run::Run;
 use crate::{
     command::Command,
     config::HostLimits,
+    diagnostic::Diagnostic,
     metrics::Metrics,
     name::{HandlerName, nearest},
     outcome::{Failure, HandlerReport, LogLine, Outcome, Report, Status},
@@ -84,7 +85,7 @@ pub enum Event<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
     /// No rule matched.
-    #[error("no matching handler found{}", hint.as_ref().map_or_else(String::new, |hint| format!("\n  hint: {hint}")))]
+    #[error("{}", self.diagnostic())]
     NoMatchingHandler {
         /// The rule that came nearest, and what it wanted.
         hint: Option<String>,
@@ -105,7 +106,7 @@ pub enum DispatchError {
     Draining,
     /// The attributes cannot be routed by.
     /// Not a source: the message has it.
-    #[error("the command cannot be routed: {0}")]
+    #[error("{}", self.diagnostic())]
     Attributes(RoutingError),
 }
 
@@ -116,15 +117,37 @@ impl From<RoutingError> for DispatchError {
 }
 
 impl DispatchError {
+    /// The code of [`DispatchError::NoMatchingHandler`].
+    pub const NO_MATCHING_HANDLER: &'static str = "no-matching-handler";
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NoMatchingHandler { .. } => "no-matching-handler",
+            Self::NoMatchingHandler { .. } => Self::NO_MATCHING_HANDLER,
             Self::Busy { .. } => "busy",
             Self::Starting => "starting",
             Self::Draining => "draining",
             Self::Attributes(error) => error.code(),
+        }
+    }
+
+    /// The same as each other thing to fix.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let code = self.code();
+        match self {
+            Self::NoMatchingHandler { hint } => {
+                Diagnostic::error(code, "no matching handler found").maybe_hint(hint.as_deref())
+            }
+            Self::Attributes(error) => {
+                let error = error.diagnostic();
+                let message = format!("the command cannot be routed: {}", error.message());
+                Diagnostic::error(code, message).maybe_hint(error.hint_text())
+            }
+            Self::Busy { .. } | Self::Starting | Self::Draining => {
+                Diagnostic::error(code, self.to_string())
+            }
         }
     }
 }

@@ -4,33 +4,34 @@
 
 mod changes;
 mod file;
+mod folder;
 mod load;
 mod loading;
+mod problems;
 mod rules;
 mod watcher;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-pub(crate) use file::files;
+pub(crate) use folder::Listing;
 pub use loading::Wait;
 pub use watcher::watch;
 
 use crate::{
     config::Config,
+    diagnostic::Diagnostic,
     name::HandlerName,
-    plugin::{Plugin, Runtime},
-    rules::RuleSet,
-    snapshot::{PluginFile, Problem, RuleFileState, Severity, Snapshot, Snapshots},
-    text,
+    plugin::{LoadError, Plugin, Runtime},
+    snapshot::{PluginFile, RuleFileState, Snapshot, Snapshots},
 };
 use changes::changes;
-use file::{Subfolders, left_out};
+pub use changes::{ChangeKind, FileChange};
+use folder::Subfolders;
 pub use load::load_file;
 use loading::{Loading, Run, Seen};
 
@@ -49,12 +50,11 @@ pub struct Reloader {
 pub struct Reload {
     /// The generation that is current now.
     pub generation: u64,
-    /// File names that came, went or changed, each with `+`, `-` or `~` before it,
-    /// or with `!` where what it says now is refused. The settings of a handler
-    /// change, also where their file comes or goes.
-    pub changed: Vec<String>,
+    /// The files that came, went or changed. The settings of a handler change,
+    /// also where their file comes or goes.
+    pub changed: Vec<FileChange>,
     /// Problems that the generation before did not have.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
     /// Whether some file is to be read again at the next look: it could not be
     /// read, or may have been written to meanwhile.
     pub unread: bool,
@@ -186,16 +186,17 @@ impl Reloader {
     }
 }
 
-type Listed = (Vec<(PathBuf, Seen)>, Vec<Problem>);
+type Listed = (Vec<(PathBuf, Seen)>, Vec<Diagnostic>);
 
 /// The plugin files as they look now, and what is wrong with others beside them.
-fn list_plugins(folder: &Path) -> Result<Listed, Problem> {
-    let paths = files(folder, &["wasm"]).map_err(|error| {
+fn list_plugins(folder: &Path) -> Result<Listed, Diagnostic> {
+    let listing = Listing::of(folder).map_err(|error| {
         let hint = "`pointsman build` makes it from the sources";
-        missing_folder(folder, &error, "plugins", hint)
+        problems::missing_folder(folder, &error, "plugins", hint)
     })?;
-    let mut problems = lone_settings(folder, &paths);
-    problems.extend(left_out(folder, &["wasm"], Subfolders::MayBeSources));
+    let paths = listing.files(&["wasm"]);
+    let mut problems = problems::lone_settings(&listing.files(&["toml"]), &paths);
+    problems.extend(listing.left_out(&["wasm"], Subfolders::MayBeSources));
     let found = paths.into_iter().map(|path| {
         let seen = loading::seen(&path);
         (path, seen)
@@ -242,7 +243,7 @@ fn compiling(path: &Path, known: Option<PluginFile>) -> PluginFile {
 /// The files of one folder, and what is wrong with the folder itself.
 struct Folder<T> {
     files: Vec<T>,
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
 }
 
 /// Runs what computes, or waits for a disk, beside the async threads. None
@@ -294,10 +295,14 @@ fn assemble(
         .map(|plugin| (plugin.name.clone(), plugin))
         .collect();
     let errors = plugin_files.iter().filter_map(|file| file.error.as_ref());
-    problems.extend(errors.map(|error| problem(Severity::Error, error)));
-    let errors = rule_files.iter().filter_map(|file| file.error.as_ref());
-    problems.extend(errors.map(|error| problem(Severity::Error, error)));
-    problems.extend(between(config, &plugins, &plugin_files, &rule_set));
+    problems.extend(errors.map(LoadError::diagnostic));
+    problems.extend(rule_files.iter().filter_map(|file| file.error.clone()));
+    problems.extend(problems::between(
+        config,
+        &plugins,
+        &plugin_files,
+        &rule_set,
+    ));
     problems.sort();
 
     let known: BTreeSet<_> = previous.problems.iter().collect();
@@ -322,40 +327,6 @@ fn assemble(
     (Some(snapshot), reload)
 }
 
-/// What is wrong between plugins and rules, each of which is fine by itself.
-fn between(
-    config: &Config,
-    plugins: &BTreeMap<HandlerName, Arc<Plugin>>,
-    files: &[PluginFile],
-    rules: &RuleSet,
-) -> Vec<Problem> {
-    let names: Vec<_> = plugins.keys().cloned().collect();
-    let chosen: BTreeSet<_> = rules.rules().flat_map(|rule| rule.handlers()).collect();
-    let unruled = names.iter().filter(|name| !chosen.contains(name)).map(|name| {
-        let plugin = config.plugins.join(format!("{name}.wasm"));
-        let rule = config.rules.join(format!("{name}.json"));
-        problem(
-            Severity::Warning,
-            format_args!(
-                "{}: no rule sends commands to `{name}`\n  hint: write {}, such as \
-                 {{\"rules\":[{{\"name\":\"{name}\",\"match\":{{\"requestType\":[\"…\"]}},\"handlers\":[\"{name}\"]}}]}}",
-                plugin.display(),
-                rule.display(),
-            ),
-        )
-    });
-    // What is said of a file that is broken is said of its handler.
-    let broken = files.iter().filter(|file| file.plugin.is_none());
-    let broken = broken.filter_map(|file| file.path.file_stem()?.to_str());
-    let broken = broken.filter_map(|stem| HandlerName::parse(stem).ok());
-    let there: Vec<_> = names.iter().cloned().chain(broken).collect();
-    let unknown = rules.unknown_handlers(&there);
-    let unknown = unknown
-        .iter()
-        .map(|finding| problem(Severity::Warning, finding));
-    unruled.chain(unknown).collect()
-}
-
 /// Whether no file would have to be read at the next look that is known now.
 fn same_stamps(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileState]) -> bool {
     let plugin = |file: &PluginFile| (file.stamps, file.compiling);
@@ -370,45 +341,4 @@ fn same_stamps(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileSta
             .iter()
             .map(rule)
             .eq(rules.iter().map(rule))
-}
-
-const LONE_SETTINGS: &str = ": there is no handler of this name";
-
-/// Settings that are in force for nothing: their limits and secrets were meant
-/// for some handler.
-fn lone_settings(folder: &Path, plugins: &[PathBuf]) -> Vec<Problem> {
-    // A folder that cannot be read is told elsewhere.
-    let settings = files(folder, &["toml"]).unwrap_or_default();
-    let lone = settings.iter().filter(|path| {
-        let plugin = path.with_extension("wasm");
-        plugins.binary_search(&plugin).is_err()
-    });
-    let problem = |path: &PathBuf| {
-        let path = text::path(path);
-        let hint = "rename it after its handler, `<name>.toml` beside `<name>.wasm`, or remove it";
-        problem(
-            Severity::Warning,
-            format_args!("{path}{LONE_SETTINGS}\n  hint: {hint}"),
-        )
-    };
-    lone.map(problem).collect()
-}
-
-const MISSING_FOLDER: &str = ": the folder cannot be read";
-
-fn missing_folder(folder: &Path, error: &io::Error, key: &str, hint: &str) -> Problem {
-    problem(
-        Severity::Error,
-        format_args!(
-            "{}{MISSING_FOLDER}: {error}\n  hint: create it, or name another with `--{key}`; {hint}",
-            folder.display()
-        ),
-    )
-}
-
-fn problem(severity: Severity, message: impl ToString) -> Problem {
-    Problem {
-        severity,
-        message: message.to_string(),
-    }
 }

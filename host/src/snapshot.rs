@@ -3,7 +3,7 @@
 
 mod view;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 pub use view::{ErrorView, PluginView, PluginsView, RuleFileView, RulesView};
 
 use crate::{
+    diagnostic::Diagnostic,
     name::HandlerName,
     plugin::{LoadError, Plugin},
-    rules::{Diagnostic, RuleFile, RuleSet},
+    rules::{RuleFile, RuleSet},
 };
 
 /// What commands run on: one generation of plugins and rules.
@@ -31,9 +32,9 @@ pub struct Snapshot {
     /// Every rule file, the broken ones too, by path.
     pub rule_files: Vec<RuleFileState>,
     /// What is wrong with the files or between them.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
     /// Those among them that are of the folders, and of no file in use.
-    pub folder_problems: Vec<Problem>,
+    pub folder_problems: Vec<Diagnostic>,
 }
 
 /// What is known of one file without reading it.
@@ -135,32 +136,6 @@ impl RuleFileState {
     #[must_use]
     pub fn state(&self) -> FileState {
         FileState::of(self.file.is_some(), self.error.is_some())
-    }
-}
-
-/// Something to mend, in the words of the house: `thing: reason`, then `  hint: fix`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Problem {
-    /// How bad it is.
-    pub severity: Severity,
-    /// The text, of one or more lines.
-    pub message: String,
-}
-
-/// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// A file is not in use, or not as it is now.
-    Error,
-    /// All is in use, and something is likely not meant so.
-    Warning,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
     }
 }
 

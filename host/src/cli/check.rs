@@ -9,7 +9,7 @@ use super::{
     Exit, check_files, print,
     terminal::{self, out, out_lines},
 };
-use crate::{app::App, config::Config, rules, snapshot};
+use crate::{app::App, config::Config, diagnostic::Severity, rules::Finding};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -48,34 +48,30 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     let handlers: Vec<_> = snapshot.plugins.keys().cloned().collect();
     let findings = snapshot.rules.lint(&handlers);
     // The snapshot says by itself, as a problem, what the lint says of unknown handlers.
-    let found: HashSet<String> = findings.iter().map(ToString::to_string).collect();
+    let found: HashSet<_> = findings.iter().map(subject).collect();
     let problems: Vec<_> = snapshot
         .problems
         .iter()
-        .filter(|problem| !found.contains(&problem.message))
+        .filter(|problem| {
+            let line = problem.location().and_then(|location| location.line);
+            !found.contains(&(problem.code(), problem.path(), line))
+        })
         .collect();
-    let errors = problems
-        .iter()
-        .filter(|problem| problem.severity == snapshot::Severity::Error)
-        .count()
-        + findings
-            .iter()
-            .filter(|finding| finding.severity == rules::Severity::Error)
-            .count();
+    let severities = problems.iter().map(|problem| problem.severity());
+    let severities = severities.chain(findings.iter().map(|finding| finding.severity));
+    let errors = severities
+        .filter(|severity| *severity == Severity::Error)
+        .count();
     let warnings = problems.len() + findings.len() - errors;
     if args.json {
         let document = json!({ "errors": errors, "warnings": warnings, "problems": problems, "findings": findings });
         terminal::json(&document)?;
     } else {
         for problem in problems {
-            out_lines!(2, "{} {problem}", print::severity(problem.severity));
+            out_lines!(2, "{} {problem}", print::severity(problem.severity()));
         }
         for finding in &findings {
-            let severity = match finding.severity {
-                rules::Severity::Error => snapshot::Severity::Error,
-                rules::Severity::Warning => snapshot::Severity::Warning,
-            };
-            out_lines!(2, "{} {finding}", print::severity(severity));
+            out_lines!(2, "{} {finding}", print::severity(finding.severity));
         }
         out!(
             "{}",
@@ -96,4 +92,9 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     } else {
         Exit::Succeeded
     })
+}
+
+/// What a finding is about: a problem about the same says nothing more.
+fn subject(finding: &Finding) -> (&str, &str, Option<u32>) {
+    (finding.code, &finding.file, Some(finding.line))
 }

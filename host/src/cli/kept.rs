@@ -171,7 +171,7 @@ pub(super) fn matched_nothing(error: &anyhow::Error) -> bool {
         )
     });
     let there = error.downcast_ref::<Problem>();
-    here || there.is_some_and(|problem| problem.code == "no-matching-handler")
+    here || there.is_some_and(|problem| problem.is(DispatchError::NO_MATCHING_HANDLER))
 }
 
 /// The path that changes the dead letters of a filter; one without anything set

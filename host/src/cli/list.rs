@@ -9,7 +9,8 @@ use super::{
 use crate::{
     app::App,
     config::Config,
-    snapshot::{FileState, PluginView, PluginsView, Severity},
+    diagnostic::Severity,
+    snapshot::{FileState, PluginView, PluginsView},
     text,
 };
 
@@ -52,7 +53,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     // Broken rule files too are among the problems.
     let broken = problems
         .iter()
-        .any(|problem| problem.severity == Severity::Error)
+        .any(|problem| problem.severity() == Severity::Error)
         || plugins
             .iter()
             .any(|plugin| !matches!(plugin.state, FileState::Loaded | FileState::Compiling));

@@ -6,8 +6,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::terminal::{self, err_lines};
 use crate::{
+    diagnostic::Severity,
     outcome::{Level, Status},
-    snapshot::{FileState, PluginView, Severity},
+    snapshot::{FileState, PluginView},
 };
 
 const RED: Style = AnsiColor::Red.on_default().bold();

@@ -1,5 +1,7 @@
 //! `pointsman queue`: what is kept, why it failed, and what becomes of it.
 
+use clap::builder::RangedU64ValueParser;
+
 use super::{
     Exit,
     kept::Kept,
@@ -68,7 +70,7 @@ struct ListArgs {
     #[arg(long, value_parser = HandlerName::parse)]
     handler: Option<HandlerName>,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: usize,
     /// Print them as one JSON document
     #[arg(long)]

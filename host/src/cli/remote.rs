@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::net::TcpStream;
 
-use crate::text::escaped;
+use crate::{diagnostic::Diagnostic, text::escaped};
 
 /// A host answers within milliseconds; one that hangs is told of.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -52,16 +52,25 @@ impl FromStr for Remote {
 
 /// Why the host did not do what it was asked, as its problem document says.
 #[derive(Debug, Deserialize, thiserror::Error)]
-#[error(
-    "{}{}",
-    escaped(.detail),
-    .hint.iter().map(|hint| format!("\n  hint: {}", escaped(hint))).collect::<String>()
-)]
+#[error("{}", self.diagnostic())]
 pub(super) struct Problem {
     /// The stable code, such as `no-matching-handler`.
-    pub(super) code: String,
+    code: String,
     detail: String,
     hint: Option<String>,
+}
+
+impl Problem {
+    /// The same as each other thing to fix; the other host may write anything.
+    fn diagnostic(&self) -> Diagnostic {
+        let hint = self.hint.as_deref().map(|hint| escaped(hint).to_string());
+        Diagnostic::error("refused", escaped(&self.detail).to_string()).maybe_hint(hint)
+    }
+
+    /// Whether it is the problem with this stable code.
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
 }
 
 /// What is asked of a host.

@@ -113,8 +113,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn load(path: &Path) -> anyhow::Result<RuleSet> {
     let paths = match path.is_dir() {
-        true => reload::files(path, &reload::RULE_ENDINGS)
-            .with_context(|| path.display().to_string())?,
+        true => reload::Listing::of(path)
+            .with_context(|| path.display().to_string())?
+            .files(&reload::RULE_ENDINGS),
         false => vec![path.to_owned()],
     };
     let mut files = Vec::new();

@@ -9,10 +9,10 @@ use super::{Exit, signals::Signals};
 use crate::{
     app::App,
     config::{Config, parse_listen},
+    diagnostic::{Diagnostic, Severity},
     http,
     outcome::millis,
-    reload::{Reload, Wait},
-    snapshot::{Problem, Severity},
+    reload::{ChangeKind, Reload, Wait},
 };
 
 /// What to do where another process has the queue, or its folder cannot be written.
@@ -153,9 +153,11 @@ async fn begin(app: &App, address: SocketAddr) {
 fn log_reload(reload: &Reload) {
     let (mut taken, mut refused) = (String::new(), String::new());
     for file in &reload.changed {
-        match file.strip_prefix('!') {
-            Some(file) => refused.extend([" ", file]),
-            None => taken.extend([" ", file]),
+        match file.kind {
+            ChangeKind::Refused => refused.push_str(&format!(" {}", file.file_name())),
+            ChangeKind::Added | ChangeKind::Modified | ChangeKind::Removed => {
+                taken.push_str(&format!(" {file}"));
+            }
         }
     }
     let said = match (taken.as_str(), refused.as_str()) {
@@ -175,9 +177,9 @@ fn log_reload(reload: &Reload) {
     log_problems(&reload.problems);
 }
 
-fn log_problems(problems: &[Problem]) {
+fn log_problems(problems: &[Diagnostic]) {
     for problem in problems {
-        match problem.severity {
+        match problem.severity() {
             Severity::Error => tracing::error!("{problem}"),
             Severity::Warning => tracing::warn!("{problem}"),
         }

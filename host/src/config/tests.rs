@@ -207,7 +207,7 @@ fn an_address_is_taken_in_the_usual_forms_and_refused_with_what_to_write() {
         assert_eq!(
             listen(text).unwrap_err(),
             format!(
-                "settings: `{text}` is no IP address with a port: write `127.0.0.1:3000` for this machine alone, `0.0.0.0:3000` or `[::]:3000` for all interfaces in `http.listen`"
+                "command line: `http.listen`: `{text}` is no IP address with a port: write `127.0.0.1:3000` for this machine alone, `0.0.0.0:3000` or `[::]:3000` for all interfaces"
             )
         );
     }
@@ -224,5 +224,13 @@ fn a_list_is_written_with_commas_outside_of_files() {
     assert_eq!(
         load("[http]\nhosts = [\"http://a.example\"]", &[], &[]).unwrap_err(),
         "pointsman.toml: `http.hosts` is `http://a.example`, expected names such as `pointsman.example.com`, without scheme and port"
+    );
+    assert_eq!(
+        load("[http]\nhosts = [1]", &[], &[]).unwrap_err(),
+        "pointsman.toml: `http.hosts[0]`: invalid type: integer `1`, expected a string"
+    );
+    assert_eq!(
+        load("[queue]\nengine = \"redis\"", &[], &[]).unwrap_err(),
+        "pointsman.toml: `queue.engine`: unknown variant `redis`, expected one of `off`, `sqlite`, `postgres`"
     );
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::{
     budget::Exhausted,
     command::CommandError,
+    diagnostic::Diagnostic,
     dispatcher::DispatchError,
     queue::{EnqueueError, QueueError, Trouble},
     text::{self, escaped},
@@ -24,56 +25,67 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 pub(super) const FOREIGN_MAX_BYTES: usize = 256;
 
 /// An RFC 9457 problem document.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(super) struct Problem {
+    status: StatusCode,
+    diagnostic: Diagnostic,
+    /// Says how to ask instead.
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+/// What of it is in the body.
+#[derive(Serialize)]
+struct Document<'a> {
     // `about:blank` is the RFC's word for: the status says the kind, `code` the rest.
     r#type: &'static str,
     title: &'static str,
-    #[serde(serialize_with = "number")]
-    status: StatusCode,
-    code: &'static str,
+    status: u16,
+    code: &'a str,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, detail: impl ToString) -> Self {
-        // The text of an error may carry its hint on a second line.
-        let detail = detail.to_string();
-        let (detail, hint) = match detail.split_once("\n  hint: ") {
-            Some((detail, hint)) => (detail, Some(hint)),
-            None => (detail.as_str(), None),
-        };
+    fn new(status: StatusCode, diagnostic: Diagnostic) -> Self {
         Self {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("error"),
             status,
-            code,
-            // Both may quote the request, or what a file says.
-            detail: escaped(detail).to_string(),
-            hint: hint.map(|hint| escaped(hint).to_string()),
+            diagnostic,
+            header: None,
+        }
+    }
+
+    fn error(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(status, Diagnostic::error(code, detail))
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            diagnostic: self.diagnostic.hint(hint),
+            ..self
         }
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(
+        Self::error(
             StatusCode::NOT_FOUND,
             "no-such-path",
-            "there is nothing at this path\n  hint: `GET /` lists what there is",
+            "there is nothing at this path",
         )
+        .hint("`GET /` lists what there is")
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(
+        Self::error(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
-            "this path takes another method\n  hint: the `Allow` header names those that it takes",
+            "this path takes another method",
         )
+        .hint("the `Allow` header names those that it takes")
     }
 
     pub(super) fn internal() -> Self {
-        Self::new(
+        Self::error(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "the host failed on this request; its log says more",
@@ -81,7 +93,7 @@ impl Problem {
     }
 
     pub(super) fn unreadable_body() -> Self {
-        Self::new(
+        Self::error(
             StatusCode::BAD_REQUEST,
             "unreadable-body",
             "the body was cut short",
@@ -89,120 +101,130 @@ impl Problem {
     }
 
     pub(super) fn too_large(limit: usize) -> Self {
-        let detail = format!(
-            "the command has more than {limit} bytes\n  hint: `host.command_max_bytes` in pointsman.toml sets the limit"
-        );
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "command-too-large", detail)
+        let detail = format!("the command has more than {limit} bytes");
+        Self::error(StatusCode::PAYLOAD_TOO_LARGE, "command-too-large", detail)
+            .hint("`host.command_max_bytes` in pointsman.toml sets the limit")
     }
 
     pub(super) fn slow_body(start: Duration, bytes_per_second: u64) -> Self {
         let detail = format!(
-            "the body took longer than {start:?} and a second for each {bytes_per_second} bytes\n  hint: `http.body_timeout_ms` in pointsman.toml sets the limit"
+            "the body took longer than {start:?} and a second for each {bytes_per_second} bytes"
         );
-        Self::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail)
+        Self::error(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail)
+            .hint("`http.body_timeout_ms` in pointsman.toml sets the limit")
     }
 
     pub(super) fn unsupported_encoding(found: &str) -> Self {
         let found = text::cut(found.into(), FOREIGN_MAX_BYTES);
-        let detail =
-            format!("the body has the content encoding `{found}`\n  hint: send it as it is");
-        Self::new(
+        let problem = Self::error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported-content-encoding",
-            detail,
-        )
+            format!("the body has the content encoding `{found}`"),
+        );
+        let identity = HeaderValue::from_static("identity");
+        Self {
+            header: Some((header::ACCEPT_ENCODING, identity)),
+            ..problem.hint("send it as it is")
+        }
     }
 
     pub(super) fn unsupported_transfer(found: &str) -> Self {
         let found = text::cut(found.into(), FOREIGN_MAX_BYTES);
-        let detail = format!(
-            "the body has the transfer encoding `{found}`\n  hint: send it with `Content-Length`, or `chunked` alone"
-        );
-        Self::new(
+        Self::error(
             StatusCode::NOT_IMPLEMENTED,
             "unsupported-transfer-encoding",
-            detail,
+            format!("the body has the transfer encoding `{found}`"),
         )
+        .hint("send it with `Content-Length`, or `chunked` alone")
     }
 
     pub(super) fn invalid_request(reason: &str) -> Self {
         let detail = format!("the request is not valid HTTP: {reason}");
-        Self::new(StatusCode::BAD_REQUEST, "invalid-request", detail)
+        Self::error(StatusCode::BAD_REQUEST, "invalid-request", detail)
     }
 
     pub(super) fn invalid_path() -> Self {
         let detail = "the path is not UTF-8 once its `%` escapes are decoded";
-        Self::new(StatusCode::BAD_REQUEST, "invalid-path", detail)
+        Self::error(StatusCode::BAD_REQUEST, "invalid-path", detail)
     }
 
     pub(super) fn unknown_host(found: &str) -> Self {
         let found = text::cut(found.into(), FOREIGN_MAX_BYTES);
-        let detail = format!(
-            "`{found}` is not a name of this host\n  hint: ask it by its IP address or as `localhost`, or add `{found}` to `http.hosts` in pointsman.toml"
-        );
-        Self::new(StatusCode::MISDIRECTED_REQUEST, "unknown-host", detail)
+        let detail = format!("`{found}` is not a name of this host");
+        Self::error(StatusCode::MISDIRECTED_REQUEST, "unknown-host", detail).hint(format!(
+            "ask it by its IP address or as `localhost`, or add `{found}` to `http.hosts` in pointsman.toml"
+        ))
     }
 
     pub(super) fn cross_site() -> Self {
-        Self::new(
+        Self::error(
             StatusCode::FORBIDDEN,
             "cross-site",
-            "the request comes from a web page of another site (`Origin`, `Sec-Fetch-Site`)\n  hint: send it from a program, or through a server of your own",
+            "the request comes from a web page of another site (`Origin`, `Sec-Fetch-Site`)",
         )
+        .hint("send it from a program, or through a server of your own")
     }
 
     pub(super) fn too_many_connections() -> Self {
-        Self::new(
+        Self::error(
             StatusCode::SERVICE_UNAVAILABLE,
             "too-many-connections",
-            "all connections are busy\n  hint: use fewer, and each for many requests; `http.connections_max` and `http.connections_per_address_max` in pointsman.toml set the limits",
+            "all connections are busy",
         )
+        .hint("use fewer, and each for many requests; `http.connections_max` and `http.connections_per_address_max` in pointsman.toml set the limits")
     }
 
     pub(super) fn exhausted(code: &'static str, exhausted: &Exhausted) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, exhausted)
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, code, exhausted.to_string())
     }
 
     pub(super) fn unsupported_media_type(found: Option<&str>) -> Self {
         let found = found.map_or_else(|| "no content type".into(), |found| format!("`{found}`"));
-        let detail = format!("the body has {found}\n  hint: send `Content-Type: application/json`");
-        Self::new(
+        Self::error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",
-            detail,
+            format!("the body has {found}"),
         )
+        .hint("send `Content-Type: application/json`")
     }
 }
 
 impl Problem {
     pub(super) fn queue_off() -> Self {
-        Self::new(
+        Self::error(
             StatusCode::NOT_FOUND,
             "queue-off",
-            "this host keeps no commands\n  hint: POST /commands/execute runs one at once; `queue.engine` in pointsman.toml turns the queue on",
+            "this host keeps no commands",
         )
+        .hint("POST /commands/execute runs one at once; `queue.engine` in pointsman.toml turns the queue on")
     }
 
     pub(super) fn queue_stalled(trouble: Option<Trouble>) -> Self {
-        let detail = match trouble {
-            Some(trouble) => trouble.detail,
+        // The code says what asks for it: a worker that does not work.
+        let stalled =
+            |detail: &str| Self::error(StatusCode::SERVICE_UNAVAILABLE, "queue-stalled", detail);
+        match trouble {
+            Some(Trouble { diagnostic, .. }) => match diagnostic.hint_text() {
+                Some(hint) => stalled(diagnostic.message()).hint(hint),
+                None => stalled(diagnostic.message()),
+            },
             None => {
-                "the worker has not reached its store for some seconds; the log says why".to_owned()
+                stalled("the worker has not reached its store for some seconds; the log says why")
             }
-        };
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue-stalled", detail)
+        }
     }
 
     pub(super) fn task_failed(task: &str) -> Self {
-        let detail = format!(
-            "the background task `{task}` fails again and again; the log says why\n  hint: restart the host if it does not recover"
-        );
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "task-failed", detail)
+        let detail =
+            format!("the background task `{task}` fails again and again; the log says why");
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, "task-failed", detail)
+            .hint("restart the host if it does not recover")
     }
 
     pub(super) fn parameter(name: &str, reason: impl ToString) -> Self {
+        let name = text::cut(name.into(), FOREIGN_MAX_BYTES);
         let detail = format!("`{name}`: {}", reason.to_string());
-        Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", detail)
+        Self::error(StatusCode::BAD_REQUEST, "invalid-parameter", detail)
     }
 }
 
@@ -236,7 +258,7 @@ impl From<QueueError> for Problem {
         if status.is_server_error() && !is_told {
             tracing::error!(code = error.code(), error = ?error, "the queue refused a request");
         }
-        Self::new(status, error.code(), error)
+        Self::new(status, error.diagnostic())
     }
 }
 
@@ -257,7 +279,7 @@ impl From<Exhausted> for Problem {
 
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error.code(), error)
+        Self::error(StatusCode::BAD_REQUEST, error.code(), error.to_string())
     }
 }
 
@@ -270,28 +292,30 @@ impl From<DispatchError> for Problem {
             }
             DispatchError::Attributes(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
-        Self::new(status, error.code(), error)
+        Self::new(status, error.diagnostic())
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, code) = (self.status, self.code);
-        let mut response = (status, Json(self)).into_response();
+        let (status, diagnostic) = (self.status, &self.diagnostic);
+        // Both may quote the request, or what a file says.
+        let document = Document {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("error"),
+            status: status.as_u16(),
+            code: diagnostic.code(),
+            detail: escaped(diagnostic.message()).to_string(),
+            hint: diagnostic.hint_text().map(|hint| escaped(hint).to_string()),
+        };
+        let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
-        if code == "unsupported-content-encoding" {
-            let identity = HeaderValue::from_static("identity");
-            headers.insert(header::ACCEPT_ENCODING, identity);
-        }
+        headers.extend(self.header);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         response
     }
-}
-
-fn number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u16(status.as_u16())
 }

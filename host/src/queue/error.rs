@@ -5,6 +5,7 @@ use std::{any::Any, error::Error, path::PathBuf};
 use super::model::{DeliveryId, State};
 use crate::{
     command::CommandId,
+    diagnostic::Diagnostic,
     text::{MESSAGE_MAX_BYTES, bounded, escaped},
 };
 
@@ -73,22 +74,16 @@ pub enum QueueError {
         known: i64,
     },
     /// The disk, or the size set for the database, has no room.
-    #[error(
-        "the queue has no room for more: the disk or `queue.size_max_bytes` is full of what is not finished\n  hint: free some space on the disk, raise `queue.size_max_bytes`, or wait until the handlers have worked some off"
-    )]
+    #[error("{}", self.diagnostic())]
     NoRoom,
     /// Another process holds the store's lock; nothing was read or written.
-    #[error(
-        "another process holds the queue's database locked, which kept it from being used to {doing}\n  hint: end what writes to it: a backup tool, a shell with an open transaction"
-    )]
+    #[error("{}", self.diagnostic())]
     Busy {
         /// What was being done: a verb with its object.
         doing: &'static str,
     },
     /// A file of the store was removed, or another put in its place, while it was open.
-    #[error(
-        "`{}` was removed or replaced while the queue had it open\n  hint: put the file back, or restart the host to begin with what is there now", .0.display()
-    )]
+    #[error("{}", self.diagnostic())]
     Replaced(PathBuf),
     /// The settings cannot be used.
     #[error("{0}")]
@@ -146,6 +141,30 @@ impl QueueError {
             Self::Storage { .. } => "queue-failed",
             Self::Unavailable { .. } => "queue-unavailable",
             Self::Closed => "queue-closed",
+        }
+    }
+
+    /// The same as each other thing to fix.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let code = self.code();
+        match self {
+            Self::NoRoom => Diagnostic::error(
+                code,
+                "the queue has no room for more: the disk or `queue.size_max_bytes` is full of what is not finished",
+            )
+            .hint("free some space on the disk, raise `queue.size_max_bytes`, or wait until the handlers have worked some off"),
+            Self::Busy { doing } => Diagnostic::error(
+                code,
+                format!("another process holds the queue's database locked, which kept it from being used to {doing}"),
+            )
+            .hint("end what writes to it: a backup tool, a shell with an open transaction"),
+            Self::Replaced(path) => Diagnostic::error(
+                code,
+                format!("`{}` was removed or replaced while the queue had it open", path.display()),
+            )
+            .hint("put the file back, or restart the host to begin with what is there now"),
+            other => Diagnostic::error(code, other.to_string()),
         }
     }
 

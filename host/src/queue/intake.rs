@@ -182,7 +182,7 @@ impl Queue {
             Some(time) if time > latest => Err(QueueError::Invalid {
                 field: "runAt",
                 reason: format!(
-                    "is more than {days} days ahead\n  hint: `queue.run_at_max_days` sets the limit"
+                    "is more than {days} days ahead, the limit that `queue.run_at_max_days` sets"
                 ),
             }),
             _ => Ok(()),

@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::QueueError;
-use crate::command::CommandId;
+use crate::{command::CommandId, diagnostic::Diagnostic};
 
 /// Cancellations that a slow listener may lag behind before it loses the
 /// oldest: it then waits for the next renewal to tell it.
@@ -70,7 +70,7 @@ pub struct Trouble {
     /// The stable code of the error.
     pub code: &'static str,
     /// What is wrong, and what to do.
-    pub detail: String,
+    pub diagnostic: Diagnostic,
     /// Whether it lasts until somebody does something: no room, no files. The
     /// rest may be over before anybody hears of it.
     pub lasts: bool,
@@ -139,7 +139,7 @@ impl Signals {
         let code = error.code();
         let trouble = Trouble {
             code,
-            detail: error.to_string(),
+            diagnostic: error.diagnostic(),
             lasts: matches!(error, QueueError::NoRoom | QueueError::Replaced(_)),
             seen: Instant::now(),
         };

@@ -1,20 +1,68 @@
 //! Owns what a reload says of itself: which files came, went, changed or are refused.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::load;
-use crate::snapshot::{PluginFile, RuleFileState, Snapshot};
+use crate::{
+    diagnostic::Diagnostic,
+    plugin::{LoadError, LoadFault},
+    snapshot::{PluginFile, RuleFileState, Snapshot},
+};
 
-/// File names, as in [`Reload::changed`](super::Reload::changed).
+/// One file that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileChange {
+    /// What became of it.
+    pub kind: ChangeKind,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It is new, and in use.
+    Added,
+    /// It is in use as it is now.
+    Modified,
+    /// It is gone.
+    Removed,
+    /// It is broken as it is now; what it was before stays in use.
+    Refused,
+}
+
+impl FileChange {
+    /// The name of the file, without its folder.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let name = self.path.file_name().map(Path::new);
+        crate::text::path(name.unwrap_or(&self.path)).to_string()
+    }
+}
+
+/// The file's name with `+`, `~`, `-` or `!` before it.
+impl fmt::Display for FileChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.kind {
+            ChangeKind::Added => '+',
+            ChangeKind::Modified => '~',
+            ChangeKind::Removed => '-',
+            ChangeKind::Refused => '!',
+        };
+        write!(f, "{sign}{}", self.file_name())
+    }
+}
+
+/// As in [`Reload::changed`](super::Reload::changed).
 pub(super) fn changes(
     previous: &Snapshot,
     plugins: &[PluginFile],
     rules: &[RuleFileState],
-) -> Vec<String> {
-    let name = |path: &Path| {
-        path.file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    };
+) -> Vec<FileChange> {
     let of_plugin = |file: &PluginFile| Found {
         address: file
             .plugin
@@ -24,14 +72,17 @@ pub(super) fn changes(
             .plugin
             .as_ref()
             .map(|plugin| Arc::clone(&plugin.digest)),
-        of_settings: file.error.as_ref().is_some_and(load::is_of_settings),
-        error: file.error.as_ref().map(ToString::to_string),
+        of_settings: file
+            .error
+            .as_ref()
+            .is_some_and(|error| error.fault == LoadFault::Settings),
+        error: file.error.as_ref().map(LoadError::diagnostic),
     };
     let of_rules = |state: &RuleFileState| Found {
         address: state.file.as_ref().map(|file| Arc::as_ptr(file).addr()),
         digest: None,
         of_settings: false,
-        error: state.error.as_ref().map(ToString::to_string),
+        error: state.error.clone(),
     };
     let before = previous
         .plugin_files
@@ -51,19 +102,23 @@ pub(super) fn changes(
         if was.as_ref() == Some(&now) || was.is_none() && now.is_nothing() {
             continue;
         }
-        let sign = match &was {
-            _ if now.error.is_some() => '!',
-            None => '+',
-            Some(was) if was.is_nothing() => '+',
-            Some(_) => '~',
+        let kind = match &was {
+            _ if now.error.is_some() => ChangeKind::Refused,
+            None => ChangeKind::Added,
+            Some(was) if was.is_nothing() => ChangeKind::Added,
+            Some(_) => ChangeKind::Modified,
         };
-        let file = match was.is_some_and(|was| was.other_settings(&now)) {
-            true => name(&path.with_extension("toml")),
-            false => name(path),
+        let path = match was.is_some_and(|was| was.other_settings(&now)) {
+            true => path.with_extension("toml"),
+            false => path.clone(),
         };
-        changed.push(format!("{sign}{file}"));
+        changed.push(FileChange { kind, path });
     }
-    changed.extend(before.keys().map(|path| format!("-{}", name(path))));
+    let kind = ChangeKind::Removed;
+    changed.extend(before.into_keys().map(|path| FileChange {
+        kind,
+        path: path.clone(),
+    }));
     changed
 }
 
@@ -73,7 +128,7 @@ struct Found {
     // Of what is loaded: another one where it was loaded anew.
     address: Option<usize>,
     digest: Option<Arc<str>>,
-    error: Option<String>,
+    error: Option<Diagnostic>,
     // Whether the error is one of the settings.
     of_settings: bool,
 }

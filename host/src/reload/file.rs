@@ -1,10 +1,9 @@
-//! Owns the look at files: which ones a folder has, what tells that one has
-//! changed, and reading one whole.
+//! Owns the look at one file: what tells that it has changed, and reading it whole.
 
 use std::{
     fs::{self, Metadata},
     io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -12,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     files::{self, apart_blocking},
-    snapshot::{Problem, Severity, Stamp},
+    snapshot::Stamp,
 };
 
 /// Two writes within one tick of the file system's clock leave the same stamp.
@@ -62,116 +61,6 @@ fn read_here(path: &Path, max: u64) -> io::Result<Content> {
     })
 }
 
-/// The files of a folder with one of the given endings, by name. Hidden ones
-/// are left out: installers write them before they rename.
-pub(crate) fn files(folder: &Path, endings: &'static [&str]) -> io::Result<Vec<PathBuf>> {
-    apart_blocking(folder, |folder| files_here(folder, endings))
-}
-
-fn files_here(folder: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        if hidden || !ending.is_some_and(|ending| endings.contains(&ending)) {
-            continue;
-        }
-        let kind = entry.file_type()?;
-        let is_file = match metadata(&path, kind) {
-            Ok(metadata) => metadata.is_file(),
-            // Gone since, or a link to nothing. Any other error is told when it is read.
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        };
-        if is_file {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-/// What a folder of this kind is for beside the files that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Subfolders {
-    /// The sources of handlers.
-    MayBeSources,
-    /// Nothing: a file in them was likely meant to be read.
-    AreNotRead,
-}
-
-/// Files that look like those of the folder and are not read, each with why.
-/// Files of a subfolder are told as the subfolder.
-pub(super) fn left_out(
-    folder: &Path,
-    endings: &'static [&str],
-    subfolders: Subfolders,
-) -> Vec<Problem> {
-    // A folder that cannot be read is told elsewhere.
-    apart_blocking(folder, move |folder| {
-        left_out_here(folder, endings, subfolders)
-    })
-    .unwrap_or_default()
-}
-
-fn left_out_here(
-    folder: &Path,
-    endings: &[&str],
-    subfolders: Subfolders,
-) -> io::Result<Vec<Problem>> {
-    let mut problems = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        let is = |ending: &str| endings.contains(&ending);
-        let looks_like = ending.is_some_and(|ending| is(&ending.to_ascii_lowercase()));
-        let kind = entry.file_type()?;
-        let found = match metadata(&path, kind) {
-            _ if hidden => continue,
-            Ok(found) if found.is_dir() && !looks_like => {
-                let has_files = || files_here(&path, endings).is_ok_and(|files| !files.is_empty());
-                if subfolders == Subfolders::AreNotRead && has_files() {
-                    problems.push(not_read(&path, "files in a subfolder", MOVE_UP));
-                }
-                continue;
-            }
-            found => found,
-        };
-        let (what, hint) = match found {
-            _ if !looks_like => continue,
-            Ok(found) if !found.is_file() => (
-                "it is not a regular file",
-                "put the file itself there, or rename what is not one",
-            ),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (
-                "it is a link to a file that does not exist",
-                "point it at the file, or remove it",
-            ),
-            _ if !ending.is_some_and(is) => (
-                "its ending is not in lower case",
-                "rename it: endings are read as they are written",
-            ),
-            _ => continue,
-        };
-        problems.push(not_read(&path, what, hint));
-    }
-    Ok(problems)
-}
-
-const MOVE_UP: &str = "move them up, or name the subfolder in the settings";
-
-fn not_read(path: &Path, what: &str, hint: &str) -> Problem {
-    Problem {
-        severity: Severity::Warning,
-        message: format!("{}: not read: {what}\n  hint: {hint}", path.display()),
-    }
-}
-
 /// What is known of the file at `path`, links followed.
 pub(super) fn stamp(path: &Path) -> io::Result<Stamp> {
     let kind = fs::symlink_metadata(path)?.file_type();
@@ -180,7 +69,7 @@ pub(super) fn stamp(path: &Path) -> io::Result<Stamp> {
 
 /// Links followed. They may lead to a file system that hangs, which the folder
 /// of the link does not.
-fn metadata(path: &Path, kind: fs::FileType) -> io::Result<Metadata> {
+pub(super) fn metadata(path: &Path, kind: fs::FileType) -> io::Result<Metadata> {
     match kind.is_symlink() {
         true => apart_blocking(path, |path| fs::metadata(path)),
         false => fs::symlink_metadata(path),

@@ -16,14 +16,6 @@ use crate::{
     snapshot::{PluginFile, Stamp},
 };
 
-const WRONG_SETTINGS: &str = "its settings are wrong";
-
-/// Whether the settings are at fault, and not the component.
-pub(super) fn is_of_settings(error: &LoadError) -> bool {
-    let is_settings = |extension| extension == "toml";
-    error.path.extension().is_some_and(is_settings) || error.reason.starts_with(WRONG_SETTINGS)
-}
-
 /// Loads one plugin file, with its settings beside it, as a reload does; none
 /// if the file is not there. Blocks while it compiles.
 #[must_use]
@@ -77,7 +69,8 @@ impl Load {
                         &settings_path,
                         format!("has {len} bytes, more than {SETTINGS_MAX_BYTES}"),
                         "keep large values in a file: a `[secrets]` entry or a folder names it",
-                    ));
+                    )
+                    .of_settings());
                 }
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Vec::new()),
@@ -86,7 +79,8 @@ impl Load {
                     &settings_path,
                     format!("cannot be read: {cause}"),
                     "make it readable, or remove it",
-                ));
+                )
+                .of_settings());
             }
         };
         let content = match read(&self.path, host.plugin_max_bytes) {
@@ -145,12 +139,13 @@ impl Load {
     fn settings(&self, path: &Path, text: Vec<u8>) -> Result<HandlerSettings, LoadError> {
         let wrong = |cause: String| {
             self.error(
-                format!("{WRONG_SETTINGS}: {cause}"),
+                format!("its settings are wrong: {cause}"),
                 match self.last_good {
                     Some(_) => "mend the settings: the handler keeps the last good ones",
                     None => "mend the settings: the handler is not loaded until then",
                 },
             )
+            .of_settings()
         };
         let text = crate::text::decode(&text)
             .map_err(|cause| wrong(format!("{} {cause}", path.display())))?;

@@ -9,8 +9,9 @@ use std::{
 
 use super::{
     Folder, RULE_ENDINGS,
-    file::{self, Subfolders, left_out, stamp},
-    missing_folder,
+    file::{self, stamp},
+    folder::{Listing, Subfolders},
+    problems::missing_folder,
 };
 use crate::{
     rules::{Diagnostic, MAX_FILE_BYTES, RuleFile, RuleSet},
@@ -20,8 +21,8 @@ use crate::{
 
 /// The rule files as they are now.
 pub(super) fn files(folder: &Path, previous: &Snapshot) -> Folder<RuleFileState> {
-    let paths = match file::files(folder, &RULE_ENDINGS) {
-        Ok(paths) => paths,
+    let listing = match Listing::of(folder) {
+        Ok(listing) => listing,
         Err(error) => {
             let hint = "without rules no command reaches a handler";
             return Folder {
@@ -30,12 +31,11 @@ pub(super) fn files(folder: &Path, previous: &Snapshot) -> Folder<RuleFileState>
             };
         }
     };
-    let states = paths
-        .into_iter()
-        .filter_map(|path| rule_file(known(previous, &path), path));
+    let paths = listing.files(&RULE_ENDINGS).into_iter();
+    let states = paths.filter_map(|path| rule_file(known(previous, &path), path));
     Folder {
         files: states.collect(),
-        problems: left_out(folder, &RULE_ENDINGS, Subfolders::AreNotRead),
+        problems: listing.left_out(&RULE_ENDINGS, Subfolders::AreNotRead),
     }
 }
 

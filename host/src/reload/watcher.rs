@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     RULE_ENDINGS, Reload, Reloader, Wait,
-    file::{Subfolders, files, is_fresh, left_out, stamp},
+    file::{is_fresh, stamp},
+    folder::{Listing, Subfolders},
 };
-use crate::snapshot::Stamp;
+use crate::{diagnostic::Diagnostic, snapshot::Stamp, text};
 
 /// A folder that is written to without a pause is taken up all the same after
 /// that many quiet periods.
@@ -33,7 +34,7 @@ struct Fingerprint {
     files: Vec<(PathBuf, Option<Stamp>)>,
     /// What a snapshot says of the rest: files that are not read, each with why,
     /// and why a folder cannot be read.
-    notices: BTreeSet<String>,
+    notices: BTreeSet<Diagnostic>,
 }
 
 /// Reloads on every change of the two folders, until `stop`. Reports each
@@ -119,22 +120,23 @@ fn fingerprint(reloader: &Reloader) -> Fingerprint {
         (plugins, &["wasm", "toml"], &["wasm"][..]),
         (rules, &RULE_ENDINGS, &RULE_ENDINGS[..]),
     ] {
-        match files(folder, read) {
-            Ok(paths) => {
+        match Listing::of(folder) {
+            Ok(listing) => {
                 seen.files.push((folder.clone(), None));
-                seen.files.extend(paths.into_iter().map(|path| {
-                    let stamp = stamp(&path).ok();
-                    (path, stamp)
-                }));
+                seen.files
+                    .extend(listing.files(read).into_iter().map(|path| {
+                        let stamp = stamp(&path).ok();
+                        (path, stamp)
+                    }));
+                let left_out = listing.left_out(not_read, subfolders);
+                seen.notices.extend(left_out);
             }
             Err(error) => {
-                seen.notices
-                    .insert(format!("{}: {error}", folder.display()));
+                let unreadable = Diagnostic::error("unreadable-folder", error.to_string());
+                let folder = text::path(folder).to_string();
+                seen.notices.insert(unreadable.within(folder));
             }
         }
-        let left_out = left_out(folder, not_read, subfolders);
-        let left_out = left_out.into_iter().map(|problem| problem.message);
-        seen.notices.extend(left_out);
     }
     seen
 }

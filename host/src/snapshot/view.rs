@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FileState, Problem, Snapshot};
-use crate::{name::HandlerName, rules::Rule};
+use super::{FileState, Snapshot};
+use crate::{diagnostic::Diagnostic, name::HandlerName, rules::Rule};
 
 /// All plugin files.
 #[derive(Debug, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub struct PluginsView {
     /// One entry a file, by path.
     pub plugins: Vec<PluginView>,
     /// What is to be mended.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
 }
 
 /// One plugin file.

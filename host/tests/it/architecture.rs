@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     // Crates of their own, which cargo keeps apart.
     &[
         "rules", "plugin", "build", "cases", "new", "sources", "budget", "shutdown", "files",
-        "command", "outcome", "name", "text",
+        "command", "outcome", "name", "text", "diagnostic",
     ],
 ];
 
@@ -179,6 +179,62 @@ fn no_error_says_its_cause_twice() {
             );
         }
     }
+}
+
+/// What stands in a message is for people: what the program decides by, an error
+/// carries as a code or a field.
+#[test]
+fn no_code_decides_by_the_text_of_a_message() {
+    const TEXTS: [&str; 7] = [
+        "message",
+        "message()",
+        "reason",
+        "detail",
+        "hint",
+        "hint_text()",
+        "to_string()",
+    ];
+    const READS: [&str; 7] = [
+        "contains",
+        "starts_with",
+        "ends_with",
+        "strip_prefix",
+        "strip_suffix",
+        "split_once",
+        "find",
+    ];
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let mut of_crates = Vec::new();
+    for entry in fs::read_dir(crates).unwrap() {
+        walk(&entry.unwrap().path().join("src"), None, &mut of_crates);
+    }
+    let mut files = 0;
+    for (room, text) in sources().into_iter().chain(of_crates) {
+        // `cases` compares what a guest says with what its author expects. The
+        // parser of commands still asks serde_json.
+        if ["tests", "cases", "command"].contains(&room.as_str()) {
+            continue;
+        }
+        files += 1;
+        let code = text.split("#[cfg(test)]\nmod").next().unwrap();
+        // A chain of calls goes over several lines.
+        let code: String = code.split_whitespace().collect();
+        for (text, read) in TEXTS.iter().flat_map(|text| READS.map(|read| (text, read))) {
+            let reading = format!("{text}.{read}(");
+            assert!(
+                !code.contains(&reading),
+                "`{room}` decides by the text of a message: `{reading}`"
+            );
+        }
+        for read in ["split", "split_once", "rsplit_once", "find"] {
+            let reading = format!("{read}(\"\\nhint:");
+            assert!(
+                !code.contains(&reading),
+                "`{room}` takes a message apart at its hint"
+            );
+        }
+    }
+    assert!(files > 100, "the files are not seen any more: {files}");
 }
 
 #[test]

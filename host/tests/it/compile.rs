@@ -508,7 +508,7 @@ async fn what_is_not_read_is_told_and_no_longer_told_without_another_change() {
             let problems = &app.snapshot().problems;
             problems
                 .iter()
-                .any(|problem| problem.message.contains(notice))
+                .any(|problem| problem.to_string().contains(notice))
         };
         let path = folders.path().join(file);
         make(&path);

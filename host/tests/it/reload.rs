@@ -17,9 +17,9 @@ async fn a_plugin_and_a_rule_take_effect_without_a_restart() {
     let problems = app.snapshot().problems.clone();
     let told = problems.iter().any(|problem| {
         problem
-            .message
+            .message()
             .contains("no rule sends commands to `probe`")
-            && problem.message.contains("rules/probe.json")
+            && problem.hint_text().unwrap().contains("rules/probe.json")
     });
     assert!(told, "{problems:?}");
 
@@ -75,7 +75,10 @@ async fn a_reload_tells_settings_from_components_and_what_is_refused() {
     let folders = Folders::probes(&["probe"]);
     let app = folders.start().await;
     let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
-    app.watch(move |reload| told.send(reload.changed.clone()).unwrap());
+    app.watch(move |reload| {
+        let changed: Vec<_> = reload.changed.iter().map(ToString::to_string).collect();
+        told.send(changed).unwrap();
+    });
     let mut next = async || hears.recv().await.unwrap();
     folders.settings("probe", "[limits]\ntimeout_ms = 50");
     assert_eq!(next().await, ["~probe.toml"]);
@@ -101,7 +104,10 @@ async fn a_handler_that_is_broken_is_not_called_unknown() {
         panic!("{:?}", snapshot.problems);
     };
     assert!(
-        problem.message.contains("is not loaded until then"),
+        problem
+            .hint_text()
+            .unwrap()
+            .contains("is not loaded until then"),
         "{problem}"
     );
 }
@@ -173,7 +179,7 @@ async fn a_folder_that_is_deleted_and_made_anew_is_taken_up() {
         app.snapshot()
             .problems
             .iter()
-            .any(|problem| problem.message.contains("cannot be read"))
+            .any(|problem| problem.code() == "unreadable-folder")
     })
     .await;
     assert_eq!(
@@ -373,7 +379,7 @@ async fn settings_without_a_handler_are_told_until_there_is_one() {
         let problems = &app.snapshot().problems;
         problems.iter().any(|problem| {
             problem
-                .message
+                .to_string()
                 .contains("prob.toml: there is no handler of this name")
         })
     };

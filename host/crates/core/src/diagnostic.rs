@@ -22,17 +22,19 @@ pub enum Severity {
 pub struct Location {
     /// The input, as the caller named it.
     pub path: Arc<str>,
-    /// Line and column in characters, both from 1.
-    pub position: Option<(u32, u32)>,
+    /// The line, from 1, where it is known.
+    pub line: Option<u32>,
+    /// The column in characters, from 1, where it is known; only with a line.
+    pub column: Option<u32>,
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.path)?;
-        match self.position {
-            Some((line, column)) => write!(f, ":{line}:{column}"),
-            None => Ok(()),
+        for number in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{number}")?;
         }
+        Ok(())
     }
 }
 
@@ -100,21 +102,30 @@ impl Diagnostic {
 
     /// Says that it is at this line and column, both from 1, of `path`.
     #[must_use]
-    pub fn at(mut self, path: impl Into<Arc<str>>, position: (u32, u32)) -> Self {
-        Arc::make_mut(&mut self.0).location = Some(Location {
-            path: path.into(),
-            position: Some(position),
-        });
-        self
+    pub fn at(self, path: impl Into<Arc<str>>, (line, column): (u32, u32)) -> Self {
+        self.located(path, Some(line), Some(column))
+    }
+
+    /// Says that it is on this line, from 1, of `path`.
+    #[must_use]
+    pub fn on_line(self, path: impl Into<Arc<str>>, line: u32) -> Self {
+        self.located(path, Some(line), None)
     }
 
     /// Says that it is in `path`.
     #[must_use]
-    pub fn within(mut self, path: impl Into<Arc<str>>) -> Self {
-        Arc::make_mut(&mut self.0).location = Some(Location {
-            path: path.into(),
-            position: None,
-        });
+    pub fn within(self, path: impl Into<Arc<str>>) -> Self {
+        self.located(path, None, None)
+    }
+
+    fn located(
+        mut self,
+        path: impl Into<Arc<str>>,
+        line: Option<u32>,
+        column: Option<u32>,
+    ) -> Self {
+        let path = path.into();
+        Arc::make_mut(&mut self.0).location = Some(Location { path, line, column });
         self
     }
 
@@ -175,7 +186,8 @@ impl Diagnostic {
     /// Line and column in characters, both from 1, where they are known.
     #[must_use]
     pub fn position(&self) -> Option<(u32, u32)> {
-        self.location().and_then(|location| location.position)
+        self.location()
+            .and_then(|location| location.line.zip(location.column))
     }
 
     /// The message alone, without location, notes and hint.
@@ -226,6 +238,8 @@ impl std::error::Error for Diagnostic {}
 #[derive(Serialize, Deserialize)]
 struct Json {
     severity: Severity,
+    // A host of an earlier version says none.
+    #[serde(default)]
     code: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     path: Option<Arc<str>>,
@@ -247,8 +261,8 @@ impl Serialize for Diagnostic {
             severity: inner.severity,
             code: inner.code.clone().into(),
             path: self.location().map(|location| location.path.clone()),
-            line: self.position().map(|(line, _)| line),
-            column: self.position().map(|(_, column)| column),
+            line: self.location().and_then(|location| location.line),
+            column: self.location().and_then(|location| location.column),
             message: inner.message.clone(),
             notes: inner.notes.clone(),
             hint: inner.hint.clone(),
@@ -260,10 +274,10 @@ impl Serialize for Diagnostic {
 impl<'de> Deserialize<'de> for Diagnostic {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Json::deserialize(deserializer)?;
-        let position = json.line.zip(json.column);
+        let (line, column) = (json.line, json.column);
         Ok(Self(Arc::new(Inner {
             severity: json.severity,
-            location: json.path.map(|path| Location { path, position }),
+            location: json.path.map(|path| Location { path, line, column }),
             message: json.message,
             notes: json.notes,
             hint: json.hint,
@@ -297,6 +311,14 @@ mod tests {
             serde_json::to_string(&bare).unwrap(),
             r#"{"severity":"error","code":"empty","message":"nothing to do"}"#
         );
-        assert_eq!(bare.within("a.toml").to_string(), "a.toml: nothing to do");
+        assert_eq!(
+            bare.clone().within("a.toml").to_string(),
+            "a.toml: nothing to do"
+        );
+        let on_line = bare.on_line("a.toml", 3);
+        assert_eq!(on_line.to_string(), "a.toml:3: nothing to do");
+        assert_eq!(on_line.position(), None);
+        let json = serde_json::to_string(&on_line).unwrap();
+        assert_eq!(serde_json::from_str::<Diagnostic>(&json).unwrap(), on_line);
     }
 }

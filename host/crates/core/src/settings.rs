@@ -12,13 +12,13 @@ use toml::{Table, Value};
 
 pub use retry::RetrySettings;
 
-use crate::name::nearest;
+use crate::{diagnostic::Diagnostic, name::nearest, source::position};
 
 /// Why a setting is not usable. Says where it stands.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 pub enum SettingsError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {cause}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -26,15 +26,15 @@ pub enum SettingsError {
         cause: std::io::Error,
     },
     /// The file is no TOML.
-    #[error("{origin}: {message}")]
     Syntax {
-        /// The file, with line and column.
+        /// The file.
         origin: String,
+        /// Line and column in characters, both from 1.
+        position: (u32, u32),
         /// What is wrong.
         message: String,
     },
     /// A key that does not exist.
-    #[error("{origin}: unknown key `{key}`\n  hint: {hint}")]
     UnknownKey {
         /// Where it stands.
         origin: String,
@@ -44,7 +44,6 @@ pub enum SettingsError {
         hint: String,
     },
     /// A value of another type or out of its range.
-    #[error("{origin}: `{key}` is {found}, expected {expected}")]
     WrongValue {
         /// Where it stands.
         origin: String,
@@ -55,6 +54,78 @@ pub enum SettingsError {
         /// What it should be.
         expected: String,
     },
+    /// A value that its type does not take.
+    Refused {
+        /// Where it stands.
+        origin: String,
+        /// The key, dotted.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl SettingsError {
+    /// The same as each other thing to fix.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Unreadable { path, cause } => {
+                Diagnostic::error("unreadable", format!("cannot be read: {cause}"))
+                    .within(path.display().to_string())
+            }
+            Self::Syntax {
+                origin,
+                position,
+                message,
+            } => Diagnostic::error("invalid-toml", message.as_str()).at(origin.as_str(), *position),
+            Self::UnknownKey { origin, key, hint } => {
+                Diagnostic::error("unknown-key", format!("unknown key `{key}`"))
+                    .within(origin.as_str())
+                    .hint(hint.as_str())
+            }
+            Self::WrongValue {
+                origin,
+                key,
+                found,
+                expected,
+            } => Diagnostic::error(
+                "wrong-value",
+                format!("`{key}` is {found}, expected {expected}"),
+            )
+            .within(origin.as_str()),
+            Self::Refused {
+                origin,
+                key,
+                message,
+            } => Diagnostic::error("wrong-value", format!("`{key}`: {message}"))
+                .within(origin.as_str()),
+        }
+    }
+
+    /// The key that is wrong, dotted, where it is one key.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable { .. } | Self::Syntax { .. } => None,
+            Self::UnknownKey { key, .. }
+            | Self::WrongValue { key, .. }
+            | Self::Refused { key, .. } => Some(key),
+        }
+    }
+
+    /// The same, standing in `origin`.
+    #[must_use]
+    pub fn from_origin(mut self, from: &str) -> Self {
+        match &mut self {
+            Self::Unreadable { path, .. } => *path = from.into(),
+            Self::Syntax { origin, .. }
+            | Self::UnknownKey { origin, .. }
+            | Self::WrongValue { origin, .. }
+            | Self::Refused { origin, .. } => *origin = from.into(),
+        }
+        self
+    }
 }
 
 /// The longest settings file: a thousand times the usual.
@@ -81,10 +152,9 @@ pub fn parse(origin: &str, text: &str) -> Result<Table, SettingsError> {
     text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let before = before.unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         SettingsError::Syntax {
-            origin: format!("{origin}:{line}:{column}"),
+            origin: origin.into(),
+            position: position(text, before.len()),
             message: error.message().to_owned(),
         }
     })
@@ -127,26 +197,15 @@ pub fn merge(
     Ok(())
 }
 
-/// Reads a merged table as `T`.
+/// Reads a merged table, whose numbers are within their [`ranges`], as `T`.
 ///
 /// # Errors
-/// [`SettingsError::WrongValue`] where a value is out of its range.
+/// [`SettingsError::Refused`], with the key whose type does not take its value.
 pub fn typed<T: for<'de> Deserialize<'de>>(table: Table, origin: &str) -> Result<T, SettingsError> {
-    // One key at a time, so that the error can name the key.
-    T::deserialize(Value::Table(table)).map_err(|error| {
-        let mut message = error.to_string().trim_end().replace('\n', " ");
-        for (integer, range) in [
-            ("u16", "0 to 65535"),
-            ("u32", "0 to 4294967295"),
-            ("u64", "0 or more"),
-            ("usize", "0 or more"),
-        ] {
-            message = message.replace(&format!("expected {integer}"), &format!("expected {range}"));
-        }
-        SettingsError::Syntax {
-            origin: origin.into(),
-            message,
-        }
+    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| SettingsError::Refused {
+        origin: origin.into(),
+        key: error.path().to_string(),
+        message: error.inner().message().to_owned(),
     })
 }
 

@@ -16,17 +16,10 @@ use super::{
     rule::Rule,
     set::RuleSet,
 };
-use pointsman_core::name::{self, HandlerName};
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Severity {
-    /// Some command will go wrong.
-    Error,
-    /// Probably not meant.
-    Warning,
-}
+use pointsman_core::{
+    diagnostic::{Diagnostic, Severity},
+    name::{self, HandlerName},
+};
 
 /// Something that is probably not meant.
 ///
@@ -52,15 +45,20 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
-            None => Ok(()),
-        }
+        self.diagnostic().fmt(f)
     }
 }
 
 impl Finding {
+    /// The same as each other thing to fix.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        Diagnostic::warning(self.code, self.message.as_str())
+            .on_line(self.file.as_str(), self.line)
+            .maybe_hint(self.hint.as_deref())
+            .with_severity(self.severity)
+    }
+
     fn at(
         rule: &Rule,
         severity: Severity,

@@ -114,6 +114,7 @@ impl Grants {
                     format!("handler `{name}`: secret `{key}`: {reason}"),
                     hint,
                 )
+                .of_settings()
             })?;
             secrets.insert(key.clone(), secret);
         }
@@ -130,7 +131,8 @@ impl Grants {
                         folder.guest
                     ),
                     "create the folder, make it readable for the host, or mend `host` in `[[folders]]`; a relative path begins beside this file",
-                ));
+                )
+                .of_settings());
             }
             folders.push(granted);
         }

@@ -50,7 +50,7 @@ pub use engine::Runtime;
 pub use grants::{Grants, HttpPattern, PatternError};
 pub use inspect::{Inspection, Need};
 pub use instance::Call;
-pub use loader::{LoadError, load};
+pub use loader::{LoadError, LoadFault, load};
 pub use logs::OnLine;
 pub use settings::{
     BreakerSettings, Folder, HandlerDefaults, HandlerLimits, HandlerQueueSettings, HandlerSettings,

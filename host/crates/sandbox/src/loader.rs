@@ -20,14 +20,17 @@ use super::{
     settings::HandlerSettings,
 };
 use pointsman_core::{
+    diagnostic::Diagnostic,
     name::HandlerName,
     text::{self, MESSAGE_MAX_BYTES, bounded},
 };
 
 /// Why a file is no plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {reason}\n  hint: {hint}", text::path(path))]
+#[error("{}", self.diagnostic())]
 pub struct LoadError {
+    /// What is at fault.
+    pub fault: LoadFault,
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
@@ -38,16 +41,50 @@ pub struct LoadError {
     pub mismatches: Vec<Mismatch>,
 }
 
+/// What is at fault where a file is no plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadFault {
+    /// The component itself.
+    Component,
+    /// The component is one of another contract.
+    Contract,
+    /// The settings beside it.
+    Settings,
+}
+
 impl LoadError {
     /// An error of the file at `path`.
     pub fn new(path: &Path, reason: impl Into<String>, hint: impl Into<String>) -> Self {
         // Much of it comes from the file.
         Self {
+            fault: LoadFault::Component,
             path: path.into(),
             reason: text::cut(reason.into(), MESSAGE_MAX_BYTES),
             hint: text::cut(hint.into(), MESSAGE_MAX_BYTES),
             mismatches: Vec::new(),
         }
+    }
+
+    /// The same, where the settings are at fault.
+    #[must_use]
+    pub fn of_settings(self) -> Self {
+        Self {
+            fault: LoadFault::Settings,
+            ..self
+        }
+    }
+
+    /// The same as each other thing to fix.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let code = match self.fault {
+            LoadFault::Component => "invalid-component",
+            LoadFault::Contract => "contract-mismatch",
+            LoadFault::Settings => "invalid-settings",
+        };
+        Diagnostic::error(code, self.reason.as_str())
+            .within(text::path(&self.path).to_string())
+            .hint(self.hint.as_str())
     }
 
     /// An error of a component that does not fit the contract, in each of these places.
@@ -69,6 +106,7 @@ impl LoadError {
         hints.dedup();
         let hint = hints.join("; ");
         Self {
+            fault: LoadFault::Contract,
             mismatches,
             ..Self::new(path, reason, hint)
         }

@@ -379,7 +379,7 @@ mod tests {
         check(
             "[http]\nallow = [\"GET example.com\"]",
             expect![
-                "a.toml: a pattern has no scheme; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com` in `http.allow`"
+                "a.toml: `http.allow[0]`: a pattern has no scheme; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com`"
             ],
         );
         check(
@@ -390,7 +390,7 @@ mod tests {
         );
         check(
             "[[folders]]\nhost = \"a\"",
-            expect!["a.toml: missing field `guest` in `folders`"],
+            expect!["a.toml: `folders[0]`: missing field `guest`"],
         );
         check(
             "[env]\n\"A=B\" = 1",

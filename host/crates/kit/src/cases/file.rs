@@ -277,21 +277,15 @@ impl Reader<'_, '_> {
     }
 
     /// The error with the place of the key that it names, else with `at`.
-    fn place(&self, mut error: SettingsError, members: &[Member<'_>], at: usize) -> SettingsError {
-        let at = match &error {
-            SettingsError::UnknownKey { key, .. } | SettingsError::WrongValue { key, .. } => {
-                locate(members, key).unwrap_or(at)
-            }
-            _ => at,
-        };
-        if let SettingsError::UnknownKey { origin, .. }
-        | SettingsError::WrongValue { origin, .. }
-        | SettingsError::Syntax { origin, .. } = &mut error
-        {
-            let (line, column) = position(self.source.text, at);
-            *origin = format!("{}:{line}:{column}", self.source.path);
-        }
-        error
+    fn place(
+        &self,
+        error: SettingsError,
+        members: &[Member<'_>],
+        otherwise: usize,
+    ) -> SettingsError {
+        let at = error.key().and_then(|key| locate(members, key));
+        let (line, column) = position(self.source.text, at.unwrap_or(otherwise));
+        error.from_origin(&format!("{}:{line}:{column}", self.source.path))
     }
 
     fn expect(&self, node: &Node<'_>) -> Read<Expect> {

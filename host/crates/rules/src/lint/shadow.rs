@@ -6,7 +6,7 @@ use pointsman_core::command::Command;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::{Finding, Severity};
+use super::Finding;
 use crate::{
     Dialect,
     conjunct::{Clause, Conjunct, View},
@@ -19,6 +19,7 @@ use crate::{
     rule::{Rule, Select},
     set::{IndexedFile, RuleSet},
 };
+use pointsman_core::diagnostic::Severity;
 
 /// How many rules that match the witness are compared: with more, a rule set of
 /// 100,000 would take minutes, and the answer would hardly surprise.

@@ -1,0 +1,83 @@
+//! Owns what is said of the folders, and of plugins and rules that do not go
+//! together though each is fine by itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    config::Config,
+    diagnostic::{Diagnostic, Severity},
+    name::HandlerName,
+    plugin::Plugin,
+    rules::{Finding, RuleSet},
+    snapshot::PluginFile,
+    text,
+};
+
+/// What is wrong between plugins and rules, each of which is fine by itself.
+pub(super) fn between(
+    config: &Config,
+    plugins: &BTreeMap<HandlerName, Arc<Plugin>>,
+    files: &[PluginFile],
+    rules: &RuleSet,
+) -> Vec<Diagnostic> {
+    let names: Vec<_> = plugins.keys().cloned().collect();
+    let chosen: BTreeSet<_> = rules.rules().flat_map(|rule| rule.handlers()).collect();
+    let unruled = names.iter().filter(|name| !chosen.contains(name));
+    let unruled = unruled.map(|name| no_rule(config, name));
+    // What is said of a file that is broken is said of its handler.
+    let broken = files.iter().filter(|file| file.plugin.is_none());
+    let broken = broken.filter_map(|file| file.path.file_stem()?.to_str());
+    let broken = broken.filter_map(|stem| HandlerName::parse(stem).ok());
+    let there: Vec<_> = names.iter().cloned().chain(broken).collect();
+    let unknown = rules.unknown_handlers(&there);
+    // The file may come yet: all else works meanwhile.
+    let unknown = unknown.iter().map(Finding::diagnostic);
+    let unknown = unknown.map(|unknown| unknown.with_severity(Severity::Warning));
+    unruled.chain(unknown).collect()
+}
+
+fn no_rule(config: &Config, name: &HandlerName) -> Diagnostic {
+    let plugin = config.plugins.join(format!("{name}.wasm"));
+    let rule = config.rules.join(format!("{name}.json"));
+    Diagnostic::warning("unused-handler", format!("no rule sends commands to `{name}`"))
+        .within(text::path(&plugin).to_string())
+        .hint(format!(
+            "write {}, such as {{\"rules\":[{{\"name\":\"{name}\",\"match\":{{\"requestType\":[\"…\"]}},\"handlers\":[\"{name}\"]}}]}}",
+            text::path(&rule),
+        ))
+}
+
+/// Settings that are in force for nothing: their limits and secrets were meant
+/// for some handler.
+pub(super) fn lone_settings(settings: &[PathBuf], plugins: &[PathBuf]) -> Vec<Diagnostic> {
+    let lone = settings.iter().filter(|path| {
+        let plugin = path.with_extension("wasm");
+        plugins.binary_search(&plugin).is_err()
+    });
+    let problem = |path: &PathBuf| {
+        Diagnostic::warning("unused-settings", "there is no handler of this name")
+            .within(text::path(path).to_string())
+            .hint("rename it after its handler, `<name>.toml` beside `<name>.wasm`, or remove it")
+    };
+    lone.map(problem).collect()
+}
+
+/// `key` is the setting that names the folder; `hint` says what comes of its absence.
+pub(super) fn missing_folder(
+    folder: &Path,
+    error: &io::Error,
+    key: &str,
+    hint: &str,
+) -> Diagnostic {
+    Diagnostic::error(
+        "unreadable-folder",
+        format!("the folder cannot be read: {error}"),
+    )
+    .within(text::path(folder).to_string())
+    .hint(format!("create it, or name another with `--{key}`; {hint}"))
+}
