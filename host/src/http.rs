@@ -10,6 +10,7 @@ mod connections;
 mod events;
 mod framing;
 mod gate;
+mod parameters;
 mod problem;
 mod queue;
 mod server;
@@ -22,6 +23,7 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
+    middleware::from_fn,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -38,12 +40,53 @@ use crate::{
     queue::Depth,
     shutdown::Health,
 };
+use answer::done;
 use problem::Problem;
 
 /// How long `/metrics` waits for the queue's figures: whoever asks has a timeout too.
 const COUNTING_MAX: Duration = Duration::from_secs(2);
 /// The longest `traceparent` that is taken: version 00 has 55 characters, later ones may have more.
 const TRACEPARENT_MAX_BYTES: usize = 256;
+
+/// Every route: its method, its path and the parameters behind `?` that it knows.
+const ROUTES: &[(&str, &str, &[&str])] = &[
+    ("GET", "/", &[]),
+    ("POST", "/commands/execute", &[]),
+    ("POST", "/rules/explain", &[]),
+    ("POST", "/commands", &["priority", "runAt", "orderingKey"]),
+    (
+        "GET",
+        "/commands",
+        &["state", "handler", "from", "until", "after", "limit"],
+    ),
+    ("GET", "/commands/{id}", &["wait"]),
+    ("DELETE", "/commands/{id}", &[]),
+    ("GET", "/commands/{id}/events", &[]),
+    ("GET", "/queue", &[]),
+    ("GET", "/queue/deliveries/{id}", &[]),
+    (
+        "GET",
+        "/queue/dead",
+        &[
+            "delivery", "handler", "status", "from", "until", "after", "limit",
+        ],
+    ),
+    (
+        "POST",
+        "/queue/dead/retry",
+        &["delivery", "handler", "status", "from", "until", "all"],
+    ),
+    (
+        "POST",
+        "/queue/dead/discard",
+        &["delivery", "handler", "status", "from", "until", "all"],
+    ),
+    ("GET", "/plugins", &[]),
+    ("GET", "/rules", &[]),
+    ("GET", "/metrics", &[]),
+    ("GET", "/healthz", &[]),
+    ("GET", "/readyz", &[]),
+];
 
 /// The routes over one app.
 pub fn router(app: Arc<App>) -> Router {
@@ -58,6 +101,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route_layer(from_fn(parameters::check))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(body_limit))
@@ -79,27 +123,22 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<()> 
 
 /// What there is, for whoever comes without knowing.
 async fn index() -> impl IntoResponse {
+    let paths = ROUTES.iter().skip(1);
+    let paths: Vec<_> = paths
+        .map(|(method, path, _)| format!("{method} {path}"))
+        .collect();
     Json(json!({
         "name": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
-        "paths": [
-            "POST /commands/execute", "POST /rules/explain",
-            "POST /commands", "GET /commands", "GET /commands/{id}", "DELETE /commands/{id}",
-            "GET /commands/{id}/events",
-            "GET /queue", "GET /queue/deliveries/{id}",
-            "GET /queue/dead", "POST /queue/dead/retry", "POST /queue/dead/discard",
-            "GET /plugins", "GET /rules", "GET /metrics", "GET /healthz", "GET /readyz",
-        ],
+        "paths": paths,
     }))
 }
 
 async fn execute(
     State(app): State<Arc<App>>,
-    parameters: queue::Parameters,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    queue::none(parameters)?;
     let mut command = command(&app, &headers, body).await?;
     command.traceparent = traceparent(&headers);
     let options = Options {
@@ -109,15 +148,9 @@ async fn execute(
         ..Options::default()
     };
     let report = app.dispatch(command, options).await?;
-    Ok((status_of(&report), json(&report)?).into_response())
-}
-
-/// The report as JSON. `axum::Json` begins with 128 bytes and grows; a handler
-/// without logs or output has some 350.
-fn json(report: &Report) -> Result<impl IntoResponse, Problem> {
-    let mut body = Vec::with_capacity(512 * (1 + report.handlers.len()));
-    serde_json::to_writer(&mut body, report).map_err(|_| Problem::internal())?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body))
+    // A handler without logs or output has some 350 bytes.
+    let weight = 512 * (1 + report.handlers.len());
+    Ok((status_of(&report), done(&app, weight, &report)?).into_response())
 }
 
 fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
@@ -152,11 +185,9 @@ async fn command(
 
 async fn explain(
     State(app): State<Arc<App>>,
-    parameters: queue::Parameters,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    queue::none(parameters)?;
     let command = command(&app, &headers, body).await?;
     let explanation = app.dispatcher().explain(command).await?;
     Ok(Json(explanation).into_response())

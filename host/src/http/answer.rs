@@ -19,13 +19,29 @@ pub(super) fn answer(
 ) -> Result<Response, Problem> {
     // What was read and its text are there at the same time.
     let share = app.budgets().answers.take(weight as u64 * 2)?;
+    Ok(json(render(weight, value)?, share))
+}
+
+/// Renders `value`, which takes about `weight` bytes as JSON and tells of what
+/// has been done: it is never refused, and counts while it is sent.
+pub(super) fn done(app: &App, weight: usize, value: &impl Serialize) -> Result<Response, Problem> {
+    let body = render(weight, value)?;
+    let share = app.budgets().answers.hold(body.len() as u64);
+    Ok(json(body, share))
+}
+
+fn render(weight: usize, value: &impl Serialize) -> Result<Vec<u8>, Problem> {
     let mut body = Vec::with_capacity(weight);
     serde_json::to_writer(&mut body, value).map_err(|_| Problem::internal())?;
+    Ok(body)
+}
+
+fn json(body: Vec<u8>, share: Share) -> Response {
     let body = Bytes::from_owner(Rendered {
         body,
         _share: share,
     });
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// A body on its way to the client.

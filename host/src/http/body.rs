@@ -32,6 +32,8 @@ const LINGER_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Bodies {
     max_bytes: usize,
     timeout: Duration,
+    /// The parser's buffer of a connection, which grows while a body comes.
+    buffer_bytes: u64,
     in_flight: Arc<Budget>,
 }
 
@@ -46,6 +48,7 @@ impl Bodies {
         Self {
             max_bytes: config.host.command_max_bytes,
             timeout: config.http.body_timeout(),
+            buffer_bytes: config.http.header_max_bytes as u64,
             in_flight,
         }
     }
@@ -86,6 +89,8 @@ impl Bodies {
                 return Err(self.too_large(body));
             }
             let taken = match &mut share {
+                // The first chunk keeps the buffer alive that it came in.
+                Some(share) if all.is_empty() => share.grow(self.buffer_bytes + chunk.len() as u64),
                 Some(share) => share.grow(chunk.len() as u64),
                 None => self.in_flight.take(chunk.len() as u64).map(|taken| {
                     share = Some(taken);

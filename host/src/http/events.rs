@@ -13,10 +13,7 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 
-use super::{
-    problem::Problem,
-    queue::{parse, queue},
-};
+use super::{parameters::parse, problem::Problem, queue::queue};
 use crate::{
     app::App,
     budget::Share,

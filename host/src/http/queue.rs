@@ -1,17 +1,11 @@
 //! Owns the queue over HTTP: commands that are kept, and the dead letter.
 
-use std::{
-    collections::HashMap, fmt::Display, ops::RangeInclusive, str::FromStr, sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{
-        Path, Query, State,
-        rejection::{BytesRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -23,24 +17,21 @@ use super::{
     answer::answer,
     command,
     events::events,
-    problem::{FOREIGN_MAX_BYTES, Problem},
+    parameters::{Parameters, not, parse},
+    problem::Problem,
     traceparent,
 };
 use crate::{
     app::App,
     command::CommandId,
-    name::HandlerName,
     queue::{
-        CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId, EnqueueOptions, Page,
-        Queue, Timestamp, wait_for,
+        CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId, EnqueueOptions, Queue,
+        wait_for,
     },
-    text,
 };
 
 /// The longest `wait`: proxies cut silent connections at a minute.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Entries of a page where no `limit` is given.
-const PAGE: usize = 50;
 
 /// The routes of the queue.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -62,12 +53,11 @@ pub(super) fn queue(app: &App) -> Result<&Queue, Problem> {
 
 async fn enqueue(
     State(app): State<Arc<App>>,
-    parameters: Parameters,
+    mut parameters: Parameters,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let queue = queue(&app)?;
-    let mut parameters = known(parameters, &["priority", "runAt", "orderingKey"])?;
     let mut command = command(&app, &headers, body).await?;
     command.traceparent = traceparent(&headers);
     let options = EnqueueOptions {
@@ -105,11 +95,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 async fn show(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    parameters: Parameters,
+    mut parameters: Parameters,
 ) -> Result<Response, Problem> {
     let queue = queue(&app)?;
     let id: CommandId = parse("id", &id)?;
-    let mut parameters = known(parameters, &["wait"])?;
     let wait = match parameters.take::<String>("wait")? {
         Some(text) => duration(&text)?,
         None => Duration::ZERO,
@@ -130,10 +119,11 @@ async fn show(
     answer(&app, view.weight(), &view)
 }
 
-async fn list(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
+async fn list(
+    State(app): State<Arc<App>>,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
     let queue = queue(&app)?;
-    let names = ["state", "handler", "from", "until", "after", "limit"];
-    let mut parameters = known(parameters, &names)?;
     let filter = CommandFilter {
         state: parameters.take("state")?,
         handler: parameters.handler()?,
@@ -182,12 +172,11 @@ struct DeadPage {
     next: Option<String>,
 }
 
-async fn dead(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
+async fn dead(
+    State(app): State<Arc<App>>,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
     let queue = queue(&app)?;
-    let names = [
-        "delivery", "handler", "status", "from", "until", "after", "limit",
-    ];
-    let mut parameters = known(parameters, &names)?;
     let filter = parameters.dead()?;
     let page = parameters.page()?;
     let dead = queue.store().dead(filter, page).await?;
@@ -210,15 +199,9 @@ async fn discard(State(app): State<Arc<App>>, parameters: Parameters) -> Result<
 }
 
 /// The dead letters that a change is for: all of them only where that is said.
-fn chosen(parameters: Parameters) -> Result<DeadFilter, Problem> {
-    let names = ["delivery", "handler", "status", "from", "until", "all"];
-    let mut parameters = known(parameters, &names)?;
-    let all = match parameters.0.remove("all").as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => return Err(not(other, "all", "`true` or `false`")),
-    };
-    if !all && parameters.0.is_empty() {
+fn chosen(mut parameters: Parameters) -> Result<DeadFilter, Problem> {
+    let all = parameters.flag("all")?;
+    if !all && parameters.is_empty() {
         return Err(Problem::parameter(
             "all",
             "name `delivery`, `handler`, `status`, `from` or `until`, or say `all=true`",
@@ -231,109 +214,6 @@ async fn inspect(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<
     let id: DeliveryId = parse("id", &id)?;
     let detail = queue(&app)?.store().inspect(id).await?;
     answer(&app, detail.weight(), &detail)
-}
-
-pub(super) type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
-
-/// The parameters behind `?`.
-struct Known(HashMap<String, String>);
-
-/// Refuses a parameter that is none of `names`: misspelled, a filter would match too much.
-fn known(parameters: Parameters, names: &[&str]) -> Result<Known, Problem> {
-    let Query(parameters) =
-        parameters.map_err(|error| Problem::parameter("query", error.body_text()))?;
-    let mut known = HashMap::with_capacity(parameters.len());
-    for (name, text) in parameters {
-        if !names.contains(&name.as_str()) {
-            let names = match names {
-                [] => "there are no parameters".into(),
-                names => names.join(", "),
-            };
-            let reason = format!("is not known here: {names}");
-            return Err(Problem::parameter(&name, reason));
-        }
-        if known.contains_key(&name) {
-            return Err(Problem::parameter(&name, "is given twice: keep one"));
-        }
-        known.insert(name, text);
-    }
-    Ok(Known(known))
-}
-
-/// Refuses every parameter.
-pub(super) fn none(parameters: Parameters) -> Result<(), Problem> {
-    known(parameters, &[]).map(drop)
-}
-
-impl Known {
-    fn take<T: FromStr<Err: ToString>>(&mut self, name: &str) -> Result<Option<T>, Problem> {
-        let text = self.0.remove(name);
-        text.map(|text| parse(name, &text)).transpose()
-    }
-
-    fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Problem> {
-        const WANTED: &str =
-            "a time: write it as RFC 3339, such as 2026-11-25T00:00:00Z, with `+` as `%2B`";
-        let text = self.0.remove(name);
-        text.map(|text| match text.parse::<jiff::Timestamp>() {
-            Ok(time) => Ok(Timestamp::from_millis(time.as_millisecond())),
-            Err(_) => Err(not(&text, name, WANTED)),
-        })
-        .transpose()
-    }
-
-    fn number<N: FromStr + PartialOrd + Display>(
-        &mut self,
-        name: &str,
-        range: RangeInclusive<N>,
-    ) -> Result<Option<N>, Problem> {
-        let text = self.0.remove(name);
-        text.map(|text| match text.parse() {
-            Ok(number) if range.contains(&number) => Ok(number),
-            _ => {
-                let wanted = format!("a whole number from {} to {}", range.start(), range.end());
-                Err(not(&text, name, &wanted))
-            }
-        })
-        .transpose()
-    }
-
-    fn handler(&mut self) -> Result<Option<HandlerName>, Problem> {
-        let text = self.0.remove("handler");
-        text.map(|text| HandlerName::parse(&text))
-            .transpose()
-            .map_err(|error| Problem::parameter("handler", error))
-    }
-
-    fn dead(&mut self) -> Result<DeadFilter, Problem> {
-        Ok(DeadFilter {
-            delivery: self.take("delivery")?,
-            handler: self.handler()?,
-            status: self.take("status")?,
-            finished_from: self.time("from")?,
-            finished_until: self.time("until")?,
-        })
-    }
-
-    fn page<C: FromStr<Err: ToString>>(&mut self) -> Result<Page<C>, Problem> {
-        Ok(Page {
-            after: self.take("after")?,
-            limit: self
-                .number("limit", 1..=crate::queue::PAGE_MAX)?
-                .unwrap_or(PAGE),
-        })
-    }
-}
-
-pub(super) fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Problem> {
-    text.parse()
-        .map_err(|error: T::Err| Problem::parameter(name, error.to_string()))
-}
-
-/// The problem of a parameter that is not what is wanted.
-fn not(text: &str, name: &str, wanted: &str) -> Problem {
-    let text = text::cut(text.into(), FOREIGN_MAX_BYTES);
-    Problem::parameter(name, format!("`{text}` is not {wanted}"))
 }
 
 /// `10s` or `500ms`.

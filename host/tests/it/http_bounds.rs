@@ -256,10 +256,36 @@ async fn what_the_server_refuses_is_a_problem_document_too() {
             &post(&url, "/commands/execute?wait=5s", NOTHING),
             expect!["400 invalid-parameter: `wait`: is not known here: there are no parameters"],
         );
+        check(
+            &get(&url, "/commands?limt=1"),
+            expect!["400 invalid-parameter: `limt`: is not known here: state, handler, from, until, after, limit hint: did you mean `limit`?"],
+        );
         assert_eq!(get(&url, "/healthz/").status, 200);
         assert_eq!(get(&url, "//healthz").status, 404);
         let index = get(&url, "/");
         assert!(index.body.contains("POST /commands/execute"), "{index:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_refuses_a_parameter_that_it_does_not_know() {
+    let host = probed(|_| {}).await;
+    let url = host.url.clone();
+    blocking(move || {
+        let index: serde_json::Value = serde_json::from_str(&get(&url, "/").body).unwrap();
+        let paths: Vec<_> = index["paths"].as_array().unwrap().iter().collect();
+        assert!(paths.len() > 15, "{paths:?}");
+        for path in paths {
+            let asked = path.as_str().unwrap().replace("{id}", "x") + "?vrebose=1";
+            let refused = request(&url, &asked, "Content-Type: application/json\r\n", "");
+            let found = (refused.status, refused.code());
+            assert_eq!(found, (400, "invalid-parameter".into()), "{asked}");
+            assert!(refused.body.contains("`vrebose`"), "{asked}: {refused:?}");
+        }
+        // What a path does not take it says first.
+        assert_eq!(request(&url, "PUT /queue?x=1", "", "").status, 405);
+        assert_eq!(get(&url, "/queu?x=1").status, 404);
     })
     .await;
 }

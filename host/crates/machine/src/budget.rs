@@ -65,6 +65,17 @@ impl Budget {
         })
     }
 
+    /// Counts `amount` that is there already and cannot be refused: less is free
+    /// for others, or nothing.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, amount: u64) -> Share {
+        self.used.fetch_add(amount, Ordering::Relaxed);
+        Share {
+            budget: Arc::clone(self),
+            amount,
+        }
+    }
+
     /// A share of nothing, to grow.
     #[must_use]
     pub fn nothing(self: &Arc<Self>) -> Share {
@@ -349,6 +360,15 @@ mod tests {
         assert_eq!((budget.used(), share.amount()), (9, 9));
         share.grow_to(11, 4).unwrap_err();
         assert_eq!((budget.used(), budget.refused()), (9, 1));
+    }
+
+    #[test]
+    fn what_is_there_already_leaves_less_for_others() {
+        let budget = Budget::new("http.answers_max_bytes", 10);
+        let held = budget.hold(25);
+        budget.take(1).unwrap_err();
+        drop(held);
+        assert!(budget.take(10).is_ok());
     }
 
     #[test]

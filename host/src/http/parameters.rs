@@ -1,0 +1,172 @@
+//! Owns the parameters behind `?`: a route is reached with those that it knows,
+//! each once. One that is misspelled would be passed over, and a filter match
+//! too much.
+
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    fmt::Display,
+    ops::RangeInclusive,
+    str::FromStr,
+};
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath, Request},
+    http::{Method, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+
+use super::{
+    ROUTES,
+    problem::{FOREIGN_MAX_BYTES, Problem},
+};
+use crate::{
+    name::{HandlerName, nearest},
+    queue::{DeadFilter, PAGE_MAX, Page, Timestamp},
+    text,
+};
+
+/// Entries of a page where no `limit` is given.
+const PAGE: usize = 50;
+
+/// Refuses what the route that a request is for does not know.
+pub(super) async fn check(
+    path: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if let Some(query) = request.uri().query() {
+        let method = match request.method() {
+            &Method::HEAD => &Method::GET,
+            method => method,
+        };
+        let route = ROUTES
+            .iter()
+            .find(|(known, route, _)| method == known && path.as_str() == *route);
+        // Another method is refused behind this.
+        if let Some((_, _, names)) = route {
+            check_query(query, names)?;
+        }
+    }
+    Ok(next.run(request).await)
+}
+
+fn check_query(query: &str, names: &[&str]) -> Result<(), Problem> {
+    let mut seen = HashSet::new();
+    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+        if !names.contains(&&*name) {
+            let known = match names {
+                [] => "there are no parameters".into(),
+                names => names.join(", "),
+            };
+            let unknown = Problem::parameter(&name, format!("is not known here: {known}"));
+            return Err(match nearest(&name, names.iter().copied()) {
+                Some(near) => unknown.hint(format!("did you mean `{near}`?")),
+                None => unknown,
+            });
+        }
+        if !seen.insert(name.clone()) {
+            return Err(Problem::parameter(&name, "is given twice: keep one"));
+        }
+    }
+    Ok(())
+}
+
+/// The parameters of a request that [`check`] has let through.
+pub(super) struct Parameters(HashMap<String, String>);
+
+impl<S: Sync> FromRequestParts<S> for Parameters {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(head: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let query = head.uri.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
+        Ok(Self(pairs.collect()))
+    }
+}
+
+impl Parameters {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn take<T: FromStr<Err: ToString>>(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<T>, Problem> {
+        let text = self.0.remove(name);
+        text.map(|text| parse(name, &text)).transpose()
+    }
+
+    /// `true` or `false`, which it is where it is not given.
+    pub(super) fn flag(&mut self, name: &str) -> Result<bool, Problem> {
+        match self.0.remove(name).as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(not(other, name, "`true` or `false`")),
+        }
+    }
+
+    pub(super) fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        const WANTED: &str =
+            "a time: write it as RFC 3339, such as 2026-11-25T00:00:00Z, with `+` as `%2B`";
+        let text = self.0.remove(name);
+        text.map(|text| match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Ok(Timestamp::from_millis(time.as_millisecond())),
+            Err(_) => Err(not(&text, name, WANTED)),
+        })
+        .transpose()
+    }
+
+    pub(super) fn number<N: FromStr + PartialOrd + Display>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<N>,
+    ) -> Result<Option<N>, Problem> {
+        let text = self.0.remove(name);
+        text.map(|text| match text.parse() {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ => {
+                let wanted = format!("a whole number from {} to {}", range.start(), range.end());
+                Err(not(&text, name, &wanted))
+            }
+        })
+        .transpose()
+    }
+
+    pub(super) fn handler(&mut self) -> Result<Option<HandlerName>, Problem> {
+        let text = self.0.remove("handler");
+        text.map(|text| HandlerName::parse(&text))
+            .transpose()
+            .map_err(|error| Problem::parameter("handler", error))
+    }
+
+    pub(super) fn dead(&mut self) -> Result<DeadFilter, Problem> {
+        Ok(DeadFilter {
+            delivery: self.take("delivery")?,
+            handler: self.handler()?,
+            status: self.take("status")?,
+            finished_from: self.time("from")?,
+            finished_until: self.time("until")?,
+        })
+    }
+
+    pub(super) fn page<C: FromStr<Err: ToString>>(&mut self) -> Result<Page<C>, Problem> {
+        Ok(Page {
+            after: self.take("after")?,
+            limit: self.number("limit", 1..=PAGE_MAX)?.unwrap_or(PAGE),
+        })
+    }
+}
+
+pub(super) fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Problem> {
+    text.parse()
+        .map_err(|error: T::Err| Problem::parameter(name, error.to_string()))
+}
+
+/// The problem of a parameter that is not what is wanted.
+pub(super) fn not(text: &str, name: &str, wanted: &str) -> Problem {
+    let text = text::cut(text.into(), FOREIGN_MAX_BYTES);
+    Problem::parameter(name, format!("`{text}` is not {wanted}"))
+}
