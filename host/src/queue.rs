@@ -33,7 +33,7 @@ pub use model::{
     State, UnknownState,
 };
 pub use policy::{Ending, FailureClass, RetentionPolicy, RetryPolicy, RunResult};
-pub use signals::{Changes, Signals, Trouble};
+pub use signals::{Changes, REREAD, Signals, Trouble};
 use tokio::time::{Instant, timeout_at};
 pub use view::{
     Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,

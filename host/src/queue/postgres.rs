@@ -50,8 +50,8 @@ use self::{
 };
 use super::{
     Cancellation, ClaimRequest, Claims, Clock, CommandId, CommandView, DEPTH_MAX, DeadFilter,
-    Enqueued, Lease, NewCommand, QueueError, Renewal, RetentionPolicy, Signals, State, Swept,
-    Timestamp, model::SettlementRow, view::Payloads,
+    Enqueued, Lease, NewCommand, QueueError, REREAD, Renewal, RetentionPolicy, Signals, State,
+    Swept, Timestamp, model::SettlementRow, view::Payloads,
 };
 use crate::{config::QueuePooler, shutdown::Supervisor};
 
@@ -80,6 +80,8 @@ pub struct PostgresConfig {
     /// Unfinished deliveries that are taken at most. Several hosts that are
     /// asked at once may exceed it by what they take in that moment.
     pub depth_max: u64,
+    /// How long whoever waits for a command trusts that no news is no change.
+    pub reread: Duration,
     /// Starts the background tasks again where they end.
     pub supervisor: Supervisor,
     /// For tests: tells the time instead of the server.
@@ -100,6 +102,7 @@ impl PostgresConfig {
             timeout: Duration::from_secs(10),
             pooler: QueuePooler::Auto,
             depth_max: DEPTH_MAX,
+            reread: REREAD,
             supervisor: Supervisor::default(),
             clock: None,
         }
@@ -143,7 +146,10 @@ impl Postgres {
         };
         let sessions = Sessions::new(connector.clone(), config.connections)?;
         migrate::migrate(&sessions).await?;
-        let (signals, stop) = (Arc::new(Signals::default()), CancellationToken::new());
+        let (signals, stop) = (
+            Arc::new(Signals::new(config.reread)),
+            CancellationToken::new(),
+        );
         let listener = Arc::new(Listener {
             connector,
             channel: channel.clone(),

@@ -30,8 +30,9 @@ const NEWS_MAX: usize = 1024;
 const INTAKE_TROUBLE_MAX: Duration = Duration::from_secs(10);
 /// How often the log says that finished commands were removed before their time.
 const GAVE_WAY_EVERY: Duration = Duration::from_secs(60);
-/// How long a waiter trusts that no news is no change.
-const REREAD: Duration = Duration::from_millis(500);
+/// How long a waiter trusts that no news is no change, unless told otherwise: it
+/// hears nothing of what another host changes.
+pub const REREAD: Duration = Duration::from_millis(500);
 
 /// The news of one store.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub struct Signals {
     // Of `Part::Intake`, of `Part::Work`.
     troubles: Mutex<[Option<Trouble>; 2]>,
     gave_way: Mutex<GaveWay>,
+    reread: Duration,
 }
 
 /// Finished commands that were removed before their time.
@@ -77,8 +79,10 @@ pub struct Trouble {
     seen: Instant,
 }
 
-impl Default for Signals {
-    fn default() -> Self {
+impl Signals {
+    /// Whose waiters look again after `reread` without news.
+    #[must_use]
+    pub fn new(reread: Duration) -> Self {
         Self {
             work: watch::Sender::new(()),
             watched: Mutex::default(),
@@ -86,11 +90,10 @@ impl Default for Signals {
             listening: AtomicBool::new(true),
             troubles: Mutex::default(),
             gave_way: Mutex::default(),
+            reread,
         }
     }
-}
 
-impl Signals {
     /// Changes when a claim may find more than before.
     #[must_use]
     pub fn work(&self) -> watch::Receiver<()> {
@@ -235,7 +238,7 @@ impl Changes {
     /// the listening began. It may be that nothing did.
     pub async fn next(&mut self) {
         // The sender lives as long as this receiver: only the time can run out.
-        let _ = timeout(REREAD, self.heard.changed()).await;
+        let _ = timeout(self.signals.reread, self.heard.changed()).await;
     }
 }
 
@@ -257,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_is_waited_for_is_kept() {
-        let signals = Arc::new(Signals::default());
+        let signals = Arc::new(Signals::new(REREAD));
         let command = CommandId::generate();
         let (mut first, second) = (signals.changes(command), signals.changes(command));
         signals.send_change(command);

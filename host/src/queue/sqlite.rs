@@ -30,8 +30,8 @@ use self::{
 use super::{
     Answer, Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView,
     DEPTH_MAX, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued,
-    Lease, NewCommand, Page, QueueError, Renewal, RetentionPolicy, Settlement, Signals, State,
-    Store, Swept, SystemClock, model::SettlementRow, view::Payloads,
+    Lease, NewCommand, Page, QueueError, REREAD, Renewal, RetentionPolicy, Settlement, Signals,
+    State, Store, Swept, SystemClock, model::SettlementRow, view::Payloads,
 };
 
 /// How long a lost host's leases still last when the next one opens the folder:
@@ -49,6 +49,8 @@ pub struct SqliteConfig {
     pub folder: PathBuf,
     /// Unfinished deliveries that are taken at most.
     pub depth_max: u64,
+    /// How long whoever waits for a command trusts that no news is no change.
+    pub reread: Duration,
     /// The largest database file, in bytes; none for as large as the disk.
     pub size_max_bytes: Option<u64>,
     /// Tells the time.
@@ -62,6 +64,7 @@ impl SqliteConfig {
         Self {
             folder: folder.into(),
             depth_max: DEPTH_MAX,
+            reread: REREAD,
             size_max_bytes: None,
             clock: Arc::new(SystemClock),
         }
@@ -92,7 +95,7 @@ impl Sqlite {
         if let Err(error) = schema::shorten_leases(&connection, soon) {
             tracing::warn!(code = error.code(), error = ?error, "could not shorten the leases of a lost host");
         }
-        let signals = Arc::new(Signals::default());
+        let signals = Arc::new(Signals::new(config.reread));
         let readers = Arc::new(Readers::start(&files)?);
         let settings = Settings {
             files: Arc::clone(&files),

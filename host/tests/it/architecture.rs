@@ -308,3 +308,41 @@ fn read_manifest(folder: &Path) -> toml::Table {
     let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
     text.parse().unwrap()
 }
+
+/// A destructor runs while a test that failed unwinds: if it panicked, too, the
+/// process would be aborted, and with it every test that is not done.
+#[test]
+fn no_destructor_of_the_tests_panics() {
+    let host = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    walk(&host.join("tests"), None, &mut files);
+    for entry in fs::read_dir(host.join("crates")).unwrap() {
+        let tests = entry.unwrap().path().join("tests");
+        if tests.is_dir() {
+            walk(&tests, None, &mut files);
+        }
+    }
+    let panicking = [
+        ".unwrap()",
+        ".expect(",
+        "assert",
+        "panic!(",
+        "print!(",
+        "println!(",
+    ];
+    let mut destructors = 0;
+    // This file names them.
+    files.retain(|(room, _)| room != "architecture");
+    for (room, text) in &files {
+        for destructor in text.split("\nimpl Drop for ").skip(1) {
+            let body = destructor.split("\n}\n").next().unwrap();
+            destructors += 1;
+            let found = panicking.iter().find(|it| body.contains(**it));
+            assert!(
+                found.is_none(),
+                "`{room}`: {found:?} in impl Drop for {body}"
+            );
+        }
+    }
+    assert!(destructors > 5, "they are not seen any more: {destructors}");
+}

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{
-        Arc, Mutex, Once, Weak,
+        Arc, Mutex, Once, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -27,6 +27,9 @@ use pointsman::{
 use crate::queue_postgres_setup::Pooler;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// In place of the pause after which someone looks again without news: what is
+/// seen within a test was heard of.
+pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 
 /// A store, its clock, and what must live as long as it.
 pub(crate) struct Fixture {
@@ -51,6 +54,7 @@ pub(crate) async fn sqlite(depth_max: u64) -> Option<Fixture> {
     let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
     let config = SqliteConfig {
         depth_max,
+        reread: NEVER,
         clock: clock.clone(),
         ..SqliteConfig::new(folder.path())
     };
@@ -62,11 +66,12 @@ pub(crate) async fn sqlite(depth_max: u64) -> Option<Fixture> {
     })
 }
 
-/// The same on PostgreSQL; none, and a loud line, where it is not installed.
+/// The same on PostgreSQL; none where the tests on it are [skipped].
 pub(crate) async fn postgres(depth_max: u64) -> Option<Fixture> {
     let (server, clock) = (server()?, clock());
     let config = PostgresConfig {
         depth_max,
+        reread: NEVER,
         clock: Some(clock.clone()),
         ..server.config()
     };
@@ -78,13 +83,14 @@ pub(crate) async fn postgres(depth_max: u64) -> Option<Fixture> {
     })
 }
 
-/// The same behind a pooler that hands sessions from one to the next; none, and
-/// a loud line, where it is not installed.
+/// The same behind a pooler that hands sessions from one to the next; none where
+/// the tests on PostgreSQL are [skipped].
 pub(crate) async fn pooled(depth_max: u64) -> Option<Fixture> {
     let (server, clock) = (server()?, clock());
-    let pooler = Pooler::before(&server)?;
+    let pooler = Pooler::before(&server);
     let config = PostgresConfig {
         depth_max,
+        reread: NEVER,
         clock: Some(clock.clone()),
         url: pooler.url("postgres"),
         ..server.config()
@@ -104,10 +110,11 @@ pub(crate) struct Server {
     pub(crate) port: u16,
 }
 
-/// The running server, or a new one.
+/// The running server, or a new one; none where the tests on it are [skipped].
 pub(crate) fn server() -> Option<Arc<Server>> {
     static RUNNING: Mutex<Weak<Server>> = Mutex::new(Weak::new());
-    let mut running = RUNNING.lock().unwrap();
+    // Only ever assigned whole: a test that failed here leaves it sound.
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(server) = running.upgrade() {
         return Some(server);
     }
@@ -117,24 +124,19 @@ pub(crate) fn server() -> Option<Arc<Server>> {
 }
 
 impl Server {
-    /// A server that no other test uses; none, and a loud line, where
-    /// PostgreSQL is not installed.
+    /// A server that no other test uses; none where the tests on it are [skipped].
     pub(crate) fn new() -> Option<Self> {
-        static SKIPPED: Once = Once::new();
+        if skipped() {
+            return None;
+        }
         let versions = std::fs::read_dir("/usr/lib/postgresql")
             .into_iter()
             .flatten()
             .flatten();
         let bin = versions.map(|version| version.path().join("bin")).max();
-        if bin.is_none() {
-            // Past the test harness, which keeps what a test that passes prints.
-            SKIPPED.call_once(|| {
-                let _ = std::io::stderr().write_all(
-                    b"\nSKIPPED: PostgreSQL is not installed (`apt-get install postgresql`): the queue's tests on it did not run\n\n",
-                );
-            });
-        }
-        bin.map(Self::create)
+        Some(Self::create(
+            bin.unwrap_or_else(|| missing("PostgreSQL", "postgresql")),
+        ))
     }
 
     fn create(bin: PathBuf) -> Self {
@@ -284,9 +286,49 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
-        as_postgres(Path::new("rm"), &["-rf", self.folder.to_str().unwrap()]);
+        let data = self.folder.join("data");
+        let arguments = ["-m", "immediate", "-D", &data.to_string_lossy(), "stop"];
+        try_as_postgres(&self.bin.join("pg_ctl"), &arguments);
+        remove(&self.folder);
     }
+}
+
+/// Removes a folder of the server's, as far as it can be: for destructors.
+pub(crate) fn remove(folder: &Path) {
+    try_as_postgres(Path::new("rm"), &["-rf", &folder.to_string_lossy()]);
+}
+
+/// Runs a program whatever comes of it. For destructors, which must not panic:
+/// that of a test that fails would end all the others with it.
+pub(crate) fn try_as_postgres(program: &Path, arguments: &[&str]) {
+    let failed = match postgres_command(program).args(arguments).output() {
+        Ok(output) if output.status.success() => return,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    let _ = writeln!(std::io::stderr(), "{}: {failed}", program.display());
+}
+
+/// Whether `POINTSMAN_SKIP_POSTGRES=1` leaves out the tests on PostgreSQL. Then
+/// says so, once, past the harness, which keeps what a test that passes prints.
+fn skipped() -> bool {
+    static TOLD: Once = Once::new();
+    let skip = std::env::var("POINTSMAN_SKIP_POSTGRES").is_ok_and(|value| value == "1");
+    if skip {
+        TOLD.call_once(|| {
+            let _ = std::io::stderr().write_all(
+                b"\nSKIPPED: the queue's tests on PostgreSQL did not run (POINTSMAN_SKIP_POSTGRES=1)\n\n",
+            );
+        });
+    }
+    skip
+}
+
+/// Fails the test for want of a program.
+pub(crate) fn missing(program: &str, package: &str) -> ! {
+    panic!(
+        "{program} is not installed\n  hint: `apt-get install {package}`, or leave out the tests that need it with `POINTSMAN_SKIP_POSTGRES=1`"
+    )
 }
 
 /// A folder that the server may write.
@@ -302,7 +344,7 @@ pub(crate) fn free_port() -> u16 {
 
 /// The server refuses to run as root.
 pub(crate) fn postgres_command(program: &Path) -> Command {
-    let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    let root = rustix::process::geteuid().is_root();
     let mut command = if root {
         Command::new("runuser")
     } else {

@@ -5,12 +5,15 @@ use std::{sync::Arc, time::Duration};
 use pointsman::{
     outcome::Status,
     queue::{
-        Clock, CommandFilter, CommandId, DeadFilter, LogLine, PAGE_MAX_BYTES,
+        Changes, Clock, CommandFilter, CommandId, CommandView, DeadFilter, LogLine, PAGE_MAX_BYTES,
         PAYLOAD_SHORT_MAX_BYTES, Page, Renewal, RetentionPolicy, Settlement, State, Timestamp,
+        wait_for,
     },
 };
 
-use crate::queue_engines::{Fixture, LEASE, command, done, error, name, on_both_engines, state};
+use crate::queue_engines::{
+    Fixture, LEASE, NEVER, command, done, error, name, on_both_engines, state,
+};
 
 on_both_engines![
     a_cancelled_command_does_not_run,
@@ -21,6 +24,7 @@ on_both_engines![
     a_page_ends_where_it_is_large_and_leaves_out_what_is_long,
     retention_removes_what_is_finished_and_old,
     news_of_changes_reaches_a_waiter,
+    a_waiter_is_woken_by_the_end_of_what_it_waits_for,
     depth_counts_by_handler_and_state,
     a_command_without_deliveries_is_completed,
     a_closed_store_answers_that_it_is_closed,
@@ -328,18 +332,48 @@ async fn retention_removes_what_is_finished_and_old(fixture: Fixture) {
     assert_eq!(state(&fixture, second).await, State::Available);
 }
 
+/// Fails where no news of the command comes.
+async fn heard(changes: &mut Changes, what: &str) {
+    let news = tokio::time::timeout(Duration::from_secs(60), changes.next());
+    news.await.unwrap_or_else(|_| panic!("no news of {what}"));
+}
+
 async fn news_of_changes_reaches_a_waiter(fixture: Fixture) {
+    let (first, second) = (
+        fixture.add(command(&["greet"])).await,
+        fixture.add(command(&["greet"])).await,
+    );
+    let mut changes = fixture.store.signals().changes(first);
+    let lease = fixture.claim_one().await.lease;
+    heard(&mut changes, "a claim").await;
+    fixture.store.settle(lease, done()).await.unwrap();
+    heard(&mut changes, "a completion").await;
+
+    let mut changes = fixture.store.signals().changes(second);
+    let lease = fixture.claim_one().await.lease;
+    heard(&mut changes, "a claim").await;
+    let retry = Settlement::Retry {
+        error: error(Status::Unavailable, "later"),
+        delay: LEASE,
+    };
+    fixture.store.settle(lease, retry).await.unwrap();
+    heard(&mut changes, "a failure").await;
+    fixture.store.cancel(second).await.unwrap();
+    heard(&mut changes, "a cancellation").await;
+}
+
+async fn a_waiter_is_woken_by_the_end_of_what_it_waits_for(fixture: Fixture) {
     let id = fixture.add(command(&["greet"])).await;
     let store = Arc::clone(&fixture.store);
     let waiter = tokio::spawn(async move {
-        let done = |view: &pointsman::queue::CommandView| view.state().is_final();
-        pointsman::queue::wait_for(&*store, id, Duration::from_secs(20), done)
-            .await
-            .unwrap()
+        let done = |view: &CommandView| view.state().is_final();
+        wait_for(&*store, id, NEVER, done).await.unwrap()
     });
     let lease = fixture.claim_one().await.lease;
     fixture.store.settle(lease, done()).await.unwrap();
-    assert_eq!(waiter.await.unwrap().state(), State::Completed);
+    let ended = tokio::time::timeout(Duration::from_secs(60), waiter).await;
+    let view = ended.expect("the waiter heard nothing").unwrap();
+    assert_eq!(view.state(), State::Completed);
 }
 
 async fn depth_counts_by_handler_and_state(fixture: Fixture) {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     host::until,
-    queue_engines::{Server, command, done, new_schema, request, server},
+    queue_engines::{NEVER, Server, command, done, new_schema, request, server},
     queue_postgres_setup::Pooler,
 };
 
@@ -48,9 +48,7 @@ async fn run_all(store: &Postgres) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_pooler_each_command_stays_in_its_own_schema() {
     let Some(server) = server() else { return };
-    let Some(pooler) = Pooler::before(&server) else {
-        return;
-    };
+    let pooler = Pooler::before(&server);
     let database = server.database("");
     let schemas = ["prod", "staging"];
     let mut senders = Vec::new();
@@ -84,9 +82,7 @@ async fn behind_a_pooler_each_command_stays_in_its_own_schema() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_is_noticed_and_the_setting_says_otherwise() {
     let Some(server) = server() else { return };
-    let Some(pooler) = Pooler::before(&server) else {
-        return;
-    };
+    let pooler = Pooler::before(&server);
     let database = server.database("");
     let opened = async |url: String, pooler: QueuePooler| {
         let config = PostgresConfig {
@@ -129,9 +125,7 @@ async fn the_servers_defaults_change_nothing() {
         let database = server.database("");
         let alter = format!("ALTER DATABASE {database} SET {setting}");
         server.sql("postgres", &alter);
-        let mut urls = vec![server.url_of("postgres", &database)];
-        urls.extend(pooler.iter().map(|pooler| pooler.url(&database)));
-        for url in urls {
+        for url in [server.url_of("postgres", &database), pooler.url(&database)] {
             let first = open(url.clone(), "pointsman").await.unwrap();
             let second = open(url, "pointsman").await.unwrap();
             let mut senders = Vec::new();
@@ -372,4 +366,49 @@ async fn calls_wait_for_the_connections_that_there_are() {
         sender.await.unwrap().unwrap();
     }
     assert_eq!(run_all(&store).await, 40);
+}
+
+/// Runs until it is cancelled, and says so.
+struct UntilCancelled;
+
+impl Runner for UntilCancelled {
+    fn run<'a>(
+        &'a self,
+        _: &'a Claimed,
+        cancel: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = RunResult> + Send + 'a>> {
+        Box::pin(async move {
+            cancel.cancelled().await;
+            RunResult::failed(pointsman::outcome::Status::Cancelled, "interrupted")
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_hear_of_each_others_work_and_cancellations() {
+    let Some(server) = server() else { return };
+    let database = server.database("");
+    let url = server.url_of("postgres", &database);
+    let (near, far) = (
+        open(url.clone(), "pointsman").await.unwrap(),
+        open(url, "pointsman").await.unwrap(),
+    );
+    // Nothing is found by looking, and no lease is renewed.
+    let config = WorkerConfig {
+        poll: NEVER,
+        lease: NEVER,
+        ..WorkerConfig::default()
+    };
+    let worker = Worker::start(far.clone(), Arc::new(UntilCancelled), config);
+    // It looks once when it begins, and once when it begins to listen.
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'";
+    until("both listen", || server.sql(&database, sessions) == "2").await;
+    let claims =
+        "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid()";
+    until("they are quiet", || server.sql(&database, claims) == "0").await;
+    let id = near.enqueue(vec![command(&["greet"])]).await.unwrap()[0].id;
+    until("the other host hears of work", || worker.running() == 1).await;
+    near.cancel(id).await.unwrap();
+    until("it hears of the cancellation", || worker.running() == 0).await;
+    assert_eq!(near.get(id).await.unwrap().state(), State::Cancelled);
 }

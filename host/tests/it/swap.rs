@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -43,7 +44,9 @@ impl Swap {
 
 impl Drop for Swap {
     fn drop(&mut self) {
-        run("swapoff", &[], &self.0).unwrap();
+        if let Err(error) = run("swapoff", &[], &self.0) {
+            let _ = writeln!(std::io::stderr(), "{error}");
+        }
     }
 }
 
@@ -117,7 +120,7 @@ impl Drop for Group {
         );
         let removed = back.and_then(|()| fs::remove_dir(&self.folder));
         if let Err(error) = removed {
-            eprintln!("{}: {error}", self.folder.display());
+            let _ = writeln!(std::io::stderr(), "{}: {error}", self.folder.display());
         }
     }
 }
