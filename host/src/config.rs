@@ -6,7 +6,6 @@
 mod environment;
 mod http;
 mod limits;
-mod queue;
 
 use std::{
     ffi::OsString,
@@ -17,8 +16,7 @@ pub(crate) use pointsman_core::settings::FILE_MAX_BYTES;
 pub use pointsman_core::settings::{RetrySettings, SettingsError};
 use pointsman_core::settings::{hint, merge, parse, positive, ranges, table_of, typed};
 use pointsman_kit::cases::RunnerSettings;
-pub(crate) use queue::hours;
-pub use queue::{QueueConfig, QueueEngine, QueuePooler, QueueRetentionConfig};
+pub use pointsman_queue::QueueSettings;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -51,7 +49,7 @@ pub struct Config {
     /// The HTTP server.
     pub http: HttpConfig,
     /// The durable queue.
-    pub queue: QueueConfig,
+    pub queue: QueueSettings,
 }
 
 /// How changed files are noticed.
@@ -79,7 +77,7 @@ impl Default for Config {
                 poll_ms: 2_000,
             },
             http: HttpConfig::default(),
-            queue: QueueConfig::default(),
+            queue: QueueSettings::default(),
         }
     }
 }

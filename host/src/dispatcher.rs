@@ -23,6 +23,7 @@ use run::Run;
 use crate::{
     command::Command,
     config::HostLimits,
+    delivery::DeliveryId,
     diagnostic::Diagnostic,
     metrics::Metrics,
     name::{HandlerName, nearest},
@@ -157,7 +158,7 @@ pub struct Attempt {
     /// 1 on the first.
     pub number: u32,
     /// Stable across tries.
-    pub delivery_id: String,
+    pub delivery_id: DeliveryId,
     /// Ends it as cancelled.
     pub cancel: CancellationToken,
 }
@@ -285,7 +286,7 @@ impl Dispatcher {
             Ok(plugin) => {
                 let call = Call {
                     attempt: attempt.number,
-                    delivery_id: &attempt.delivery_id,
+                    delivery_id: &attempt.delivery_id.to_string(),
                     started,
                     on_line: None,
                     cancel: &attempt.cancel,

@@ -52,7 +52,7 @@ pub mod queue;
 pub mod reload;
 pub mod snapshot;
 
-pub use pointsman_core::{command, diagnostic, name, outcome, text};
+pub use pointsman_core::{command, delivery, diagnostic, name, outcome, text};
 pub use pointsman_kit::{build, cases, new, sources};
 pub use pointsman_machine::{budget, files, shutdown};
 pub use pointsman_rules as rules;

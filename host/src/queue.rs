@@ -1,185 +1,185 @@
-//! Owns accepted commands until they are finished: "202" means stored, and
-//! stored means every delivery runs at least once and ends completed, in the
-//! dead letter, or cancelled.
-//!
-//! [`Store`] is the one meaning of the queue; [`sqlite`] keeps it in a folder
-//! of this machine, [`postgres`] on a server that several hosts share, and
-//! `tests/it/queue_conformance.rs` holds both to it. [`worker`] takes deliveries
-//! from a store and runs them through whatever implements
-//! [`Runner`](worker::Runner). [`Queue`] is all of it over one host's handlers.
+//! Owns the queue of one host: opens the store that the settings name, routes
+//! commands into it, and has a worker take them out again.
 
-mod clock;
-mod error;
-mod intake;
-mod model;
-mod policy;
-pub mod postgres;
 mod runner;
-mod signals;
-pub mod sqlite;
-mod view;
-mod wire;
-pub mod worker;
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
-
-pub use crate::command::CommandId;
-pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use error::QueueError;
-pub use intake::{Accepted, EnqueueError, EnqueueOptions, Queue};
-pub use model::{
-    AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Enqueued, Failures, Held,
-    IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, LogLine, NewCommand, NewDelivery, Renewal, Settlement,
-    State, UnknownState,
-};
-pub use policy::{Ending, FailureClass, RetentionPolicy, RetryPolicy, RunResult};
-pub use signals::{Changes, REREAD, Signals, Trouble};
-use tokio::time::{Instant, timeout_at};
-pub use view::{
-    Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryView, Depth, Failure, LastFailure, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES,
-    Page, Swept,
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-/// The answer of a store, on its way.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, QueueError>> + Send + 'a>>;
+pub use pointsman_queue::*;
 
-/// Unfinished deliveries a store takes unless told otherwise: at a kilobyte
-/// each it is a gigabyte of disk, and a day's work at ten a second.
-pub const DEPTH_MAX: u64 = 1_000_000;
-/// Lost hosts after which a delivery is taken to be the cause.
-pub const HOSTS_LOST_MAX: u32 = 3;
+use self::{
+    runner::HandlerRunner,
+    worker::{Drained, Worker, WorkerConfig},
+};
+use crate::{
+    command::Command,
+    dispatcher::{DispatchError, Dispatcher},
+};
 
-/// Where commands are kept. Every method that changes something answers after
-/// the change is durable; where it answers an error, nothing was changed (but
-/// see [`QueueError::Unavailable`]).
-pub trait Store: Send + Sync + fmt::Debug {
-    /// Stores commands, all or none, in order.
-    ///
-    /// # Errors
-    /// [`QueueError::Conflict`], [`QueueError::Full`], [`QueueError::Invalid`], or the engine's.
-    fn enqueue(&self, commands: Vec<NewCommand>) -> Answer<'_, Vec<Enqueued>>;
-
-    /// Takes the most urgent deliveries: by priority, then in the order stored.
-    /// First ends the leases that ran out: such a delivery is available again,
-    /// and after [`HOSTS_LOST_MAX`] times in the dead letter.
-    ///
-    /// # Errors
-    /// The engine's.
-    fn claim(&self, request: ClaimRequest) -> Answer<'_, Claims>;
-
-    /// Lengthens leases; answers in the order given.
-    ///
-    /// # Errors
-    /// The engine's.
-    fn renew(&self, leases: Vec<Lease>, lease: Duration) -> Answer<'_, Vec<Renewal>>;
-
-    /// Ends the attempt. Where the command was cancelled meanwhile, anything
-    /// but [`Settlement::Complete`] makes it cancelled. Answers the new state.
-    ///
-    /// # Errors
-    /// [`QueueError::LeaseLost`] where the attempt is no longer the caller's, or the engine's.
-    fn settle(&self, lease: Lease, settlement: Settlement) -> Answer<'_, State>;
-
-    /// Calls off what has not ended; a running delivery is asked to stop.
-    ///
-    /// # Errors
-    /// [`QueueError::UnknownCommand`], or the engine's.
-    fn cancel(&self, command: CommandId) -> Answer<'_, Cancellation>;
-
-    /// One command.
-    ///
-    /// # Errors
-    /// [`QueueError::UnknownCommand`], or the engine's.
-    fn get(&self, command: CommandId) -> Answer<'_, CommandView>;
-
-    /// The same without what is long: attributes and outputs over
-    /// [`PAYLOAD_SHORT_MAX_BYTES`] are left out. For those who follow it.
-    ///
-    /// # Errors
-    /// [`QueueError::UnknownCommand`], or the engine's.
-    fn glance(&self, command: CommandId) -> Answer<'_, CommandView>;
-
-    /// Commands, newest first, as [`Store::glance`] shows them. The page ends
-    /// early where its [weight](CommandView::weight) comes to [`PAGE_MAX_BYTES`].
-    ///
-    /// # Errors
-    /// The engine's.
-    fn list(&self, filter: CommandFilter, page: Page<CommandId>) -> Answer<'_, Vec<CommandView>>;
-
-    /// One delivery, with the error of every attempt.
-    ///
-    /// # Errors
-    /// [`QueueError::UnknownDelivery`], or the engine's.
-    fn inspect(&self, delivery: DeliveryId) -> Answer<'_, DeliveryDetail>;
-
-    /// The dead letter, newest command first; pages as [`Store::list`].
-    ///
-    /// # Errors
-    /// The engine's.
-    fn dead(&self, filter: DeadFilter, page: Page<DeadCursor>) -> Answer<'_, Vec<DeadLetter>>;
-
-    /// Puts dead letters back in the queue, behind what waits, with a fresh
-    /// budget of retries. Attempts go on counting. Answers how many.
-    ///
-    /// # Errors
-    /// Where the filter names one delivery: [`QueueError::UnknownDelivery`],
-    /// [`QueueError::NotDead`]. The engine's.
-    fn retry_dead(&self, filter: DeadFilter) -> Answer<'_, u64>;
-
-    /// Gives dead letters up: they become cancelled, and are kept as such for
-    /// their retention. Answers how many.
-    ///
-    /// # Errors
-    /// As [`Store::retry_dead`].
-    fn discard_dead(&self, filter: DeadFilter) -> Answer<'_, u64>;
-
-    /// Removes what the policy no longer keeps.
-    ///
-    /// # Errors
-    /// The engine's.
-    fn sweep(&self, policy: RetentionPolicy) -> Answer<'_, Swept>;
-
-    /// How many deliveries there are, by handler and state.
-    ///
-    /// # Errors
-    /// The engine's.
-    fn depth(&self) -> Answer<'_, Vec<Depth>>;
-
-    /// Whether the store answers and can write.
-    ///
-    /// # Errors
-    /// Why not.
-    fn check(&self) -> Answer<'_, ()>;
-
-    /// Ends what the store does in the background and gives up what it holds;
-    /// what was asked before is answered first. From then on all else is
-    /// [`QueueError::Closed`].
-    fn close(&self) -> Answer<'_, ()>;
-
-    /// Its news.
-    fn signals(&self) -> &Arc<Signals>;
+/// The queue of one host.
+pub struct Queue {
+    store: Arc<dyn Store>,
+    dispatcher: Dispatcher,
+    config: QueueSettings,
+    // None before the work began, and after the drain.
+    worker: Mutex<Option<Worker>>,
 }
 
-/// Waits until `done` holds for the command or `wait` is over, and answers the
-/// command as it is then.
-///
-/// # Errors
-/// As [`Store::get`].
-pub async fn wait_for(
-    store: &dyn Store,
-    command: CommandId,
-    wait: Duration,
-    done: impl Fn(&CommandView) -> bool + Send,
-) -> Result<CommandView, QueueError> {
-    let deadline = Instant::now() + wait;
-    // Listens before it reads: a change in between is heard.
-    let mut changes = store.signals().changes(command);
-    loop {
-        // Waiters are many: they hold nothing large meanwhile.
-        let view = store.glance(command).await?;
-        if done(&view) || timeout_at(deadline, changes.next()).await.is_err() {
-            return store.get(command).await;
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a command was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// It goes nowhere.
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+    /// The queue refused it, or failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl EnqueueError {
+    /// The stable code, in kebab-case.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Dispatch(error) => error.code(),
+            Self::Queue(error) => error.code(),
+        }
+    }
+}
+
+impl Queue {
+    /// Opens the store; none where the settings say `off`. Nothing runs before
+    /// [`Queue::work`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn open(
+        config: &QueueSettings,
+        dispatcher: Dispatcher,
+    ) -> Result<Option<Self>, QueueError> {
+        let Some(store) = pointsman_queue::open(config, dispatcher.supervisor()).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            store,
+            dispatcher,
+            config: config.clone(),
+            worker: Mutex::default(),
+        }))
+    }
+
+    /// Starts to run deliveries, on the current runtime.
+    pub fn work(&self) {
+        let runner = HandlerRunner::new(self.dispatcher.clone(), &self.config.retry);
+        let config = WorkerConfig {
+            supervisor: self.dispatcher.supervisor().clone(),
+            ..WorkerConfig::from(&self.config)
+        };
+        let worker = Worker::start(Arc::clone(&self.store), Arc::new(runner), config);
+        *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
+    }
+
+    /// Where the commands are.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Whether the worker claimed, or looked, within the last seconds, and the
+    /// store does its work.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        worker.as_ref().is_some_and(Worker::healthy)
+            && self.trouble().is_none_or(|trouble| !trouble.lasts)
+    }
+
+    /// What keeps the store from its work, if anything does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.store.signals().trouble()
+    }
+
+    /// How many deliveries run here now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        worker.as_ref().map_or(0, Worker::running)
+    }
+
+    /// Routes the command and stores it with all its deliveries. Answers after
+    /// the commit.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]; then nothing is stored (but see [`QueueError::Unavailable`]).
+    pub async fn enqueue(
+        &self,
+        command: &Command,
+        options: EnqueueOptions,
+    ) -> Result<Accepted, EnqueueError> {
+        let accepted = self.route_and_store(command, options).await;
+        if let Err(error) = &accepted {
+            self.dispatcher.metrics().refused(error.code());
+        }
+        accepted
+    }
+
+    async fn route_and_store(
+        &self,
+        command: &Command,
+        options: EnqueueOptions,
+    ) -> Result<Accepted, EnqueueError> {
+        self.config.check_run_at(options.run_at)?;
+        self.dispatcher.started().await;
+        let mut routed = self.dispatcher.route(command).await?;
+        if !self.config.accept_unmatched {
+            routed = routed.matched()?;
+        }
+        let plugins = &routed.snapshot.plugins;
+        let deliveries = routed.matches.iter().map(|matched| NewDelivery {
+            handler: matched.handler.clone(),
+            digest: plugins
+                .get(&matched.handler)
+                .map_or_else(String::new, |plugin| plugin.digest.to_string()),
+            rules: matched.rules.iter().map(ToString::to_string).collect(),
+        });
+        let new = NewCommand {
+            id: command.id,
+            idempotency_key: options.idempotency_key,
+            idempotency_kept: hours(self.config.idempotency_hours),
+            rules_generation: routed.snapshot.generation,
+            traceparent: command.traceparent.as_deref().map(str::to_owned),
+            priority: options.priority,
+            run_at: options.run_at,
+            ordering_key: options.ordering_key,
+            ..NewCommand::new(command.attributes(), deliveries.collect())
+        };
+        Ok(accept(self.store(), new).await?)
+    }
+
+    /// Stops claiming, waits up to `grace` for what runs, gives the rest back.
+    /// The store stays open.
+    pub async fn drain(&self, grace: Duration) -> Drained {
+        let worker = self
+            .worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match worker {
+            Some(worker) => worker.drain(grace).await,
+            None => Drained::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     cases::{self, Runner, Subject},
     command::Command,
     config::{Config, FILE_MAX_BYTES},
+    delivery::DeliveryId,
     files::read_text,
     plugin::{Call, HandlerSettings},
     sources::Sources,
@@ -129,7 +130,7 @@ async fn call(
     let started = Instant::now();
     let call = Call {
         attempt: 1,
-        delivery_id: &format!("{}/{name}", command.id),
+        delivery_id: &DeliveryId::new(command.id, name.clone()).to_string(),
         started,
         on_line: Some(Arc::new({
             let name = name.clone();

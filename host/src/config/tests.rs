@@ -178,7 +178,7 @@ fn every_number_has_an_upper_end_and_what_passes_works() {
             let longest = [
                 config.host.shutdown_grace(),
                 config.limits.timeout(),
-                hours(config.queue.retention.dead_age_hours),
+                pointsman_queue::hours(config.queue.retention.dead_age_hours),
                 std::time::Duration::from_millis(config.queue.lease_ms),
             ];
             for duration in longest {

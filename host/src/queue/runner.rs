@@ -9,7 +9,6 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Capacity, Claimed, LogLine, RetryPolicy, RunResult, worker::Runner};
 use crate::{
     command::Command,
     config::RetrySettings,
@@ -18,6 +17,7 @@ use crate::{
     outcome::{Failure, Outcome},
     snapshot::Snapshot,
 };
+use pointsman_queue::{Capacity, Claimed, LogLine, RetryPolicy, RunResult, worker::Runner};
 
 /// Runs deliveries with the handlers that are loaded.
 pub(super) struct HandlerRunner {
@@ -52,7 +52,7 @@ impl Runner for HandlerRunner {
             command.traceparent = delivery.traceparent.as_deref().map(Into::into);
             let attempt = Attempt {
                 number: delivery.attempt,
-                delivery_id: id.to_string(),
+                delivery_id: id.clone(),
                 cancel,
             };
             let outcome = self.dispatcher.run_one(&command, &id.handler, attempt);

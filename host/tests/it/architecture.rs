@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
     // Crates of their own, which cargo keeps apart.
     &[
         "rules",
+        "delivery",
         "plugin",
         "build",
         "cases",
@@ -37,9 +38,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["cli"]),
     ("notify", &["reload"]),
-    ("rusqlite", &["queue"]),
-    ("tokio_postgres", &["queue"]),
-    ("deadpool", &["queue"]),
     ("prometheus_client", &["metrics"]),
 ];
 

@@ -16,7 +16,7 @@ use crate::{
     cli::pointsman,
     contract::released,
     host::{Folders, guest, serve},
-    queue_program::Program,
+    queue::program::Program,
 };
 
 /// Sets the clipboard, clears the screen, colours, ends the line, reorders.

@@ -12,8 +12,6 @@ use std::{
 mod components;
 #[path = "../../fuzz/bodies/http.rs"]
 mod http;
-#[path = "../../fuzz/bodies/rows.rs"]
-mod rows;
 #[path = "../../fuzz/bodies/settings.rs"]
 mod settings;
 
@@ -117,9 +115,4 @@ fn any_settings_are_taken_or_refused_in_words() {
 #[test]
 fn any_bytes_on_a_connection_are_answered_or_refused() {
     fuzz("http", http::run);
-}
-
-#[test]
-fn any_values_in_the_queues_rows_are_shown_or_refused() {
-    fuzz("rows", rows::run);
 }

@@ -32,22 +32,12 @@ mod http_bounds;
 mod instances;
 mod languages;
 mod new;
+#[path = "../../crates/queue/tests/it/postgres_server.rs"]
+mod postgres_server;
 mod program_faults;
-mod queue_conformance;
-mod queue_engines;
-mod queue_faults;
-mod queue_host;
-mod queue_hosts;
-mod queue_kill;
-mod queue_lifecycle;
-mod queue_network;
-mod queue_postgres;
-mod queue_postgres_setup;
-mod queue_program;
-mod queue_remote;
-mod queue_requests;
-mod queue_store;
-mod queue_worker;
+#[path = "../../crates/queue/tests/it/proxy.rs"]
+mod proxy;
+mod queue;
 mod raw;
 mod reload;
 mod reload_stress;

@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 
 use crate::{
     host::{Folders, guest},
-    queue_engines::Server,
-    queue_program::Program,
+    postgres_server::Server,
+    queue::program::Program,
 };
 
 /// How long the storm is, and whether times are held to their bounds.

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod decimal;
+pub mod delivery;
 pub mod diagnostic;
 pub mod json;
 pub mod name;

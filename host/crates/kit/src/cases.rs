@@ -65,6 +65,7 @@ pub use update::update;
 
 use pointsman_core::{
     command::{Command, CommandId},
+    delivery::DeliveryId,
     name::HandlerName,
     outcome::Outcome,
 };
@@ -304,7 +305,7 @@ impl Subject {
         command.id = CommandId::simulated(now_ms, seed);
         let call = Call {
             attempt: case.attempt,
-            delivery_id: &format!("{}/{}", command.id, plugin.name),
+            delivery_id: &DeliveryId::new(command.id, plugin.name.clone()).to_string(),
             started: Instant::now(),
             on_line: None,
             cancel: &CancellationToken::new(),

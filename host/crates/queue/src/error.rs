@@ -1,0 +1,198 @@
+//! Owns [`QueueError`]: what can go wrong at the queue, each with a stable code.
+
+use std::{any::Any, error::Error, path::PathBuf};
+
+use super::model::State;
+use pointsman_core::{
+    command::CommandId,
+    delivery::DeliveryId,
+    diagnostic::Diagnostic,
+    text::{MESSAGE_MAX_BYTES, bounded, escaped},
+};
+
+/// Why the queue did not do what was asked. Where an enqueue answers an error,
+/// nothing of it was written, but for [`QueueError::Unavailable`]: there the
+/// connection broke and the answer is unknown, so repeat it with the same
+/// idempotency key.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Too many unfinished deliveries.
+    #[error("the queue is full: at most {max} unfinished deliveries are kept; try again later")]
+    Full {
+        /// The limit that was met.
+        max: u64,
+    },
+    /// The idempotency key came before with another body.
+    #[error(
+        "idempotency key `{key}` was used for command `{first}` with another body; use a new key for a new command"
+    )]
+    Conflict {
+        /// The key.
+        key: String,
+        /// The command that has it.
+        first: CommandId,
+    },
+    /// The command breaks a rule of the queue.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The part that is wrong.
+        field: &'static str,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+    /// The lease is no longer the caller's: it ran out and the delivery moved on.
+    #[error(
+        "the lease of delivery `{0}` is lost: it ran out, and the delivery was taken or ended by another"
+    )]
+    LeaseLost(DeliveryId),
+    /// No such command.
+    #[error("no command `{0}`: it never was, or its retention ended")]
+    UnknownCommand(CommandId),
+    /// No such delivery.
+    #[error("no delivery `{0}`: it never was, or its retention ended")]
+    UnknownDelivery(DeliveryId),
+    /// Only what lies in the dead letter can be retried or discarded there.
+    #[error("delivery `{id}` is {state}, not in the dead letter")]
+    NotDead {
+        /// The delivery.
+        id: DeliveryId,
+        /// Where it is.
+        state: State,
+    },
+    /// Another process works on the data folder.
+    #[error(
+        "`{}` is in use by another process: stop it, or give this one another data folder", .0.display()
+    )]
+    Locked(PathBuf),
+    /// A newer version of the program wrote the queue.
+    #[error(
+        "the queue's schema is version {found}, this program knows up to {known}: use the newer program"
+    )]
+    NewerSchema {
+        /// The version in the store.
+        found: i64,
+        /// The newest this program knows.
+        known: i64,
+    },
+    /// The disk, or the size set for the database, has no room.
+    #[error("{}", self.diagnostic())]
+    NoRoom,
+    /// Another process holds the store's lock; nothing was read or written.
+    #[error("{}", self.diagnostic())]
+    Busy {
+        /// What was being done: a verb with its object.
+        doing: &'static str,
+    },
+    /// A file of the store was removed, or another put in its place, while it was open.
+    #[error("{}", self.diagnostic())]
+    Replaced(PathBuf),
+    /// The settings cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// The store failed.
+    #[error("the queue's store failed while it was to {doing}")]
+    Storage {
+        /// What was being done: a verb with its object.
+        doing: &'static str,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The database server cannot be reached, or the connection to it broke.
+    #[error("the queue's database cannot be reached to {doing}")]
+    Unavailable {
+        /// What was being done: a verb with its object.
+        doing: &'static str,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The store will never take the value, however often it is asked.
+    #[error("the queue's database refuses the value, while it was to {doing}")]
+    Unstorable {
+        /// What was being done: a verb with its object.
+        doing: &'static str,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The queue was closed.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+impl QueueError {
+    /// The stable code for clients.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => "queue-full",
+            Self::Conflict { .. } => "idempotency-conflict",
+            Self::Invalid { .. } | Self::Unstorable { .. } => "invalid-command",
+            Self::LeaseLost(_) => "lease-lost",
+            Self::UnknownCommand(_) => "unknown-command",
+            Self::UnknownDelivery(_) => "unknown-delivery",
+            Self::NotDead { .. } => "not-dead",
+            Self::Locked(_) => "queue-locked",
+            Self::NewerSchema { .. } => "queue-schema-newer",
+            Self::NoRoom => "queue-no-room",
+            Self::Busy { .. } => "queue-busy",
+            Self::Replaced(_) => "queue-replaced",
+            Self::Config(_) => "queue-config",
+            Self::Storage { .. } => "queue-failed",
+            Self::Unavailable { .. } => "queue-unavailable",
+            Self::Closed => "queue-closed",
+        }
+    }
+
+    /// The same as each other thing to fix.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let code = self.code();
+        match self {
+            Self::NoRoom => Diagnostic::error(
+                code,
+                "the queue has no room for more: the disk or `queue.size_max_bytes` is full of what is not finished",
+            )
+            .hint("free some space on the disk, raise `queue.size_max_bytes`, or wait until the handlers have worked some off"),
+            Self::Busy { doing } => Diagnostic::error(
+                code,
+                format!("another process holds the queue's database locked, which kept it from being used to {doing}"),
+            )
+            .hint("end what writes to it: a backup tool, a shell with an open transaction"),
+            Self::Replaced(path) => Diagnostic::error(
+                code,
+                format!("`{}` was removed or replaced while the queue had it open", path.display()),
+            )
+            .hint("put the file back, or restart the host to begin with what is there now"),
+            other => Diagnostic::error(code, other.to_string()),
+        }
+    }
+
+    /// Whether the engine failed, so that the same call may succeed later. The
+    /// rest are answers: asking again gives the same.
+    #[must_use]
+    pub fn is_engine(&self) -> bool {
+        matches!(
+            self,
+            Self::NoRoom
+                | Self::Busy { .. }
+                | Self::Replaced(_)
+                | Self::Storage { .. }
+                | Self::Unavailable { .. }
+        )
+    }
+}
+
+/// The error of work that panicked. The panic itself was logged where it was raised.
+pub(super) fn panicked(doing: &'static str, panic: &(dyn Any + Send)) -> QueueError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = bounded(text.unwrap_or("no text"), MESSAGE_MAX_BYTES);
+    QueueError::Storage {
+        doing,
+        source: format!("it panicked: {}", escaped(&text)).into(),
+    }
+}

@@ -1,0 +1,81 @@
+//! Owns how a command enters the queue: what a caller asks of it besides its
+//! attributes, and what it is told of where it went.
+
+use pointsman_core::{command::CommandId, delivery::DeliveryId};
+
+use super::{NewCommand, QueueError, Store, Timestamp, signals::Part};
+
+/// What a caller asks of one command, besides its attributes.
+#[derive(Clone, Debug, Default)]
+pub struct EnqueueOptions {
+    /// The same key with the same attributes answers the first id.
+    pub idempotency_key: Option<String>,
+    /// Higher runs first, among the deliveries that wait.
+    pub priority: i32,
+    /// Not before this time.
+    pub run_at: Option<Timestamp>,
+    /// Deliveries of one handler with the same key run one after the other.
+    pub ordering_key: Option<String>,
+}
+
+/// A command that is stored.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Its id: that of an earlier command where the idempotency key was known.
+    pub id: CommandId,
+    /// Whether it was stored before.
+    pub repeated: bool,
+    /// By handler name.
+    pub deliveries: Vec<DeliveryId>,
+    /// Whether it was stored before, ended, and is no longer kept: its
+    /// idempotency key is remembered longer. Then it has no deliveries here.
+    pub removed: bool,
+}
+
+/// Stores the command with its deliveries. Returns after the commit.
+///
+/// # Errors
+/// The store's.
+pub async fn accept(store: &dyn Store, command: NewCommand) -> Result<Accepted, QueueError> {
+    let accepted = store_one(store, command).await;
+    let signals = store.signals();
+    match &accepted {
+        Ok(_) => signals.accepted(),
+        Err(error) if error.is_engine() => signals.failed(Part::Intake, error),
+        Err(_) => {}
+    }
+    accepted
+}
+
+async fn store_one(store: &dyn Store, command: NewCommand) -> Result<Accepted, QueueError> {
+    let handlers = command.deliveries.iter().map(|one| one.handler.clone());
+    let handlers: Vec<_> = handlers.collect();
+    let enqueued = store.enqueue(vec![command]).await?;
+    let stored = enqueued.first().ok_or(QueueError::Closed)?;
+    let first = if stored.repeated {
+        // The rules may have changed since the first one was routed.
+        first_deliveries(store, stored.id).await?
+    } else {
+        let of = |handler| DeliveryId::new(stored.id, handler);
+        Some(handlers.into_iter().map(of).collect())
+    };
+    Ok(Accepted {
+        id: stored.id,
+        repeated: stored.repeated,
+        removed: first.is_none(),
+        deliveries: first.unwrap_or_default(),
+    })
+}
+
+/// The deliveries of a command that was stored before; none where only its
+/// idempotency key is still kept.
+async fn first_deliveries(
+    store: &dyn Store,
+    id: CommandId,
+) -> Result<Option<Vec<DeliveryId>>, QueueError> {
+    match store.glance(id).await {
+        Ok(first) => Ok(Some(first.deliveries.into_iter().map(|d| d.id).collect())),
+        Err(QueueError::UnknownCommand(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

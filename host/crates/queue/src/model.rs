@@ -1,0 +1,458 @@
+//! Owns the nouns of the queue: commands and deliveries as they go in, are
+//! claimed, settled and shown. Both engines speak these and nothing else.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    QueueError,
+    clock::Timestamp,
+    policy::{Ending, FailureClass},
+};
+use pointsman_core::{
+    command::CommandId, delivery::DeliveryId, name::HandlerName, outcome::Status,
+};
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Waits for a free worker.
+    Available,
+    /// A worker has it.
+    Running,
+    /// Failed, and waits for its next try.
+    Retryable,
+    /// Waits for its time.
+    Scheduled,
+    /// Done.
+    Completed,
+    /// In the dead letter.
+    Discarded,
+    /// Called off.
+    Cancelled,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Available,
+        Self::Running,
+        Self::Retryable,
+        Self::Scheduled,
+        Self::Completed,
+        Self::Discarded,
+        Self::Cancelled,
+    ];
+
+    /// The name, as stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Running => "running",
+            Self::Retryable => "retryable",
+            Self::Scheduled => "scheduled",
+            Self::Completed => "completed",
+            Self::Discarded => "discarded",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more happens by itself.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Discarded | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for State {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| UnknownState { text: text.into() })
+    }
+}
+
+/// A text that is not a state. Whoever asked says where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a state: use one of {}", State::ALL.map(State::as_str).join(", "))]
+pub struct UnknownState {
+    text: String,
+}
+
+impl From<UnknownState> for QueueError {
+    fn from(unknown: UnknownState) -> Self {
+        Self::Invalid {
+            field: "state",
+            reason: unknown.to_string(),
+        }
+    }
+}
+
+/// A command to store, with where it goes.
+#[derive(Clone, Debug)]
+pub struct NewCommand {
+    /// Its id.
+    pub id: CommandId,
+    /// The JSON text of its attributes.
+    pub attributes: String,
+    /// Where set, the same key with the same attributes answers the first id
+    /// for `idempotency_kept`.
+    pub idempotency_key: Option<String>,
+    /// How long the key is remembered.
+    pub idempotency_kept: Duration,
+    /// The generation of the rules that routed it.
+    pub rules_generation: u64,
+    /// The W3C trace context of the caller.
+    pub traceparent: Option<String>,
+    /// Higher runs first, among the deliveries that wait.
+    pub priority: i32,
+    /// Not before this time.
+    pub run_at: Option<Timestamp>,
+    /// Deliveries of one handler with the same key run one after the other, in
+    /// the order in which they were stored; one that is retried holds up those
+    /// behind it, one that ends in any way lets them go on. One with a `run_at`
+    /// in the future enters the order when that time has come, at its end.
+    pub ordering_key: Option<String>,
+    /// One a handler; none for a command that matched nothing.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// One handler that a command goes to.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    /// The handler.
+    pub handler: HandlerName,
+    /// The digest of its plugin when it was routed.
+    pub digest: String,
+    /// The names of the rules that chose it.
+    pub rules: Vec<String>,
+}
+
+/// How long an idempotency key is remembered unless told otherwise.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// The longest idempotency or ordering key, in bytes: it sits in an index.
+pub const KEY_MAX_BYTES: usize = 255;
+
+impl NewCommand {
+    /// A command with these attributes, and nothing special asked.
+    #[must_use]
+    pub fn new(attributes: impl Into<String>, deliveries: Vec<NewDelivery>) -> Self {
+        Self {
+            id: CommandId::generate(),
+            attributes: attributes.into(),
+            idempotency_key: None,
+            idempotency_kept: IDEMPOTENCY_KEPT,
+            rules_generation: 0,
+            traceparent: None,
+            priority: 0,
+            run_at: None,
+            ordering_key: None,
+            deliveries,
+        }
+    }
+
+    /// Checks what both engines rely on.
+    pub(super) fn validate(&self) -> Result<(), QueueError> {
+        for (field, key) in [
+            ("idempotency key", &self.idempotency_key),
+            ("ordering key", &self.ordering_key),
+        ] {
+            let Some(key) = key else { continue };
+            if key.is_empty() || key.len() > KEY_MAX_BYTES || key.contains(char::is_control) {
+                let reason = format!("use 1 to {KEY_MAX_BYTES} bytes without control characters");
+                return Err(QueueError::Invalid { field, reason });
+            }
+        }
+        if self.attributes.contains('\0') || self.traceparent.iter().any(|t| t.contains('\0')) {
+            let reason = "a NUL character cannot be stored".to_owned();
+            return Err(QueueError::Invalid {
+                field: "command",
+                reason,
+            });
+        }
+        let mut handlers: Vec<_> = self.deliveries.iter().map(|d| &d.handler).collect();
+        handlers.sort_unstable();
+        if let Some(pair) = handlers.windows(2).find(|pair| pair[0] == pair[1]) {
+            let reason = format!("handler `{}` is named twice", pair[0]);
+            return Err(QueueError::Invalid {
+                field: "deliveries",
+                reason,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What an enqueue answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The command: an earlier one where the idempotency key was known.
+    pub id: CommandId,
+    /// Whether it was stored before.
+    pub repeated: bool,
+}
+
+/// What a worker asks for.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    /// At most so many. Zero only does what falls due: expired leases, delays.
+    pub max: usize,
+    /// How long the lease lasts until it is renewed.
+    pub lease: Duration,
+    /// Which deliveries.
+    pub capacity: Capacity,
+    /// The leases of the runs that go on in this process. Where no other works
+    /// on the store, they are never ended.
+    pub held: Held,
+}
+
+/// The leases that a worker holds, by row: clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct Held(Arc<Mutex<HashMap<i64, Uuid>>>);
+
+impl Held {
+    pub(super) fn add(&self, lease: &Lease) {
+        self.lock().insert(lease.row, lease.token);
+    }
+
+    pub(super) fn remove(&self, lease: &Lease) {
+        if self.holds(lease.row, lease.token) {
+            self.lock().remove(&lease.row);
+        }
+    }
+
+    pub(super) fn holds(&self, row: i64, token: Uuid) -> bool {
+        self.lock().get(&row) == Some(&token)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Uuid>> {
+        // Every change is one call of the map: a panic leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a host can run.
+#[derive(Clone, Debug, Default)]
+pub struct Capacity {
+    /// The handlers it has, in order of name; none for all.
+    pub handlers: Option<Arc<[HandlerName]>>,
+    /// How many deliveries of a handler run at once over all hosts; a handler
+    /// that is not named has no limit.
+    pub limits: Arc<HashMap<HandlerName, usize>>,
+}
+
+/// What a claim answers.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// The deliveries, most urgent first: running, their attempt counted.
+    pub deliveries: Vec<Claimed>,
+    /// How long until the next delay or lease ends, where there is one.
+    pub next_due: Option<Duration>,
+}
+
+/// The right to settle one attempt of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Where the engine finds it.
+    pub(super) row: i64,
+    /// The fence: fresh for every claim.
+    pub(super) token: Uuid,
+}
+
+/// How often a delivery failed, by class, since it was last put in the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Transient failures.
+    pub transient: u32,
+    /// Traps.
+    pub trap: u32,
+    /// Timeouts.
+    pub timeout: u32,
+    /// Out of memory.
+    pub memory: u32,
+}
+
+impl Failures {
+    /// All together.
+    #[must_use]
+    pub fn total(self) -> u32 {
+        self.transient
+            .saturating_add(self.trap)
+            .saturating_add(self.timeout)
+            .saturating_add(self.memory)
+    }
+}
+
+/// A delivery to run.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The right to settle it.
+    pub lease: Lease,
+    /// 1 on the first run.
+    pub attempt: u32,
+    /// The earlier failures.
+    pub failures: Failures,
+    /// The digest of the handler's plugin when the command was routed.
+    pub digest: String,
+    /// The names of the rules that chose the handler.
+    pub rules: Vec<String>,
+    /// The JSON text of the command's attributes.
+    pub attributes: String,
+    /// The W3C trace context of the caller.
+    pub traceparent: Option<String>,
+    /// When the command was stored.
+    pub created: Timestamp,
+}
+
+/// A log line of a failed run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// The line.
+    pub message: String,
+}
+
+/// Why an attempt failed. Stored as JSON text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptError {
+    /// How the run ended.
+    pub status: Ending,
+    /// The reason, for people.
+    pub message: String,
+    /// What the handler logged in that run.
+    pub logs: Vec<LogLine>,
+}
+
+/// What becomes of a claimed delivery.
+#[derive(Clone, Debug)]
+pub enum Settlement {
+    /// It is done.
+    Complete {
+        /// The handler's answer: JSON text.
+        output: Option<String>,
+    },
+    /// It is tried again.
+    Retry {
+        /// Why.
+        error: AttemptError,
+        /// How long to wait first.
+        delay: Duration,
+    },
+    /// It goes to the dead letter.
+    Discard {
+        /// Why.
+        error: AttemptError,
+    },
+    /// It goes back as if never claimed: the attempt is not charged.
+    Release,
+}
+
+impl Settlement {
+    /// What takes its place where the store can never take it: the same end
+    /// without the text that was refused, or, for an output, a failure.
+    #[must_use]
+    pub fn unstorable(self, why: &QueueError) -> Self {
+        let (status, cause) = match (why, std::error::Error::source(why)) {
+            (QueueError::NoRoom, _) => (Status::OutputTooLarge, format!(": {why}")),
+            (_, Some(cause)) => (Status::InvalidOutput, format!(": {cause}")),
+            (_, None) => (Status::InvalidOutput, String::new()),
+        };
+        let emptied = |status| AttemptError {
+            status,
+            message: format!("the store refuses what the run gave{cause}"),
+            logs: Vec::new(),
+        };
+        match self {
+            Self::Complete { .. } => Self::Discard {
+                error: emptied(Ending::Ran(status)),
+            },
+            Self::Retry { error, delay } => Self::Retry {
+                error: emptied(error.status),
+                delay,
+            },
+            Self::Discard { error } => Self::Discard {
+                error: emptied(error.status),
+            },
+            Self::Release => Self::Release,
+        }
+    }
+}
+
+/// The columns that a settlement changes, the same for both engines.
+pub(super) struct SettlementRow {
+    pub(super) state: State,
+    pub(super) output: Option<String>,
+    pub(super) delay: Duration,
+    pub(super) charged: bool,
+    pub(super) failures: Failures,
+    pub(super) error: Option<AttemptError>,
+}
+
+impl From<Settlement> for SettlementRow {
+    fn from(settlement: Settlement) -> Self {
+        let mut row = Self {
+            state: State::Completed,
+            output: None,
+            delay: Duration::ZERO,
+            charged: true,
+            failures: Failures::default(),
+            error: None,
+        };
+        match settlement {
+            // NUL ends a text in PostgreSQL; JSON text has no raw one to lose.
+            Settlement::Complete { output } => row.output = output.map(|o| o.replace('\0', "")),
+            Settlement::Retry { error, delay } => {
+                row.state = State::Retryable;
+                row.delay = delay;
+                match error.status.class() {
+                    Some(FailureClass::Trap) => row.failures.trap = 1,
+                    Some(FailureClass::Timeout) => row.failures.timeout = 1,
+                    Some(FailureClass::Memory) => row.failures.memory = 1,
+                    Some(FailureClass::Transient) | None => row.failures.transient = 1,
+                }
+                row.error = Some(error);
+            }
+            Settlement::Discard { error } => {
+                row.state = State::Discarded;
+                row.error = Some(error);
+            }
+            Settlement::Release => {
+                row.state = State::Available;
+                row.charged = false;
+            }
+        }
+        row
+    }
+}
+
+/// What a renewal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease goes on.
+    Renewed,
+    /// It goes on, and the command was cancelled: interrupt the run.
+    CancelRequested,
+    /// It is lost: stop, the delivery is another's.
+    Lost,
+}

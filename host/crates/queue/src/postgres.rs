@@ -1,0 +1,355 @@
+//! Owns the queue on a PostgreSQL server that several hosts share. They never
+//! talk to each other: `FOR UPDATE SKIP LOCKED` deals the deliveries out, and
+//! notifications only save the wait for the next look.
+//!
+//! The server's clock decides about leases, delays and retention, not the
+//! hosts': one clock for all, so that a host whose clock is wrong neither takes
+//! a live lease nor holds a delivery back.
+//!
+//! Nothing relies on what a session remembers, as a pooler may stand between;
+//! [`session`] says how.
+
+mod admit;
+mod claim;
+mod connect;
+mod dead;
+mod drift;
+mod fault;
+mod listen;
+mod migrate;
+mod param;
+mod pool;
+mod read;
+mod row;
+mod schema;
+mod session;
+mod store;
+mod url;
+mod write;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use self::{
+    admit::Admission,
+    claim::Leases,
+    connect::Connector,
+    drift::Drift,
+    fault::to,
+    listen::{Listener, News, Outbox},
+    pool::{Lent, Sessions},
+    schema::Schema,
+    session::{Scope, Terms},
+};
+use super::{
+    Cancellation, ClaimRequest, Claims, Clock, CommandId, CommandView, DEPTH_MAX, DeadFilter,
+    Enqueued, Lease, NewCommand, QueueError, REREAD, Renewal, RetentionPolicy, Signals, State,
+    Swept, Timestamp, model::SettlementRow, query::Payloads,
+};
+use crate::settings::Pooler;
+use pointsman_machine::shutdown::Supervisor;
+
+/// How long one step of the retention may take: it may have to read all that is
+/// stored. Nobody waits for it.
+const SWEEP_MAX: Duration = Duration::from_secs(300);
+
+/// How to reach a [`Postgres`] queue.
+#[derive(Clone, Debug)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database`. Off this machine TLS is
+    /// required, and the server's certificate and name are verified, unless the
+    /// URL says `sslmode=disable`.
+    pub url: String,
+    /// The schema that holds the tables; made where it is missing. Any name that
+    /// PostgreSQL has.
+    pub schema: String,
+    /// Authorities to trust instead of the machine's: a PEM file.
+    pub root_certificates: Option<PathBuf>,
+    /// Connections at most, besides the one that listens.
+    pub connections: usize,
+    /// How long one call may take, waiting for a connection included.
+    pub timeout: Duration,
+    /// Whether a connection keeps its session on the server.
+    pub pooler: Pooler,
+    /// Unfinished deliveries that are taken at most. Several hosts that are
+    /// asked at once may exceed it by what they take in that moment.
+    pub depth_max: u64,
+    /// How long whoever waits for a command trusts that no news is no change.
+    pub reread: Duration,
+    /// Starts the background tasks again where they end.
+    pub supervisor: Supervisor,
+    /// For tests: tells the time instead of the server.
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+impl PostgresConfig {
+    /// The defaults, on this server.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            schema: "pointsman".to_owned(),
+            root_certificates: None,
+            // Enough to keep one host's commits in flight; a server takes 100 by default.
+            connections: 16,
+            // Three fit into a lease; a busy server takes one for a lock that is held.
+            timeout: Duration::from_secs(10),
+            pooler: Pooler::Auto,
+            depth_max: DEPTH_MAX,
+            reread: REREAD,
+            supervisor: Supervisor::default(),
+            clock: None,
+        }
+    }
+}
+
+/// A queue on a server.
+#[derive(Debug)]
+pub struct Postgres {
+    sessions: Sessions,
+    admission: Admission,
+    clock: Option<Arc<dyn Clock>>,
+    signals: Arc<Signals>,
+    outbox: Arc<Outbox>,
+    drift: Drift,
+    stop: CancellationToken,
+    // The listener and the teller; dropping the store only tells it to stop, closing awaits it.
+    tasks: TaskTracker,
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Postgres {
+    /// Connects, and makes or migrates the tables.
+    ///
+    /// # Errors
+    /// [`QueueError::Config`], [`QueueError::NewerSchema`], [`QueueError::Unavailable`].
+    pub async fn open(config: PostgresConfig) -> Result<Self, QueueError> {
+        let target = url::target(&config)?;
+        let schema = Schema::new(&config.schema)?;
+        let channel = schema.channel();
+        let connector = Connector {
+            config: target.config,
+            tls: target.tls,
+            pooler: config.pooler,
+            terms: Arc::new(Terms::new(schema, config.timeout)),
+        };
+        let sessions = Sessions::new(connector.clone(), config.connections)?;
+        migrate::migrate(&sessions).await?;
+        let (signals, stop) = (
+            Arc::new(Signals::new(config.reread)),
+            CancellationToken::new(),
+        );
+        let listener = Arc::new(Listener {
+            connector,
+            channel: channel.clone(),
+            signals: Arc::clone(&signals),
+            stop: stop.clone(),
+        });
+        let outbox = Arc::new(Outbox {
+            sessions: sessions.clone(),
+            channel,
+            signals: Arc::clone(&signals),
+            news: Mutex::default(),
+            filled: Notify::new(),
+        });
+        let tasks = TaskTracker::new();
+        let supervisor = &config.supervisor;
+        supervisor.spawn(&tasks, "queue-news", stop.clone(), move || {
+            Arc::clone(&listener).run()
+        });
+        let (teller, end) = (Arc::clone(&outbox), stop.clone());
+        supervisor.spawn(&tasks, "queue-teller", stop.clone(), move || {
+            let (teller, end) = (Arc::clone(&teller), end.clone());
+            async move { teller.run(&end).await }
+        });
+        tasks.close();
+        Ok(Self {
+            sessions,
+            outbox,
+            admission: Admission::new(config.depth_max),
+            clock: config.clock,
+            signals,
+            drift: Drift::default(),
+            stop,
+            tasks,
+        })
+    }
+
+    /// A transaction, and the time by which it decides.
+    async fn begin<'l>(&self, lent: &'l mut Lent) -> Result<(Scope<'l>, Timestamp), QueueError> {
+        let tx = lent.begin().await?;
+        let now = tx.now().await.map_err(to("ask the time"))?;
+        Ok((tx, self.clock.as_ref().map_or(now, |clock| clock.now())))
+    }
+
+    async fn try_enqueue(&self, commands: &[NewCommand]) -> Result<Vec<Enqueued>, QueueError> {
+        let mut lent = self.sessions.get().await?;
+        let (tx, now) = self.begin(&mut lent).await?;
+        let answers = write::recognise(&tx, now, commands).await?;
+        let both = commands.iter().zip(&answers);
+        let fresh: Vec<_> = both
+            .filter(|(_, answer)| !answer.repeated)
+            .map(|(command, _)| command)
+            .collect();
+        let added: usize = fresh.iter().map(|command| command.deliveries.len()).sum();
+        if added > 0 {
+            self.admission.admit(&tx, added as u64).await?;
+        }
+        write::insert(&tx, now, &fresh)
+            .await
+            .map_err(to("store a command"))?;
+        tx.commit().await.map_err(to("commit"))?;
+        if added > 0 {
+            self.outbox.put(News::Work);
+        }
+        Ok(answers)
+    }
+
+    async fn try_claim(&self, request: &ClaimRequest) -> Result<Claims, QueueError> {
+        let mut lent = self.sessions.get().await?;
+        let asked = Instant::now();
+        let (tx, now) = self.begin(&mut lent).await?;
+        // A clock of a test jumps on purpose.
+        let leases = match &self.clock {
+            None if !self.drift.trusts(now, asked, request.lease) => Leases::Leave,
+            _ => Leases::End,
+        };
+        let claims = claim::claim(&tx, now, request, leases).await?;
+        tx.commit().await.map_err(to("commit"))?;
+        for claimed in &claims.deliveries {
+            self.signals.send_change(claimed.lease.delivery.command);
+        }
+        Ok(claims)
+    }
+
+    async fn try_renew(
+        &self,
+        leases: &[Lease],
+        lease: Duration,
+    ) -> Result<Vec<Renewal>, QueueError> {
+        // One that is not answered leaves time for another before the lease is over.
+        let mut lent = self.sessions.get_within(lease / 3).await?;
+        let (tx, now) = self.begin(&mut lent).await?;
+        let renewals = claim::renew(&tx, leases, now.after(lease))
+            .await
+            .map_err(to("renew leases"))?;
+        tx.commit().await.map_err(to("commit"))?;
+        Ok(renewals)
+    }
+
+    async fn try_settle(&self, lease: &Lease, row: &SettlementRow) -> Result<State, QueueError> {
+        let mut lent = self.sessions.get().await?;
+        if row.state == State::Completed {
+            let now = self.clock.as_ref().map(|clock| clock.now());
+            let single = lent.single().await?;
+            let completed = write::complete(&single, now, lease, row)
+                .await
+                .map_err(to("complete a delivery"))?;
+            if let Some(state) = completed {
+                single.commit().await.map_err(to("commit"))?;
+                self.signals.send_change(lease.delivery.command);
+                return Ok(state);
+            }
+        }
+        let (tx, now) = self.begin(&mut lent).await?;
+        let state = write::settle(&tx, now, lease, row)
+            .await
+            .map_err(to("settle a delivery"))?;
+        let Some((state, more)) = state else {
+            return Err(QueueError::LeaseLost(lease.delivery.clone()));
+        };
+        tx.commit().await.map_err(to("commit"))?;
+        self.signals.send_change(lease.delivery.command);
+        if more {
+            self.outbox.put(News::Work);
+        }
+        Ok(state)
+    }
+
+    async fn try_cancel(&self, command: CommandId) -> Result<Cancellation, QueueError> {
+        let mut lent = self.sessions.get().await?;
+        let (tx, now) = self.begin(&mut lent).await?;
+        let done = write::cancel(&tx, now, command)
+            .await
+            .map_err(to("cancel a command"))?;
+        let done = done.ok_or(QueueError::UnknownCommand(command))?;
+        tx.commit().await.map_err(to("commit"))?;
+        self.signals.send_change(command);
+        self.outbox.put(News::Cancelled(command));
+        self.outbox.put(News::Work);
+        Ok(done)
+    }
+
+    async fn one(&self, command: CommandId, payloads: Payloads) -> Result<CommandView, QueueError> {
+        let found = read::commands(
+            &self.sessions.get().await?.single().await?,
+            &[command.0],
+            payloads,
+        )
+        .await?;
+        let found = found.into_iter().next();
+        found.ok_or(QueueError::UnknownCommand(command))
+    }
+
+    async fn try_change_dead(
+        &self,
+        filter: &DeadFilter,
+        retry: bool,
+        below: i64,
+    ) -> Result<(u64, Option<i64>), QueueError> {
+        let mut lent = self.sessions.get().await?;
+        let (tx, now) = self.begin(&mut lent).await?;
+        let done = dead::step(&tx, now, filter, retry, below).await?;
+        tx.commit().await.map_err(to("commit"))?;
+        self.outbox.put(News::Work);
+        Ok(done)
+    }
+
+    async fn sweep_all(&self, policy: &RetentionPolicy) -> Result<Swept, QueueError> {
+        const DOING: &str = "remove what is past its retention";
+        let mut swept = Swept::default();
+        let far = Timestamp::from_millis(i64::MIN);
+        // By age; then by size, first all but the dead letter, then that too.
+        for pass in 0..3 {
+            let mut next = Some((i64::MIN, Uuid::nil()));
+            while let Some(after) = next {
+                let mut lent = self.sessions.get_for(SWEEP_MAX).await?;
+                let (tx, now) = self.begin(&mut lent).await?;
+                tx.may_take(SWEEP_MAX).await.map_err(to(DOING))?;
+                if pass > 0 && !dead::too_large(&tx, policy).await.map_err(to(DOING))? {
+                    return Ok(swept);
+                }
+                if pass == 0 && after.0 == i64::MIN {
+                    swept.keys = dead::sweep_keys(&tx, now).await.map_err(to(DOING))?;
+                }
+                let (age, dead_age) = match pass {
+                    0 => (now.before(policy.age_max), now.before(policy.dead_age_max)),
+                    1 => (now, far),
+                    _ => (now, now),
+                };
+                let (removed, rest) = dead::sweep(&tx, age, dead_age, after)
+                    .await
+                    .map_err(to(DOING))?;
+                tx.commit().await.map_err(to("commit"))?;
+                swept.commands += removed;
+                if pass > 0 {
+                    self.signals.gave_way(removed);
+                }
+                next = rest;
+            }
+        }
+        Ok(swept)
+    }
+}

@@ -1,0 +1,280 @@
+//! Hands deliveries to the workers of all hosts: ends leases that ran out,
+//! wakes what is due, takes the most urgent past the locks of others, renews.
+
+use std::collections::HashMap;
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{
+    fault::{Fault, to},
+    row,
+    session::Scope,
+    write,
+};
+use crate::{
+    ClaimRequest, Claimed, Claims, CommandId, DeliveryId, Failures, HOSTS_LOST_MAX, Lease,
+    QueueError, Renewal, Timestamp, query,
+};
+
+/// As for SQLite: bounds what one claim does besides taking.
+const DUE_STEP: i64 = 1000;
+
+/// What is done about leases that ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leases {
+    End,
+    /// The server's clock is in doubt.
+    Leave,
+}
+
+pub(super) async fn claim(
+    tx: &Scope<'_>,
+    now: Timestamp,
+    request: &ClaimRequest,
+    leases: Leases,
+) -> Result<Claims, QueueError> {
+    if leases == Leases::End {
+        end_leases(tx, now)
+            .await
+            .map_err(to("end the leases of lost hosts"))?;
+    }
+    let rows = async {
+        wake(tx, now).await?;
+        take(tx, now, request).await
+    }
+    .await
+    .map_err(to("claim deliveries"))?;
+    let mut claimed = rows
+        .iter()
+        .map(read_claimed)
+        .collect::<Result<Vec<_>, _>>()?;
+    claimed.sort_by_key(|(urgency, _)| *urgency);
+    let next_due = query::until(
+        next_due(tx, leases).await.map_err(to("claim deliveries"))?,
+        now,
+    );
+    Ok(Claims {
+        deliveries: claimed.into_iter().map(|(_, claimed)| claimed).collect(),
+        next_due,
+    })
+}
+
+async fn end_leases(tx: &Scope<'_>, now: Timestamp) -> Result<(), Fault> {
+    let lost = tx
+        .query(
+            "WITH lost AS (
+                 SELECT seq, CASE WHEN cancel_requested THEN 'cancelled'
+                     WHEN hosts_lost + 1 >= $2 THEN 'discarded' ELSE 'available' END AS state
+                 FROM @.delivery WHERE state = 'running' AND lease_until_ms <= $1
+                 LIMIT $3 FOR UPDATE SKIP LOCKED)
+             UPDATE @.delivery d SET state = lost.state, hosts_lost = hosts_lost + 1,
+                 lease_until_ms = NULL, lease_token = NULL,
+                 finished_ms = CASE WHEN lost.state <> 'available' THEN $1 END
+             FROM lost WHERE d.seq = lost.seq
+             RETURNING d.seq, d.attempt, d.hosts_lost, d.state, d.handler, d.ordering_key",
+            &[&now.as_millis(), &i64::from(HOSTS_LOST_MAX), &DUE_STEP],
+        )
+        .await?;
+    for found in &lost {
+        let (seq, attempt) = (found.get(0), found.get(1));
+        let error = query::host_lost(
+            row::count(attempt),
+            row::count(found.get(2)),
+            HOSTS_LOST_MAX,
+        );
+        write::add_failure(tx, now, seq, attempt, &error).await?;
+        if row::state(found, 3)?.is_final() {
+            write::ended(tx, seq, found.get(4), found.get(5)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn wake(tx: &Scope<'_>, now: Timestamp) -> Result<(), Fault> {
+    let woken = tx
+        .query(
+            "UPDATE @.delivery SET state = 'available',
+                 blocked = blocked OR state = 'scheduled' AND ordering_key IS NOT NULL
+             WHERE seq IN (
+                 SELECT seq FROM @.delivery WHERE state IN ('scheduled', 'retryable') AND run_at_ms <= $1
+                 ORDER BY run_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)
+             RETURNING seq, handler, ordering_key, run_at_ms, position, blocked",
+            &[&now.as_millis(), &DUE_STEP],
+        )
+        .await?;
+    // What was scheduled takes its place in the order of its key only now.
+    let mut ordered: Vec<&Row> = woken.iter().filter(|row| row.get(5)).collect();
+    ordered.sort_by_key(|row| (row.get::<_, i64>(3), row.get::<_, i64>(4)));
+    let place = tx.schema().table("place");
+    for row in &ordered {
+        let sql = "UPDATE @.delivery SET position = nextval($2::text::regclass) WHERE seq = $1";
+        tx.execute(sql, &[&row.get::<_, i64>(0), &place]).await?;
+    }
+    // Only then, as the first of a key goes by its place.
+    for row in ordered {
+        write::ended(tx, row.get(0), row.get(1), row.get(2)).await?;
+    }
+    Ok(())
+}
+
+async fn next_due(tx: &Scope<'_>, leases: Leases) -> Result<Option<i64>, Fault> {
+    let row = tx
+        .query_opt(
+            "SELECT least((SELECT min(run_at_ms) FROM @.delivery WHERE state IN ('scheduled', 'retryable')),
+                 CASE WHEN $1 THEN (SELECT min(lease_until_ms) FROM @.delivery WHERE state = 'running') END)",
+            &[&(leases == Leases::End)],
+        )
+        .await?;
+    Ok(row.and_then(|row| row.get(0)))
+}
+
+async fn take(tx: &Scope<'_>, now: Timestamp, request: &ClaimRequest) -> Result<Vec<Row>, Fault> {
+    if request.max == 0 {
+        return Ok(Vec::new());
+    }
+    let max = i64::try_from(request.max).unwrap_or(i64::MAX);
+    let room = room(tx, request).await?;
+    let limited: Vec<&str> = room.keys().copied().collect();
+    let rooms: Vec<i64> = room.values().copied().collect();
+    let only: Option<Vec<&str>> = request
+        .capacity
+        .handlers
+        .as_ref()
+        .map(|names| names.iter().map(|name| name.as_str()).collect());
+    // The front of each handler's queue, unlocked and longer than asked, as other
+    // hosts look at the same; then the most urgent of those that no other holds.
+    let until = now.after(request.lease).as_millis();
+    tx.query(
+        "WITH RECURSIVE waiting (handler) AS (
+                 (SELECT handler FROM @.delivery WHERE state = 'available' AND NOT blocked
+                  ORDER BY handler LIMIT 1)
+                 UNION ALL
+                 SELECT (SELECT d.handler FROM @.delivery d WHERE d.state = 'available' AND NOT d.blocked
+                         AND d.handler > w.handler ORDER BY d.handler LIMIT 1)
+                 FROM waiting w WHERE w.handler IS NOT NULL),
+             rooms AS (
+                 SELECT w.handler, coalesce(l.room, $1::int8 * 4) AS room
+                 FROM waiting w LEFT JOIN unnest($2::text[], $3::int8[]) AS l (handler, room)
+                     ON l.handler = w.handler
+                 WHERE w.handler IS NOT NULL AND ($4::text[] IS NULL OR w.handler = ANY ($4))),
+             heads AS MATERIALIZED (
+                 SELECT h.seq FROM rooms r CROSS JOIN LATERAL (
+                     SELECT seq, priority, position FROM @.delivery
+                     WHERE state = 'available' AND NOT blocked AND handler = r.handler
+                     ORDER BY priority DESC, position LIMIT r.room) h
+                 ORDER BY h.priority DESC, h.position LIMIT $1::int8 * 4),
+             picked AS MATERIALIZED (
+                 SELECT seq FROM @.delivery
+                 WHERE seq = ANY (ARRAY (SELECT seq FROM heads)) AND state = 'available' AND NOT blocked
+                 ORDER BY priority DESC, position LIMIT $1::int8 FOR UPDATE SKIP LOCKED)
+             UPDATE @.delivery d SET state = 'running', attempt = attempt + 1,
+                 lease_until_ms = $5, lease_token = $6
+             FROM @.command c
+             WHERE d.seq = ANY (ARRAY (SELECT seq FROM picked)) AND c.id = d.command_id
+             RETURNING d.seq, d.lease_token, d.command_id, d.handler, d.digest, d.rules, d.attempt,
+                 d.transient, d.trap, d.timeout, d.memory, c.attributes, c.traceparent, c.created_ms,
+                 d.priority, d.position",
+        &[&max, &limited, &rooms, &only, &until, &Uuid::now_v7()],
+    )
+    .await
+}
+
+/// How many more of each limited handler may run. Under a lock each, so that two
+/// hosts do not both take the last place.
+async fn room<'r>(
+    tx: &Scope<'_>,
+    request: &'r ClaimRequest,
+) -> Result<HashMap<&'r str, i64>, Fault> {
+    if request.capacity.limits.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut names: Vec<&str> = request
+        .capacity
+        .limits
+        .keys()
+        .map(|name| name.as_str())
+        .collect();
+    names.sort_unstable();
+    for name in names {
+        tx.lock(&format!("/limit/{name}")).await?;
+    }
+    let running: HashMap<String, i64> = tx
+        .query(
+            "SELECT handler, count(*) FROM @.delivery WHERE state = 'running' GROUP BY handler",
+            &[],
+        )
+        .await?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    let left = |(name, limit): (&'r pointsman_core::name::HandlerName, &usize)| {
+        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+        (
+            name.as_str(),
+            (limit - running.get(name.as_str()).copied().unwrap_or(0)).max(0),
+        )
+    };
+    Ok(request.capacity.limits.iter().map(left).collect())
+}
+
+/// A delivery with what it is ordered by: urgency, then place.
+fn read_claimed(found: &Row) -> Result<((i32, i64), Claimed), QueueError> {
+    let delivery = DeliveryId::new(CommandId(found.get(2)), row::handler(found.get(3))?);
+    let claimed = Claimed {
+        lease: Lease {
+            delivery,
+            row: found.get(0),
+            token: found.get(1),
+        },
+        digest: found.get(4),
+        rules: row::rules(found.get(5))?,
+        attempt: row::count(found.get(6)),
+        failures: Failures {
+            transient: row::count(found.get(7)),
+            trap: row::count(found.get(8)),
+            timeout: row::count(found.get(9)),
+            memory: row::count(found.get(10)),
+        },
+        attributes: found.get(11),
+        traceparent: found.get(12),
+        created: Timestamp::from_millis(found.get(13)),
+    };
+    let priority: i32 = found.get(14);
+    Ok(((priority.saturating_neg(), found.get(15)), claimed))
+}
+
+pub(super) async fn renew(
+    tx: &Scope<'_>,
+    leases: &[Lease],
+    until: Timestamp,
+) -> Result<Vec<Renewal>, Fault> {
+    let rows: Vec<i64> = leases.iter().map(|lease| lease.row).collect();
+    let tokens: Vec<Uuid> = leases.iter().map(|lease| lease.token).collect();
+    let renewed: HashMap<i64, bool> = tx
+        .query(
+            "UPDATE @.delivery d SET lease_until_ms = $3
+             FROM unnest($1::int8[], $2::uuid[]) AS held (seq, token)
+             WHERE d.seq = held.seq AND d.lease_token = held.token AND d.state = 'running'
+             RETURNING d.seq, d.cancel_requested",
+            &[&rows, &tokens, &until.as_millis()],
+        )
+        .await?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    // A row may be asked for twice, under a stale token and the live one.
+    let live = |lease: &Lease| {
+        !leases
+            .iter()
+            .any(|other| other.row == lease.row && other.token > lease.token)
+    };
+    Ok(leases
+        .iter()
+        .map(|lease| match renewed.get(&lease.row) {
+            Some(false) if live(lease) => Renewal::Renewed,
+            Some(true) if live(lease) => Renewal::CancelRequested,
+            _ => Renewal::Lost,
+        })
+        .collect())
+}

@@ -1,0 +1,414 @@
+//! Owns what the queue shows: commands and deliveries as they are read, the
+//! filters and pages of lists, and the figures for metrics.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    clock::Timestamp,
+    model::{AttemptError, State},
+    policy::Ending,
+};
+use pointsman_core::{
+    command::CommandId,
+    delivery::DeliveryId,
+    name::HandlerName,
+    text::{MESSAGE_MAX_BYTES, cut},
+};
+
+/// The longest attributes or output that a list, a look at progress or an
+/// event shows whole; of a longer one it says the size. A page of short ones
+/// then stays readable in one go, and no page is larger than its limit.
+pub const PAYLOAD_SHORT_MAX_BYTES: usize = 16 << 10;
+/// A page of a list ends after the entry that brings it to this size: a few
+/// thousand usual entries, and small beside what a host has for answers.
+pub const PAGE_MAX_BYTES: usize = 8 << 20;
+/// The longest stored failure that is read for its message; handlers' limits
+/// of log and message stay below it.
+const FAILURE_READ_MAX_BYTES: usize = 2 << 20;
+/// What an entry weighs besides its texts: keys, numbers, times.
+const ENTRY_BYTES: usize = 512;
+
+/// How much is read of attributes and outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Payloads {
+    /// All.
+    Whole,
+    /// Those up to [`PAYLOAD_SHORT_MAX_BYTES`]; of the others their size.
+    Short,
+}
+
+impl Payloads {
+    /// The SQL that reads a column of text.
+    pub(super) fn column(self, name: &str) -> String {
+        self.up_to(name, PAYLOAD_SHORT_MAX_BYTES)
+    }
+
+    fn up_to(self, name: &str, max: usize) -> String {
+        match self {
+            Self::Whole => name.to_owned(),
+            Self::Short => {
+                format!("CASE WHEN octet_length({name}) <= {max} THEN {name} END")
+            }
+        }
+    }
+
+    /// The columns of a [`DeliveryView`] in the order in which both engines read
+    /// them, of a `delivery d` and its last `failure f`.
+    pub(super) fn delivery(self) -> String {
+        format!(
+            "d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt, d.priority, d.run_at_ms,
+             d.ordering_key, d.cancel_requested, {}, d.finished_ms,
+             f.attempt, f.at_ms, {}, f.status, octet_length(d.output)",
+            self.column("d.output"),
+            self.up_to("f.error", FAILURE_READ_MAX_BYTES),
+        )
+    }
+}
+
+/// A command and all its deliveries.
+#[derive(Clone, Debug)]
+pub struct CommandView {
+    /// Its id.
+    pub id: CommandId,
+    /// The JSON text of its attributes; empty where it was left out as too long.
+    pub attributes: String,
+    /// How long that text is, in bytes.
+    pub attributes_bytes: u64,
+    /// The idempotency key it came with.
+    pub idempotency_key: Option<String>,
+    /// The generation of the rules that routed it.
+    pub rules_generation: u64,
+    /// When it was stored.
+    pub created: Timestamp,
+    /// By handler name.
+    pub deliveries: Vec<DeliveryView>,
+}
+
+impl CommandView {
+    /// The command's state, derived from its deliveries: the first of running,
+    /// available, retryable, scheduled, discarded, cancelled that one of them
+    /// is in, else completed.
+    #[must_use]
+    pub fn state(&self) -> State {
+        [
+            State::Running,
+            State::Available,
+            State::Retryable,
+            State::Scheduled,
+            State::Discarded,
+            State::Cancelled,
+        ]
+        .into_iter()
+        .find(|state| {
+            self.deliveries
+                .iter()
+                .any(|delivery| delivery.state == *state)
+        })
+        .unwrap_or(State::Completed)
+    }
+
+    /// Whether nothing more happens by itself.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.deliveries.iter().all(|one| one.state.is_final())
+    }
+
+    /// About how many bytes it takes as JSON.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let deliveries = self.deliveries.iter().map(DeliveryView::weight);
+        ENTRY_BYTES + self.attributes.len() + deliveries.sum::<usize>()
+    }
+}
+
+/// A delivery.
+#[derive(Clone, Debug)]
+pub struct DeliveryView {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The digest of the handler's plugin when the command was routed.
+    pub digest: String,
+    /// The names of the rules that chose the handler.
+    pub rules: Vec<String>,
+    /// Where it stands.
+    pub state: State,
+    /// How many runs were charged.
+    pub attempt: u32,
+    /// Higher runs first.
+    pub priority: i32,
+    /// The earliest time of its next run.
+    pub run_at: Timestamp,
+    /// What it runs in order with.
+    pub ordering_key: Option<String>,
+    /// Whether a cancellation waits for the run to end.
+    pub cancel_requested: bool,
+    /// The handler's answer: JSON text; none also where it was left out as too long.
+    pub output: Option<String>,
+    /// How long the answer is, in bytes.
+    pub output_bytes: u64,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// Why its last attempt that failed did so.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// How many columns [`Payloads::delivery`] has.
+pub(super) const DELIVERY_COLUMNS: usize = 17;
+
+impl DeliveryView {
+    /// About how many bytes it takes as JSON.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let rules = self.rules.iter().map(|rule| rule.len() + 3);
+        let failure = self.last_failure.as_ref();
+        ENTRY_BYTES
+            + rules.sum::<usize>()
+            + self.output.as_ref().map_or(0, String::len)
+            + failure.map_or(0, |failure| failure.message.len())
+    }
+}
+
+/// The last failed attempt in short: the log of it may be long, and stands in
+/// [`DeliveryDetail::failures`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailure {
+    /// Which attempt.
+    pub attempt: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// How it ended.
+    pub status: Ending,
+    /// The reason, for people.
+    pub message: String,
+}
+
+impl From<Failure> for LastFailure {
+    fn from(failure: Failure) -> Self {
+        Self {
+            attempt: failure.attempt,
+            at: failure.at,
+            status: failure.error.status,
+            message: failure.error.message,
+        }
+    }
+}
+
+impl LastFailure {
+    /// Of the stored text of an [`AttemptError`], without its log. Where that is
+    /// `None`, it was too long to be read.
+    pub(super) fn read(
+        attempt: u32,
+        at: Timestamp,
+        status: &str,
+        error: Option<&str>,
+    ) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Short {
+            status: Ending,
+            message: String,
+        }
+        let short = match error {
+            Some(error) => serde_json::from_str(error)?,
+            None => Short {
+                status: status.parse().map_err(serde::de::Error::custom)?,
+                message: "left out, as it is long: the delivery by its id shows it".to_owned(),
+            },
+        };
+        Ok(Self {
+            attempt,
+            at,
+            status: short.status,
+            message: cut(short.message, MESSAGE_MAX_BYTES),
+        })
+    }
+}
+
+/// One failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which attempt.
+    pub attempt: u32,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Why.
+    pub error: AttemptError,
+}
+
+/// Everything about one delivery.
+#[derive(Clone, Debug)]
+pub struct DeliveryDetail {
+    /// The delivery.
+    pub delivery: DeliveryView,
+    /// The JSON text of the command's attributes.
+    pub attributes: String,
+    /// Every failed attempt, oldest first.
+    pub failures: Vec<Failure>,
+}
+
+impl DeliveryDetail {
+    /// About how many bytes it takes as JSON.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let logs = |error: &AttemptError| {
+            let lines = error.logs.iter();
+            lines.map(|line| line.message.len() + 32).sum::<usize>()
+        };
+        let failures = self
+            .failures
+            .iter()
+            .map(|failure| ENTRY_BYTES + failure.error.message.len() + logs(&failure.error));
+        self.attributes.len() + self.delivery.weight() + failures.sum::<usize>()
+    }
+}
+
+/// Which commands to list. What is not set does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct CommandFilter {
+    /// With a delivery in this state.
+    pub state: Option<State>,
+    /// With a delivery to this handler.
+    pub handler: Option<HandlerName>,
+    /// Stored at or after this time.
+    pub created_from: Option<Timestamp>,
+    /// Stored before this time.
+    pub created_until: Option<Timestamp>,
+}
+
+/// Which deliveries of the dead letter are meant. What is not set does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct DeadFilter {
+    /// Only this one.
+    pub delivery: Option<DeliveryId>,
+    /// To this handler.
+    pub handler: Option<HandlerName>,
+    /// Whose last failure was this.
+    pub status: Option<Ending>,
+    /// Which ended at or after this time.
+    pub finished_from: Option<Timestamp>,
+    /// Which ended before this time.
+    pub finished_until: Option<Timestamp>,
+}
+
+/// One delivery in the dead letter.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The delivery.
+    pub delivery: DeliveryView,
+    /// Where the next page begins after it.
+    pub(super) row: i64,
+}
+
+/// Where a page of commands begins, and how long it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<C> {
+    /// After this one; none for the first page.
+    pub after: Option<C>,
+    /// At most so many, 1 to [`PAGE_MAX`].
+    pub limit: usize,
+}
+
+/// The longest page; see also [`PAGE_MAX_BYTES`].
+pub const PAGE_MAX: usize = 500;
+
+impl<C> Page<C> {
+    /// The first page.
+    #[must_use]
+    pub fn first(limit: usize) -> Self {
+        Self { after: None, limit }
+    }
+
+    /// Whether there may be more behind a page of so many entries that
+    /// [weigh](CommandView::weight) so much.
+    #[must_use]
+    pub fn goes_on(&self, entries: usize, weight: usize) -> bool {
+        entries >= self.limit || weight >= PAGE_MAX_BYTES
+    }
+
+    pub(super) fn rows(&self) -> i64 {
+        i64::try_from(self.limit.clamp(1, PAGE_MAX)).unwrap_or(1)
+    }
+}
+
+/// Where a page of the dead letter goes on: opaque.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadCursor(pub(super) i64);
+
+impl DeadLetter {
+    /// Where the page after this one begins.
+    #[must_use]
+    pub fn cursor(&self) -> DeadCursor {
+        DeadCursor(self.row)
+    }
+}
+
+impl std::fmt::Display for DeadCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::str::FromStr for DeadCursor {
+    type Err = super::QueueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| super::QueueError::Invalid {
+                field: "cursor",
+                reason: "use the one that the page before named".to_owned(),
+            })
+    }
+}
+
+/// How many deliveries of one handler are in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// The handler.
+    pub handler: HandlerName,
+    /// The state: any but completed and cancelled.
+    pub state: State,
+    /// How many.
+    pub count: u64,
+}
+
+/// What a cancellation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cancellation {
+    /// Deliveries that were called off at once.
+    pub cancelled: u64,
+    /// Deliveries that run and are being interrupted.
+    pub interrupting: u64,
+}
+
+/// What a sweep of the retention removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Finished commands.
+    pub commands: u64,
+    /// Idempotency keys.
+    pub keys: u64,
+}
+
+/// How many old commands one step of a sweep looks at: it keeps the writer
+/// from other work for a few milliseconds.
+pub(super) const SWEEP_STEP: i64 = 500;
+/// How many dead letters one step of a bulk retry or discard changes.
+pub(super) const DEAD_STEP: i64 = 500;
+
+/// What a lost host leaves in the failures of a delivery.
+pub(super) fn host_lost(attempt: u32, lost: u32, max: u32) -> AttemptError {
+    AttemptError {
+        status: Ending::HostLost,
+        message: format!(
+            "the host was lost during attempt {attempt} ({lost} of {max} before the dead letter takes it)"
+        ),
+        logs: Vec::new(),
+    }
+}
+
+/// The wait until `due`, from `now`.
+pub(super) fn until(due: Option<i64>, now: Timestamp) -> Option<Duration> {
+    due.map(|due| Timestamp::from_millis(due).since(now))
+}

@@ -1,0 +1,268 @@
+//! Owns the settings of the queue (`[queue]`, `[queue.retry]`, `[queue.retention]`)
+//! and opens the store that they name.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use pointsman_core::settings::{RetrySettings, SettingsError};
+use pointsman_machine::shutdown::Supervisor;
+
+#[cfg(feature = "postgres")]
+use super::postgres::{Postgres, PostgresConfig};
+use super::{
+    Clock as _, QueueError, Store, SystemClock, Timestamp,
+    sqlite::{Sqlite, SqliteConfig},
+};
+
+/// The durable queue of a serving host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueSettings {
+    /// Where commands are kept.
+    pub engine: Engine,
+    /// SQLite: the data folder; made where it is missing.
+    pub folder: PathBuf,
+    /// SQLite: the largest database file, in bytes; 0 for as large as the disk.
+    pub size_max_bytes: u64,
+    /// PostgreSQL: `postgres://user:password@host:port/database?sslmode=require`.
+    pub url: String,
+    /// PostgreSQL: the schema that holds the tables; made where it is missing.
+    pub schema: String,
+    /// PostgreSQL: a PEM file with the authorities to trust; empty for the machine's own.
+    pub root_certificates: PathBuf,
+    /// PostgreSQL: connections at most, besides the one that listens.
+    pub connections: usize,
+    /// PostgreSQL: how long one call may take, waiting for a connection included, in milliseconds.
+    pub timeout_ms: u64,
+    /// PostgreSQL: whether a connection keeps its session on the server.
+    pub pooler: Pooler,
+    /// Unfinished deliveries taken at most; the next command is refused.
+    pub depth_max: u64,
+    /// Deliveries that run at once on this host.
+    pub concurrency: usize,
+    /// How much of what is free of `concurrency` one handler may take, in percent:
+    /// the rest stays for the others.
+    pub share_percent: u32,
+    /// How far ahead the time of a command may be, in days.
+    pub run_at_max_days: u64,
+    /// How long a host may be silent before another takes its deliveries, in milliseconds.
+    pub lease_ms: u64,
+    /// How often to look for work without news of any, in milliseconds.
+    pub poll_ms: u64,
+    /// How long an interrupted handler may take to end, in milliseconds.
+    pub interrupt_grace_ms: u64,
+    /// Takes commands that no rule matches, too: they are completed at once.
+    pub accept_unmatched: bool,
+    /// How long an idempotency key is remembered, in hours.
+    pub idempotency_hours: u64,
+    /// How failures are retried.
+    pub retry: RetrySettings,
+    /// How long finished commands are kept.
+    pub retention: RetentionSettings,
+}
+
+/// Where the queue keeps commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// Nowhere: the host takes no commands to keep.
+    Off,
+    /// In a folder of this machine.
+    Sqlite,
+    /// On a server that several hosts share.
+    Postgres,
+}
+
+/// Whether a connection keeps its session on the server, or a connection pooler
+/// hands that to others between transactions. Without a session there are no
+/// prepared statements and no news from other hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooler {
+    /// Found out for each connection; a pooler is taken to keep no sessions.
+    Auto,
+    /// There is no pooler, or it keeps sessions.
+    Session,
+    /// There is one that keeps none.
+    Transaction,
+}
+
+/// How long finished commands are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Completed and cancelled ones, in hours.
+    pub age_hours: u64,
+    /// Those with a dead letter, in hours.
+    pub dead_age_hours: u64,
+    /// The size of the store, in bytes, from which the oldest finished ones go early.
+    pub bytes_max: u64,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            engine: Engine::Sqlite,
+            folder: "data".into(),
+            size_max_bytes: 0,
+            url: String::new(),
+            schema: "pointsman".into(),
+            root_certificates: PathBuf::new(),
+            // Enough to keep one host's commits in flight; a server takes 100 by default.
+            connections: 16,
+            // Three fit into a lease; a busy server takes one for a lock that is held.
+            timeout_ms: 10_000,
+            pooler: Pooler::Auto,
+            // At a kilobyte each a gigabyte of disk, and a day's work at ten a second.
+            depth_max: 1_000_000,
+            // A run waits for others more than it computes; each holds an instance's memory.
+            concurrency: 64,
+            // One handler that floods the queue leaves every fourth place to others.
+            share_percent: 75,
+            // A century: beyond it is a wrong unit, and the command would stay for good.
+            run_at_max_days: 36_525,
+            lease_ms: 30_000,
+            poll_ms: 1_000,
+            interrupt_grace_ms: 5_000,
+            accept_unmatched: false,
+            idempotency_hours: 24,
+            retry: RetrySettings::default(),
+            retention: RetentionSettings::default(),
+        }
+    }
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self {
+            age_hours: 72,
+            // A dead letter waits for people: they have holidays.
+            dead_age_hours: 720,
+            bytes_max: 4 << 30,
+        }
+    }
+}
+
+/// Hours as a [`Duration`]; the longest there is where they have no room in one.
+pub fn hours(hours: u64) -> Duration {
+    Duration::from_secs(hours.saturating_mul(3600))
+}
+
+impl QueueSettings {
+    /// Settings that must not be zero.
+    pub fn positive(&self) -> [(&'static str, u64); 9] {
+        [
+            ("queue.share_percent", self.share_percent.into()),
+            ("queue.run_at_max_days", self.run_at_max_days),
+            ("queue.concurrency", self.concurrency as u64),
+            ("queue.connections", self.connections as u64),
+            ("queue.timeout_ms", self.timeout_ms),
+            ("queue.depth_max", self.depth_max),
+            ("queue.lease_ms", self.lease_ms),
+            ("queue.poll_ms", self.poll_ms),
+            ("queue.idempotency_hours", self.idempotency_hours),
+        ]
+    }
+
+    /// Refuses what is out of range.
+    pub fn check(&self, origin: &str) -> Result<(), SettingsError> {
+        let wrong = |key: &str, found: u64, expected: String| SettingsError::WrongValue {
+            origin: origin.into(),
+            key: key.into(),
+            found: found.to_string(),
+            expected,
+        };
+        if self.share_percent > 100 {
+            let expected = "1 to 100".into();
+            return Err(wrong(
+                "queue.share_percent",
+                self.share_percent.into(),
+                expected,
+            ));
+        }
+        if (1..SIZE_MIN_BYTES).contains(&self.size_max_bytes) {
+            let expected = format!("0 or at least {SIZE_MIN_BYTES}");
+            return Err(wrong("queue.size_max_bytes", self.size_max_bytes, expected));
+        }
+        Ok(())
+    }
+}
+
+/// The smallest limit of an SQLite database: a quarter of it is kept for work
+/// under way, and the empty tables take some as well.
+const SIZE_MIN_BYTES: u64 = 1 << 20;
+
+impl QueueSettings {
+    /// Refuses a time that is so far ahead that it is most likely a mistake.
+    ///
+    /// # Errors
+    /// [`QueueError::Invalid`].
+    pub fn check_run_at(&self, run_at: Option<Timestamp>) -> Result<(), QueueError> {
+        let days = self.run_at_max_days;
+        let latest = SystemClock.now().after(hours(days.saturating_mul(24)));
+        match run_at {
+            Some(time) if time > latest => Err(QueueError::Invalid {
+                field: "runAt",
+                reason: format!(
+                    "is more than {days} days ahead, the limit that `queue.run_at_max_days` sets"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Opens the store that the settings name; none for `off`.
+///
+/// # Errors
+/// The engine's, and [`QueueError::Config`].
+pub async fn open(
+    settings: &QueueSettings,
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(unused_variables, reason = "SQLite needs no tasks")
+    )]
+    supervisor: &Supervisor,
+) -> Result<Option<Arc<dyn Store>>, QueueError> {
+    match settings.engine {
+        Engine::Off => Ok(None),
+        Engine::Sqlite => {
+            let sqlite = SqliteConfig {
+                depth_max: settings.depth_max,
+                size_max_bytes: (settings.size_max_bytes > 0).then_some(settings.size_max_bytes),
+                ..SqliteConfig::new(&settings.folder)
+            };
+            let opened = tokio::task::spawn_blocking(|| Sqlite::open(sqlite)).await;
+            let opened = opened.map_err(|error| QueueError::Storage {
+                doing: "open",
+                source: error.into(),
+            })?;
+            Ok(Some(Arc::new(opened?)))
+        }
+        #[cfg(not(feature = "postgres"))]
+        Engine::Postgres => Err(QueueError::Config(
+            "`queue.engine` is `postgres`, and this program was built without it\n  hint: build it with the feature `postgres`, or use `sqlite`".into(),
+        )),
+        #[cfg(feature = "postgres")]
+        Engine::Postgres => {
+            if settings.url.is_empty() {
+                return Err(QueueError::Config(
+                    "`queue.engine` is `postgres`, and `queue.url` does not say where it is: set it to postgres://user:password@host:port/database".into(),
+                ));
+            }
+            let root = &settings.root_certificates;
+            let postgres = PostgresConfig {
+                schema: settings.schema.clone(),
+                root_certificates: (!root.as_os_str().is_empty()).then(|| root.clone()),
+                connections: settings.connections,
+                timeout: Duration::from_millis(settings.timeout_ms),
+                pooler: settings.pooler,
+                supervisor: supervisor.clone(),
+                depth_max: settings.depth_max,
+                ..PostgresConfig::new(&settings.url)
+            };
+            Ok(Some(Arc::new(Postgres::open(postgres).await?)))
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Hands deliveries to workers: ends leases that ran out, wakes what is due,
+//! takes the most urgent, renews.
+
+use std::{collections::HashMap, time::Duration};
+
+use rusqlite::{OptionalExtension, Row, params};
+use tracing::error;
+use uuid::Uuid;
+
+use super::{
+    row::{command_id, handler, is_damage, json},
+    schema::to,
+    settle::{add_failure, ended, unblock},
+    writer::Tx,
+};
+use crate::{
+    AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, HOSTS_LOST_MAX,
+    Lease, QueueError, Renewal, State, Timestamp, query,
+};
+use pointsman_core::{
+    name::HandlerName,
+    outcome::Status,
+    text::{MESSAGE_MAX_BYTES, bounded, escaped},
+};
+
+/// Deliveries that one claim wakes, or takes from lost hosts: it bounds the
+/// time that a claim holds the writer after a long stop.
+const DUE_STEP: i64 = 1000;
+
+pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Claims, QueueError> {
+    let due = match tx.due {
+        Some(due) => due,
+        None => {
+            end_leases(tx, request).map_err(to("end the leases of lost hosts"))?;
+            let due = follow_clock(tx)
+                .and_then(|()| wake(tx))
+                .and_then(|()| next_due(tx));
+            *tx.due.insert(due.map_err(to("wake what is due"))?)
+        }
+    };
+    let until = tx.steady.after(request.lease).as_millis();
+    let deliveries = take(tx, request, until).map_err(to("claim deliveries"))?;
+    let leased = (!deliveries.is_empty()).then_some(request.lease);
+    Ok(Claims {
+        deliveries,
+        next_due: due.into_iter().chain(leased).min(),
+    })
+}
+
+/// Ends the leases that ran out, but for those of runs that go on in this
+/// process: it alone works on the store, and what it runs is not lost, however
+/// late it came to renew.
+fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
+    let mut statement = tx.connection.prepare_cached(
+        "SELECT seq, command_id, attempt, hosts_lost, cancel_requested, lease_token FROM delivery
+         WHERE state = 'running' AND lease_until_ms <= ?1 LIMIT ?2",
+    )?;
+    let lost = statement
+        .query_map(params![tx.steady.as_millis(), DUE_STEP], |row| {
+            Ok((row.get::<_, i64>(0)?, lost(row)))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    for (seq, lost) in lost {
+        let (command, attempt, hosts_lost, cancelled, token) = match lost {
+            Ok(lost) => lost,
+            Err(error) if is_damage(&error) => {
+                set_aside(tx, seq, &error)?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if request.held.holds(seq, token) {
+            let until = tx.steady.after(request.lease).as_millis();
+            tx.connection
+                .prepare_cached("UPDATE delivery SET lease_until_ms = ?2 WHERE seq = ?1")?
+                .execute([seq, until])?;
+            continue;
+        }
+        let state = match (cancelled, hosts_lost >= HOSTS_LOST_MAX) {
+            (true, _) => State::Cancelled,
+            (false, true) => State::Discarded,
+            (false, false) => State::Available,
+        };
+        add_failure(
+            tx,
+            seq,
+            attempt,
+            &query::host_lost(attempt, hosts_lost, HOSTS_LOST_MAX),
+        )?;
+        tx.connection
+            .prepare_cached(
+                "UPDATE delivery SET state = ?2, hosts_lost = ?3, lease_until_ms = NULL,
+                     lease_token = NULL, finished_ms = ?4 WHERE seq = ?1",
+            )?
+            .execute(params![
+                seq,
+                state.as_str(),
+                hosts_lost,
+                state.is_final().then_some(tx.now.as_millis())
+            ])?;
+        if state.is_final() {
+            ended(tx, seq)?;
+        }
+        tx.changed(command);
+    }
+    Ok(())
+}
+
+fn wake(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+    let woken = tx
+        .connection
+        .prepare_cached(
+            "UPDATE delivery SET state = 'available',
+                 blocked = blocked OR (state = 'scheduled' AND ordering_key IS NOT NULL)
+             WHERE seq IN (
+                 SELECT seq FROM delivery WHERE state IN ('scheduled', 'retryable')
+                 AND run_at_ms <= ?1 ORDER BY run_at_ms LIMIT ?2)
+             RETURNING run_at_ms, position, seq, blocked",
+        )?
+        .query_map(params![tx.now.as_millis(), DUE_STEP], |row| {
+            let place = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(row.get::<_, bool>(3)?.then_some(place))
+        })?
+        .collect::<rusqlite::Result<Vec<Option<(i64, i64, i64)>>>>()?;
+    // What was scheduled takes its place in the order of its key only now.
+    let mut ordered: Vec<_> = woken.into_iter().flatten().collect();
+    ordered.sort_unstable();
+    for (_, _, seq) in &ordered {
+        let position = tx.next_position()?;
+        tx.connection
+            .prepare_cached("UPDATE delivery SET position = ?2 WHERE seq = ?1")?
+            .execute([*seq, position])?;
+    }
+    // Only then, as the first of a key goes by its place.
+    for (_, _, seq) in ordered {
+        unblock(tx, seq)?;
+    }
+    Ok(())
+}
+
+/// The command, attempt, lost hosts with this one, cancellation and token of a
+/// delivery whose lease ran out.
+fn lost(row: &Row<'_>) -> rusqlite::Result<(Uuid, u32, u32, bool, Uuid)> {
+    Ok((
+        Uuid::from_bytes(row.get(1)?),
+        row.get(2)?,
+        row.get::<_, u32>(3)?.saturating_add(1),
+        row.get(4)?,
+        Uuid::from_bytes(row.get::<_, Option<_>>(5)?.unwrap_or_default()),
+    ))
+}
+
+/// Moves the delays of retries along with a wall clock that was set: a delay is
+/// a span of time, where `runAt` is a time of day.
+fn follow_clock(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+    if tx.clock_moved_ms != 0 {
+        tx.connection
+            .prepare_cached(
+                "UPDATE delivery SET run_at_ms = run_at_ms + ?1
+                 WHERE state IN ('scheduled', 'retryable') AND state = 'retryable'
+                     AND abs(run_at_ms) < 1000000000000000",
+            )?
+            .execute([tx.clock_moved_ms])?;
+        tx.clock_moved_ms = 0;
+    }
+    Ok(())
+}
+
+fn next_due(tx: &Tx<'_>) -> rusqlite::Result<Option<Duration>> {
+    let (wake, lease): (Option<i64>, Option<i64>) = tx
+        .connection
+        .prepare_cached(
+            "SELECT (SELECT min(run_at_ms) FROM delivery WHERE state IN ('scheduled', 'retryable')),
+                 (SELECT min(lease_until_ms) FROM delivery WHERE state = 'running')",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let wake = query::until(wake, tx.now);
+    Ok(wake.into_iter().chain(query::until(lease, tx.steady)).min())
+}
+
+fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result<Vec<Claimed>> {
+    if request.max == 0 {
+        return Ok(Vec::new());
+    }
+    let capacity = &request.capacity;
+    let running = running(tx, capacity)?;
+    // (urgency, place, row): the front of each handler's queue, then the front of all.
+    let mut heads: Vec<(i64, i64, i64)> = Vec::new();
+    for handler in waiting_handlers(tx)? {
+        let wanted = capacity
+            .handlers
+            .as_ref()
+            .is_none_or(|names| names.binary_search(&handler).is_ok());
+        let room = capacity.limits.get(&handler).map_or(request.max, |limit| {
+            limit
+                .saturating_sub(running.get(&handler).copied().unwrap_or(0))
+                .min(request.max)
+        });
+        if !wanted || room == 0 {
+            continue;
+        }
+        let mut statement = tx.connection.prepare_cached(
+            "SELECT -priority, position, seq FROM delivery
+             WHERE state = 'available' AND blocked = 0 AND handler = ?1
+             ORDER BY priority DESC, position LIMIT ?2",
+        )?;
+        let rows = statement.query_map(params![handler.as_str(), room as i64], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        for row in rows {
+            heads.push(row?);
+        }
+    }
+    heads.sort_unstable();
+    heads.truncate(request.max);
+    // One token a claim: a delivery is claimed at most once in it.
+    let token = Uuid::now_v7();
+    let mut claimed = Vec::with_capacity(heads.len());
+    for (_, _, seq) in heads {
+        match take_one(tx, seq, token, until) {
+            Ok(one) => claimed.push(one),
+            Err(error) if is_damage(&error) => set_aside(tx, seq, &error)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(claimed)
+}
+
+/// Puts a delivery that cannot be read into the dead letter, or it would hold up
+/// all others for good.
+fn set_aside(tx: &mut Tx<'_>, seq: i64, error: &rusqlite::Error) -> rusqlite::Result<()> {
+    let error = bounded(error, MESSAGE_MAX_BYTES);
+    error!(
+        row = seq,
+        "a stored delivery is damaged and goes to the dead letter: {}",
+        escaped(&error)
+    );
+    let failure = AttemptError {
+        status: Status::Rejected.into(),
+        message: format!("its stored row is damaged: {error}"),
+        logs: Vec::new(),
+    };
+    add_failure(tx, seq, 0, &failure)?;
+    tx.connection
+        .prepare_cached(
+            "UPDATE delivery SET state = 'discarded', finished_ms = ?2, lease_until_ms = NULL,
+                 lease_token = NULL WHERE seq = ?1",
+        )?
+        .execute([seq, tx.now.as_millis()])?;
+    ended(tx, seq)
+}
+
+fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Result<Claimed> {
+    let mut statement = tx.connection.prepare_cached(
+        "UPDATE delivery SET state = 'running', attempt = attempt + 1, lease_until_ms = ?2,
+             lease_token = ?3 WHERE seq = ?1
+         RETURNING command_id, handler, digest, rules, attempt, transient, trap, timeout, memory",
+    )?;
+    let mut claimed = statement.query_row(params![seq, until, token.into_bytes()], |row| {
+        let delivery = DeliveryId::new(command_id(row, 0)?, handler(row, 1)?);
+        Ok(Claimed {
+            lease: Lease {
+                delivery,
+                row: seq,
+                token,
+            },
+            digest: row.get(2)?,
+            rules: json(row, 3)?,
+            attempt: row.get(4)?,
+            failures: Failures {
+                transient: row.get(5)?,
+                trap: row.get(6)?,
+                timeout: row.get(7)?,
+                memory: row.get(8)?,
+            },
+            attributes: String::new(),
+            traceparent: None,
+            created: Timestamp::default(),
+        })
+    })?;
+    let command = claimed.lease.delivery.command;
+    tx.connection
+        .prepare_cached("SELECT attributes, traceparent, created_ms FROM command WHERE id = ?1")?
+        .query_row([command.0.into_bytes()], |row| {
+            claimed.attributes = row.get(0)?;
+            claimed.traceparent = row.get(1)?;
+            claimed.created = Timestamp::from_millis(row.get(2)?);
+            Ok(())
+        })?;
+    tx.news.changed.push(command);
+    Ok(claimed)
+}
+
+/// The handlers with something to take: one step of the index each, whatever
+/// lies between.
+fn waiting_handlers(tx: &Tx<'_>) -> rusqlite::Result<Vec<HandlerName>> {
+    let mut names: Vec<HandlerName> = Vec::new();
+    let mut last = String::new();
+    let mut statement = tx.connection.prepare_cached(
+        "SELECT handler FROM delivery WHERE state = 'available' AND blocked = 0 AND handler > ?1
+         ORDER BY handler LIMIT 1",
+    )?;
+    loop {
+        match statement
+            .query_row([&last], |row| row.get::<_, String>(0))
+            .optional()?
+        {
+            // What is no name is no handler that anyone has: it stays where it is.
+            Some(name) => {
+                names.extend(HandlerName::parse(&name));
+                last = name;
+            }
+            None => return Ok(names),
+        }
+    }
+}
+
+/// How many of each handler run; counted only where a limit asks.
+fn running(tx: &Tx<'_>, capacity: &Capacity) -> rusqlite::Result<HashMap<HandlerName, usize>> {
+    if capacity.limits.is_empty() {
+        return Ok(HashMap::new());
+    }
+    tx.connection
+        .prepare_cached(
+            "SELECT handler, count(*) FROM delivery WHERE state = 'running' GROUP BY handler",
+        )?
+        .query_map([], |row| {
+            let name = HandlerName::parse(row.get_ref(0)?.as_str()?);
+            Ok(name
+                .ok()
+                .map(|name| (name, row.get(1).unwrap_or(usize::MAX))))
+        })?
+        .filter_map(Result::transpose)
+        .collect()
+}
+
+pub(super) fn renew(
+    tx: &mut Tx<'_>,
+    leases: &[Lease],
+    until: Timestamp,
+) -> Result<Vec<Renewal>, QueueError> {
+    let one = |lease: &Lease| {
+        let cancelled = tx
+            .connection
+            .prepare_cached(
+                "UPDATE delivery SET lease_until_ms = ?3
+                 WHERE seq = ?1 AND lease_token = ?2 AND state = 'running' RETURNING cancel_requested",
+            )?
+            .query_row(
+                params![lease.row, lease.token.into_bytes(), until.as_millis()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        Ok(match cancelled {
+            Some(false) => Renewal::Renewed,
+            Some(true) => Renewal::CancelRequested,
+            None => Renewal::Lost,
+        })
+    };
+    leases
+        .iter()
+        .map(one)
+        .collect::<rusqlite::Result<_>>()
+        .map_err(to("renew leases"))
+}

@@ -1,0 +1,211 @@
+//! Empties the dead letter, by retry or by giving up, and removes what the
+//! retention no longer keeps. Works in steps, so that the writer serves others
+//! in between.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{read, room, row::command_id, schema::to, settle::unblock, writer::Tx};
+use crate::{
+    DeadFilter, QueueError, RetentionPolicy, State, Swept,
+    query::{DEAD_STEP, SWEEP_STEP},
+};
+
+/// What becomes of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Retry,
+    GiveUp,
+}
+
+/// One step of a bulk change, for rows below `below`: how many, and where the
+/// next step begins, where there is one.
+pub(super) fn step(
+    tx: &mut Tx<'_>,
+    filter: &DeadFilter,
+    fate: Fate,
+    below: i64,
+) -> Result<(u64, Option<i64>), QueueError> {
+    const CHANGE: &str = "change the dead letter";
+    let rows = read::dead_rows(tx.connection, filter, below, DEAD_STEP).map_err(to(CHANGE))?;
+    if rows.is_empty() && below == i64::MAX {
+        refuse_one(tx, filter)?;
+    }
+    // Oldest first, so that they keep their order at the end of the queue.
+    for seq in rows.iter().rev() {
+        change(tx, *seq, fate).map_err(to(CHANGE))?;
+    }
+    let more = (rows.len() as i64 == DEAD_STEP)
+        .then(|| rows.last().copied())
+        .flatten();
+    Ok((rows.len() as u64, more))
+}
+
+/// Where a filter names one delivery, says why it is not there.
+fn refuse_one(tx: &Tx<'_>, filter: &DeadFilter) -> Result<(), QueueError> {
+    let Some(id) = &filter.delivery else {
+        return Ok(());
+    };
+    let state: Option<String> = tx
+        .connection
+        .prepare_cached("SELECT state FROM delivery WHERE command_id = ?1 AND handler = ?2")
+        .and_then(|mut statement| {
+            statement
+                .query_row(
+                    params![id.command.0.into_bytes(), id.handler.as_str()],
+                    |row| row.get(0),
+                )
+                .optional()
+        })
+        .map_err(to("find a delivery"))?;
+    match state.as_deref().map(str::parse::<State>).transpose()? {
+        None => Err(QueueError::UnknownDelivery(id.clone())),
+        Some(State::Discarded) => Ok(()),
+        Some(state) => Err(QueueError::NotDead {
+            id: id.clone(),
+            state,
+        }),
+    }
+}
+
+fn change(tx: &mut Tx<'_>, seq: i64, fate: Fate) -> rusqlite::Result<()> {
+    let command = match fate {
+        Fate::GiveUp => tx
+            .connection
+            .prepare_cached(
+                "UPDATE delivery SET state = 'cancelled' WHERE seq = ?1 RETURNING command_id",
+            )?
+            .query_row([seq], |row| Ok(command_id(row, 0).ok()))?,
+        Fate::Retry => {
+            let position = tx.next_position()?;
+            tx.counts.depth += 1;
+            tx.news.work = true;
+            tx.connection
+                .prepare_cached(
+                    "UPDATE delivery SET state = 'available', position = ?2, run_at_ms = ?3,
+                         transient = 0, trap = 0, timeout = 0, memory = 0, hosts_lost = 0,
+                         finished_ms = NULL, blocked = ordering_key IS NOT NULL
+                     WHERE seq = ?1 RETURNING command_id",
+                )?
+                .query_row(params![seq, position, tx.now.as_millis()], |row| {
+                    Ok(command_id(row, 0).ok())
+                })?
+        }
+    };
+    if fate == Fate::Retry {
+        // Free again at once where nothing of its ordering key is before it.
+        unblock(tx, seq)?;
+    }
+    // Nobody waits for a damaged one.
+    tx.news.changed.extend(command);
+    Ok(())
+}
+
+/// One step of a sweep.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sweep {
+    /// Looks at commands stored after this one.
+    pub(super) after: i64,
+    /// What the age spares, the size may still take: first all but the dead
+    /// letter, then that too.
+    pub(super) pass: Pass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    Age,
+    Size,
+    DeadSize,
+}
+
+/// Removes finished commands among the next few; answers where to go on.
+pub(super) fn sweep(
+    tx: &mut Tx<'_>,
+    policy: &RetentionPolicy,
+    sweep: Sweep,
+) -> Result<(Swept, Option<Sweep>), QueueError> {
+    sweep_rows(tx, policy, sweep).map_err(to("remove what is past its retention"))
+}
+
+fn sweep_rows(
+    tx: &mut Tx<'_>,
+    policy: &RetentionPolicy,
+    sweep: Sweep,
+) -> rusqlite::Result<(Swept, Option<Sweep>)> {
+    let mut swept = Swept::default();
+    let now = tx.now.as_millis();
+    if sweep.pass == Pass::Age && sweep.after == 0 {
+        let removed = tx
+            .connection
+            .prepare_cached("DELETE FROM idempotency WHERE expires_ms <= ?1")?
+            .execute([now])?;
+        swept.keys = removed as u64;
+    }
+    let restart = |pass| Some(Sweep { after: 0, pass });
+    if sweep.pass != Pass::Age && room::used_bytes(tx.connection)? <= tx.history_max(policy) {
+        return Ok((swept, None));
+    }
+    let (age, dead_age) = match sweep.pass {
+        Pass::Age => (
+            tx.now.before(policy.age_max).as_millis(),
+            tx.now.before(policy.dead_age_max).as_millis(),
+        ),
+        Pass::Size => (now, i64::MIN),
+        Pass::DeadSize => (now, now),
+    };
+    // Commands lie in the order stored: the first that is too young ends the pass.
+    let old = tx
+        .connection
+        .prepare_cached(
+            "SELECT seq, id FROM command WHERE seq > ?1 AND created_ms <= ?2 ORDER BY seq LIMIT ?3",
+        )?
+        .query_map(params![sweep.after, age.max(dead_age), SWEEP_STEP], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<Vec<(i64, [u8; 16])>>>()?;
+    for (seq, id) in &old {
+        swept.commands += u64::from(remove(tx, *seq, *id, age, dead_age)?);
+    }
+    if sweep.pass != Pass::Age {
+        tx.news.gave_way += swept.commands;
+    }
+    let next = match (old.last(), sweep.pass) {
+        (Some((after, _)), pass) => Some(Sweep {
+            after: *after,
+            pass,
+        }),
+        (None, Pass::Age) => restart(Pass::Size),
+        (None, Pass::Size) => restart(Pass::DeadSize),
+        (None, Pass::DeadSize) => None,
+    };
+    Ok((swept, next))
+}
+
+/// Removes the command where all its deliveries ended early enough.
+pub(super) fn remove(
+    tx: &Tx<'_>,
+    seq: i64,
+    id: [u8; 16],
+    age: i64,
+    dead_age: i64,
+) -> rusqlite::Result<bool> {
+    let kept: bool = tx
+        .connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM delivery WHERE command_id = ?1 AND (finished_ms IS NULL
+                 OR finished_ms > iif(state = 'discarded', ?3, ?2)))",
+        )?
+        .query_row(params![id, age, dead_age], |row| row.get(0))?;
+    if kept {
+        return Ok(false);
+    }
+    tx.connection
+        .prepare_cached("DELETE FROM failure WHERE delivery IN (SELECT seq FROM delivery WHERE command_id = ?1)")?
+        .execute([id])?;
+    tx.connection
+        .prepare_cached("DELETE FROM delivery WHERE command_id = ?1")?
+        .execute([id])?;
+    tx.connection
+        .prepare_cached("DELETE FROM command WHERE seq = ?1")?
+        .execute([seq])?;
+    Ok(true)
+}

@@ -1,0 +1,180 @@
+//! Stores commands with their deliveries.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, params};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{schema::to, writer::Tx};
+use crate::{CommandId, Enqueued, NewCommand, QueueError, State};
+
+const STORE: &str = "store a command";
+
+/// What a row and its entries in the indexes take at most, besides long texts.
+const ROW_BYTES: usize = 1024;
+
+/// About how many bytes of the store a command takes: a long text has pages of
+/// its own.
+fn size(command: &NewCommand) -> u64 {
+    let rows = ROW_BYTES * (1 + command.deliveries.len());
+    let rules: usize = command
+        .deliveries
+        .iter()
+        .flat_map(|delivery| &delivery.rules)
+        .map(String::len)
+        .sum();
+    (rows + rules + command.attributes.len() * 9 / 8) as u64
+}
+
+/// Stores all of `commands` or none. Every refusal comes before the first write
+/// of theirs: it is the inner error.
+pub(super) fn enqueue(
+    tx: &mut Tx<'_>,
+    commands: &[NewCommand],
+) -> Result<Result<Vec<Enqueued>, QueueError>, QueueError> {
+    let answers = recognise(tx, commands)?;
+    let fresh = || {
+        commands
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| !answer.repeated)
+    };
+    let added: usize = fresh().map(|(command, _)| command.deliveries.len()).sum();
+    let depth = tx.counts.depth.saturating_add(added as u64);
+    if added > 0 && depth > tx.depth_max {
+        return Err(QueueError::Full { max: tx.depth_max });
+    }
+    let bytes = fresh().map(|(command, _)| size(command)).sum();
+    if bytes > 0 && !tx.admit(bytes).map_err(to(STORE))? {
+        return Ok(Err(QueueError::NoRoom));
+    }
+    tx.counts.depth = depth;
+    for (command, _) in fresh() {
+        insert(tx, command).map_err(to(STORE))?;
+    }
+    Ok(Ok(answers))
+}
+
+/// What each command is: new, or one that its idempotency key names.
+fn recognise(tx: &Tx<'_>, commands: &[NewCommand]) -> Result<Vec<Enqueued>, QueueError> {
+    // Keys that came earlier in the same batch.
+    let mut batch: HashMap<&str, (CommandId, [u8; 32])> = HashMap::new();
+    let mut answers = Vec::with_capacity(commands.len());
+    for command in commands {
+        let mut answer = Enqueued {
+            id: command.id,
+            repeated: false,
+        };
+        if let Some(key) = command.idempotency_key.as_deref() {
+            let body: [u8; 32] = Sha256::digest(&command.attributes).into();
+            let first = match batch.get(key) {
+                Some(first) => Some(*first),
+                None => stored_key(tx, key).map_err(to(STORE))?,
+            };
+            match first {
+                Some((id, first_body)) if first_body == body => {
+                    answer = Enqueued { id, repeated: true };
+                }
+                Some((first, _)) => {
+                    return Err(QueueError::Conflict {
+                        key: key.to_owned(),
+                        first,
+                    });
+                }
+                None => drop(batch.insert(key, (command.id, body))),
+            }
+        }
+        answers.push(answer);
+    }
+    Ok(answers)
+}
+
+fn stored_key(tx: &Tx<'_>, key: &str) -> rusqlite::Result<Option<(CommandId, [u8; 32])>> {
+    tx.connection
+        .prepare_cached(
+            "SELECT command_id, body FROM idempotency WHERE key = ?1 AND expires_ms > ?2",
+        )?
+        .query_row(params![key, tx.now.as_millis()], |row| {
+            Ok((CommandId(Uuid::from_bytes(row.get(0)?)), row.get(1)?))
+        })
+        .optional()
+}
+
+fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
+    let now = tx.now.as_millis();
+    let id = command.id.0.into_bytes();
+    tx.connection
+        .prepare_cached(
+            "INSERT INTO command (id, attributes, idempotency_key, rules_generation, traceparent, created_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            id,
+            command.attributes,
+            command.idempotency_key,
+            command.rules_generation.cast_signed(),
+            command.traceparent,
+            now
+        ])?;
+    if let Some(key) = &command.idempotency_key {
+        let body: [u8; 32] = Sha256::digest(&command.attributes).into();
+        tx.connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO idempotency (key, command_id, body, expires_ms)
+                 VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                key,
+                id,
+                body,
+                tx.now.after(command.idempotency_kept).as_millis()
+            ])?;
+    }
+    let run_at = command.run_at.map_or(now, |at| at.as_millis());
+    let state = if run_at > now {
+        State::Scheduled
+    } else {
+        State::Available
+    };
+    for delivery in &command.deliveries {
+        let blocked = match &command.ordering_key {
+            // One that is scheduled enters the order when it is due.
+            Some(key) if state == State::Available => tx
+                .connection
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM delivery WHERE handler = ?1 AND ordering_key = ?2
+                     AND state IN ('available', 'running', 'scheduled', 'retryable')
+                     AND state <> 'scheduled')",
+                )?
+                .query_row(params![delivery.handler.as_str(), key], |row| row.get(0))?,
+            _ => false,
+        };
+        let position = tx.next_position()?;
+        tx.connection
+            .prepare_cached(
+                "INSERT INTO delivery (seq, command_id, handler, digest, rules, state, priority,
+                     position, run_at_ms, ordering_key, blocked)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?1, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                position,
+                id,
+                delivery.handler.as_str(),
+                delivery.digest,
+                rules_text(&delivery.rules),
+                state.as_str(),
+                command.priority,
+                run_at,
+                command.ordering_key,
+                blocked
+            ])?;
+        tx.news.work = true;
+    }
+    Ok(())
+}
+
+/// The names of rules as JSON text.
+fn rules_text(rules: &[String]) -> String {
+    serde_json::Value::from(rules.to_vec()).to_string()
+}

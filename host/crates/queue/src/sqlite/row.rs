@@ -1,0 +1,115 @@
+//! Makes the queue's types of SQLite's columns.
+
+use rusqlite::{Error, ErrorCode, Row, types::Type};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::{
+    CommandId, DeliveryId, DeliveryView, Failure, LastFailure, State, Timestamp, query::Payloads,
+};
+use pointsman_core::{
+    name::HandlerName,
+    text::{MESSAGE_MAX_BYTES, bounded, escaped},
+};
+
+/// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
+/// failure. `more` are columns after its own, from [`DELIVERY_COLUMNS`](crate::query::DELIVERY_COLUMNS) on.
+pub(super) fn deliveries(payloads: Payloads, more: &str) -> String {
+    format!(
+        "SELECT {} {more}
+         FROM delivery d LEFT JOIN failure f ON f.delivery = d.seq
+             AND f.ordinal = (SELECT max(ordinal) FROM failure WHERE delivery = d.seq)",
+        payloads.delivery()
+    )
+}
+
+/// Whether a row holds what this program never writes. The engine itself is well.
+pub(super) fn is_damage(error: &Error) -> bool {
+    // A count that runs over does not fit its column.
+    let is_refused = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
+    is_refused
+        || matches!(
+            error,
+            Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::Utf8Error(..)
+                | Error::InvalidColumnType(..)
+                | Error::QueryReturnedNoRows
+        )
+}
+
+/// What a damaged row leaves out of a list.
+pub(super) fn sound<T>(row: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match row {
+        Ok(row) => Ok(Some(row)),
+        Err(error) if is_damage(&error) => {
+            let error = bounded(error, MESSAGE_MAX_BYTES);
+            tracing::warn!("a stored row is damaged and left out: {}", escaped(&error));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn command_id(row: &Row<'_>, column: usize) -> rusqlite::Result<CommandId> {
+    Ok(CommandId(Uuid::from_bytes(row.get(column)?)))
+}
+
+pub(super) fn handler(row: &Row<'_>, column: usize) -> rusqlite::Result<HandlerName> {
+    parse(row, column, HandlerName::parse)
+}
+
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    parse(row, column, |text| serde_json::from_str(text))
+}
+
+fn parse<T, E: std::error::Error + Send + Sync + 'static>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    parse(text).map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, error.into()))
+}
+
+/// Reads what [`deliveries`] selects, at the front of a row.
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
+    Ok(DeliveryView {
+        id: DeliveryId::new(command_id(row, 0)?, handler(row, 1)?),
+        digest: row.get(2)?,
+        // Only shown: what is damaged must not hide the rest.
+        rules: json(row, 3).unwrap_or_default(),
+        state: parse(row, 4, str::parse::<State>)?,
+        attempt: u32::try_from(row.get::<_, i64>(5)?).unwrap_or(u32::MAX),
+        priority: row.get(6)?,
+        run_at: Timestamp::from_millis(row.get(7)?),
+        ordering_key: row.get(8)?,
+        cancel_requested: row.get(9)?,
+        output: row.get(10)?,
+        finished: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
+        last_failure: match row.get::<_, Option<u32>>(12)? {
+            Some(attempt) => Some(last_failure(row, attempt)?),
+            None => None,
+        },
+        output_bytes: row.get::<_, Option<u64>>(16)?.unwrap_or(0),
+    })
+}
+
+fn last_failure(row: &Row<'_>, attempt: u32) -> rusqlite::Result<LastFailure> {
+    let at = Timestamp::from_millis(row.get(13)?);
+    let (error, status) = (
+        row.get_ref(14)?.as_str_or_null()?,
+        row.get_ref(15)?.as_str()?,
+    );
+    LastFailure::read(attempt, at, status, error)
+        .map_err(|error| Error::FromSqlConversionFailure(14, Type::Text, error.into()))
+}
+
+/// Reads `attempt, at_ms, error` from `first` on.
+pub(super) fn failure(row: &Row<'_>, first: usize) -> rusqlite::Result<Failure> {
+    Ok(Failure {
+        attempt: row.get(first)?,
+        at: Timestamp::from_millis(row.get(first + 1)?),
+        error: json(row, first + 2)?,
+    })
+}

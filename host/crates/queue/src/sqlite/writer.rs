@@ -1,0 +1,515 @@
+//! Owns the one thread that writes. Operations that arrive while a commit is
+//! under way form the next group: one transaction, one sync of the disk, and
+//! only then their answers. A refusal writes nothing and so harms no neighbour;
+//! where the engine fails, the group is rolled back and each operation is tried
+//! in a transaction of its own. Where room is short, finished commands are
+//! removed first.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use super::{
+    files::Files,
+    read::OPEN,
+    room::{Free, Relief, Room},
+    schema::{self, to},
+};
+use crate::{
+    Clock, CommandId, QueueError, RetentionPolicy, Signals, Timestamp, error::panicked,
+    signals::Part,
+};
+
+/// Operations in one transaction: enough to hide the disk's sync, few enough
+/// that none waits long for the group's last.
+const GROUP_MAX: usize = 1024;
+/// Operations that may wait for the writer; beyond it, callers wait to be let in.
+const WAITING_MAX: usize = 8192;
+
+/// What an operation works with, within a transaction.
+pub(super) struct Tx<'c> {
+    pub(super) connection: &'c Connection,
+    pub(super) now: Timestamp,
+    /// The time for leases.
+    pub(super) steady: Timestamp,
+    /// How far the wall clock was set since the last claim.
+    pub(super) clock_moved_ms: i64,
+    pub(super) depth_max: u64,
+    pub(super) counts: Counts,
+    pub(super) news: News,
+    /// The next time that something falls due, once what is due now was looked
+    /// after: one claim does it for all of a transaction, where no time passes.
+    pub(super) due: Option<Option<Duration>>,
+    files: &'c Files,
+    room: &'c Room,
+    relief: &'c mut Relief,
+    log_bytes: u64,
+    /// What is free for new commands, once one asked.
+    free: Option<(Free, u64)>,
+    /// The bytes of a command that was refused for want of room.
+    refused: Option<u64>,
+}
+
+/// Figures that would be slow to count each time. Only a commit changes the writer's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    /// Unfinished deliveries.
+    pub(super) depth: u64,
+    /// The newest place in the queue.
+    pub(super) position: i64,
+}
+
+/// What to tell after the commit.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub(super) work: bool,
+    pub(super) changed: Vec<CommandId>,
+    pub(super) cancelled: Vec<CommandId>,
+    /// Finished commands that were removed before their time.
+    pub(super) gave_way: u64,
+}
+
+impl Tx<'_> {
+    /// A place behind all others.
+    pub(super) fn next_position(&mut self) -> rusqlite::Result<i64> {
+        let next = self.counts.position.checked_add(1);
+        // Only another program can have written a row that high.
+        self.counts.position = next.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))?;
+        Ok(self.counts.position)
+    }
+
+    /// Takes room for new commands from what is not kept for work under way,
+    /// and makes it where finished commands can give way. Says whether there was
+    /// enough.
+    pub(super) fn admit(&mut self, bytes: u64) -> rusqlite::Result<bool> {
+        let (free, mut left) = match self.free {
+            Some(known) => known,
+            None => self.measure()?,
+        };
+        if left < bytes {
+            let want = bytes.saturating_add(self.room.spare_bytes());
+            let mut relief = std::mem::take(self.relief);
+            let made = relief.run(self, free, want);
+            *self.relief = relief;
+            made?;
+            left = free.left(self.connection)?;
+        }
+        self.free = Some((free, left.saturating_sub(bytes)));
+        if left < bytes {
+            self.refused = Some(bytes);
+        }
+        Ok(left >= bytes)
+    }
+
+    fn measure(&self) -> rusqlite::Result<(Free, u64)> {
+        let free = self
+            .room
+            .free(self.connection, self.files.folder(), self.log_bytes)?;
+        Ok((free, free.left(self.connection)?))
+    }
+
+    /// So many bytes of finished commands are kept at most.
+    pub(super) fn history_max(&self, policy: &RetentionPolicy) -> u64 {
+        policy.bytes_max.min(self.room.history_max_bytes())
+    }
+
+    pub(super) fn changed(&mut self, command: Uuid) {
+        self.news.changed.push(CommandId(command));
+    }
+}
+
+trait Operation: Send {
+    /// Runs it; only an engine's error comes back, the rest waits for the answer.
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), QueueError>;
+    /// Answers: what `run` found, or that it failed.
+    fn answer(self: Box<Self>, failed: Option<QueueError>);
+}
+
+struct Job<T, F> {
+    work: F,
+    result: Option<Result<T, QueueError>>,
+    reply: oneshot::Sender<Result<T, QueueError>>,
+}
+
+impl<T: Send, F: FnMut(&mut Tx<'_>) -> Result<T, QueueError> + Send> Operation for Job<T, F> {
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        match (self.work)(tx) {
+            Err(error) if error.is_engine() => Err(error),
+            result => {
+                self.result = Some(result);
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, failed: Option<QueueError>) {
+        let answer = match (failed, self.result) {
+            (None, Some(result)) => result,
+            (Some(error), _) => Err(error),
+            (None, None) => Err(QueueError::Closed),
+        };
+        // Fails only where the caller no longer waits; the work is committed all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The way to the writer. The thread ends when it is closed or dropped.
+#[derive(Debug)]
+pub(super) struct Writer {
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    operations: mpsc::Sender<Box<dyn Operation>>,
+    thread: thread::JoinHandle<()>,
+}
+
+/// What the thread needs.
+pub(super) struct Settings {
+    pub(super) files: Arc<Files>,
+    pub(super) room: Room,
+    pub(super) depth_max: u64,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) signals: Arc<Signals>,
+}
+
+impl Writer {
+    /// Starts the thread on an open connection.
+    pub(super) fn start(connection: Connection, settings: Settings) -> Result<Self, QueueError> {
+        let counts = count(&connection)?;
+        let (operations, mut waiting) = mpsc::channel(WAITING_MAX);
+        let mut state = State {
+            connection: Some(connection),
+            counts,
+            relief: Relief::default(),
+            refused: None,
+            recount: false,
+            ahead_ms: ahead_ms(&*settings.clock),
+            settings,
+        };
+        let thread = thread::Builder::new()
+            .name("queue-writer".to_owned())
+            .spawn(move || {
+                let mut group = Vec::with_capacity(GROUP_MAX);
+                while waiting.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+                    state.commit_group(std::mem::take(&mut group));
+                }
+            })
+            .map_err(|error| QueueError::Storage {
+                doing: "start its writer",
+                source: error.into(),
+            })?;
+        Ok(Self {
+            open: Mutex::new(Some(Open { operations, thread })),
+        })
+    }
+
+    /// Commits what waits and ends the thread. Blocks on the disk.
+    pub(super) fn close(&self) {
+        let open = self.lock().take();
+        if let Some(Open { operations, thread }) = open {
+            // Closes the channel; the thread commits what waits, then the file is free.
+            drop(operations);
+            if thread.join().is_err() {
+                error!("the queue's writer panicked");
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        // Every change is one assignment: a panic leaves it whole.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` in a transaction and answers after its commit. `work` may
+    /// run more than once, each time on a clean slate; where it answers an
+    /// error that is not the engine's, it must not have written.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, QueueError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T, QueueError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Job {
+            work,
+            result: None,
+            reply,
+        });
+        let operations = self.lock().as_ref().map(|open| open.operations.clone());
+        let operations = operations.ok_or(QueueError::Closed)?;
+        operations.send(job).await.map_err(|_| QueueError::Closed)?;
+        // Held while it waits, it would keep a closing writer alive.
+        drop(operations);
+        answer.await.map_err(|_| QueueError::Closed)?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+struct State {
+    // None after an I/O error, until it could be reopened.
+    connection: Option<Connection>,
+    counts: Counts,
+    relief: Relief,
+    /// The bytes of the last command that was refused for want of room.
+    refused: Option<u64>,
+    /// A commit went into files that were moved: what they hold is to be counted.
+    recount: bool,
+    /// The wall clock's lead over the steady one, as retries were last fitted to it.
+    ahead_ms: i64,
+    settings: Settings,
+}
+
+/// The wall clock was set where its lead changed by more than that. Less is the
+/// even adjustment of a clock that is a little off.
+const CLOCK_SET_MS: u64 = 1_000;
+
+fn ahead_ms(clock: &dyn Clock) -> i64 {
+    clock
+        .now()
+        .as_millis()
+        .saturating_sub(clock.steady().as_millis())
+}
+
+impl State {
+    fn commit_group(&mut self, mut group: Vec<Box<dyn Operation>>) {
+        let failed = match self.try_commit(&mut group) {
+            Ok(()) => return answer_all(group, || None),
+            Err(error) => error,
+        };
+        match failed {
+            // The same would come of each: nothing was written.
+            QueueError::Busy { doing } => {
+                self.settings
+                    .signals
+                    .failed(Part::Work, &QueueError::Busy { doing });
+                return answer_all(group, || Some(QueueError::Busy { doing }));
+            }
+            QueueError::Replaced(path) => {
+                self.settings
+                    .signals
+                    .failed(Part::Work, &QueueError::Replaced(path.clone()));
+                return answer_all(group, || Some(QueueError::Replaced(path.clone())));
+            }
+            _ => {}
+        }
+        for operation in group {
+            let mut alone = [operation];
+            let mut done = self.try_commit(&mut alone);
+            if matches!(done, Err(QueueError::NoRoom)) {
+                self.make_room();
+                done = self.try_commit(&mut alone);
+            }
+            let failed = done.err();
+            if let Some(failed) = &failed {
+                let part = match failed {
+                    QueueError::NoRoom => Part::Intake,
+                    _ => Part::Work,
+                };
+                self.settings.signals.failed(part, failed);
+            }
+            let [operation] = alone;
+            operation.answer(failed);
+        }
+    }
+
+    fn try_commit(&mut self, group: &mut [Box<dyn Operation>]) -> Result<(), QueueError> {
+        self.reopen_if_broken()?;
+        let refused = self.refused;
+        let news = self.transaction(|tx| {
+            group
+                .iter_mut()
+                .try_for_each(|operation| operation.run(tx))?;
+            if let (Some(bytes), None) = (refused, tx.refused) {
+                tx.admit(bytes).map_err(to("look for room"))?;
+            }
+            Ok(())
+        })?;
+        self.tell(news);
+        Ok(())
+    }
+
+    /// Runs `work` in a transaction; commits where it succeeds and the files are
+    /// still those that are open.
+    fn transaction(
+        &mut self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<(), QueueError>,
+    ) -> Result<News, QueueError> {
+        let Some(connection) = &self.connection else {
+            return Err(QueueError::Closed);
+        };
+        let (clock, files) = (&*self.settings.clock, &*self.settings.files);
+        let log_bytes = files.check()?;
+        if self.recount {
+            self.counts = count(connection)?;
+            self.recount = false;
+        }
+        let ahead_ms = ahead_ms(clock);
+        let moved = ahead_ms.saturating_sub(self.ahead_ms);
+        let mut tx = Tx {
+            connection,
+            now: clock.now(),
+            steady: clock.steady(),
+            clock_moved_ms: if moved.unsigned_abs() > CLOCK_SET_MS {
+                moved
+            } else {
+                0
+            },
+            depth_max: self.settings.depth_max,
+            counts: self.counts,
+            news: News::default(),
+            due: None,
+            files,
+            room: &self.settings.room,
+            relief: &mut self.relief,
+            log_bytes,
+            free: None,
+            refused: None,
+        };
+        let was_moved = tx.clock_moved_ms != 0;
+        let run = AssertUnwindSafe(|| {
+            execute(connection, "BEGIN IMMEDIATE").map_err(to("begin a transaction"))?;
+            work(&mut tx)?;
+            execute(connection, "COMMIT").map_err(to("commit"))
+        });
+        // After a panic the transaction is rolled back and the connection dropped.
+        let done = catch_unwind(run)
+            .unwrap_or_else(|panic| Err(panicked("write", &*panic)))
+            // What was committed into a file that nobody finds again is not stored.
+            .and_then(|()| files.check().map(drop));
+        match done {
+            Ok(()) => {
+                self.counts = tx.counts;
+                if was_moved && tx.clock_moved_ms == 0 {
+                    self.ahead_ms = ahead_ms;
+                }
+                let (refused, asked) = (tx.refused, tx.free.is_some());
+                let news = tx.news;
+                self.settings.signals.recovered(Part::Work);
+                self.note_room(refused, asked);
+                Ok(news)
+            }
+            Err(error) => {
+                let rolled_back =
+                    connection.is_autocommit() || execute(connection, "ROLLBACK").is_ok();
+                let is_sound = matches!(
+                    error,
+                    QueueError::NoRoom | QueueError::Busy { .. } | QueueError::Replaced(_)
+                );
+                self.recount |= matches!(error, QueueError::Replaced(_));
+                // After a failed write or sync nobody knows what the disk holds of
+                // the log: the connection starts over.
+                if !rolled_back || !is_sound {
+                    self.connection = None;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Says when room for new commands is short, and when it no longer is.
+    fn note_room(&mut self, refused: Option<u64>, asked: bool) {
+        if refused.is_some() {
+            self.refused = refused;
+            self.settings
+                .signals
+                .failed(Part::Intake, &QueueError::NoRoom);
+        } else if asked && self.refused.take().is_some() {
+            self.settings.signals.recovered(Part::Intake);
+        }
+    }
+
+    /// Carries the log into the database, so that its file is used again, and
+    /// lets finished commands give way, where an operation found no room.
+    fn make_room(&mut self) {
+        if let Some(connection) = &self.connection
+            && let Err(error) = checkpoint(connection)
+        {
+            warn!(%error, "could not carry the log into the database");
+        }
+        self.relief.hurry();
+        let spare = self.settings.room.spare_bytes();
+        let made = self.transaction(|tx| tx.admit(spare).map_err(to("make room")).map(drop));
+        match made {
+            Ok(news) => self.tell(news),
+            Err(error) => self.settings.signals.failed(Part::Intake, &error),
+        }
+    }
+
+    /// Opens the file anew and carries the log into the database, as far as
+    /// readers permit. What a failed sync left behind in the log lies after the
+    /// last commit: the next one writes over it.
+    fn reopen_if_broken(&mut self) -> Result<(), QueueError> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        let settings = &self.settings;
+        let connection = schema::open_writer(&settings.files, &settings.room)?;
+        checkpoint(&connection).map_err(to("carry the log into the database"))?;
+        self.counts = count(&connection)?;
+        self.connection = Some(connection);
+        info!("the queue's database was reopened after an error");
+        Ok(())
+    }
+
+    fn tell(&self, news: News) {
+        let signals = &self.settings.signals;
+        news.changed
+            .into_iter()
+            .for_each(|command| signals.send_change(command));
+        news.cancelled
+            .into_iter()
+            .for_each(|command| signals.send_cancellation(command));
+        signals.gave_way(news.gave_way);
+        if news.work {
+            signals.send_work();
+        }
+    }
+}
+
+/// Waits for nobody: what a reader still needs stays in the log.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
+/// Answers each of them; `failed` says what went wrong with it, if anything.
+fn answer_all(group: Vec<Box<dyn Operation>>, failed: impl Fn() -> Option<QueueError>) {
+    for operation in group {
+        operation.answer(failed());
+    }
+}
+
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+fn count(connection: &Connection) -> Result<Counts, QueueError> {
+    // From the partial indexes: it must not read the whole history at every start.
+    connection
+        .query_row(
+            &format!(
+                "SELECT (SELECT count(*) FROM ({OPEN})), (SELECT ifnull(max(seq), 0) FROM delivery)"
+            ),
+            [],
+            |row| {
+                Ok(Counts {
+                    depth: row.get(0)?,
+                    position: row.get(1)?,
+                })
+            },
+        )
+        .map_err(to("count the queue"))
+}

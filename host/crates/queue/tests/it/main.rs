@@ -1,0 +1,20 @@
+//! The queue from outside, as a user of the library sees it.
+
+mod conformance;
+mod engines;
+mod faults;
+mod fuzzed;
+mod lifecycle;
+mod store;
+mod worker;
+
+#[cfg(feature = "postgres")]
+mod network;
+#[cfg(feature = "postgres")]
+mod pooler;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_server;
+#[cfg(feature = "postgres")]
+mod proxy;

@@ -1,0 +1,10 @@
+//! The queue of the program as users meet it: over HTTP, from the command line,
+//! several hosts on one database, and killed.
+
+mod database;
+pub(crate) mod host;
+mod hosts;
+mod kill;
+pub(crate) mod program;
+mod remote;
+mod requests;
