@@ -12,7 +12,7 @@ use pointsman::{
     command::Command,
     config::{Config, HandlerLimits},
     name::HandlerName,
-    plugin::{self, Call, Grants, HandlerSettings, LoadError, Plugin, Runtime},
+    plugin::{self, Call, ComponentFile, Grants, HandlerSettings, LoadError, Plugin, Runtime},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +73,13 @@ impl Bench {
         let grants = Grants::read(name.clone(), &settings, path)?;
         let (settings, grants) = (Arc::new(settings), Arc::new(grants));
         let digest = "digest".into();
-        plugin::load(&self.runtime, name, path, bytes, digest, settings, grants)
+        let file = ComponentFile {
+            name,
+            path,
+            bytes,
+            digest,
+        };
+        plugin::load(&self.runtime, file, settings, grants)
     }
 
     fn call(&self, plugin: &Plugin) {

@@ -12,7 +12,7 @@ use super::file::{Content, digest, read};
 use crate::{
     config::{Config, FILE_MAX_BYTES as SETTINGS_MAX_BYTES},
     name::HandlerName,
-    plugin::{self, Grants, HandlerSettings, LoadError, Plugin, Runtime},
+    plugin::{self, ComponentFile, Grants, HandlerSettings, LoadError, Plugin, Runtime},
     snapshot::{PluginFile, Stamp},
 };
 
@@ -125,7 +125,13 @@ impl Load {
         let (runtime, settings, grants) = (&self.runtime, Arc::new(settings), Arc::new(grants));
         // A fault of the compiler must not cost more than this one file.
         catch_unwind(AssertUnwindSafe(|| {
-            plugin::load(runtime, name, &self.path, &bytes, digest, settings, grants)
+            let file = ComponentFile {
+                name,
+                path: &self.path,
+                bytes: &bytes,
+                digest,
+            };
+            plugin::load(runtime, file, settings, grants)
         }))
         .unwrap_or_else(|_| {
             Err(self.error(

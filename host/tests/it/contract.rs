@@ -39,7 +39,7 @@ fn a_released_contract_does_not_change() {
         "wit/handler.wit is not what was released as {version}. Components that were built for {version} are out \
          there: take the change back, or give the package a new version and then\n\
          - copy the text to host/crates/sandbox/wit/handler@<version>.wit and its SHA-256 to RELEASED in this file,\n\
-         - add its bindings to host/crates/sandbox/src/bindings.rs and an entry to SERVED in host/crates/sandbox/src/contract.rs,\n\
+         - add its bindings to host/crates/sandbox/src/call/bindings.rs and an entry to SERVED in host/crates/sandbox/src/component/contract.rs,\n\
          - update the SDK and the templates, and keep a component built for it in host/tests/fixtures/contract.\n\
          The version before stays as it is."
     );

@@ -14,7 +14,7 @@ use pointsman::{
     budget::Budgets,
     config::{Config, HandlerLimits},
     name::HandlerName,
-    plugin::{self, Call, Grants, HandlerSettings, LoadError, Plugin, Runtime},
+    plugin::{self, Call, ComponentFile, Grants, HandlerSettings, LoadError, Plugin, Runtime},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -143,10 +143,12 @@ fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Plugin, LoadError> {
     let grants = Grants::read(name.clone(), &settings, path)?;
     plugin::load(
         runtime,
-        name,
-        path,
-        bytes,
-        "digest".into(),
+        ComponentFile {
+            name,
+            path,
+            bytes,
+            digest: "digest".into(),
+        },
         Arc::new(settings),
         Arc::new(grants),
     )

@@ -71,8 +71,8 @@ use pointsman_core::{
 };
 use pointsman_machine::budget::{BudgetSettings, Budgets};
 use pointsman_sandbox::{
-    self as sandbox, Call, Grants, HandlerDefaults, HandlerSettings, LoadError, Plugin, Runtime,
-    SandboxSettings, Simulation,
+    self as sandbox, Call, ComponentFile, Grants, HandlerDefaults, HandlerSettings, LoadError,
+    Plugin, Runtime, SandboxSettings, Simulation,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -240,10 +240,12 @@ impl Source {
         let grants = Grants::read(self.name.clone(), &settings, &self.path)?;
         sandbox::load(
             &self.runner.runtime,
-            self.name.clone(),
-            &self.path,
-            &self.component,
-            Arc::clone(&self.digest),
+            ComponentFile {
+                name: self.name.clone(),
+                path: &self.path,
+                bytes: &self.component,
+                digest: Arc::clone(&self.digest),
+            },
             Arc::new(settings),
             Arc::new(grants),
         )

@@ -1,144 +1,80 @@
-//! Owns [`Plugin`]: one component, checked against the contract, compiled and
-//! ready to be called. The only part of the house that knows wasmtime.
+//! Runs WebAssembly components as handlers of commands: each call in an instance
+//! of its own, with nothing granted but what the operator says, within limits on
+//! time, CPU, memory and output. The only crate that names wasmtime.
 //!
-//! `loader` makes a plugin from a file that `shape` has bounded and `compiler`
-//! compiled in a process of its own, `contract` says where one does not fit,
-//! `inspect` reads what a file says of itself, `instance` calls it, `limits`, `logs`
-//! and `state` are what a call carries, `ending` is what its end means, `settings`
-//! is what the operator says of it and `grants` what that lets it do, `files` are
-//! those of a guest, `breaker` leaves it alone for a while, `idle` keeps instances
-//! between calls, `parts`, `places` and `shares` are what it takes of the host and
-//! `lanes` its threads for what blocks, `turns` share out the cores among calls that
-//! compute for long, `simulation` is the world of a call in a
-//! test, `bindings` is the contract with `polling` beside it, `engine` what all
-//! plugins share and `pool` the places in it.
+//! Three rooms, and arrows that only point one way:
+//!
+//! | room | owns | may use |
+//! |---|---|---|
+//! | `load` | bytes → [`Plugin`] | all rooms |
+//! | `call` | one run | `component`, `grants` |
+//! | `component` | what a file is | none of the others |
+//! | `grants` | what it may do: folders, HTTP, secrets, environment | none of the others |
+//!
+//! All of them may use `error`, `settings` and `shares`, which use none of them.
+//! Within a room no two files need each other. `tests/it/rooms.rs` holds it.
+//!
+//! ```no_run
+//! use std::{path::Path, sync::Arc, time::Instant};
+//!
+//! use pointsman_core::{command::Command, name::HandlerName};
+//! use pointsman_machine::budget::{BudgetSettings, Budgets};
+//! use pointsman_sandbox::{
+//!     Call, ComponentFile, Grants, HandlerDefaults, HandlerSettings, Runtime, SandboxSettings, load,
+//! };
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let defaults = HandlerDefaults::default();
+//! let budgets = Budgets::here(&BudgetSettings::default());
+//! let runtime = Runtime::new(&SandboxSettings::default(), &defaults.limits, &budgets)?;
+//!
+//! let name = HandlerName::parse("greet")?;
+//! let settings = HandlerSettings::new(&defaults);
+//! let grants = Grants::read(name.clone(), &settings, Path::new("plugins/greet.toml"))?;
+//! let file = ComponentFile {
+//!     name,
+//!     path: Path::new("plugins/greet.wasm"),
+//!     bytes: &std::fs::read("plugins/greet.wasm")?,
+//!     // Under which compiled code is remembered: the SHA-256 of the bytes.
+//!     digest: "…".into(),
+//! };
+//! let plugin = load(&runtime, file, Arc::new(settings), Arc::new(grants))?;
+//!
+//! let command = Command::parse(r#"{"name": "Ada"}"#)?;
+//! let call = Call {
+//!     attempt: 1,
+//!     delivery_id: "1.greet",
+//!     started: Instant::now(),
+//!     on_line: None,
+//!     cancel: &CancellationToken::new(),
+//! };
+//! let outcome = plugin.call(&command, call).await;
+//! println!("{}", outcome.status().as_str());
+//! # Ok(()) }
+//! ```
 
-mod bindings;
-mod breaker;
-mod compiler;
-mod contract;
-mod ending;
-mod engine;
-mod files;
+mod call;
+mod component;
+mod error;
 mod grants;
-mod idle;
-mod inspect;
-mod instance;
-mod lanes;
-mod limits;
-mod loader;
-mod logs;
-mod parts;
-mod places;
-mod polling;
-mod pool;
+mod load;
 mod settings;
-mod shape;
 mod shares;
-mod simulation;
-mod state;
-mod turns;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+pub use call::{engine::Runtime, logs::OnLine, plugin::Plugin, run::Call, simulation::Simulation};
+pub use component::{
+    compiler::{SUBCOMMAND as COMPILE_SUBCOMMAND, compile_component, forget_unfinished},
+    inspect::{Inspection, Need},
 };
-
-pub use compiler::{SUBCOMMAND as COMPILE_SUBCOMMAND, compile_component, forget_unfinished};
-pub use contract::Mismatch;
-pub use engine::Runtime;
-pub use grants::{Grants, HttpPattern, PatternError};
-pub use inspect::{Inspection, Need};
-pub use instance::Call;
-pub use loader::{LoadError, LoadFault, load};
-pub use logs::OnLine;
-pub use settings::{
-    BreakerSettings, Folder, HandlerDefaults, HandlerLimits, HandlerQueueSettings, HandlerSettings,
-    HttpGrant, InstanceMode, InstanceSettings, SandboxSettings, SecretSource,
+pub use error::{LoadError, LoadFault, Mismatch};
+pub use grants::{
+    granted::Grants,
+    pattern::{HttpPattern, PatternError},
+    settings::{
+        Folder, HandlerQueueSettings, HandlerSettings, HttpGrant, InstanceMode, InstanceSettings,
+        SecretSource,
+    },
 };
-pub use simulation::Simulation;
-
-use pointsman_core::name::HandlerName;
-use pointsman_machine::budget::Budgets;
-
-/// One loaded component. Immutable; a changed file makes another one.
-pub struct Plugin {
-    /// The handler that it provides: the stem of its file.
-    pub name: HandlerName,
-    /// The version that the component carries.
-    pub version: Option<Arc<str>>,
-    /// The description that the component carries.
-    pub description: Option<Arc<str>>,
-    /// The SHA-256 of the file in lower-case hex.
-    pub digest: Arc<str>,
-    /// Bytes of the file.
-    pub size_bytes: u64,
-    /// What the operator says of it.
-    pub settings: Arc<HandlerSettings>,
-    /// What the settings granted it when it was loaded.
-    pub grants: Arc<Grants>,
-    // Where the operator sets the limits: `plugins/<name>.toml`, or a case.
-    place: Arc<str>,
-    pre: bindings::Pre,
-    places: places::Places,
-    breaker: breaker::Breaker,
-    idle: idle::Idle,
-    turns: turns::Turns,
-    table_elements_max: usize,
-    budgets: Arc<Budgets>,
-    shares: Arc<shares::Shares>,
-    resolver: grants::Resolver,
-}
-
-impl Plugin {
-    /// The same component under other settings, with the call stack that it
-    /// has; compiles nothing. `place` is where they stand, if not in the handler's file.
-    #[must_use]
-    pub fn with_settings(
-        &self,
-        settings: HandlerSettings,
-        grants: Grants,
-        place: Option<&str>,
-    ) -> Self {
-        Self {
-            place: place.map_or_else(|| Arc::clone(&self.place), Into::into),
-            name: self.name.clone(),
-            version: self.version.clone(),
-            description: self.description.clone(),
-            digest: Arc::clone(&self.digest),
-            size_bytes: self.size_bytes,
-            pre: self.pre.clone(),
-            places: self.places.with_calls_max(settings.limits.instances_max),
-            breaker: breaker::Breaker::new(settings.breaker.clone()),
-            idle: self.idle.with_settings(settings.instances.clone()),
-            turns: self.turns.clone(),
-            table_elements_max: self.table_elements_max,
-            budgets: Arc::clone(&self.budgets),
-            shares: Arc::clone(&self.shares),
-            resolver: self.resolver.clone(),
-            settings: Arc::new(settings),
-            grants: Arc::new(grants),
-        }
-    }
-
-    /// How many of the host's places one call of it takes.
-    #[must_use]
-    pub fn places(&self) -> u32 {
-        self.places.each()
-    }
-
-    /// What is left of its quarantine, if it failed too often of late.
-    #[must_use]
-    pub fn quarantined(&self) -> Option<Duration> {
-        self.breaker.quarantined(Instant::now())
-    }
-}
-
-impl std::fmt::Debug for Plugin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plugin")
-            .field("name", &self.name)
-            .field("digest", &self.digest)
-            .finish_non_exhaustive()
-    }
-}
+pub use load::{ComponentFile, load};
+pub use settings::{BreakerSettings, HandlerDefaults, HandlerLimits, SandboxSettings};

@@ -1,402 +1,79 @@
-//! Owns what the operator says of one handler in `plugins/<name>.toml`: its
-//! limits over the host's defaults, its configuration and what it is granted.
-//! Nothing here comes from the plugin itself.
+//! Owns what the embedder sets for all handlers together, and what it sets for
+//! each one that has no settings of its own.
 
 mod breaker;
 mod limits;
-mod sandbox;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use pointsman_core::settings::{self, RetrySettings, SettingsError};
+use pointsman_core::settings::{RetrySettings, SettingsError, positive};
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 
 pub use breaker::BreakerSettings;
 pub use limits::HandlerLimits;
-pub use sandbox::{HandlerDefaults, SandboxSettings};
 
-use crate::grants::HttpPattern;
-
-/// The settings of one handler.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HandlerSettings {
-    /// What one call may use.
-    pub limits: HandlerLimits,
-    /// When it is left alone.
-    pub breaker: BreakerSettings,
-    /// Whether its instances serve more than one call.
-    pub instances: InstanceSettings,
-    /// How the durable queue runs it.
-    pub queue: HandlerQueueSettings,
-    /// What the handler reads with the contract's `config.get`.
-    pub config: BTreeMap<String, String>,
-    /// What it reads in the same way, and what is never printed: where each
-    /// value comes from.
-    pub secrets: BTreeMap<String, SecretSource>,
-    /// The environment variables of a WASI handler.
-    pub env: BTreeMap<String, String>,
-    /// The folders of the host that a WASI handler sees.
-    pub folders: Vec<Folder>,
-    /// Where it may send HTTP requests.
-    pub http: HttpGrant,
-}
-
-/// Whether an instance serves more than one call.
+/// What one engine has for all handlers: places for calls, and bounds on compiling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InstanceSettings {
-    /// Whether one is kept after its call.
-    pub mode: InstanceMode,
-    /// Calls of one instance.
-    pub calls_max: u64,
-    /// Seconds from its start to the beginning of its last call.
-    pub seconds_max: u64,
+pub struct SandboxSettings {
+    /// Places for calls at once. A call takes one, or more where its component is
+    /// made of many memories, tables or core modules.
+    pub instances_max: u32,
+    /// Elements of one table of a handler.
+    pub table_elements_max: usize,
+    /// Bytes of memory for compiling one component; 0 means 2 GiB, or half of the
+    /// machine's or cgroup's memory where that is less.
+    pub compile_memory_max_bytes: u64,
+    /// CPU time for compiling one component, in milliseconds; ten times that
+    /// in wall-clock time.
+    pub compile_timeout_ms: u64,
+    /// The `pointsman` program, which compiles in a process of its own within
+    /// these two limits. Without one, as an embedded host is by default, the host
+    /// compiles itself, and only the shape of a component is bounded.
+    #[serde(skip)]
+    pub compile_program: Option<PathBuf>,
+    /// Keeps compiled code between runs in the user's cache folder.
+    pub compile_cache: bool,
 }
 
-/// Whether an instance is kept after its call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InstanceMode {
-    /// Each call has one of its own: nothing in memory outlives the call.
-    #[default]
-    Fresh,
-    /// A call may get one that served others, with what they left in its
-    /// memory. For handlers that are trusted, or slow to start.
-    Reuse,
-}
-
-impl Default for InstanceSettings {
+impl Default for SandboxSettings {
     fn default() -> Self {
         Self {
-            mode: InstanceMode::Fresh,
-            // A leak of 1 KiB a call stays below 1 MiB.
-            calls_max: 1_000,
-            seconds_max: 300,
+            // 1,000 commands with two or three handlers each, asleep at once, and room to spare.
+            instances_max: 4_096,
+            // Python's interpreter has some 10,000.
+            table_elements_max: 100_000,
+            compile_memory_max_bytes: 0,
+            // Four times what CPython takes in the dev profile.
+            compile_timeout_ms: 60_000,
+            compile_program: None,
+            compile_cache: true,
         }
     }
 }
 
-/// How the durable queue runs a handler.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HandlerQueueSettings {
-    /// Its deliveries that run at once, over all hosts; 0 means no limit but the hosts' own.
-    pub concurrency: usize,
-    /// How its failures are retried.
-    pub retry: RetrySettings,
-}
-
-/// Where the value of a secret comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SecretSource {
-    /// The environment variable of the host with this name.
-    Env(String),
-    /// The text of this file, without a line break at its end. A relative
-    /// path begins at the folder of the settings file.
-    File(PathBuf),
-}
-
-/// A folder of the host that a handler sees.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Folder {
-    /// The folder. A relative path begins at the folder of the settings file.
-    pub host: PathBuf,
-    /// Its path for the handler, such as `/data`.
-    pub guest: String,
-    /// Whether the handler may change what is in it.
-    #[serde(default)]
-    pub write: bool,
-}
-
-/// Where a handler may send HTTP requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpGrant {
-    /// A request goes out if one of these allows it, and its name leads where
-    /// the pattern reaches.
-    pub allow: Vec<HttpPattern>,
-    /// As `allow`; the name may also lead to this machine and to private networks.
-    #[serde(default)]
-    pub allow_private: Vec<HttpPattern>,
-}
-
-/// The sections whose keys are the handler's own: all are allowed.
-const FREE_SECTIONS: [&str; 3] = ["config", "secrets", "env"];
-
-impl HandlerSettings {
-    /// The settings of a handler without a file.
-    #[must_use]
-    pub fn new(defaults: &HandlerDefaults) -> Self {
-        Self {
-            limits: defaults.limits.clone(),
-            breaker: defaults.breaker.clone(),
-            queue: HandlerQueueSettings {
-                retry: defaults.retry.clone(),
-                ..Default::default()
-            },
-            ..Self::default()
-        }
-    }
-
-    /// Lays the TOML in `text`, from the file `origin`, over the defaults of the host.
+impl SandboxSettings {
+    /// Refuses settings that let nothing run.
     ///
     /// # Errors
-    /// [`SettingsError`], which names the file and the key.
-    pub fn parse(
-        origin: &Path,
-        text: &str,
-        defaults: &HandlerDefaults,
-    ) -> Result<Self, SettingsError> {
-        let origin = origin.display().to_string();
-        let given = settings::parse(&origin, text)?;
-        Self::read(&origin, given, defaults)
-    }
-
-    /// Lays the table `given`, which stands in `origin`, over the defaults of
-    /// the host.
-    ///
-    /// # Errors
-    /// [`SettingsError`], which names the origin and the key.
-    pub fn read(
-        origin: &str,
-        mut given: Table,
-        defaults: &HandlerDefaults,
-    ) -> Result<Self, SettingsError> {
-        let mut merged = settings::table_of(&Self::new(defaults));
-        let free = FREE_SECTIONS.map(|section| given.remove_entry(section));
-        settings::merge(&mut merged, given, origin, "")?;
-        settings::ranges::check(&merged, origin)?;
-        for (section, value) in free.into_iter().flatten() {
-            if !value.is_table() {
-                return Err(SettingsError::WrongValue {
-                    origin: origin.into(),
-                    key: section,
-                    // The value may be a secret.
-                    found: value.type_str().into(),
-                    expected: "a table".into(),
-                });
-            }
-            let value = if section == "secrets" {
-                check_secrets(&value, origin)?;
-                value
-            } else {
-                strings(value)
-            };
-            merged.insert(section, value);
-        }
-        settings::typed::<Self>(merged, origin)?.check(origin)
-    }
-
-    /// Refuses what cannot work or has two meanings.
-    fn check(self, origin: &str) -> Result<Self, SettingsError> {
-        let wrong = |key: String, found: String, expected: &str| {
-            Err(SettingsError::WrongValue {
-                origin: origin.into(),
-                key,
-                found,
-                expected: expected.into(),
-            })
-        };
-        self.limits.check(origin)?;
-        if let Some(key) = self
-            .secrets
-            .keys()
-            .find(|key| self.config.contains_key(*key))
-        {
-            return wrong(
-                format!("secrets.{key}"),
-                format!("also in `[config]` as `{key}`"),
-                "it in one of the two, since a handler reads both with `config.get`",
-            );
-        }
-        let is_name = |name: &String| !name.is_empty() && !name.contains(['=', '\0']);
-        if let Some(name) = self.env.keys().find(|name| !is_name(name)) {
-            return wrong(
-                format!("env.{name}"),
-                "no name of an environment variable".into(),
-                "one without `=`",
-            );
-        }
-        for (at, folder) in self.folders.iter().enumerate() {
-            let guest = &folder.guest;
-            if guest.is_empty() {
-                return wrong(
-                    format!("folders[{at}].guest"),
-                    "empty".into(),
-                    "a path such as `/data`",
-                );
-            }
-            if self.folders[..at].iter().any(|other| other.guest == *guest) {
-                return wrong(
-                    format!("folders[{at}].guest"),
-                    format!("`{guest}`, as is another one"),
-                    "a path for each folder",
-                );
-            }
-        }
-        Ok(self)
-    }
-}
-
-/// Refuses a secret that is written down, without repeating it.
-fn check_secrets(secrets: &Value, origin: &str) -> Result<(), SettingsError> {
-    let secrets = secrets.as_table().into_iter().flatten();
-    for (key, value) in secrets {
-        let is_source = |table: &Table| {
-            let known = |(key, value): (&String, &Value)| {
-                ["env", "file"].contains(&key.as_str()) && value.is_str()
-            };
-            table.len() == 1 && table.iter().all(known)
-        };
-        if !value.as_table().is_some_and(is_source) {
-            return Err(SettingsError::WrongValue {
-                origin: origin.into(),
-                key: format!("secrets.{key}"),
-                found: "no source".into(),
-                expected: "{ env = \"NAME\" } or { file = \"path\" }: the value itself stays out of this file".into(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// A number or a boolean is handed over as its text: handlers read strings.
-fn strings(value: Value) -> Value {
-    let Value::Table(table) = value else {
-        return value;
-    };
-    let text = |value| match value {
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Value::String(value.to_string()),
-        other => other,
-    };
-    Value::Table(
-        table
-            .into_iter()
-            .map(|(key, value)| (key, text(value)))
-            .collect(),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    fn parse(text: &str) -> Result<HandlerSettings, SettingsError> {
-        HandlerSettings::parse(Path::new("a.toml"), text, &HandlerDefaults::default())
-    }
-
-    #[test]
-    fn grants_are_read_from_the_file() {
-        let settings = parse(
-            r#"
-            [config]
-            scale = 0.1
-            [env]
-            WORKERS = 3
-            [secrets]
-            token = { env = "TOKEN" }
-            key = { file = "../key" }
-            [[folders]]
-            host = "data"
-            guest = "/data"
-            [http]
-            allow = ["GET https://example.com"]
-            "#,
+    /// [`SettingsError::WrongValue`], which names `origin` and the key.
+    pub fn check(&self, origin: &str) -> Result<(), SettingsError> {
+        positive(
+            origin,
+            &[
+                ("host.instances_max", u64::from(self.instances_max)),
+                ("host.compile_timeout_ms", self.compile_timeout_ms),
+            ],
         )
-        .unwrap();
-        assert_eq!(settings.config["scale"], "0.1");
-        assert_eq!(settings.env["WORKERS"], "3");
-        assert_eq!(settings.secrets["token"], SecretSource::Env("TOKEN".into()));
-        assert_eq!(settings.secrets["key"], SecretSource::File("../key".into()));
-        assert!(!settings.folders[0].write);
-        assert_eq!(settings.http.allow.len(), 1);
     }
+}
 
-    #[test]
-    fn no_error_repeats_what_stands_where_secrets_do() {
-        for text in [
-            "secrets = \"hunter2\"",
-            "[secrets]\nkey = \"hunter2\"",
-            "[secrets]\nkey = { env = 5, value = \"hunter2\" }",
-            "[secrets]\nkey = [\"hunter2\"]",
-            "[secret]\nkey = \"hunter2\"",
-            "[secrets]\nkey = \"hunter2",
-            "env = \"hunter2\"",
-            "[env]\nKEY = [\"hunter2\"]",
-            "config = \"hunter2\"",
-            "[config]\nkey = hunter2",
-            "[config]\nkey = \"hunter2\"\nkey = \"hunter2\"",
-            "http = \"hunter2\"",
-            "[http]\nallow = \"GET https://hunter2@example.com\"",
-            "[http]\nallow = [\"GET https://user:hunter2@example.com\"]",
-            "[http]\nallow = [\"https://example.com/services/hunter2\"]",
-            "[http]\nallow_private = [\"hunter2\"]",
-            "[http]\nallow = [{ url = \"hunter2\" }]",
-            "[http]\ntoken = \"hunter2\"",
-            "[limits]\ntimeout_ms = \"hunter2\"",
-        ] {
-            let error = parse(text).unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_grant_is_named_with_its_key() {
-        let check = |text: &str, wanted: Expect| {
-            wanted.assert_eq(&parse(text).unwrap_err().to_string());
-        };
-        check(
-            "[config]\ntoken = 1\n[secrets]\ntoken = { env = \"T\" }",
-            expect![
-                "a.toml: `secrets.token` is also in `[config]` as `token`, expected it in one of the two, since a handler reads both with `config.get`"
-            ],
-        );
-        check(
-            "[limits]\nstack_max_bytes = 99999999",
-            expect!["a.toml: `limits.stack_max_bytes` is 99999999, expected 32768 to 16777216"],
-        );
-        check(
-            "[secrets]\ntoken = \"plain\"",
-            expect![[
-                r#"a.toml: `secrets.token` is no source, expected { env = "NAME" } or { file = "path" }: the value itself stays out of this file"#
-            ]],
-        );
-        check(
-            "[secrets]\ntoken = { vault = \"x\" }",
-            expect![[
-                r#"a.toml: `secrets.token` is no source, expected { env = "NAME" } or { file = "path" }: the value itself stays out of this file"#
-            ]],
-        );
-        check(
-            "[http]\nallow = [\"GET example.com\"]",
-            expect![
-                "a.toml: `http.allow[0]`: a pattern has no scheme; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com`"
-            ],
-        );
-        check(
-            "[[folders]]\nhost = \"a\"\nguest = \"/a\"\n[[folders]]\nhost = \"b\"\nguest = \"/a\"",
-            expect![
-                "a.toml: `folders[1].guest` is `/a`, as is another one, expected a path for each folder"
-            ],
-        );
-        check(
-            "[[folders]]\nhost = \"a\"",
-            expect!["a.toml: `folders[0]`: missing field `guest`"],
-        );
-        check(
-            "[env]\n\"A=B\" = 1",
-            expect![
-                "a.toml: `env.A=B` is no name of an environment variable, expected one without `=`"
-            ],
-        );
-    }
+/// What a handler gets where its own settings do not say otherwise.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HandlerDefaults {
+    /// What one call may use.
+    pub limits: HandlerLimits,
+    /// When a failing handler is left alone.
+    pub breaker: BreakerSettings,
+    /// How the durable queue retries its failures.
+    pub retry: RetrySettings,
 }

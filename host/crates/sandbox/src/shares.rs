@@ -2,29 +2,31 @@
 //! that none is without because of another. A reload changes nothing about it:
 //! what an earlier version of the handler still holds counts.
 
+mod lanes;
+mod part;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use super::lanes::{Lane, Lanes};
+pub(crate) use lanes::Lane;
+use lanes::Lanes;
+pub(crate) use part::Held;
+use part::Part;
 use pointsman_core::name::HandlerName;
-use pointsman_machine::budget::{Budget, Budgets, Exhausted, Share};
-
-/// One handler has at most one of so many parts of a budget: three that take
-/// all they can leave one for the others.
-const PARTS: u64 = 4;
+use pointsman_machine::budget::{Budgets, Exhausted};
 
 /// The shares of all handlers of a host, by name.
 #[derive(Debug)]
-pub(super) struct AllShares {
+pub(crate) struct AllShares {
     host: Budgets,
     lanes: Arc<Lanes>,
     handlers: Mutex<BTreeMap<HandlerName, Weak<Shares>>>,
 }
 
 impl AllShares {
-    pub(super) fn new(host: Budgets) -> Self {
+    pub(crate) fn new(host: Budgets) -> Self {
         Self {
             host,
             lanes: Arc::default(),
@@ -33,17 +35,17 @@ impl AllShares {
     }
 
     /// Those of the handler `name`.
-    pub(super) fn of(&self, name: &HandlerName) -> Arc<Shares> {
+    pub(crate) fn of(&self, name: &HandlerName) -> Arc<Shares> {
         let mut handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shares) = handlers.get(name).and_then(Weak::upgrade) {
             return shares;
         }
         handlers.retain(|_, shares| shares.strong_count() > 0);
         let shares = Arc::new(Shares {
-            descriptors: Part::new(&self.host.descriptors),
-            blocking: Part::new(&self.host.blocking),
-            outgoing: Part::new(&self.host.outgoing),
-            memory: Part::new(&self.host.memory),
+            descriptors: Part::of(&self.host.descriptors),
+            blocking: Part::of(&self.host.blocking),
+            outgoing: Part::of(&self.host.outgoing),
+            memory: Part::of(&self.host.memory),
             lanes: Arc::clone(&self.lanes),
         });
         handlers.insert(name.clone(), Arc::downgrade(&shares));
@@ -53,7 +55,7 @@ impl AllShares {
 
 /// What one handler may take.
 #[derive(Debug)]
-pub(super) struct Shares {
+pub(crate) struct Shares {
     descriptors: Part,
     blocking: Part,
     outgoing: Part,
@@ -61,72 +63,31 @@ pub(super) struct Shares {
     lanes: Arc<Lanes>,
 }
 
-/// A budget of the host, and the part of it that is this handler's.
-#[derive(Debug)]
-struct Part {
-    own: Arc<Budget>,
-    host: Arc<Budget>,
-}
-
-/// What a handler took, until it is dropped.
-#[derive(Debug)]
-pub(super) struct Held {
-    _own: Share,
-    _host: Share,
-    // So that what is held counts after a reload.
-    _shares: Arc<Shares>,
-}
-
 impl Shares {
     /// File descriptors.
-    pub(super) fn descriptors(self: &Arc<Self>, amount: u64) -> Result<Held, Exhausted> {
-        self.take(&self.descriptors, amount)
+    pub(crate) fn descriptors(self: &Arc<Self>, amount: u64) -> Result<Held, Exhausted> {
+        self.descriptors.take(amount, self.clone())
     }
 
     /// Bytes of the host's memory for what a guest asked for.
-    pub(super) fn memory(self: &Arc<Self>, bytes: u64) -> Result<Held, Exhausted> {
-        self.take(&self.memory, bytes)
+    pub(crate) fn memory(self: &Arc<Self>, bytes: u64) -> Result<Held, Exhausted> {
+        self.memory.take(bytes, self.clone())
     }
 
     /// An outgoing request.
-    pub(super) async fn outgoing(self: &Arc<Self>) -> Held {
-        self.wait(&self.outgoing).await
+    pub(crate) async fn outgoing(self: &Arc<Self>) -> Held {
+        self.outgoing.wait(self.clone()).await
     }
 
     /// A thread for what may block, as soon as one is free.
-    pub(super) async fn lane(self: &Arc<Self>) -> Lane {
-        self.lanes.lane(self.wait(&self.blocking).await)
+    pub(crate) async fn lane(self: &Arc<Self>) -> Lane {
+        self.lanes.lane(self.blocking.wait(self.clone()).await)
     }
 
     /// A thread for what may block, if one is free.
-    pub(super) fn free_lane(self: &Arc<Self>) -> Option<Lane> {
-        let held = self.take(&self.blocking, 1).ok()?;
+    pub(crate) fn free_lane(self: &Arc<Self>) -> Option<Lane> {
+        let held = self.blocking.take(1, self.clone()).ok()?;
         Some(self.lanes.lane(held))
-    }
-
-    fn take(self: &Arc<Self>, part: &Part, amount: u64) -> Result<Held, Exhausted> {
-        Ok(Held {
-            _own: part.own.take(amount)?,
-            _host: part.host.take(amount)?,
-            _shares: Arc::clone(self),
-        })
-    }
-
-    async fn wait(self: &Arc<Self>, part: &Part) -> Held {
-        Held {
-            _own: part.own.wait_for_one().await,
-            _host: part.host.wait_for_one().await,
-            _shares: Arc::clone(self),
-        }
-    }
-}
-
-impl Part {
-    fn new(host: &Arc<Budget>) -> Self {
-        Self {
-            own: Budget::new(host.setting(), (host.limit() / PARTS).max(1)),
-            host: Arc::clone(host),
-        }
     }
 }
 

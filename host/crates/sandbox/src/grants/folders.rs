@@ -11,7 +11,8 @@ use std::{
 
 use wasmtime_wasi::{FsPerms, OpenMode, filesystem::Dir};
 
-use crate::{files::Preopened, settings::Folder, shares::Shares};
+use super::settings::Folder;
+use crate::shares::{Held, Shares};
 
 /// A folder that was granted, found when its settings were read.
 pub(super) struct GrantedFolder {
@@ -19,6 +20,14 @@ pub(super) struct GrantedFolder {
     guest: String,
     perms: FsPerms,
     open: Mutex<Option<(Option<Identity>, Preopened)>>,
+}
+
+/// A granted folder, open.
+#[derive(Clone)]
+pub(crate) struct Preopened {
+    pub(crate) dir: Dir,
+    pub(crate) guest: String,
+    pub(crate) _held: Arc<Held>,
 }
 
 /// Device and inode.

@@ -10,8 +10,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::{Grants, Permit};
-use crate::{shares::Shares, state::Shared};
+use super::granted::{Denial, Grants, Permit};
+use crate::shares::Shares;
 
 pub(crate) use connect::Resolver;
 
@@ -22,10 +22,19 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
 /// A server that streams sends something more often.
 const BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The call that requests belong to.
+pub(crate) trait Caller: Send + Sync {
+    /// What is left of its time.
+    fn time_left(&self) -> Duration;
+
+    /// Notes a use that was not granted.
+    fn deny(&self, denial: Denial);
+}
+
 /// Sends the requests of one call.
 pub(crate) struct Outgoing {
     pub(crate) grants: Arc<Grants>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) caller: Arc<dyn Caller>,
     pub(crate) shares: Arc<Shares>,
     pub(crate) resolver: Resolver,
 }
@@ -44,14 +53,14 @@ impl WasiHttpHooks for Outgoing {
             Ok(permit) => permit,
             Err(denial) => {
                 self.grants.report(&denial);
-                self.shared.deny(denial);
+                self.caller.deny(denial);
                 return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
             }
         };
         let way = Way {
             permit,
             grants: Arc::clone(&self.grants),
-            shared: Arc::clone(&self.shared),
+            caller: Arc::clone(&self.caller),
             shares: Arc::clone(&self.shares),
             resolver: self.resolver.clone(),
         };
@@ -72,7 +81,7 @@ struct Timeouts {
 impl Outgoing {
     /// What the guest asked for, else our defaults; never longer than is left of its call.
     fn within(&self, asked: RequestOptions) -> Timeouts {
-        let left = self.shared.time_left();
+        let left = self.caller.time_left();
         let cap = |asked: Option<Duration>, default: Duration| asked.unwrap_or(default).min(left);
         Timeouts {
             connect: cap(asked.connect_timeout, CONNECT_TIMEOUT),
@@ -86,7 +95,7 @@ impl Outgoing {
 struct Way {
     permit: Permit,
     grants: Arc<Grants>,
-    shared: Arc<Shared>,
+    caller: Arc<dyn Caller>,
     shares: Arc<Shares>,
     resolver: Resolver,
 }

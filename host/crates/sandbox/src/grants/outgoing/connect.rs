@@ -16,7 +16,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::Error;
 
-use super::{super::address::Reach, Way};
+use super::Way;
+use crate::grants::address::Reach;
 
 /// Finds the addresses of a name. Blocks.
 #[derive(Clone)]
@@ -98,7 +99,7 @@ impl Way {
     fn prohibit(&self, inside: Reach) -> Error {
         let denial = self.grants.leads_inside(&self.permit, inside);
         self.grants.report(&denial);
-        self.shared.deny(denial);
+        self.caller.deny(denial);
         Error::DestinationIpProhibited
     }
 }

@@ -15,8 +15,12 @@ use wasmtime_wasi_http::{RequestOptions, WasiHttpHooks as _};
 
 use super::*;
 use crate::{
-    Grants, HandlerDefaults, HandlerSettings, grants::outgoing::Outgoing, logs::LogSink,
-    shares::AllShares, state::Shared,
+    Grants, HandlerDefaults, HandlerSettings,
+    grants::{
+        granted::Denial,
+        outgoing::{Caller, Outgoing},
+    },
+    shares::AllShares,
 };
 use pointsman_core::name::HandlerName;
 use pointsman_machine::budget::{BudgetSettings, Budgets};
@@ -71,7 +75,22 @@ fn to_loopback() -> Resolver {
     Resolver::new(|_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]))
 }
 
+/// A call with half a minute left.
+#[derive(Default)]
+struct Call(Mutex<Option<Denial>>);
+
+impl Caller for Call {
+    fn time_left(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn deny(&self, denial: Denial) {
+        self.0.lock().unwrap().get_or_insert(denial);
+    }
+}
+
 struct Handler {
+    call: Arc<Call>,
     outgoing: Outgoing,
     budgets: Budgets,
 }
@@ -91,15 +110,18 @@ fn handler(http: &str, resolver: Resolver) -> Handler {
         &HandlerDefaults::default(),
     )
     .unwrap();
-    let began = std::time::Instant::now();
-    let logs = LogSink::new(began, &settings.limits, None);
+    let call = Arc::new(Call::default());
     let outgoing = Outgoing {
         grants: Arc::new(Grants::read(name.clone(), &settings, path).unwrap()),
-        shared: Arc::new(Shared::new(began, &settings.limits, logs, None)),
+        caller: call.clone(),
         shares: AllShares::new(budgets.clone()).of(&name),
         resolver,
     };
-    Handler { outgoing, budgets }
+    Handler {
+        call,
+        outgoing,
+        budgets,
+    }
 }
 
 impl Handler {
@@ -178,7 +200,7 @@ async fn a_name_that_leads_to_this_machine_is_refused_unless_that_was_granted() 
             false => {
                 let refused = matches!(answer, Err(Error::DestinationIpProhibited));
                 assert!(refused && !connected, "{http} | {url}: {answer:?}");
-                let denial = handler.outgoing.shared.denied().unwrap().message;
+                let denial = handler.call.0.lock().unwrap().clone().unwrap().message;
                 assert!(denial.contains("leads to a loopback address"), "{denial}");
             }
         }

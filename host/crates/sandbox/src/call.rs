@@ -1,0 +1,44 @@
+//! One run: an instance, the limits around it, and the outcome that every
+//! possible end becomes.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `plugin` | one component, ready to be called |
+//! | `run` | one call, from admission to outcome |
+//! | `until` | cancellation, and the call's time |
+//! | `ending` | what each way to stop means |
+//! | `places`, `breaker` | whether a call may run |
+//! | `idle` | instances that wait for their next call |
+//! | `engine`, `pool` | what all plugins share, and the places in it |
+//! | `bindings` | the contract's imports and exports |
+//! | `polling`, `timers`, `files` | WASI where ours differs from wasmtime's |
+//! | `state` | the data of a store: `handler` and `shared`, and `wasi` with `stdio` |
+//! | `cpu`, `turns` | CPU time, and the cores shared out |
+//! | `memory`, `limiter` | memory, counted and refused |
+//! | `logs` | log lines within limits |
+//! | `simulation` | the clock and the numbers of a call in a test |
+
+pub(crate) mod bindings;
+pub(crate) mod breaker;
+pub(crate) mod cpu;
+pub(crate) mod ending;
+pub(crate) mod engine;
+pub(crate) mod files;
+pub(crate) mod handler;
+pub(crate) mod idle;
+pub(crate) mod limiter;
+pub(crate) mod logs;
+pub(crate) mod memory;
+pub(crate) mod places;
+pub(crate) mod plugin;
+pub(crate) mod polling;
+pub(crate) mod pool;
+pub(crate) mod run;
+pub(crate) mod shared;
+pub(crate) mod simulation;
+pub(crate) mod state;
+pub(crate) mod stdio;
+pub(crate) mod timers;
+pub(crate) mod turns;
+pub(crate) mod until;
+pub(crate) mod wasi;

@@ -1,0 +1,179 @@
+//! Owns the host's side of the contract in `wit/`: the generated types and what
+//! each import does.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use wasmtime::{
+    Engine, Store,
+    component::{HasSelf, InstancePre, Linker, types::ComponentItem},
+};
+
+use super::{files, polling, state::State, timers};
+use crate::{component::contract::Version, grants::secrets::Secret};
+use pointsman_core::outcome::Level;
+
+/// One module a served version; its interfaces' `Host`s are implemented below.
+mod v0_1_0 {
+    wasmtime::component::bindgen!({
+        path: "wit/handler@0.1.0.wit",
+        world: "handler",
+        // The command is lent to its handlers: each call copies it once, into the guest.
+        ownership: Borrowing { duplicate_if_necessary: false },
+        imports: {
+            "pointsman:handler/clock.sleep": async,
+            "pointsman:handler/random": trappable,
+        },
+        exports: { default: async },
+    });
+}
+
+use v0_1_0::pointsman::handler::{clock, config, log, random, types};
+// The newest version's: an older one's are converted where it is called.
+pub(crate) use v0_1_0::{
+    exports::pointsman::handler::command_handler::Failure, pointsman::handler::types::Command,
+};
+
+/// A component of a served version, ready to be instantiated.
+#[derive(Clone)]
+pub(crate) enum Pre {
+    V0_1_0(v0_1_0::HandlerPre<State>),
+}
+
+/// Binds a component that was built for `version` and whose imports are there.
+pub(crate) fn bind(version: Version, pre: InstancePre<State>) -> wasmtime::Result<Pre> {
+    match version {
+        Version::V0_1_0 => bind_0_1_0(pre),
+    }
+}
+
+/// Finds the export of version 0.1.0, and checks its types: wasmtime by itself
+/// does so only when an instance is there.
+fn bind_0_1_0(pre: InstancePre<State>) -> wasmtime::Result<Pre> {
+    const EXPORT: &str = "pointsman:handler/command-handler@0.1.0";
+    let (component, engine) = (pre.component().component_type(), pre.engine());
+    let export = component.get_export(engine, EXPORT).map(|export| export.ty);
+    let Some(ComponentItem::ComponentInstance(export)) = export else {
+        wasmtime::bail!("missing export `{EXPORT}`");
+    };
+    let handle = export.get_export(engine, "handle").map(|handle| handle.ty);
+    let Some(ComponentItem::ComponentFunc(handle)) = handle else {
+        wasmtime::bail!("missing export `handle` in `{EXPORT}`");
+    };
+    if handle.async_() {
+        wasmtime::bail!("`handle` is an async function");
+    }
+    type Answer = Result<Option<String>, Failure>;
+    handle.typecheck::<(Command<'_>,), (Answer,)>(&component.instance_type())?;
+    Ok(Pre::V0_1_0(v0_1_0::HandlerPre::new(pre)?))
+}
+
+impl Pre {
+    pub(crate) fn engine(&self) -> &Engine {
+        match self {
+            Self::V0_1_0(pre) => pre.engine(),
+        }
+    }
+
+    pub(crate) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Instance> {
+        match self {
+            Self::V0_1_0(pre) => Ok(Instance::V0_1_0(pre.instantiate_async(store).await?)),
+        }
+    }
+}
+
+/// An instance of a component of a served version.
+pub(crate) enum Instance {
+    V0_1_0(v0_1_0::Handler),
+}
+
+impl Instance {
+    /// Calls the contract's `handle`.
+    pub(crate) async fn handle(
+        &self,
+        store: &mut Store<State>,
+        command: Command<'_>,
+    ) -> wasmtime::Result<Result<Option<String>, Failure>> {
+        match self {
+            Self::V0_1_0(handler) => {
+                let export = handler.pointsman_handler_command_handler();
+                export.call_handle(store, command).await
+            }
+        }
+    }
+}
+
+/// Bytes that `random.bytes` gives at once: the limit of the Web's `getRandomValues`.
+const RANDOM_BYTES_MAX: u32 = 65_536;
+
+/// Links what a handler may import: every served version of the contract, and
+/// WASI 0.2 with whatever the handler was granted.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    v0_1_0::Handler::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    files::add_to_linker(linker, State::files)?;
+    timers::add_to_linker(linker)?;
+    polling::add_to_linker(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+}
+
+impl types::Host for State {}
+
+impl log::Host for State {
+    fn log(&mut self, level: log::Level, message: String) {
+        let level = match level {
+            log::Level::Trace => Level::Trace,
+            log::Level::Debug => Level::Debug,
+            log::Level::Info => Level::Info,
+            log::Level::Warn => Level::Warn,
+            log::Level::Error => Level::Error,
+        };
+        self.shared.logs.write(level, &message);
+    }
+}
+
+impl clock::Host for State {
+    fn now(&mut self) -> u64 {
+        let now = match self.simulated_clock() {
+            Some(clock) => Ok(clock.now()),
+            None => SystemTime::now().duration_since(UNIX_EPOCH),
+        };
+        now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn sleep(&mut self, duration_ms: u64) {
+        let duration = Duration::from_millis(duration_ms);
+        match self.simulated_clock() {
+            Some(clock) => clock.sleep(duration).await,
+            None => tokio::time::sleep(duration).await,
+        }
+    }
+}
+
+impl random::Host for State {
+    fn number(&mut self) -> wasmtime::Result<u64> {
+        match &mut self.random {
+            Some(random) => Ok(random.next()),
+            None => Ok(getrandom::u64()?),
+        }
+    }
+
+    fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
+        if count > RANDOM_BYTES_MAX {
+            wasmtime::bail!("`random.bytes` gives at most {RANDOM_BYTES_MAX} at once, not {count}");
+        }
+        let mut bytes = vec![0; count as usize];
+        match &mut self.random {
+            Some(random) => random.fill(&mut bytes),
+            None => getrandom::fill(&mut bytes)?,
+        }
+        Ok(bytes)
+    }
+}
+
+impl config::Host for State {
+    fn get(&mut self, key: String) -> Option<String> {
+        let secret = self.handler.grants.secret(&key).map(Secret::reveal);
+        let value = secret.or_else(|| self.handler.settings.config.get(&key).map(String::as_str));
+        value.map(str::to_owned)
+    }
+}

@@ -1,0 +1,27 @@
+//! Owns [`Handler`]: what each instance of one plugin has of it.
+
+use std::sync::Arc;
+
+use pointsman_core::name::HandlerName;
+use pointsman_machine::budget::Budget;
+
+use super::turns::Turns;
+use crate::{
+    grants::{granted::Grants, outgoing::Resolver, settings::HandlerSettings},
+    shares::Shares,
+};
+
+/// What a handler may do and take, the same for all its instances.
+pub(crate) struct Handler {
+    pub(crate) name: HandlerName,
+    /// Where the operator sets the limits: `plugins/<name>.toml`, or a case.
+    pub(crate) place: Arc<str>,
+    pub(crate) settings: Arc<HandlerSettings>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) shares: Arc<Shares>,
+    pub(crate) resolver: Resolver,
+    pub(crate) turns: Turns,
+    /// Of all handlers of the host.
+    pub(crate) memory: Arc<Budget>,
+    pub(crate) table_elements_max: usize,
+}

@@ -1,0 +1,208 @@
+//! Owns one call: a store, an instance in it, the handler's limits around
+//! both, and the [`Outcome`] that every possible end becomes.
+
+use std::{pin::pin, sync::Arc, time::Instant};
+
+use tokio_util::sync::CancellationToken;
+use wasmtime::{Store, UpdateDeadline};
+
+use super::{
+    bindings,
+    ending::{CpuExceeded, Stopped, said},
+    idle::Live,
+    logs::{LogSink, OnLine},
+    plugin::Plugin,
+    shared::Shared,
+    simulation::{Simulated, Simulation},
+    state::State,
+    until::{Ended, until_ended},
+};
+use pointsman_core::{
+    command::Command,
+    outcome::{Failure, Outcome, Spent, Status},
+};
+
+/// What the host says to a handler, besides the command.
+pub struct Call<'a> {
+    /// Which try this is: 1 on the first.
+    pub attempt: u32,
+    /// Stable across retries.
+    pub delivery_id: &'a str,
+    /// When the command began: log lines count from there.
+    pub started: Instant,
+    /// Sees each log line as it is written.
+    pub on_line: Option<OnLine>,
+    /// Ends the call as cancelled.
+    pub cancel: &'a CancellationToken,
+}
+
+/// What the guest itself said, with its instance if that may serve another
+/// call, or how it stopped.
+type Answer = Result<(Result<Option<String>, bindings::Failure>, Option<Live>), Stopped>;
+
+impl Plugin {
+    /// Handles one command in a fresh instance, or in one that waited for it
+    /// where the settings say `reuse`. Dropping the future frees the
+    /// instance, at the latest when the guest reaches its next tick.
+    pub async fn call(&self, command: &Command, call: Call<'_>) -> Outcome {
+        self.call_in(command, call, None).await
+    }
+
+    /// Handles one command as [`Plugin::call`] does, always in a fresh
+    /// instance, with the clock and the random numbers of `simulation`.
+    /// Sleeping takes no time, but counts towards the timeout. All else is
+    /// real: CPU time, memory, folders, requests. Timers of WASI are real too
+    /// where `[http]` grants something, since a simulated one would always be
+    /// faster than the request beside it.
+    pub async fn simulate(
+        &self,
+        command: &Command,
+        call: Call<'_>,
+        simulation: Simulation,
+    ) -> Outcome {
+        self.call_in(command, call, Some(simulation)).await
+    }
+
+    async fn call_in(
+        &self,
+        command: &Command,
+        call: Call<'_>,
+        simulation: Option<Simulation>,
+    ) -> Outcome {
+        let began = Instant::now();
+        let pass = match self.breaker.admit(began) {
+            Ok(pass) => pass,
+            Err(left) => {
+                let reason = "failed too often of late and is left alone for a while";
+                let key = Some("breaker.cooldown_ms");
+                return Outcome::not_run(Failure {
+                    retry_after: Some(left),
+                    ..self
+                        .handler
+                        .failure(Status::Quarantined, reason.into(), key)
+                });
+            }
+        };
+        let Some(_permit) = self.places.enter() else {
+            let (reason, key) = self.places.full(self.settings.limits.instances_max);
+            return Outcome::not_run(self.handler.failure(Status::Busy, reason, Some(key)));
+        };
+        let limits = &self.settings.limits;
+        let logs = LogSink::new(call.started, limits, call.on_line);
+        let simulated = simulation.map(|simulation| Simulated::new(simulation, limits.timeout()));
+        let shared = Arc::new(Shared::new(began, limits, logs, simulated));
+        let id = command.id.text();
+        let command = bindings::Command {
+            id: &id,
+            attributes: command.attributes(),
+            attempt: call.attempt,
+            delivery_id: call.delivery_id,
+            traceparent: command.traceparent.as_deref(),
+        };
+        let running = pin!(self.run(&shared, command));
+        let running = shared.cpu.measure(running);
+        let mut live = None;
+        let result = match until_ended(&shared, call.cancel, running).await {
+            Ended::Answered(Ok((answer, instance))) => {
+                live = instance;
+                match answer {
+                    Ok(answer) => self.handler.output(answer),
+                    Err(failure) => Err(said(failure)),
+                }
+            }
+            Ended::Answered(Err(stopped)) => Err(self.handler.failed(&stopped, &shared)),
+            Ended::Cancelled => {
+                Err(self
+                    .handler
+                    .failure(Status::Cancelled, "cancelled".into(), None))
+            }
+            Ended::TimedOut => Err(self.handler.failure(
+                Status::TimedOut,
+                format!("no answer after {:?}", limits.timeout()),
+                Some("limits.timeout_ms"),
+            )),
+        };
+        let result = result.map_err(|failure| self.handler.caused(failure, &shared));
+        let ended = Instant::now();
+        let outcome = Outcome {
+            result,
+            logs: shared.logs.take(),
+            spent: Spent {
+                wall: ended.saturating_duration_since(began),
+                cpu: shared.cpu.spent(),
+                memory_peak_bytes: shared.memory.peak_bytes(),
+            },
+        };
+        let status = outcome.status();
+        let sound = matches!(
+            status,
+            Status::Succeeded | Status::Rejected | Status::Unavailable
+        );
+        if let Some(live) = live.filter(|_| sound) {
+            self.idle.keep(live);
+        }
+        pass.finish(status, ended);
+        outcome
+    }
+
+    /// Runs one command, and hands back the instance if it may serve another.
+    async fn run(&self, shared: &Arc<Shared>, command: bindings::Command<'_>) -> Answer {
+        let waiting = match shared.simulated {
+            None => self.idle.take(),
+            Some(_) => None,
+        };
+        let mut live = match waiting {
+            Some(live) => live,
+            None => self.start(shared).await.map_err(Stopped::Starting)?,
+        };
+        live.store.data_mut().begin(shared);
+        live.store.set_epoch_deadline(1);
+        let answer = live.instance.handle(&mut live.store, command).await;
+        let answer = answer.map_err(Stopped::Running)?;
+        live.calls += 1;
+        live.store.data().end();
+        // Dropped here where it is not kept, so that its end counts as CPU time.
+        let may_keep = shared.simulated.is_none() && self.idle.may_keep(&live);
+        let live = may_keep.then_some(live);
+        Ok((answer, live))
+    }
+
+    async fn start(&self, shared: &Arc<Shared>) -> wasmtime::Result<Live> {
+        // Opening a folder can fail, which a call into WASI could not say.
+        let folders = self
+            .handler
+            .grants
+            .open_folders(&self.handler.shares)
+            .await?;
+        let state = State::new(Arc::clone(shared), Arc::clone(&self.handler), folders);
+        let mut store = Store::new(self.pre.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(lent_max(self.settings.limits.memory_max_bytes));
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            if store.data().shared.cpu.exceeded() {
+                return Err(CpuExceeded.into());
+            }
+            let shared = Arc::clone(&store.data().shared);
+            let turns = store.data().handler.turns.clone();
+            Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(async move { shared.cpu.turn.wait(&turns).await }),
+            ))
+        });
+        let instance = self.pre.instantiate(&mut store).await?;
+        Ok(Live {
+            store,
+            instance,
+            calls: 0,
+            born: shared.began,
+        })
+    }
+}
+
+/// The most that a guest hands to the host in one call, as the host holds it: a
+/// list of small things is several times as large there. No more than the guest
+/// itself may have, and never more than wasmtime's own limit.
+fn lent_max(memory_max_bytes: usize) -> usize {
+    memory_max_bytes.clamp(1 << 20, 128 << 20)
+}

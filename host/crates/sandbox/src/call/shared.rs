@@ -1,0 +1,68 @@
+//! Owns what a call shares with the store of its instance.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{cpu::CpuMeter, logs::LogSink, memory::MemoryUse, simulation::Simulated};
+use crate::{
+    grants::{granted::Denial, outgoing::Caller},
+    settings::HandlerLimits,
+};
+use pointsman_core::outcome::Level;
+
+/// Different denials of one call that are logged in its report.
+const DENIALS_MAX: usize = 32;
+
+/// The part of a call that outlives its store, which a timeout drops.
+pub(crate) struct Shared {
+    pub(crate) logs: LogSink,
+    pub(crate) cpu: CpuMeter,
+    pub(crate) memory: MemoryUse,
+    /// The clock and the numbers of the call, where they are not this machine's.
+    pub(crate) simulated: Option<Simulated>,
+    pub(crate) began: Instant,
+    timeout: Duration,
+    denials: Mutex<Vec<Denial>>,
+}
+
+impl Shared {
+    /// A call that began at `began`.
+    pub(crate) fn new(
+        began: Instant,
+        limits: &HandlerLimits,
+        logs: LogSink,
+        simulated: Option<Simulated>,
+    ) -> Self {
+        Self {
+            logs,
+            simulated,
+            cpu: CpuMeter::new(began, limits.cpu_max()),
+            memory: MemoryUse::default(),
+            began,
+            timeout: limits.timeout(),
+            denials: Mutex::default(),
+        }
+    }
+
+    /// The first use that was not granted.
+    pub(crate) fn denied(&self) -> Option<Denial> {
+        let denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        denials.first().cloned()
+    }
+}
+
+impl Caller for Shared {
+    fn time_left(&self) -> Duration {
+        self.timeout.saturating_sub(self.began.elapsed())
+    }
+
+    fn deny(&self, denial: Denial) {
+        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        if denials.len() < DENIALS_MAX && !denials.contains(&denial) {
+            self.logs.write(Level::Warn, &denial.message);
+            denials.push(denial);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Owns what one handler was granted, as its calls meet it: secrets read,
+//! folders found, requests judged. Deny is the default; what is denied names
+//! the line of `plugins/<name>.toml` that would grant it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    address::Reach,
+    folders::{FolderGone, GrantedFolder, Preopened},
+    pattern::{HttpPattern, Target},
+    secrets::{self, Secret},
+    settings::HandlerSettings,
+};
+use crate::{error::LoadError, shares::Shares};
+use pointsman_core::name::HandlerName;
+use pointsman_machine::files::apart_blocking;
+
+/// Denials of one handler that are reported; the URLs are the guest's choice,
+/// and each is remembered.
+const DENIALS_MAX: usize = 32;
+
+/// Bytes of a path that a denial repeats.
+const PATH_MAX_BYTES: usize = 200;
+
+/// Bytes of a host and port that a denial repeats: the longest name has 253.
+const AUTHORITY_MAX_BYTES: usize = 260;
+
+/// What one handler was granted.
+#[derive(Debug)]
+pub struct Grants {
+    name: HandlerName,
+    secrets: BTreeMap<String, Secret>,
+    folders: Vec<GrantedFolder>,
+    http: Vec<HttpPattern>,
+    // Those that reach this machine and its networks under any name.
+    http_private: Vec<HttpPattern>,
+    // The patterns that would have allowed what was denied.
+    reported: Mutex<BTreeSet<String>>,
+}
+
+/// A use that was not granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denial {
+    /// The use and the line that grants it.
+    pub(crate) message: String,
+    pattern: String,
+}
+
+/// A request that may go out, if where it leads is within reach.
+#[derive(Debug)]
+pub(super) struct Permit {
+    pub(super) reach: Reach,
+    // A name, or an address without brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: bool,
+    // What would grant it, as the guest wrote it.
+    pattern: String,
+}
+
+impl Grants {
+    /// Reads the secrets and finds the folders of `settings`, which stand in
+    /// the file `settings_path`.
+    ///
+    /// # Errors
+    /// [`LoadError`], which names the handler, the key and the fix.
+    pub fn read(
+        name: HandlerName,
+        settings: &HandlerSettings,
+        settings_path: &Path,
+    ) -> Result<Self, LoadError> {
+        let base = settings_path.parent().unwrap_or(Path::new(""));
+        let mut secrets = BTreeMap::new();
+        for (key, source) in &settings.secrets {
+            let secret = secrets::read(source, base).map_err(|(reason, hint)| {
+                LoadError::new(
+                    settings_path,
+                    format!("handler `{name}`: secret `{key}`: {reason}"),
+                    hint,
+                )
+                .of_settings()
+            })?;
+            secrets.insert(key.clone(), secret);
+        }
+        let mut folders = Vec::new();
+        for folder in &settings.folders {
+            let granted = GrantedFolder::new(folder, base);
+            let found = apart_blocking(granted.host(), |host| fs::read_dir(host).map(drop));
+            if let Err(cause) = found {
+                return Err(LoadError::new(
+                    settings_path,
+                    format!(
+                        "handler `{name}`: folder `{}` for `{}`: {cause}",
+                        granted.host().display(),
+                        folder.guest
+                    ),
+                    "create the folder, make it readable for the host, or mend `host` in `[[folders]]`; a relative path begins beside this file",
+                )
+                .of_settings());
+            }
+            folders.push(granted);
+        }
+        Ok(Self {
+            name,
+            secrets,
+            folders,
+            http: settings.http.allow.clone(),
+            http_private: settings.http.allow_private.clone(),
+            reported: Mutex::default(),
+        })
+    }
+
+    /// Whether the other one grants the same, to the values of its secrets.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.secrets == other.secrets
+            && self.folders == other.folders
+            && self.http == other.http
+            && self.http_private == other.http_private
+    }
+
+    /// The secret with this key.
+    pub(crate) fn secret(&self, key: &str) -> Option<&Secret> {
+        self.secrets.get(key)
+    }
+
+    /// Whether any HTTP request may go out.
+    pub(crate) fn has_http(&self) -> bool {
+        !self.http.is_empty() || !self.http_private.is_empty()
+    }
+
+    /// The folders, open for one instance.
+    pub(crate) async fn open_folders(
+        self: &Arc<Self>,
+        shares: &Arc<Shares>,
+    ) -> Result<Vec<Preopened>, FolderGone> {
+        if self.folders.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (grants, for_folders) = (Arc::clone(self), Arc::clone(shares));
+        let open = move || {
+            let folders = grants.folders.iter();
+            folders.map(|folder| folder.open(&for_folders)).collect()
+        };
+        shares.lane().await.run(open).await
+    }
+
+    /// Whether a request may go out.
+    pub(super) fn judge(&self, method: &http::Method, uri: &http::Uri) -> Result<Permit, Denial> {
+        let target = Target::of(method, uri);
+        let scheme = uri.scheme_str().unwrap_or("https");
+        let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+        // The query stays out: it may hold what should not be in a log.
+        let path = uri.path();
+        let plain = target.as_ref().is_some_and(Target::has_plain_path);
+        let path = match path.len() <= PATH_MAX_BYTES && plain {
+            true => path,
+            false => "",
+        };
+        let shown = |authority: &str| format!("{method} {scheme}://{authority}{path}");
+        if let Some(target) = target
+            && let Some(reach) = self.reach(&target)
+        {
+            return Ok(Permit {
+                reach,
+                host: target.host().to_owned(),
+                port: target.port(),
+                tls: scheme == "https",
+                pattern: shown(authority),
+            });
+        }
+        if authority.len() > AUTHORITY_MAX_BYTES || authority.contains('@') {
+            let pattern = format!("{method} {scheme}://…");
+            let reason = "no pattern grants user names or a host of more than 253 characters";
+            return Err(Denial {
+                message: format!("HTTP request `{pattern}` is not granted: {reason}"),
+                pattern,
+            });
+        }
+        let pattern = shown(authority);
+        Err(Denial {
+            message: format!(
+                "HTTP request `{pattern}` is not granted; to grant it, add to `[http]` in plugins/{}.toml: allow = [{pattern:?}]",
+                self.name,
+            ),
+            pattern,
+        })
+    }
+
+    /// How far the widest pattern for it reaches.
+    fn reach(&self, target: &Target<'_>) -> Option<Reach> {
+        let patterns = self.http.iter();
+        let reach = patterns.filter_map(|pattern| pattern.allows(target));
+        let private = self.http_private.iter();
+        let private = private.filter_map(|pattern| pattern.allows(target));
+        reach
+            .chain(private.map(|reach| reach.max(Reach::Loopback)))
+            .max()
+    }
+
+    /// What a request is denied for whose name leads to an address inside of its reach.
+    pub(super) fn leads_inside(&self, permit: &Permit, inside: Reach) -> Denial {
+        let pattern = &permit.pattern;
+        let grant = match inside {
+            Reach::Any => "only a pattern with the address itself grants it".to_owned(),
+            _ => format!(
+                "to grant it, add to `[http]` in plugins/{}.toml: allow_private = [{pattern:?}]",
+                self.name
+            ),
+        };
+        Denial {
+            message: format!(
+                "HTTP request `{pattern}` leads to a {} address; {grant}",
+                inside.describe()
+            ),
+            pattern: format!("private {pattern}"),
+        }
+    }
+
+    /// Tells the operator of a denial, once for each line that would grant it.
+    pub(super) fn report(&self, denial: &Denial) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < DENIALS_MAX && reported.insert(denial.pattern.clone()) {
+            tracing::warn!("`{}`: {}", self.name, denial.message);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The sandbox, without a host around it.
+
+mod rooms;
