@@ -179,8 +179,8 @@ async fn command(
     if body.len() <= PARSED_IN_PLACE_MAX_BYTES {
         return Ok(Command::parse(&body)?);
     }
-    let parsed = tokio::task::spawn_blocking(move || Command::parse(&body)).await;
-    Ok(parsed.map_err(|_| Problem::internal())??)
+    let parse = move || Command::parse(&body);
+    Ok(app.dispatcher().aside(parse).await??)
 }
 
 async fn explain(

@@ -48,9 +48,9 @@ impl Routed {
 /// How commands are routed on one host.
 pub(super) struct Routing {
     steps_max: u64,
-    // One permit a core: more at once would only take turns, and each takes
-    // memory for what it has read.
-    aside: Semaphore,
+    // One permit a core: more at once would only take turns, with the async
+    // threads too, and each takes memory for what it has read.
+    aside: Arc<Semaphore>,
 }
 
 /// What the rules make of a command.
@@ -64,7 +64,7 @@ impl Routing {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             steps_max,
-            aside: Semaphore::new(cores),
+            aside: Arc::new(Semaphore::new(cores)),
         }
     }
 
@@ -73,7 +73,13 @@ impl Routing {
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DispatchError> {
-        let _permit = self.aside.acquire().await.expect("never closed");
+        let aside = Arc::clone(&self.aside);
+        let permit = aside.acquire_owned().await.expect("never closed");
+        let job = move || {
+            // Until the job ends, also where its client is gone before.
+            let _permit = permit;
+            job()
+        };
         match tokio::task::spawn_blocking(job).await {
             Ok(result) => Ok(result),
             Err(error) => match error.try_into_panic() {
@@ -86,6 +92,18 @@ impl Routing {
 }
 
 impl Dispatcher {
+    /// Runs what may compute for long, such as parsing a large command, where
+    /// routing does so too: beside the async threads, as many at once as cores.
+    ///
+    /// # Errors
+    /// [`DispatchError::Draining`] if the async runtime ends.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, DispatchError> {
+        self.routing.aside(job).await
+    }
+
     /// The handlers that a command goes to now; none where no rule matched.
     ///
     /// # Errors
@@ -161,4 +179,31 @@ fn ask(snapshot: &Snapshot, command: &Command, steps_max: u64) -> Result<Answer,
         }
     };
     Ok(Answer { routing, hint })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends() {
+        let routing = Routing::new(1);
+        let places = routing.aside.available_permits();
+        let (end, ended) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        let mut job = Box::pin(routing.aside(move || {
+            begin.send(()).unwrap();
+            ended.recv().unwrap_err();
+        }));
+        assert!(futures_util::poll!(&mut job).is_pending());
+        begun.recv().unwrap();
+        drop(job);
+        assert_eq!(routing.aside.available_permits(), places - 1);
+        drop(end);
+        while routing.aside.available_permits() < places {
+            tokio::task::yield_now().await;
+        }
+    }
 }
