@@ -360,15 +360,16 @@ fn plugin(snapshot: &Snapshot, handler: &HandlerName) -> Result<Arc<Plugin>, Fai
 
 /// A rule may name a handler that is not there, or not there yet.
 fn not_loaded(handler: &HandlerName, snapshot: &Snapshot) -> Failure {
-    let failed = snapshot.plugin_files.iter().find(|file| {
+    let file = snapshot.plugin_files.iter().find(|file| {
         file.path
             .file_stem()
             .is_some_and(|stem| stem == handler.as_str())
     });
-    let reason = match failed.and_then(|file| file.error.as_ref()) {
+    let reason = match file {
+        Some(file) if file.compiling => "its file is still being compiled".into(),
         // The reason quotes files of the operator, and this goes to any caller.
-        Some(_) => "the host refused its file or settings; `GET /plugins`, `pointsman list` and the log say why".into(),
-        None => {
+        Some(file) if file.error.is_some() => "the host refused its file or settings; `GET /plugins`, `pointsman list` and the log say why".into(),
+        _ => {
             let names = snapshot.plugins.keys().map(HandlerName::as_str);
             let near = nearest(handler.as_str(), names)
                 .map_or_else(String::new, |near| format!("did you mean `{near}`? "));

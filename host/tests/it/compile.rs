@@ -267,11 +267,17 @@ fn the_host_loads_what_a_child_compiled_and_compiles_nothing_itself() {
 async fn a_start_and_a_reload_wait_for_nothing_that_is_slow_to_compile() {
     let (folders, config) = good();
     folders.plugin("bomb", bomb());
+    folders.rules("bomb.json", &rule("bomb"));
     let app = Arc::new(App::new(config).unwrap());
     assert_eq!(app.snapshot().generation, 0);
     // Ends long before the bomb does, which would be told as failed.
     app.load(Wait::WhileLoading).await;
     assert_eq!(state(&app, "bomb"), Some(FileState::Compiling));
+    let refused = only(&app, r#"{"to":"bomb"}"#).await.outcome;
+    assert_eq!(
+        refused.result.unwrap_err().message,
+        "handler `bomb` is not loaded: its file is still being compiled"
+    );
     app.watch(|_| {});
     let good = r#"{"to":"good"}"#;
     assert_eq!(only(&app, good).await.outcome.status(), Status::Succeeded);
@@ -279,7 +285,7 @@ async fn a_start_and_a_reload_wait_for_nothing_that_is_slow_to_compile() {
     folders.plugin("other", answering("2"));
     folders.rules("other.json", &rule("other"));
     until("another handler and its rule are in force", || {
-        app.snapshot().plugins.contains_key("other") && app.snapshot().rules.len() == 2
+        app.snapshot().plugins.contains_key("other") && app.snapshot().rules.len() == 3
     })
     .await;
     // A handler whose new version is slow keeps the one before meanwhile.
