@@ -23,7 +23,7 @@ pub struct SandboxSettings {
     /// Bytes of memory for compiling one component; 0 means 2 GiB, or half of the
     /// machine's or cgroup's memory where that is less.
     pub compile_memory_max_bytes: u64,
-    /// CPU time for compiling one component, in milliseconds; ten times that
+    /// CPU time for compiling one component, in milliseconds; thirty times that
     /// in wall-clock time.
     pub compile_timeout_ms: u64,
     /// The `pointsman` program, which compiles in a process of its own within

@@ -50,7 +50,7 @@ const ANSWER_MAX_BYTES: u64 = 64 << 10;
 /// Wall-clock time is many times the CPU time where other work has the cores,
 /// which comes first. A compiler waits for nothing: on a machine at rest the
 /// limit on CPU time is the first to be met.
-const WALL_PER_CPU: u32 = 10;
+const WALL_PER_CPU: u32 = 30;
 
 /// Enough for CPython four times over; half of a small machine.
 const COMPILE_MEMORY_BYTES: u64 = 2 << 30;
