@@ -1,5 +1,11 @@
 //! The program as a user runs it: output, exit code, signals.
 
+mod cases;
+pub(crate) mod check_files;
+mod dev;
+mod faults;
+mod rules;
+
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Command, Output, Stdio},

@@ -1,5 +1,7 @@
 //! The host over HTTP.
 
+mod bounds;
+
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};

@@ -5,43 +5,18 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod architecture;
-mod build_tools;
-mod cases;
-mod cases_cli;
-mod check_files;
 mod cli;
-mod cli_rules;
-mod compile;
 mod components;
-mod contract;
-mod dev;
 mod dispatch;
-mod exhaustion;
-mod foreign_files;
-mod foreign_text;
-mod fuzzed_inputs;
-mod fuzzed_plugins;
-mod gc;
-mod grants;
-mod grants_bounds;
-mod guest_text;
 mod host;
-mod hostile_rules;
+mod hostile;
 mod http;
-mod http_bounds;
-mod instances;
-mod languages;
-mod new;
+mod kit;
 #[path = "../../crates/queue/tests/it/postgres_server.rs"]
 mod postgres_server;
-mod program_faults;
 #[path = "../../crates/queue/tests/it/proxy.rs"]
 mod proxy;
 mod queue;
 mod raw;
 mod reload;
-mod reload_stress;
 mod sandbox;
-mod soak;
-mod swap;
-mod typescript;

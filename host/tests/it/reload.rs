@@ -1,5 +1,8 @@
 //! Files that come, change, break and go while the host runs.
 
+mod foreign_files;
+mod stress;
+
 use expect_test::{Expect, expect};
 use pointsman::{dispatcher::Options, outcome::Status, snapshot::FileState};
 

@@ -1,6 +1,16 @@
 //! Handlers that misbehave, alone and all together: each ends as its own
 //! outcome, and the host is as it was.
 
+mod compile;
+mod exhaustion;
+pub(crate) mod fuzzed_plugins;
+mod gc;
+mod grants;
+mod grants_bounds;
+mod guest_text;
+mod instances;
+mod swap;
+
 use std::{
     collections::BTreeMap,
     sync::{

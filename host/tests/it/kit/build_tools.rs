@@ -8,8 +8,8 @@ use expect_test::{Expect, expect};
 
 use crate::{
     cli::{output, pointsman},
-    contract::released,
     host::Folders,
+    kit::contract::released,
 };
 
 /// A new handler, and the tools that its build finds.

@@ -12,8 +12,8 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 use crate::{
     cli::{check, output},
-    contract::released,
     host::{Folders, guest, root, wasi_guest},
+    kit::contract::released,
 };
 
 /// A component for the contract with these changes: each text with what stands

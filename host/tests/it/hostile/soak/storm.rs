@@ -14,7 +14,7 @@ use reqwest::Client;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 
 use super::{Storm, probe};
-use crate::{check_files::fitting_as, host::replace, postgres_server::Server};
+use crate::{cli::check_files::fitting_as, host::replace, postgres_server::Server};
 
 /// What every attacker has.
 #[derive(Clone)]

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use wasm_metadata::{AddMetadata, AddMetadataField, Description, Version};
 
 use crate::{
-    check_files::fitting_as,
+    cli::check_files::fitting_as,
     cli::pointsman,
-    contract::released,
     host::{Folders, guest, serve},
+    kit::contract::released,
     queue::program::Program,
 };
 

@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[path = "../../fuzz/bodies/components.rs"]
+#[path = "../../../fuzz/bodies/components.rs"]
 mod components;
-#[path = "../../fuzz/bodies/http.rs"]
+#[path = "../../../fuzz/bodies/http.rs"]
 mod http;
-#[path = "../../fuzz/bodies/settings.rs"]
+#[path = "../../../fuzz/bodies/settings.rs"]
 mod settings;
 
-use crate::fuzzed_plugins::Random;
+use crate::sandbox::fuzzed_plugins::Random;
 
 fn length() -> Duration {
     let seconds = std::env::var("POINTSMAN_FUZZ_SECONDS");

@@ -1,0 +1,8 @@
+//! What an author of handlers works with: templates, builds, cases, the contract.
+
+mod build_tools;
+mod cases;
+pub(crate) mod contract;
+mod languages;
+mod new;
+mod typescript;
