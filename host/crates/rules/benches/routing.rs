@@ -1,4 +1,4 @@
-//! How many commands a second one core parses and routes, by number and kind of rules:
+//! How many parsed commands a second one core routes, by number and kind of rules:
 //! `cargo bench --bench routing -- [MIX…]`.
 //!
 //! Commands have about 355 bytes and match 1.2 rules on average. The baseline of
@@ -184,7 +184,7 @@ fn resident() -> Option<usize> {
 }
 
 /// Commands a second, and rules that fired for each.
-fn rate(rules: &RuleSet, commands: &[String]) -> (f64, f64) {
+fn rate(rules: &RuleSet, commands: &[Command]) -> (f64, f64) {
     let (mut count, mut fired) = (0_usize, 0_usize);
     let start = Instant::now();
     while start.elapsed() < WINDOW {
@@ -194,8 +194,9 @@ fn rate(rules: &RuleSet, commands: &[String]) -> (f64, f64) {
             .skip(count % commands.len())
             .take(256)
         {
-            let command = Command::parse(black_box(command)).expect("an object");
-            let matches = rules.route(&command).expect("a command within bounds");
+            let matches = rules
+                .route(black_box(command))
+                .expect("a command within bounds");
             fired += matches.iter().map(|found| found.rules.len()).sum::<usize>();
             count += 1;
         }
@@ -209,7 +210,7 @@ fn rate(rules: &RuleSet, commands: &[String]) -> (f64, f64) {
 /// Rules of one mix, commands for them, and what loading the rules took.
 struct Set {
     rules: RuleSet,
-    commands: Vec<String>,
+    commands: Vec<Command>,
     parsed: Duration,
     indexed: Duration,
     /// MiB; no number where the system does not tell.
@@ -241,6 +242,7 @@ impl Set {
         // A prime step walks the keys in no order that a cache would like.
         let commands = (0..COMMANDS)
             .map(|number| command(mix, number * 7_919 % keys, number))
+            .map(|text| Command::parse(text).expect("an object"))
             .collect();
         Self {
             rules,
@@ -289,8 +291,43 @@ fn main() {
             );
         }
     }
-    if chosen.is_empty() || chosen.iter().any(|name| name == "reload") {
+    let is_chosen =
+        |part: &str| chosen.is_empty() || chosen.iter().any(|name| part.contains(name.as_str()));
+    if is_chosen("parse") {
+        parse();
+    }
+    if is_chosen("reload") {
         reload();
+    }
+}
+
+/// How fast commands are parsed, which is once each: by their size.
+fn parse() {
+    let item = |number: usize| {
+        format!(
+            r#"{{"sku":"s-{number}","count":{},"price":{number}.5,"note":"line {number} of the order"}}"#,
+            number % 9
+        )
+    };
+    let lines = |count: usize| {
+        let items: Vec<String> = (0..count).map(item).collect();
+        format!(r#"{{"requestType":"order","items":[{}]}}"#, items.join(","))
+    };
+    for text in [command(&MIXES[0], 1, 1), lines(1_400), lines(14_000)] {
+        let mut best = Duration::MAX;
+        for _ in 0..WINDOWS {
+            let (mut count, start) = (0, Instant::now());
+            while start.elapsed() < WINDOW {
+                drop(black_box(Command::parse(black_box(&text))));
+                count += 1;
+            }
+            best = best.min(start.elapsed() / count);
+        }
+        let rate = text.len() as f64 / best.as_secs_f64() / 1e6;
+        println!(
+            "parse {:>8} bytes: {best:>10.1?}, {rate:.0} MB/s",
+            text.len()
+        );
     }
 }
 

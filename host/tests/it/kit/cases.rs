@@ -274,7 +274,7 @@ fn a_wrong_file_is_refused_with_its_place() {
         ),
         (
             "{\"command\":{},\n",
-            expect!["case.json:2:1: the text ends where a key in quotes was expected"],
+            expect!["case.json:2:1: expected a key in quotes, found the end of the text"],
         ),
     ] {
         bench.refuses(case, wanted);
