@@ -1,6 +1,7 @@
 //! Owns the way from a [`Command`] to its [`Report`]: one snapshot, one task
 //! and one fresh instance for each matched handler, all at once.
 
+mod line;
 mod route;
 mod run;
 
@@ -13,9 +14,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use line::{Instances, Line};
 pub use route::Routed;
 use route::Routing;
 use run::Run;
@@ -40,8 +41,8 @@ pub struct Dispatcher {
     snapshots: Arc<Snapshots>,
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
-    // One permit per place: see `Plugin::places`.
-    instances: Arc<Semaphore>,
+    // One for each place: see `Plugin::places`.
+    instances: Arc<Line>,
     instances_max: u32,
     waiting: Arc<AtomicUsize>,
     waiting_max: usize,
@@ -177,7 +178,7 @@ impl Dispatcher {
             snapshots,
             shutdown,
             metrics: Arc::default(),
-            instances: Arc::new(Semaphore::new(limits.sandbox.instances_max as usize)),
+            instances: Line::new(limits.sandbox.instances_max),
             instances_max: limits.sandbox.instances_max,
             waiting: Arc::default(),
             waiting_max: limits.waiting_max as usize,
@@ -273,14 +274,13 @@ impl Dispatcher {
         let places = places.min(self.instances_max);
         let permit = attempt
             .cancel
-            .run_until_cancelled(Arc::clone(&self.instances).acquire_many_owned(places));
-        let Some(permit) = permit.await else {
+            .run_until_cancelled(self.instances.take(places));
+        let Some(_permit) = permit.await else {
             return Outcome::not_run(Failure::new(
                 Status::Cancelled,
                 format!("`{handler}`: cancelled while it waited for a free instance"),
             ));
         };
-        let _permit = permit.expect("never closed");
         let snapshot = self.snapshots.current();
         match plugin(&snapshot, handler) {
             Ok(plugin) => {
@@ -307,18 +307,16 @@ impl Dispatcher {
     }
 
     /// Waits for as many free places as the command needs, in line.
-    async fn admit(&self, places: u32) -> Result<OwnedSemaphorePermit, DispatchError> {
+    async fn admit(&self, places: u32) -> Result<Instances, DispatchError> {
         // A command that needs more places than there are takes them all.
         let wanted = places.min(self.instances_max);
-        if let Ok(permits) = Arc::clone(&self.instances).try_acquire_many_owned(wanted) {
-            return Ok(permits);
+        if let Some(instances) = self.instances.try_take(wanted) {
+            return Ok(instances);
         }
         let _place = Place::take(&self.waiting, self.waiting_max)?;
         tokio::select! {
             () = self.shutdown.draining.cancelled() => Err(DispatchError::Draining),
-            permits = Arc::clone(&self.instances).acquire_many_owned(wanted) => {
-                Ok(permits.expect("never closed"))
-            }
+            instances = self.instances.take(wanted) => Ok(instances),
         }
     }
 }

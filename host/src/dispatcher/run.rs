@@ -11,10 +11,10 @@ use std::{
     time::Instant,
 };
 
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TrackedFuture};
 
-use super::{Event, Observer, plugin};
+use super::{Event, Observer, line::Instances, plugin};
 use crate::{
     command::Command,
     delivery::DeliveryId,
@@ -40,7 +40,7 @@ pub(super) struct Run {
     pub(super) fail_fast: bool,
     pub(super) in_place: bool,
     // Free again when the last task has ended.
-    pub(super) _permits: OwnedSemaphorePermit,
+    pub(super) _permits: Instances,
 }
 
 /// The last of its handlers has ended, whether anybody hears of it or not.

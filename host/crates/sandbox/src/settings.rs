@@ -23,6 +23,9 @@ pub struct SandboxSettings {
     /// Bytes of memory for compiling one component; 0 means 2 GiB, or half of the
     /// machine's or cgroup's memory where that is less.
     pub compile_memory_max_bytes: u64,
+    /// Bytes of memory for all components that are compiled at once; 0 means half
+    /// of the machine's or cgroup's memory.
+    pub compile_memory_total_bytes: u64,
     /// CPU time for compiling one component, in milliseconds; thirty times that
     /// in wall-clock time.
     pub compile_timeout_ms: u64,
@@ -43,6 +46,7 @@ impl Default for SandboxSettings {
             // Python's interpreter has some 10,000.
             table_elements_max: 100_000,
             compile_memory_max_bytes: 0,
+            compile_memory_total_bytes: 0,
             // Four times what CPython takes in the dev profile.
             compile_timeout_ms: 60_000,
             compile_program: None,

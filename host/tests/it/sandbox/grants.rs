@@ -175,7 +175,7 @@ async fn a_grant_without_its_source_is_a_load_error_that_names_the_fix() {
     )
     .await;
     check("[http]\nallow = [\"example.com\"]", expect![[r#"
-        plugins/wasi.wasm: its settings are wrong: plugins/wasi.toml: a pattern has no method before the URL; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com` in `http.allow`
+        plugins/wasi.wasm: its settings are wrong: plugins/wasi.toml: `http.allow[0]`: a pattern has no method before the URL; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com`
           hint: mend the settings: the handler is not loaded until then"#]]).await;
 }
 

@@ -206,7 +206,7 @@ async fn an_exit_says_what_a_handler_does_instead_and_its_name_is_its_argument()
     let failure = failure.outcome.result.unwrap_err();
     assert_eq!(failure.code, Status::Trapped);
     expect_test::expect![
-        "`wasi`: called `exit(0)`: a handler returns from `handle`, also when all is well"
+        "`wasi`: called `exit` to end with success: a handler returns from `handle`, also when all is well"
     ]
     .assert_eq(&failure.message);
     let report = only(&app, r#"{"do":"args"}"#).await;

@@ -1,11 +1,14 @@
 //! Owns the host's side of the contract in `wit/`: the generated types and what
 //! each import does.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use wasmtime::{
-    Engine, Store,
-    component::{HasSelf, InstancePre, Linker, types::ComponentItem},
+    Engine, Store, StoreContextMut,
+    component::{HasSelf, InstancePre, Linker, WasmStr, types::ComponentItem},
 };
 
 use super::{files, polling, state::State, timers};
@@ -109,6 +112,7 @@ const RANDOM_BYTES_MAX: u32 = 65_536;
 /// WASI 0.2 with whatever the handler was granted.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     v0_1_0::Handler::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    add_log_to_linker(linker)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     files::add_to_linker(linker, State::files)?;
     timers::add_to_linker(linker)?;
@@ -120,14 +124,37 @@ impl types::Host for State {}
 
 impl log::Host for State {
     fn log(&mut self, level: log::Level, message: String) {
-        let level = match level {
-            log::Level::Trace => Level::Trace,
-            log::Level::Debug => Level::Debug,
-            log::Level::Info => Level::Info,
-            log::Level::Warn => Level::Warn,
-            log::Level::Error => Level::Error,
-        };
-        self.shared.logs.write(level, &message);
+        self.shared.logs.write(level.into(), &message);
+    }
+}
+
+/// Links the contract's `log` over the generated one. A message can be as large
+/// as the guest's memory: it is read where it lies, and no more of it is copied
+/// than the limits keep.
+fn add_log_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    type Arguments = (log::Level, WasmStr);
+    let write = |store: StoreContextMut<'_, State>, (level, message): Arguments| {
+        let shared = Arc::clone(&store.data().shared);
+        shared.logs.write(level.into(), &message.to_str(&store)?);
+        Ok(())
+    };
+    linker.allow_shadowing(true);
+    let added = linker
+        .instance("pointsman:handler/log@0.1.0")
+        .and_then(|mut log| log.func_wrap("log", write));
+    linker.allow_shadowing(false);
+    added
+}
+
+impl From<log::Level> for Level {
+    fn from(level: log::Level) -> Self {
+        match level {
+            log::Level::Trace => Self::Trace,
+            log::Level::Debug => Self::Debug,
+            log::Level::Info => Self::Info,
+            log::Level::Warn => Self::Warn,
+            log::Level::Error => Self::Error,
+        }
     }
 }
 

@@ -166,9 +166,11 @@ impl Handler {
             ),
             Some(trap) => (trap.to_string(), None),
             None => match error.downcast_ref::<I32Exit>() {
+                // WASI 0.2 says no more of the code than whether it is 0.
                 Some(I32Exit(code)) => (
                     format!(
-                        "called `exit({code})`: a handler returns from `handle`, also when all is well"
+                        "called `exit` to end with {}: a handler returns from `handle`, also when all is well",
+                        if *code == 0 { "success" } else { "failure" }
                     ),
                     None,
                 ),

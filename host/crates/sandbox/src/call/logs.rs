@@ -14,6 +14,9 @@ use pointsman_core::outcome::{Level, LogLine, Logs};
 const PANIC: &str = "panicked at ";
 /// The most of it that is kept.
 const PANIC_MAX_BYTES: usize = 4 << 10;
+/// How far into a message it is looked for: it comes as a message of its own, and
+/// one can be as large as the guest's memory.
+const PANIC_WITHIN_BYTES: usize = 64 << 10;
 
 /// Sees each line that is kept, as it is written.
 pub type OnLine = Arc<dyn Fn(&LogLine) + Send + Sync>;
@@ -75,6 +78,7 @@ impl LogSink {
     }
 
     fn keep_panic(&self, message: &str) {
+        let message = &message[..message.floor_char_boundary(PANIC_WITHIN_BYTES)];
         let at = memchr::memmem::rfind(message.as_bytes(), PANIC.as_bytes());
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let text = match at {
@@ -175,6 +179,20 @@ mod tests {
         assert_eq!(logs.panic().unwrap(), "panicked at a.rs:2: the second");
         assert!(logs.kept.lock().unwrap().panic.len() <= PANIC_MAX_BYTES);
         assert_eq!(logs.take().dropped, 6);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_before_it_is_searched_and_its_lines_are_counted() {
+        let logs = sink(9);
+        let long = format!(
+            "{}\npanicked at a.rs:1:\n",
+            "x\n".repeat(PANIC_WITHIN_BYTES)
+        );
+        logs.write(Level::Info, &long);
+        assert_eq!(logs.panic(), None);
+        let kept = logs.take();
+        let lines = PANIC_WITHIN_BYTES + 2;
+        assert_eq!(kept.lines.len() as u64 + kept.dropped, lines as u64);
     }
 
     #[test]
