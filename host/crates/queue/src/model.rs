@@ -312,16 +312,10 @@ pub struct Claimed {
     pub attempt: u32,
     /// The earlier failures.
     pub failures: Failures,
-    /// The digest of the handler's plugin when the command was routed.
-    pub digest: String,
-    /// The names of the rules that chose the handler.
-    pub rules: Vec<String>,
     /// The JSON text of the command's attributes.
     pub attributes: String,
     /// The W3C trace context of the caller.
     pub traceparent: Option<String>,
-    /// When the command was stored.
-    pub created: Timestamp,
 }
 
 /// A log line of a failed run.

@@ -1,17 +1,22 @@
 //! Owns what becomes of a delivery after a run: how an attempt ends ([`Ending`]),
 //! the [`RetryPolicy`] that makes a [`Settlement`] of it, and the
-//! [`RetentionPolicy`] of what is finished. No I/O.
+//! [`RetentionPolicy`] of what is finished; what becomes of a lost lease, of a
+//! repeated idempotency key, of a command too many. Engines carry it out. No I/O.
 
 use std::{
+    collections::HashMap,
     fmt,
     hash::{BuildHasher, RandomState},
     str::FromStr,
     time::Duration,
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{
-    QueueError,
-    model::{AttemptError, Failures, LogLine, Settlement},
+    CommandId, HOSTS_LOST_MAX, QueueError,
+    clock::Timestamp,
+    model::{AttemptError, Enqueued, Failures, LogLine, NewCommand, Settlement, State},
 };
 use crate::settings::{RetentionSettings, hours};
 use pointsman_core::outcome::Status;
@@ -251,6 +256,174 @@ fn random_unit() -> f64 {
     f64::from((RandomState::new().hash_one(0_u8) >> 32) as u32) / f64::from(u32::MAX)
 }
 
+/// A delivery whose lease ran out while it was running: its host is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LostLease {
+    /// The attempt that was lost.
+    pub(crate) attempt: u32,
+    /// How many hosts were lost with it before.
+    pub(crate) hosts_lost: u32,
+    /// Whether its command was cancelled meanwhile.
+    pub(crate) cancel_requested: bool,
+}
+
+/// What becomes of a [`LostLease`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseEnd {
+    pub(crate) state: State,
+    pub(crate) hosts_lost: u32,
+    pub(crate) error: AttemptError,
+}
+
+impl LostLease {
+    /// It waits for another host, unless it was cancelled or was lost so often
+    /// that it is taken to be the cause.
+    pub(crate) fn end(self) -> LeaseEnd {
+        let hosts_lost = self.hosts_lost.saturating_add(1);
+        let state = match (self.cancel_requested, hosts_lost >= HOSTS_LOST_MAX) {
+            (true, _) => State::Cancelled,
+            (false, true) => State::Discarded,
+            (false, false) => State::Available,
+        };
+        LeaseEnd {
+            state,
+            hosts_lost,
+            error: AttemptError {
+                status: Ending::HostLost,
+                message: format!(
+                    "the host was lost during attempt {} ({hosts_lost} of {HOSTS_LOST_MAX} before the dead letter takes it)",
+                    self.attempt
+                ),
+                logs: Vec::new(),
+            },
+        }
+    }
+}
+
+/// Where a delivery is after a settlement asked for `asked`: what was cancelled
+/// while it ran is cancelled, unless it was done all the same.
+pub(crate) fn settled(asked: State, cancel_requested: bool) -> State {
+    match (asked, cancel_requested) {
+        (State::Completed, _) | (_, false) => asked,
+        (_, true) => State::Cancelled,
+    }
+}
+
+/// Refuses where `added` more would be too many unfinished deliveries.
+pub(crate) fn admit(depth: u64, added: u64, max: u64) -> Result<(), QueueError> {
+    if added > 0 && depth.saturating_add(added) > max {
+        return Err(QueueError::Full { max });
+    }
+    Ok(())
+}
+
+/// The digest of a command's attributes, by which a repetition is told from a conflict.
+pub(crate) type BodyDigest = [u8; 32];
+
+/// The digest of these attributes.
+pub(crate) fn body_digest(attributes: &str) -> BodyDigest {
+    Sha256::digest(attributes).into()
+}
+
+/// What each command is: new, or one that its idempotency key names. `stored`
+/// are the keys that the store remembers; a key may also come twice in a batch.
+pub(crate) fn recognise(
+    commands: &[NewCommand],
+    stored: &HashMap<String, (CommandId, BodyDigest)>,
+) -> Result<Vec<Enqueued>, QueueError> {
+    let mut batch: HashMap<&str, (CommandId, BodyDigest)> = HashMap::new();
+    let mut answers = Vec::with_capacity(commands.len());
+    for command in commands {
+        let fresh = Enqueued {
+            id: command.id,
+            repeated: false,
+        };
+        let Some(key) = command.idempotency_key.as_deref() else {
+            answers.push(fresh);
+            continue;
+        };
+        let body = body_digest(&command.attributes);
+        answers.push(match batch.get(key).or_else(|| stored.get(key)) {
+            Some((id, first)) if *first == body => Enqueued {
+                id: *id,
+                repeated: true,
+            },
+            Some((first, _)) => {
+                return Err(QueueError::Conflict {
+                    key: key.to_owned(),
+                    first: *first,
+                });
+            }
+            None => {
+                batch.insert(key, (command.id, body));
+                fresh
+            }
+        });
+    }
+    Ok(answers)
+}
+
+/// A pass of the retention: by age; then by size, first all but the dead letter,
+/// then that too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    Age,
+    Size,
+    DeadSize,
+}
+
+/// Finished commands go where all their deliveries ended before these times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cutoffs {
+    /// For those that were completed or cancelled.
+    pub(crate) ended: Timestamp,
+    /// For those in the dead letter.
+    pub(crate) dead: Timestamp,
+}
+
+impl Cutoffs {
+    /// The later of both: nothing stored after it goes.
+    pub(crate) fn latest(self) -> Timestamp {
+        self.ended.max(self.dead)
+    }
+}
+
+impl Pass {
+    /// Whether it is made only while the store is too large.
+    pub(crate) fn is_for_size(self) -> bool {
+        self != Self::Age
+    }
+
+    /// The one after it.
+    pub(crate) fn next(self) -> Option<Self> {
+        match self {
+            Self::Age => Some(Self::Size),
+            Self::Size => Some(Self::DeadSize),
+            Self::DeadSize => None,
+        }
+    }
+
+    /// What it removes.
+    pub(crate) fn cutoffs(self, policy: &RetentionPolicy, now: Timestamp) -> Cutoffs {
+        match self {
+            Self::Age => Cutoffs {
+                ended: now.before(policy.age_max),
+                dead: now.before(policy.dead_age_max),
+            },
+            Self::Size | Self::DeadSize => self.for_size(now),
+        }
+    }
+
+    /// What it removes where only the size counts, of what ended by now.
+    pub(crate) fn for_size(self, now: Timestamp) -> Cutoffs {
+        let dead = match self {
+            Self::DeadSize => now,
+            Self::Age | Self::Size => Timestamp::from_millis(i64::MIN),
+        };
+        Cutoffs { ended: now, dead }
+    }
+}
+
 /// How long finished commands are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionPolicy {
@@ -339,5 +512,126 @@ mod tests {
                 .map(|_| random_unit())
                 .all(|unit| (0.0..=1.0).contains(&unit))
         );
+    }
+
+    #[test]
+    fn a_lost_lease_is_given_to_another_host_until_it_is_taken_to_be_the_cause() {
+        let end = |hosts_lost, cancel_requested| {
+            let lost = LostLease {
+                attempt: 7,
+                hosts_lost,
+                cancel_requested,
+            };
+            let end = lost.end();
+            assert_eq!(end.hosts_lost, hosts_lost.saturating_add(1));
+            assert_eq!(end.error.status, Ending::HostLost);
+            assert!(
+                end.error.message.contains("attempt 7"),
+                "{}",
+                end.error.message
+            );
+            end.state
+        };
+        assert_eq!(end(0, false), State::Available);
+        assert_eq!(end(HOSTS_LOST_MAX - 2, false), State::Available);
+        assert_eq!(end(HOSTS_LOST_MAX - 1, false), State::Discarded);
+        assert_eq!(end(u32::MAX, false), State::Discarded);
+        assert_eq!(end(0, true), State::Cancelled);
+        assert_eq!(end(HOSTS_LOST_MAX, true), State::Cancelled);
+    }
+
+    #[test]
+    fn what_was_cancelled_while_it_ran_is_cancelled_unless_it_is_done() {
+        for asked in State::ALL {
+            assert_eq!(settled(asked, false), asked);
+            let cancelled = match asked {
+                State::Completed => State::Completed,
+                _ => State::Cancelled,
+            };
+            assert_eq!(settled(asked, true), cancelled);
+        }
+    }
+
+    #[test]
+    fn the_queue_is_full_only_for_what_adds_to_it() {
+        for (depth, added, fits) in [
+            (0, 10, true),
+            (1, 10, false),
+            (10, 0, true),
+            (99, 0, true),
+            (u64::MAX, 1, false),
+        ] {
+            assert_eq!(admit(depth, added, 10).is_ok(), fits, "{depth} + {added}");
+        }
+    }
+
+    fn keyed(key: Option<&str>, attributes: &str) -> NewCommand {
+        NewCommand {
+            idempotency_key: key.map(str::to_owned),
+            ..NewCommand::new(attributes, Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_key_names_the_first_command_that_had_it_stored_or_in_the_batch() {
+        let first = CommandId::generate();
+        let stored = HashMap::from([("old".to_owned(), (first, body_digest("{}")))]);
+        let batch = [
+            keyed(None, "{}"),
+            keyed(None, "{}"),
+            keyed(Some("old"), "{}"),
+            keyed(Some("new"), "{}"),
+            keyed(Some("new"), "{}"),
+        ];
+        let answers = recognise(&batch, &stored).unwrap();
+        let told: Vec<_> = answers.iter().map(|one| (one.id, one.repeated)).collect();
+        let expected = [
+            (batch[0].id, false),
+            (batch[1].id, false),
+            (first, true),
+            (batch[3].id, false),
+            (batch[3].id, true),
+        ];
+        assert_eq!(told, expected);
+        for (key, of) in [("old", first), ("new", batch[3].id)] {
+            let other = keyed(Some(key), "{\"a\":1}");
+            match recognise(&[batch[3].clone(), other], &stored).unwrap_err() {
+                QueueError::Conflict { key: named, first } => {
+                    assert_eq!((named.as_str(), first), (key, of))
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_passes_of_the_retention_spare_the_dead_letter_longest() {
+        let policy = RetentionPolicy {
+            age_max: Duration::from_millis(10),
+            dead_age_max: Duration::from_millis(30),
+            bytes_max: 0,
+        };
+        let now = Timestamp::from_millis(100);
+        let mut passes = vec![Pass::Age];
+        while let Some(next) = passes.last().and_then(|pass| pass.next()) {
+            passes.push(next);
+        }
+        let cutoffs: Vec<_> = passes
+            .iter()
+            .map(|pass| pass.cutoffs(&policy, now))
+            .map(|cutoffs| {
+                (
+                    cutoffs.ended.as_millis(),
+                    cutoffs.dead.as_millis(),
+                    cutoffs.latest().as_millis(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            cutoffs,
+            [(90, 70, 90), (100, i64::MIN, 100), (100, 100, 100)]
+        );
+        let for_size: Vec<_> = passes.iter().map(|pass| pass.is_for_size()).collect();
+        assert_eq!(for_size, [false, true, true]);
     }
 }

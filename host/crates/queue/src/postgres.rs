@@ -24,6 +24,7 @@ mod row;
 mod schema;
 mod session;
 mod store;
+mod tx;
 mod url;
 mod write;
 
@@ -35,7 +36,6 @@ use std::{
 
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 use self::{
     admit::Admission,
@@ -43,15 +43,16 @@ use self::{
     connect::Connector,
     drift::Drift,
     fault::to,
-    listen::{Listener, News, Outbox},
+    listen::{Listener, Outbox},
     pool::{Lent, Sessions},
     schema::Schema,
-    session::{Scope, Terms},
+    session::Terms,
+    tx::Tx,
 };
 use super::{
     Cancellation, ClaimRequest, Claims, Clock, CommandId, CommandView, DEPTH_MAX, DeadFilter,
     Enqueued, Lease, NewCommand, QueueError, REREAD, Renewal, RetentionPolicy, Signals, State,
-    Swept, Timestamp, model::SettlementRow, query::Payloads,
+    Swept, model::SettlementRow, policy::Pass, query::Payloads, signals::News,
 };
 use crate::settings::Pooler;
 use pointsman_machine::shutdown::Supervisor;
@@ -187,17 +188,25 @@ impl Postgres {
         })
     }
 
-    /// A transaction, and the time by which it decides.
-    async fn begin<'l>(&self, lent: &'l mut Lent) -> Result<(Scope<'l>, Timestamp), QueueError> {
-        let tx = lent.begin().await?;
-        let now = tx.now().await.map_err(to("ask the time"))?;
-        Ok((tx, self.clock.as_ref().map_or(now, |clock| clock.now())))
+    /// A transaction, with the time by which it decides.
+    async fn begin<'l>(&self, lent: &'l mut Lent) -> Result<Tx<'l>, QueueError> {
+        let scope = lent.begin().await?;
+        let now = scope.now().await.map_err(to("ask the time"))?;
+        let now = self.clock.as_ref().map_or(now, |clock| clock.now());
+        Ok(Tx::new(scope, now))
+    }
+
+    /// Commits, and tells what changed: the only place that does.
+    async fn commit(&self, tx: Tx<'_>) -> Result<(), QueueError> {
+        let news = tx.commit().await?;
+        self.outbox.tell(news);
+        Ok(())
     }
 
     async fn try_enqueue(&self, commands: &[NewCommand]) -> Result<Vec<Enqueued>, QueueError> {
         let mut lent = self.sessions.get().await?;
-        let (tx, now) = self.begin(&mut lent).await?;
-        let answers = write::recognise(&tx, now, commands).await?;
+        let mut tx = self.begin(&mut lent).await?;
+        let answers = write::recognise(&tx, commands).await?;
         let both = commands.iter().zip(&answers);
         let fresh: Vec<_> = both
             .filter(|(_, answer)| !answer.repeated)
@@ -207,30 +216,25 @@ impl Postgres {
         if added > 0 {
             self.admission.admit(&tx, added as u64).await?;
         }
-        write::insert(&tx, now, &fresh)
+        write::insert(&tx, &fresh)
             .await
             .map_err(to("store a command"))?;
-        tx.commit().await.map_err(to("commit"))?;
-        if added > 0 {
-            self.outbox.put(News::Work);
-        }
+        tx.news.work = added > 0;
+        self.commit(tx).await?;
         Ok(answers)
     }
 
     async fn try_claim(&self, request: &ClaimRequest) -> Result<Claims, QueueError> {
         let mut lent = self.sessions.get().await?;
         let asked = Instant::now();
-        let (tx, now) = self.begin(&mut lent).await?;
+        let mut tx = self.begin(&mut lent).await?;
         // A clock of a test jumps on purpose.
         let leases = match &self.clock {
-            None if !self.drift.trusts(now, asked, request.lease) => Leases::Leave,
+            None if !self.drift.trusts(tx.now, asked, request.lease) => Leases::Leave,
             _ => Leases::End,
         };
-        let claims = claim::claim(&tx, now, request, leases).await?;
-        tx.commit().await.map_err(to("commit"))?;
-        for claimed in &claims.deliveries {
-            self.signals.send_change(claimed.lease.delivery.command);
-        }
+        let claims = claim::claim(&mut tx, request, leases).await?;
+        self.commit(tx).await?;
         Ok(claims)
     }
 
@@ -241,11 +245,11 @@ impl Postgres {
     ) -> Result<Vec<Renewal>, QueueError> {
         // One that is not answered leaves time for another before the lease is over.
         let mut lent = self.sessions.get_within(lease / 3).await?;
-        let (tx, now) = self.begin(&mut lent).await?;
-        let renewals = claim::renew(&tx, leases, now.after(lease))
+        let tx = self.begin(&mut lent).await?;
+        let renewals = claim::renew(&tx, leases, tx.now.after(lease))
             .await
             .map_err(to("renew leases"))?;
-        tx.commit().await.map_err(to("commit"))?;
+        self.commit(tx).await?;
         Ok(renewals)
     }
 
@@ -259,36 +263,30 @@ impl Postgres {
                 .map_err(to("complete a delivery"))?;
             if let Some(state) = completed {
                 single.commit().await.map_err(to("commit"))?;
-                self.signals.send_change(lease.delivery.command);
+                self.outbox.tell(News {
+                    changed: vec![lease.delivery.command],
+                    ..News::default()
+                });
                 return Ok(state);
             }
         }
-        let (tx, now) = self.begin(&mut lent).await?;
-        let state = write::settle(&tx, now, lease, row)
+        let mut tx = self.begin(&mut lent).await?;
+        let state = write::settle(&mut tx, lease, row)
             .await
             .map_err(to("settle a delivery"))?;
-        let Some((state, more)) = state else {
-            return Err(QueueError::LeaseLost(lease.delivery.clone()));
-        };
-        tx.commit().await.map_err(to("commit"))?;
-        self.signals.send_change(lease.delivery.command);
-        if more {
-            self.outbox.put(News::Work);
-        }
+        let state = state.ok_or_else(|| QueueError::LeaseLost(lease.delivery.clone()))?;
+        self.commit(tx).await?;
         Ok(state)
     }
 
     async fn try_cancel(&self, command: CommandId) -> Result<Cancellation, QueueError> {
         let mut lent = self.sessions.get().await?;
-        let (tx, now) = self.begin(&mut lent).await?;
-        let done = write::cancel(&tx, now, command)
+        let mut tx = self.begin(&mut lent).await?;
+        let done = write::cancel(&mut tx, command)
             .await
             .map_err(to("cancel a command"))?;
         let done = done.ok_or(QueueError::UnknownCommand(command))?;
-        tx.commit().await.map_err(to("commit"))?;
-        self.signals.send_change(command);
-        self.outbox.put(News::Cancelled(command));
-        self.outbox.put(News::Work);
+        self.commit(tx).await?;
         Ok(done)
     }
 
@@ -310,46 +308,38 @@ impl Postgres {
         below: i64,
     ) -> Result<(u64, Option<i64>), QueueError> {
         let mut lent = self.sessions.get().await?;
-        let (tx, now) = self.begin(&mut lent).await?;
-        let done = dead::step(&tx, now, filter, retry, below).await?;
-        tx.commit().await.map_err(to("commit"))?;
-        self.outbox.put(News::Work);
+        let mut tx = self.begin(&mut lent).await?;
+        let done = dead::step(&mut tx, filter, retry, below).await?;
+        self.commit(tx).await?;
         Ok(done)
     }
 
     async fn sweep_all(&self, policy: &RetentionPolicy) -> Result<Swept, QueueError> {
         const DOING: &str = "remove what is past its retention";
         let mut swept = Swept::default();
-        let far = Timestamp::from_millis(i64::MIN);
-        // By age; then by size, first all but the dead letter, then that too.
-        for pass in 0..3 {
-            let mut next = Some((i64::MIN, Uuid::nil()));
-            while let Some(after) = next {
-                let mut lent = self.sessions.get_for(SWEEP_MAX).await?;
-                let (tx, now) = self.begin(&mut lent).await?;
-                tx.may_take(SWEEP_MAX).await.map_err(to(DOING))?;
-                if pass > 0 && !dead::too_large(&tx, policy).await.map_err(to(DOING))? {
-                    return Ok(swept);
-                }
-                if pass == 0 && after.0 == i64::MIN {
-                    swept.keys = dead::sweep_keys(&tx, now).await.map_err(to(DOING))?;
-                }
-                let (age, dead_age) = match pass {
-                    0 => (now.before(policy.age_max), now.before(policy.dead_age_max)),
-                    1 => (now, far),
-                    _ => (now, now),
-                };
-                let (removed, rest) = dead::sweep(&tx, age, dead_age, after)
-                    .await
-                    .map_err(to(DOING))?;
-                tx.commit().await.map_err(to("commit"))?;
-                swept.commands += removed;
-                if pass > 0 {
-                    self.signals.gave_way(removed);
-                }
-                next = rest;
+        let (mut pass, mut after) = (Pass::Age, dead::START);
+        loop {
+            let mut lent = self.sessions.get_for(SWEEP_MAX).await?;
+            let mut tx = self.begin(&mut lent).await?;
+            tx.may_take(SWEEP_MAX).await.map_err(to(DOING))?;
+            if pass.is_for_size() && !dead::too_large(&tx, policy).await.map_err(to(DOING))? {
+                return Ok(swept);
             }
+            if pass == Pass::Age && after == dead::START {
+                swept.keys = dead::sweep_keys(&tx).await.map_err(to(DOING))?;
+            }
+            let cutoffs = pass.cutoffs(policy, tx.now);
+            let (removed, rest) = dead::sweep(&tx, cutoffs, after).await.map_err(to(DOING))?;
+            if pass.is_for_size() {
+                tx.news.gave_way = removed;
+            }
+            self.commit(tx).await?;
+            swept.commands += removed;
+            (pass, after) = match (rest, pass.next()) {
+                (Some(after), _) => (pass, after),
+                (None, Some(next)) => (next, dead::START),
+                (None, None) => return Ok(swept),
+            };
         }
-        Ok(swept)
     }
 }

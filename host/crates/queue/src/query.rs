@@ -397,17 +397,6 @@ pub(super) const SWEEP_STEP: i64 = 500;
 /// How many dead letters one step of a bulk retry or discard changes.
 pub(super) const DEAD_STEP: i64 = 500;
 
-/// What a lost host leaves in the failures of a delivery.
-pub(super) fn host_lost(attempt: u32, lost: u32, max: u32) -> AttemptError {
-    AttemptError {
-        status: Ending::HostLost,
-        message: format!(
-            "the host was lost during attempt {attempt} ({lost} of {max} before the dead letter takes it)"
-        ),
-        logs: Vec::new(),
-    }
-}
-
 /// The wait until `due`, from `now`.
 pub(super) fn until(due: Option<i64>, now: Timestamp) -> Option<Duration> {
     due.map(|due| Timestamp::from_millis(due).since(now))

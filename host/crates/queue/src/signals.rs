@@ -49,6 +49,20 @@ pub struct Signals {
     reread: Duration,
 }
 
+/// What a transaction changed, to be told once it is committed. Engines collect
+/// it where they change something, and tell it in one place: after the commit.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// A claim may find more than before.
+    pub(crate) work: bool,
+    /// Commands with a delivery that changed.
+    pub(crate) changed: Vec<CommandId>,
+    /// Commands that were cancelled while a delivery ran.
+    pub(crate) cancelled: Vec<CommandId>,
+    /// Finished commands that were removed before their time.
+    pub(crate) gave_way: u64,
+}
+
 /// Finished commands that were removed before their time.
 #[derive(Debug, Default)]
 struct GaveWay {
@@ -202,6 +216,20 @@ impl Signals {
     fn troubles(&self) -> MutexGuard<'_, [Option<Trouble>; 2]> {
         // Every change is one assignment: a panic leaves it whole.
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what a transaction changed, after its commit.
+    pub(crate) fn tell(&self, news: News) {
+        for command in news.changed {
+            self.send_change(command);
+        }
+        for command in news.cancelled {
+            self.send_cancellation(command);
+        }
+        self.gave_way(news.gave_way);
+        if news.work {
+            self.send_work();
+        }
     }
 
     pub(super) fn send_work(&self) {

@@ -21,7 +21,7 @@ use std::{
 };
 
 use self::{
-    dead::{Fate, Pass, Sweep},
+    dead::{Fate, Sweep},
     files::Files,
     readers::Readers,
     room::Room,
@@ -31,7 +31,7 @@ use super::{
     Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView, DEPTH_MAX,
     DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease,
     NewCommand, Page, QueueError, REREAD, Renewal, RetentionPolicy, Settlement, Signals, State,
-    Store, StoreFuture, Swept, SystemClock, model::SettlementRow, query::Payloads,
+    Store, StoreFuture, Swept, SystemClock, model::SettlementRow, policy::Pass, query::Payloads,
 };
 
 /// How long a lost host's leases still last when the next one opens the folder:

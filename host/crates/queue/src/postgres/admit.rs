@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{fault::to, session::Scope};
-use crate::QueueError;
+use crate::{QueueError, policy::admit};
 
 /// The unfinished deliveries, as last counted and with what came since.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Admission {
     /// known says so.
     pub(super) async fn admit(&self, tx: &Scope<'_>, added: u64) -> Result<(), QueueError> {
         let fits = |counted: &mut Counted| {
-            let fits = counted.next.is_some() && counted.depth + added <= self.max;
+            let fits = counted.next.is_some() && admit(counted.depth, added, self.max).is_ok();
             counted.depth += if fits { added } else { 0 };
             fits
         };

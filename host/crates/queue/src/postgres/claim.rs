@@ -10,11 +10,14 @@ use super::{
     fault::{Fault, to},
     row,
     session::Scope,
+    tx::Tx,
     write,
 };
 use crate::{
-    ClaimRequest, Claimed, Claims, CommandId, DeliveryId, Failures, HOSTS_LOST_MAX, Lease,
-    QueueError, Renewal, Timestamp, query,
+    ClaimRequest, Claimed, Claims, CommandId, DeliveryId, Failures, Lease, QueueError, Renewal,
+    Timestamp,
+    policy::{LeaseEnd, LostLease},
+    query,
 };
 
 /// As for SQLite: bounds what one claim does besides taking.
@@ -29,19 +32,18 @@ pub(super) enum Leases {
 }
 
 pub(super) async fn claim(
-    tx: &Scope<'_>,
-    now: Timestamp,
+    tx: &mut Tx<'_>,
     request: &ClaimRequest,
     leases: Leases,
 ) -> Result<Claims, QueueError> {
     if leases == Leases::End {
-        end_leases(tx, now)
+        end_leases(tx)
             .await
             .map_err(to("end the leases of lost hosts"))?;
     }
     let rows = async {
-        wake(tx, now).await?;
-        take(tx, now, request).await
+        wake(tx).await?;
+        take(tx, request).await
     }
     .await
     .map_err(to("claim deliveries"))?;
@@ -52,46 +54,57 @@ pub(super) async fn claim(
     claimed.sort_by_key(|(urgency, _)| *urgency);
     let next_due = query::until(
         next_due(tx, leases).await.map_err(to("claim deliveries"))?,
-        now,
+        tx.now,
     );
+    let commands = claimed.iter().map(|(_, one)| one.lease.delivery.command);
+    tx.news.changed.extend(commands);
     Ok(Claims {
         deliveries: claimed.into_iter().map(|(_, claimed)| claimed).collect(),
         next_due,
     })
 }
 
-async fn end_leases(tx: &Scope<'_>, now: Timestamp) -> Result<(), Fault> {
-    let lost = tx
+async fn end_leases(tx: &mut Tx<'_>) -> Result<(), Fault> {
+    let found = tx
         .query(
-            "WITH lost AS (
-                 SELECT seq, CASE WHEN cancel_requested THEN 'cancelled'
-                     WHEN hosts_lost + 1 >= $2 THEN 'discarded' ELSE 'available' END AS state
-                 FROM @.delivery WHERE state = 'running' AND lease_until_ms <= $1
-                 LIMIT $3 FOR UPDATE SKIP LOCKED)
-             UPDATE @.delivery d SET state = lost.state, hosts_lost = hosts_lost + 1,
-                 lease_until_ms = NULL, lease_token = NULL,
-                 finished_ms = CASE WHEN lost.state <> 'available' THEN $1 END
-             FROM lost WHERE d.seq = lost.seq
-             RETURNING d.seq, d.attempt, d.hosts_lost, d.state, d.handler, d.ordering_key",
-            &[&now.as_millis(), &i64::from(HOSTS_LOST_MAX), &DUE_STEP],
+            include_str!("sql/lost_leases.sql"),
+            &[&tx.now.as_millis(), &DUE_STEP],
         )
         .await?;
-    for found in &lost {
-        let (seq, attempt) = (found.get(0), found.get(1));
-        let error = query::host_lost(
-            row::count(attempt),
-            row::count(found.get(2)),
-            HOSTS_LOST_MAX,
-        );
-        write::add_failure(tx, now, seq, attempt, &error).await?;
-        if row::state(found, 3)?.is_final() {
-            write::ended(tx, seq, found.get(4), found.get(5)).await?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let ends: Vec<(&Row, LeaseEnd)> = found
+        .iter()
+        .map(|row| {
+            let lost = LostLease {
+                attempt: row::count(row.get(4)),
+                hosts_lost: row::count(row.get(5)),
+                cancel_requested: row.get(6),
+            };
+            (row, lost.end())
+        })
+        .collect();
+    let rows: Vec<i64> = ends.iter().map(|(row, _)| row.get(0)).collect();
+    let states: Vec<&str> = ends.iter().map(|(_, end)| end.state.as_str()).collect();
+    let lost: Vec<i64> = ends.iter().map(|(_, end)| end.hosts_lost.into()).collect();
+    tx.execute(
+        include_str!("sql/end_leases.sql"),
+        &[&rows, &states, &lost, &tx.now.as_millis()],
+    )
+    .await?;
+    for (row, end) in &ends {
+        write::add_failure(tx, row.get(0), row.get(4), &end.error).await?;
+        if end.state.is_final() {
+            write::ended(tx, row.get(0), row.get(2), row.get(3)).await?;
         }
     }
+    let commands = ends.iter().map(|(row, _)| CommandId(row.get(1)));
+    tx.news.changed.extend(commands);
     Ok(())
 }
 
-async fn wake(tx: &Scope<'_>, now: Timestamp) -> Result<(), Fault> {
+async fn wake(tx: &Tx<'_>) -> Result<(), Fault> {
     let woken = tx
         .query(
             "UPDATE @.delivery SET state = 'available',
@@ -100,7 +113,7 @@ async fn wake(tx: &Scope<'_>, now: Timestamp) -> Result<(), Fault> {
                  SELECT seq FROM @.delivery WHERE state IN ('scheduled', 'retryable') AND run_at_ms <= $1
                  ORDER BY run_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)
              RETURNING seq, handler, ordering_key, run_at_ms, position, blocked",
-            &[&now.as_millis(), &DUE_STEP],
+            &[&tx.now.as_millis(), &DUE_STEP],
         )
         .await?;
     // What was scheduled takes its place in the order of its key only now.
@@ -129,7 +142,7 @@ async fn next_due(tx: &Scope<'_>, leases: Leases) -> Result<Option<i64>, Fault> 
     Ok(row.and_then(|row| row.get(0)))
 }
 
-async fn take(tx: &Scope<'_>, now: Timestamp, request: &ClaimRequest) -> Result<Vec<Row>, Fault> {
+async fn take(tx: &Tx<'_>, request: &ClaimRequest) -> Result<Vec<Row>, Fault> {
     if request.max == 0 {
         return Ok(Vec::new());
     }
@@ -142,39 +155,9 @@ async fn take(tx: &Scope<'_>, now: Timestamp, request: &ClaimRequest) -> Result<
         .handlers
         .as_ref()
         .map(|names| names.iter().map(|name| name.as_str()).collect());
-    // The front of each handler's queue, unlocked and longer than asked, as other
-    // hosts look at the same; then the most urgent of those that no other holds.
-    let until = now.after(request.lease).as_millis();
+    let until = tx.now.after(request.lease).as_millis();
     tx.query(
-        "WITH RECURSIVE waiting (handler) AS (
-                 (SELECT handler FROM @.delivery WHERE state = 'available' AND NOT blocked
-                  ORDER BY handler LIMIT 1)
-                 UNION ALL
-                 SELECT (SELECT d.handler FROM @.delivery d WHERE d.state = 'available' AND NOT d.blocked
-                         AND d.handler > w.handler ORDER BY d.handler LIMIT 1)
-                 FROM waiting w WHERE w.handler IS NOT NULL),
-             rooms AS (
-                 SELECT w.handler, coalesce(l.room, $1::int8 * 4) AS room
-                 FROM waiting w LEFT JOIN unnest($2::text[], $3::int8[]) AS l (handler, room)
-                     ON l.handler = w.handler
-                 WHERE w.handler IS NOT NULL AND ($4::text[] IS NULL OR w.handler = ANY ($4))),
-             heads AS MATERIALIZED (
-                 SELECT h.seq FROM rooms r CROSS JOIN LATERAL (
-                     SELECT seq, priority, position FROM @.delivery
-                     WHERE state = 'available' AND NOT blocked AND handler = r.handler
-                     ORDER BY priority DESC, position LIMIT r.room) h
-                 ORDER BY h.priority DESC, h.position LIMIT $1::int8 * 4),
-             picked AS MATERIALIZED (
-                 SELECT seq FROM @.delivery
-                 WHERE seq = ANY (ARRAY (SELECT seq FROM heads)) AND state = 'available' AND NOT blocked
-                 ORDER BY priority DESC, position LIMIT $1::int8 FOR UPDATE SKIP LOCKED)
-             UPDATE @.delivery d SET state = 'running', attempt = attempt + 1,
-                 lease_until_ms = $5, lease_token = $6
-             FROM @.command c
-             WHERE d.seq = ANY (ARRAY (SELECT seq FROM picked)) AND c.id = d.command_id
-             RETURNING d.seq, d.lease_token, d.command_id, d.handler, d.digest, d.rules, d.attempt,
-                 d.transient, d.trap, d.timeout, d.memory, c.attributes, c.traceparent, c.created_ms,
-                 d.priority, d.position",
+        include_str!("sql/claim.sql"),
         &[&max, &limited, &rooms, &only, &until, &Uuid::now_v7()],
     )
     .await
@@ -227,21 +210,18 @@ fn read_claimed(found: &Row) -> Result<((i32, i64), Claimed), QueueError> {
             row: found.get(0),
             token: found.get(1),
         },
-        digest: found.get(4),
-        rules: row::rules(found.get(5))?,
-        attempt: row::count(found.get(6)),
+        attempt: row::count(found.get(4)),
         failures: Failures {
-            transient: row::count(found.get(7)),
-            trap: row::count(found.get(8)),
-            timeout: row::count(found.get(9)),
-            memory: row::count(found.get(10)),
+            transient: row::count(found.get(5)),
+            trap: row::count(found.get(6)),
+            timeout: row::count(found.get(7)),
+            memory: row::count(found.get(8)),
         },
-        attributes: found.get(11),
-        traceparent: found.get(12),
-        created: Timestamp::from_millis(found.get(13)),
+        attributes: found.get(9),
+        traceparent: found.get(10),
     };
-    let priority: i32 = found.get(14);
-    Ok(((priority.saturating_neg(), found.get(15)), claimed))
+    let priority: i32 = found.get(11);
+    Ok(((priority.saturating_neg(), found.get(12)), claimed))
 }
 
 pub(super) async fn renew(

@@ -6,17 +6,18 @@ use super::{
     fault::{Fault, to},
     read, row,
     session::Scope,
+    tx::Tx,
     write,
 };
 use crate::{
-    DeadFilter, QueueError, RetentionPolicy, State, Timestamp,
+    CommandId, DeadFilter, QueueError, RetentionPolicy, State,
+    policy::Cutoffs,
     query::{DEAD_STEP, SWEEP_STEP},
 };
 
 /// One step of a bulk change; as for SQLite.
 pub(super) async fn step(
-    tx: &Scope<'_>,
-    now: Timestamp,
+    tx: &mut Tx<'_>,
     filter: &DeadFilter,
     retry: bool,
     below: i64,
@@ -27,9 +28,11 @@ pub(super) async fn step(
         .map_err(to(CHANGE))?;
     let mut changed = 0;
     for seq in rows.iter().rev() {
-        let done = change(tx, now, *seq, retry).await.map_err(to(CHANGE))?;
-        changed += u64::from(done);
+        let done = change(tx, *seq, retry).await.map_err(to(CHANGE))?;
+        changed += u64::from(done.is_some());
+        tx.news.changed.extend(done);
     }
+    tx.news.work = retry && changed > 0;
     if changed == 0
         && below == i64::MAX
         && let Some(id) = &filter.delivery
@@ -59,41 +62,44 @@ pub(super) async fn step(
     Ok((changed, more))
 }
 
-/// Changes one, unless another host was first.
-async fn change(tx: &Scope<'_>, now: Timestamp, seq: i64, retry: bool) -> Result<bool, Fault> {
+/// Changes one, unless another host was first; its command.
+async fn change(tx: &Tx<'_>, seq: i64, retry: bool) -> Result<Option<CommandId>, Fault> {
     if !retry {
-        let sql =
-            "UPDATE @.delivery SET state = 'cancelled' WHERE seq = $1 AND state = 'discarded'";
-        return Ok(tx.execute(sql, &[&seq]).await? > 0);
+        let sql = "UPDATE @.delivery SET state = 'cancelled' WHERE seq = $1 AND state = 'discarded'
+                   RETURNING command_id";
+        let found = tx.query_opt(sql, &[&seq]).await?;
+        return Ok(found.map(|found| CommandId(found.get(0))));
     }
     let found = tx
         .query_opt(
             "UPDATE @.delivery SET state = 'available', position = nextval($3::text::regclass), run_at_ms = $2,
                  transient = 0, trap = 0, timeout = 0, memory = 0, hosts_lost = 0,
                  finished_ms = NULL, blocked = ordering_key IS NOT NULL
-             WHERE seq = $1 AND state = 'discarded' RETURNING handler, ordering_key",
-            &[&seq, &now.as_millis(), &tx.schema().table("place")],
+             WHERE seq = $1 AND state = 'discarded' RETURNING handler, ordering_key, command_id",
+            &[&seq, &tx.now.as_millis(), &tx.schema().table("place")],
         )
         .await?;
-    let Some(found) = found else { return Ok(false) };
+    let Some(found) = found else { return Ok(None) };
     // Free again at once where nothing of its ordering key is before it.
     write::ended(tx, seq, found.get(0), found.get(1)).await?;
-    Ok(true)
+    Ok(Some(CommandId(found.get(2))))
 }
+
+/// Where a sweep begins.
+pub(super) const START: (i64, Uuid) = (i64::MIN, Uuid::nil());
 
 /// Removes finished commands stored after `after` that ended early enough:
 /// how many, and where the next step begins, where there is one.
 pub(super) async fn sweep(
     tx: &Scope<'_>,
-    age: Timestamp,
-    dead_age: Timestamp,
+    cutoffs: Cutoffs,
     after: (i64, Uuid),
 ) -> Result<(u64, Option<(i64, Uuid)>), Fault> {
     let old = tx
         .query(
             "SELECT created_ms, id FROM @.command WHERE (created_ms, id) > ($1, $2) AND created_ms <= $3
              ORDER BY created_ms, id LIMIT $4",
-            &[&after.0, &after.1, &age.max(dead_age).as_millis(), &SWEEP_STEP],
+            &[&after.0, &after.1, &cutoffs.latest().as_millis(), &SWEEP_STEP],
         )
         .await?;
     let Some(last) = old.last() else {
@@ -110,16 +116,16 @@ pub(super) async fn sweep(
              deliveries AS (DELETE FROM @.delivery WHERE command_id IN (SELECT id FROM gone) RETURNING seq),
              failures AS (DELETE FROM @.failure WHERE delivery IN (SELECT seq FROM deliveries))
              DELETE FROM @.command WHERE id IN (SELECT id FROM gone)",
-            &[&ids, &age.as_millis(), &dead_age.as_millis()],
+            &[&ids, &cutoffs.ended.as_millis(), &cutoffs.dead.as_millis()],
         )
         .await?;
     Ok((removed, Some((last.get(0), last.get(1)))))
 }
 
-pub(super) async fn sweep_keys(tx: &Scope<'_>, now: Timestamp) -> Result<u64, Fault> {
+pub(super) async fn sweep_keys(tx: &Tx<'_>) -> Result<u64, Fault> {
     tx.execute(
         "DELETE FROM @.idempotency WHERE expires_ms <= $1",
-        &[&now.as_millis()],
+        &[&tx.now.as_millis()],
     )
     .await
 }

@@ -1,5 +1,5 @@
 //! Owns the news between hosts: one connection that listens, and is made anew
-//! when it breaks. News may be lost with it; whoever waits looks all the same
+//! when it breaks. Message may be lost with it; whoever waits looks all the same
 //! after a while.
 
 use std::{
@@ -22,7 +22,7 @@ use super::{
     schema::quoted,
     session::Ownership,
 };
-use crate::{CommandId, QueueError, Signals};
+use crate::{CommandId, QueueError, Signals, signals::News};
 
 /// The wait before a broken connection is made anew.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -34,19 +34,19 @@ const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
 
 /// The pause between two tellings: what comes meanwhile is told together.
 const TELL_EVERY: Duration = Duration::from_millis(10);
-/// News that waits to be told. Beyond it the others find out by looking.
+/// Message that waits to be told. Beyond it the others find out by looking.
 const OUTBOX_MAX: usize = 256;
 
 /// What one host tells the others, in the payload of a notification. That a
 /// command changed is not among it: every run would have to be told to all, for
 /// the few who wait for one, and these look again by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum Message {
     Work,
     Cancelled(CommandId),
 }
 
-impl News {
+impl Message {
     fn payload(self) -> String {
         match self {
             Self::Work => "work".to_owned(),
@@ -70,26 +70,31 @@ impl News {
     }
 }
 
-/// News on its way to the other hosts. It goes out after the commit, not with
+/// Message on its way to the other hosts. It goes out after the commit, not with
 /// it: PostgreSQL lets commits that notify go one at a time.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) sessions: Sessions,
     pub(super) channel: String,
     pub(super) signals: Arc<Signals>,
-    pub(super) news: Mutex<Vec<News>>,
+    pub(super) news: Mutex<Vec<Message>>,
     pub(super) filled: Notify,
 }
 
 impl Outbox {
     /// Tells this host at once, and the others soon.
-    pub(super) fn put(&self, told: News) {
-        told.tell(&self.signals);
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        if news.len() < OUTBOX_MAX && !news.contains(&told) {
-            news.push(told);
-            self.filled.notify_one();
+    pub(super) fn tell(&self, news: News) {
+        let cancelled = news.cancelled.iter().copied().map(Message::Cancelled);
+        let work = news.work.then_some(Message::Work);
+        let mut waiting = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        for message in work.into_iter().chain(cancelled) {
+            if waiting.len() < OUTBOX_MAX && !waiting.contains(&message) {
+                waiting.push(message);
+                self.filled.notify_one();
+            }
         }
+        drop(waiting);
+        self.signals.tell(news);
     }
 
     pub(super) async fn run(&self, stop: &CancellationToken) {
@@ -100,18 +105,18 @@ impl Outbox {
             }
             let news =
                 std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
-            let told = tokio::select! {
+            let sent = tokio::select! {
                 () = stop.cancelled() => return,
-                told = self.tell(&news) => told,
+                sent = self.send(&news) => sent,
             };
-            if let Err(error) = told {
+            if let Err(error) = sent {
                 warn!(code = error.code(), error = ?error, "could not tell the other hosts: they look by themselves");
             }
             sleep(TELL_EVERY).await;
         }
     }
 
-    async fn tell(&self, news: &[News]) -> Result<(), QueueError> {
+    async fn send(&self, news: &[Message]) -> Result<(), QueueError> {
         const DOING: &str = "tell the other hosts";
         let payloads: Vec<String> = news.iter().map(|news| news.payload()).collect();
         let mut lent = self.sessions.get().await?;
@@ -162,7 +167,7 @@ impl Listener {
     async fn listen(&self) -> Result<Unheard, Fault> {
         let signals = Arc::clone(&self.signals);
         let hear = move |payload: &str| {
-            if let Some(news) = News::parse(payload) {
+            if let Some(news) = Message::parse(payload) {
                 news.tell(&signals);
             }
         };

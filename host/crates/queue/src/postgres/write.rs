@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
     fault::{Fault, to},
     session::Scope,
+    tx::Tx,
 };
 use crate::{
     AttemptError, Cancellation, CommandId, Enqueued, Lease, NewCommand, QueueError, State,
-    Timestamp, model::SettlementRow,
+    Timestamp,
+    model::SettlementRow,
+    policy::{self, BodyDigest},
 };
 
 const STORE: &str = "store a command";
@@ -19,8 +21,7 @@ const STORE: &str = "store a command";
 /// What each command is: new, or one that its idempotency key names. Holds the
 /// locks of all their keys until the transaction ends.
 pub(super) async fn recognise(
-    tx: &Scope<'_>,
-    now: Timestamp,
+    tx: &Tx<'_>,
     commands: &[NewCommand],
 ) -> Result<Vec<Enqueued>, QueueError> {
     // Locks in one order, so that two batches with the same keys do not wait for each other.
@@ -40,7 +41,8 @@ pub(super) async fn recognise(
     locks.sort_unstable();
     locks.dedup();
     lock(tx, &locks).await.map_err(to(STORE))?;
-    look_up(tx, now, commands).await
+    let stored = stored_keys(tx, commands).await.map_err(to(STORE))?;
+    policy::recognise(commands, &stored)
 }
 
 /// The lock under which the deliveries of one ordering key enter and leave.
@@ -55,58 +57,36 @@ async fn lock(tx: &Scope<'_>, names: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn look_up(
-    tx: &Scope<'_>,
-    now: Timestamp,
+/// The keys of these commands that the store remembers.
+async fn stored_keys(
+    tx: &Tx<'_>,
     commands: &[NewCommand],
-) -> Result<Vec<Enqueued>, QueueError> {
-    let mut known: HashMap<&str, (CommandId, Vec<u8>)> = HashMap::new();
-    let mut answers = Vec::with_capacity(commands.len());
-    for command in commands {
-        let mut answer = Enqueued {
-            id: command.id,
-            repeated: false,
-        };
-        if let Some(key) = command.idempotency_key.as_deref() {
-            let body = Sha256::digest(&command.attributes).to_vec();
-            if !known.contains_key(key) {
-                let row = async {
-                                        tx.query_opt("SELECT command_id, body FROM @.idempotency WHERE key = $1 AND expires_ms > $2", &[&key, &now.as_millis()]).await
-                }
-                .await
-                .map_err(to(STORE))?;
-                if let Some(row) = row {
-                    known.insert(key, (CommandId(row.get(0)), row.get(1)));
-                }
-            }
-            match known.get(key) {
-                Some((id, first)) if *first == body => {
-                    answer = Enqueued {
-                        id: *id,
-                        repeated: true,
-                    }
-                }
-                Some((first, _)) => {
-                    return Err(QueueError::Conflict {
-                        key: key.to_owned(),
-                        first: *first,
-                    });
-                }
-                None => drop(known.insert(key, (command.id, body))),
-            }
-        }
-        answers.push(answer);
+) -> Result<HashMap<String, (CommandId, BodyDigest)>, Fault> {
+    let keys = commands
+        .iter()
+        .filter_map(|one| one.idempotency_key.as_deref());
+    let keys: Vec<&str> = keys.collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
     }
-    Ok(answers)
+    let found = tx
+        .query(
+            "SELECT key, command_id, body FROM @.idempotency WHERE key = ANY ($1) AND expires_ms > $2",
+            &[&keys, &tx.now.as_millis()],
+        )
+        .await?;
+    let stored = found.iter().map(|row| {
+        let body: &[u8] = row.get(2);
+        // Of another length only where another program wrote: a body that no command has.
+        let body = BodyDigest::try_from(body).unwrap_or_default();
+        (row.get(0), (CommandId(row.get(1)), body))
+    });
+    Ok(stored.collect())
 }
 
 /// Stores commands that are new.
-pub(super) async fn insert(
-    tx: &Scope<'_>,
-    now: Timestamp,
-    commands: &[&NewCommand],
-) -> Result<(), Fault> {
-    let now_ms = now.as_millis();
+pub(super) async fn insert(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fault> {
+    let now_ms = tx.now.as_millis();
     let ids: Vec<Uuid> = commands.iter().map(|command| command.id.0).collect();
     let attributes: Vec<&str> = commands
         .iter()
@@ -135,8 +115,8 @@ pub(super) async fn insert(
         let Some(key) = &command.idempotency_key else {
             continue;
         };
-        let body = Sha256::digest(&command.attributes).to_vec();
-        let expires = now.after(command.idempotency_kept).as_millis();
+        let body = policy::body_digest(&command.attributes).to_vec();
+        let expires = tx.now.after(command.idempotency_kept).as_millis();
         tx.execute(
             "INSERT INTO @.idempotency (key, command_id, body, expires_ms) VALUES ($1, $2, $3, $4)
                  ON CONFLICT (key) DO UPDATE SET command_id = $2, body = $3, expires_ms = $4",
@@ -213,56 +193,55 @@ pub(super) async fn complete(
     Ok((completed > 0).then_some(State::Completed))
 }
 
-/// Ends an attempt: the new state, and whether another delivery may go on now;
-/// none where the lease is lost.
+/// Ends an attempt: the new state; none where the lease is lost.
 pub(super) async fn settle(
-    tx: &Scope<'_>,
-    now: Timestamp,
+    tx: &mut Tx<'_>,
     lease: &Lease,
     row: &SettlementRow,
-) -> Result<Option<(State, bool)>, Fault> {
+) -> Result<Option<State>, Fault> {
     let found = tx
         .query_opt(
-            "UPDATE @.delivery SET
-                 state = CASE WHEN cancel_requested AND $3 <> 'completed' THEN 'cancelled' ELSE $3 END,
-                 output = $4, attempt = attempt - $5,
-                 run_at_ms = CASE WHEN $3 = 'retryable' THEN $6 ELSE run_at_ms END,
-                 transient = transient + $7, trap = trap + $8, timeout = timeout + $9, memory = memory + $10,
-                 finished_ms = CASE WHEN $11 OR cancel_requested THEN $12::int8 END,
-                 lease_until_ms = NULL, lease_token = NULL
-             WHERE seq = $1 AND lease_token = $2 AND state = 'running'
-             RETURNING state, attempt, ordering_key, handler",
-            &[
-                &lease.row,
-                &lease.token,
-                &row.state.as_str(),
-                &row.output,
-                &i64::from(!row.charged),
-                &now.after(row.delay).as_millis(),
-                &i64::from(row.failures.transient),
-                &i64::from(row.failures.trap),
-                &i64::from(row.failures.timeout),
-                &i64::from(row.failures.memory),
-                &row.state.is_final(),
-                &now.as_millis(),
-            ],
+            "SELECT cancel_requested, attempt, handler, ordering_key FROM @.delivery
+             WHERE seq = $1 AND lease_token = $2 AND state = 'running' FOR UPDATE",
+            &[&lease.row, &lease.token],
         )
         .await?;
     let Some(found) = found else { return Ok(None) };
-    let state = super::row::state(&found, 0)?;
+    let state = policy::settled(row.state, found.get(0));
+    let (now, failures) = (tx.now, row.failures);
+    let given_back = i64::from(!row.charged);
+    let run_at = (state == State::Retryable).then(|| now.after(row.delay).as_millis());
+    tx.execute(
+        include_str!("sql/settle.sql"),
+        &[
+            &lease.row,
+            &state.as_str(),
+            &row.output,
+            &given_back,
+            &run_at,
+            &i64::from(failures.transient),
+            &i64::from(failures.trap),
+            &i64::from(failures.timeout),
+            &i64::from(failures.memory),
+            &state.is_final().then_some(now.as_millis()),
+        ],
+    )
+    .await?;
     if let Some(error) = &row.error {
-        add_failure(tx, now, lease.row, found.get(1), error).await?;
+        let attempt = found.get::<_, i64>(1);
+        add_failure(tx, lease.row, attempt, error).await?;
     }
-    let ordering_key: Option<&str> = found.get(2);
+    let ordering_key: Option<&str> = found.get(3);
     if state.is_final() {
-        ended(tx, lease.row, found.get(3), ordering_key).await?;
+        ended(tx, lease.row, found.get(2), ordering_key).await?;
     }
-    Ok(Some((state, !state.is_final() || ordering_key.is_some())))
+    tx.news.work = !state.is_final() || ordering_key.is_some();
+    tx.news.changed.push(lease.delivery.command);
+    Ok(Some(state))
 }
 
 pub(super) async fn add_failure(
-    tx: &Scope<'_>,
-    now: Timestamp,
+    tx: &Tx<'_>,
     seq: i64,
     attempt: i64,
     error: &AttemptError,
@@ -275,7 +254,7 @@ pub(super) async fn add_failure(
         &[
             &seq,
             &attempt,
-            &now.as_millis(),
+            &tx.now.as_millis(),
             &error.status.as_str(),
             &text,
         ],
@@ -310,18 +289,23 @@ pub(super) async fn ended(
     Ok(())
 }
 
+/// Calls off what has not ended; none where there is no such command.
 pub(super) async fn cancel(
-    tx: &Scope<'_>,
-    now: Timestamp,
+    tx: &mut Tx<'_>,
     command: CommandId,
 ) -> Result<Option<Cancellation>, Fault> {
-    if tx
+    let known = tx
         .query_opt("SELECT 1 FROM @.command WHERE id = $1", &[&command.0])
-        .await?
-        .is_none()
-    {
+        .await?;
+    if known.is_none() {
         return Ok(None);
     }
+    // Waits for a claim that has one of them in hand: it is running after that.
+    tx.query(
+        "SELECT 1 FROM @.delivery WHERE command_id = $1 ORDER BY seq FOR UPDATE",
+        &[&command.0],
+    )
+    .await?;
     let interrupting = tx
         .execute("UPDATE @.delivery SET cancel_requested = true WHERE command_id = $1 AND state = 'running'", &[&command.0])
         .await?;
@@ -330,11 +314,16 @@ pub(super) async fn cancel(
             "UPDATE @.delivery SET state = 'cancelled', finished_ms = $2
              WHERE command_id = $1 AND state IN ('available', 'scheduled', 'retryable')
              RETURNING seq, handler, ordering_key",
-            &[&command.0, &now.as_millis()],
+            &[&command.0, &tx.now.as_millis()],
         )
         .await?;
     for row in &cancelled {
         ended(tx, row.get(0), row.get(1), row.get(2)).await?;
+    }
+    tx.news.changed.push(command);
+    tx.news.work = !cancelled.is_empty();
+    if interrupting > 0 {
+        tx.news.cancelled.push(command);
     }
     Ok(Some(Cancellation {
         cancelled: cancelled.len() as u64,

@@ -8,14 +8,16 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::{
-    row::{command_id, handler, is_damage, json},
+    row::{command_id, handler, is_damage},
     schema::to,
     settle::{add_failure, ended, unblock},
     writer::Tx,
 };
 use crate::{
-    AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, HOSTS_LOST_MAX,
-    Lease, QueueError, Renewal, State, Timestamp, query,
+    AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, Lease, QueueError,
+    Renewal, Timestamp,
+    policy::{LeaseEnd, LostLease},
+    query,
 };
 use pointsman_core::{
     name::HandlerName,
@@ -61,7 +63,7 @@ fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
         })?
         .collect::<Result<Vec<_>, _>>()?;
     for (seq, lost) in lost {
-        let (command, attempt, hosts_lost, cancelled, token) = match lost {
+        let (command, token, lost) = match lost {
             Ok(lost) => lost,
             Err(error) if is_damage(&error) => {
                 set_aside(tx, seq, &error)?;
@@ -76,17 +78,12 @@ fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
                 .execute([seq, until])?;
             continue;
         }
-        let state = match (cancelled, hosts_lost >= HOSTS_LOST_MAX) {
-            (true, _) => State::Cancelled,
-            (false, true) => State::Discarded,
-            (false, false) => State::Available,
-        };
-        add_failure(
-            tx,
-            seq,
-            attempt,
-            &query::host_lost(attempt, hosts_lost, HOSTS_LOST_MAX),
-        )?;
+        let LeaseEnd {
+            state,
+            hosts_lost,
+            error,
+        } = lost.end();
+        add_failure(tx, seq, lost.attempt, &error)?;
         tx.connection
             .prepare_cached(
                 "UPDATE delivery SET state = ?2, hosts_lost = ?3, lease_until_ms = NULL,
@@ -138,15 +135,17 @@ fn wake(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The command, attempt, lost hosts with this one, cancellation and token of a
-/// delivery whose lease ran out.
-fn lost(row: &Row<'_>) -> rusqlite::Result<(Uuid, u32, u32, bool, Uuid)> {
+/// The command and token of a delivery whose lease ran out, and what decides about it.
+fn lost(row: &Row<'_>) -> rusqlite::Result<(Uuid, Uuid, LostLease)> {
+    let lost = LostLease {
+        attempt: row.get(2)?,
+        hosts_lost: row.get(3)?,
+        cancel_requested: row.get(4)?,
+    };
     Ok((
         Uuid::from_bytes(row.get(1)?),
-        row.get(2)?,
-        row.get::<_, u32>(3)?.saturating_add(1),
-        row.get(4)?,
         Uuid::from_bytes(row.get::<_, Option<_>>(5)?.unwrap_or_default()),
+        lost,
     ))
 }
 
@@ -254,7 +253,7 @@ fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Res
     let mut statement = tx.connection.prepare_cached(
         "UPDATE delivery SET state = 'running', attempt = attempt + 1, lease_until_ms = ?2,
              lease_token = ?3 WHERE seq = ?1
-         RETURNING command_id, handler, digest, rules, attempt, transient, trap, timeout, memory",
+         RETURNING command_id, handler, attempt, transient, trap, timeout, memory",
     )?;
     let mut claimed = statement.query_row(params![seq, until, token.into_bytes()], |row| {
         let delivery = DeliveryId::new(command_id(row, 0)?, handler(row, 1)?);
@@ -264,27 +263,23 @@ fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Res
                 row: seq,
                 token,
             },
-            digest: row.get(2)?,
-            rules: json(row, 3)?,
-            attempt: row.get(4)?,
+            attempt: row.get(2)?,
             failures: Failures {
-                transient: row.get(5)?,
-                trap: row.get(6)?,
-                timeout: row.get(7)?,
-                memory: row.get(8)?,
+                transient: row.get(3)?,
+                trap: row.get(4)?,
+                timeout: row.get(5)?,
+                memory: row.get(6)?,
             },
             attributes: String::new(),
             traceparent: None,
-            created: Timestamp::default(),
         })
     })?;
     let command = claimed.lease.delivery.command;
     tx.connection
-        .prepare_cached("SELECT attributes, traceparent, created_ms FROM command WHERE id = ?1")?
+        .prepare_cached("SELECT attributes, traceparent FROM command WHERE id = ?1")?
         .query_row([command.0.into_bytes()], |row| {
             claimed.attributes = row.get(0)?;
             claimed.traceparent = row.get(1)?;
-            claimed.created = Timestamp::from_millis(row.get(2)?);
             Ok(())
         })?;
     tx.news.changed.push(command);

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, params};
 use super::{read, room, row::command_id, schema::to, settle::unblock, writer::Tx};
 use crate::{
     DeadFilter, QueueError, RetentionPolicy, State, Swept,
+    policy::{Cutoffs, Pass},
     query::{DEAD_STEP, SWEEP_STEP},
 };
 
@@ -110,13 +111,6 @@ pub(super) struct Sweep {
     pub(super) pass: Pass,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
-    Age,
-    Size,
-    DeadSize,
-}
-
 /// Removes finished commands among the next few; answers where to go on.
 pub(super) fn sweep(
     tx: &mut Tx<'_>,
@@ -140,42 +134,33 @@ fn sweep_rows(
             .execute([now])?;
         swept.keys = removed as u64;
     }
-    let restart = |pass| Some(Sweep { after: 0, pass });
-    if sweep.pass != Pass::Age && room::used_bytes(tx.connection)? <= tx.history_max(policy) {
+    if sweep.pass.is_for_size() && room::used_bytes(tx.connection)? <= tx.history_max(policy) {
         return Ok((swept, None));
     }
-    let (age, dead_age) = match sweep.pass {
-        Pass::Age => (
-            tx.now.before(policy.age_max).as_millis(),
-            tx.now.before(policy.dead_age_max).as_millis(),
-        ),
-        Pass::Size => (now, i64::MIN),
-        Pass::DeadSize => (now, now),
-    };
+    let cutoffs = sweep.pass.cutoffs(policy, tx.now);
     // Commands lie in the order stored: the first that is too young ends the pass.
     let old = tx
         .connection
         .prepare_cached(
             "SELECT seq, id FROM command WHERE seq > ?1 AND created_ms <= ?2 ORDER BY seq LIMIT ?3",
         )?
-        .query_map(params![sweep.after, age.max(dead_age), SWEEP_STEP], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?
+        .query_map(
+            params![sweep.after, cutoffs.latest().as_millis(), SWEEP_STEP],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?
         .collect::<rusqlite::Result<Vec<(i64, [u8; 16])>>>()?;
     for (seq, id) in &old {
-        swept.commands += u64::from(remove(tx, *seq, *id, age, dead_age)?);
+        swept.commands += u64::from(remove(tx, *seq, *id, cutoffs)?);
     }
-    if sweep.pass != Pass::Age {
+    if sweep.pass.is_for_size() {
         tx.news.gave_way += swept.commands;
     }
-    let next = match (old.last(), sweep.pass) {
-        (Some((after, _)), pass) => Some(Sweep {
+    let next = match old.last() {
+        Some((after, _)) => Some(Sweep {
             after: *after,
-            pass,
+            pass: sweep.pass,
         }),
-        (None, Pass::Age) => restart(Pass::Size),
-        (None, Pass::Size) => restart(Pass::DeadSize),
-        (None, Pass::DeadSize) => None,
+        None => sweep.pass.next().map(|pass| Sweep { after: 0, pass }),
     };
     Ok((swept, next))
 }
@@ -185,8 +170,7 @@ pub(super) fn remove(
     tx: &Tx<'_>,
     seq: i64,
     id: [u8; 16],
-    age: i64,
-    dead_age: i64,
+    cutoffs: Cutoffs,
 ) -> rusqlite::Result<bool> {
     let kept: bool = tx
         .connection
@@ -194,7 +178,10 @@ pub(super) fn remove(
             "SELECT EXISTS (SELECT 1 FROM delivery WHERE command_id = ?1 AND (finished_ms IS NULL
                  OR finished_ms > iif(state = 'discarded', ?3, ?2)))",
         )?
-        .query_row(params![id, age, dead_age], |row| row.get(0))?;
+        .query_row(
+            params![id, cutoffs.ended.as_millis(), cutoffs.dead.as_millis()],
+            |row| row.get(0),
+        )?;
     if kept {
         return Ok(false);
     }

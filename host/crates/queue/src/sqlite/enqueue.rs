@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension, params};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{schema::to, writer::Tx};
-use crate::{CommandId, Enqueued, NewCommand, QueueError, State};
+use crate::{
+    CommandId, Enqueued, NewCommand, QueueError, State,
+    policy::{BodyDigest, admit, body_digest, recognise},
+};
 
 const STORE: &str = "store a command";
 
@@ -33,7 +35,8 @@ pub(super) fn enqueue(
     tx: &mut Tx<'_>,
     commands: &[NewCommand],
 ) -> Result<Result<Vec<Enqueued>, QueueError>, QueueError> {
-    let answers = recognise(tx, commands)?;
+    let stored = stored_keys(tx, commands).map_err(to(STORE))?;
+    let answers = recognise(commands, &stored)?;
     let fresh = || {
         commands
             .iter()
@@ -41,64 +44,40 @@ pub(super) fn enqueue(
             .filter(|(_, answer)| !answer.repeated)
     };
     let added: usize = fresh().map(|(command, _)| command.deliveries.len()).sum();
-    let depth = tx.counts.depth.saturating_add(added as u64);
-    if added > 0 && depth > tx.depth_max {
-        return Err(QueueError::Full { max: tx.depth_max });
-    }
+    admit(tx.counts.depth, added as u64, tx.depth_max)?;
     let bytes = fresh().map(|(command, _)| size(command)).sum();
     if bytes > 0 && !tx.admit(bytes).map_err(to(STORE))? {
         return Ok(Err(QueueError::NoRoom));
     }
-    tx.counts.depth = depth;
+    tx.counts.depth = tx.counts.depth.saturating_add(added as u64);
     for (command, _) in fresh() {
         insert(tx, command).map_err(to(STORE))?;
     }
     Ok(Ok(answers))
 }
 
-/// What each command is: new, or one that its idempotency key names.
-fn recognise(tx: &Tx<'_>, commands: &[NewCommand]) -> Result<Vec<Enqueued>, QueueError> {
-    // Keys that came earlier in the same batch.
-    let mut batch: HashMap<&str, (CommandId, [u8; 32])> = HashMap::new();
-    let mut answers = Vec::with_capacity(commands.len());
-    for command in commands {
-        let mut answer = Enqueued {
-            id: command.id,
-            repeated: false,
-        };
-        if let Some(key) = command.idempotency_key.as_deref() {
-            let body: [u8; 32] = Sha256::digest(&command.attributes).into();
-            let first = match batch.get(key) {
-                Some(first) => Some(*first),
-                None => stored_key(tx, key).map_err(to(STORE))?,
-            };
-            match first {
-                Some((id, first_body)) if first_body == body => {
-                    answer = Enqueued { id, repeated: true };
-                }
-                Some((first, _)) => {
-                    return Err(QueueError::Conflict {
-                        key: key.to_owned(),
-                        first,
-                    });
-                }
-                None => drop(batch.insert(key, (command.id, body))),
-            }
-        }
-        answers.push(answer);
+/// The keys of these commands that the store remembers.
+fn stored_keys(
+    tx: &Tx<'_>,
+    commands: &[NewCommand],
+) -> rusqlite::Result<HashMap<String, (CommandId, BodyDigest)>> {
+    let mut stored = HashMap::new();
+    for key in commands
+        .iter()
+        .filter_map(|one| one.idempotency_key.as_deref())
+    {
+        let found = tx
+            .connection
+            .prepare_cached(
+                "SELECT command_id, body FROM idempotency WHERE key = ?1 AND expires_ms > ?2",
+            )?
+            .query_row(params![key, tx.now.as_millis()], |row| {
+                Ok((CommandId(Uuid::from_bytes(row.get(0)?)), row.get(1)?))
+            })
+            .optional()?;
+        stored.extend(found.map(|found| (key.to_owned(), found)));
     }
-    Ok(answers)
-}
-
-fn stored_key(tx: &Tx<'_>, key: &str) -> rusqlite::Result<Option<(CommandId, [u8; 32])>> {
-    tx.connection
-        .prepare_cached(
-            "SELECT command_id, body FROM idempotency WHERE key = ?1 AND expires_ms > ?2",
-        )?
-        .query_row(params![key, tx.now.as_millis()], |row| {
-            Ok((CommandId(Uuid::from_bytes(row.get(0)?)), row.get(1)?))
-        })
-        .optional()
+    Ok(stored)
 }
 
 fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
@@ -118,7 +97,7 @@ fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
             now
         ])?;
     if let Some(key) = &command.idempotency_key {
-        let body: [u8; 32] = Sha256::digest(&command.attributes).into();
+        let body = body_digest(&command.attributes);
         tx.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO idempotency (key, command_id, body, expires_ms)

@@ -8,6 +8,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use tracing::warn;
@@ -28,8 +29,24 @@ pub(super) struct Files {
     folder: PathBuf,
     // None once closed.
     lock: Mutex<Option<File>>,
-    // Of `ALL`, as the connections have them open; none before `remember`.
-    open: Mutex<[Option<Identity>; ALL.len()]>,
+    // In the order of `ALL`.
+    paths: [PathBuf; ALL.len()],
+    open: Mutex<Open>,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What the connections have open.
+#[derive(Debug, Default)]
+struct Open {
+    // Of `ALL`; none before `remember`.
+    files: [Option<Identity>; ALL.len()],
+    /// The folder as it was when it last had just these files.
+    settled: Option<Settled>,
 }
 
 impl Files {
@@ -59,6 +76,7 @@ impl Files {
         Ok(Self {
             folder: folder.to_owned(),
             lock: Mutex::new(Some(lock)),
+            paths: ALL.map(|name| folder.join(name)),
             open: Mutex::default(),
         })
     }
@@ -78,51 +96,65 @@ impl Files {
     /// [`QueueError::Replaced`] where the database or the lock is another than before.
     pub(super) fn remember(&self) -> Result<(), QueueError> {
         let mut open = self.identities();
-        for (name, known) in ALL.iter().zip(&mut *open) {
-            let path = self.folder.join(name);
-            let found = fs::metadata(&path).ok().map(|found| Identity::of(&found));
+        open.settled = None;
+        for (name, (path, known)) in ALL.iter().zip(self.paths.iter().zip(&mut open.files)) {
+            let found = fs::metadata(path).ok().map(|found| Identity::of(&found));
             let is_kept = [DATABASE, "queue.lock"].contains(name);
             if is_kept && (found.is_none() || known.is_some_and(|known| found != Some(known))) {
-                return Err(QueueError::Replaced(path));
+                return Err(QueueError::Replaced(path.clone()));
             }
             *known = found;
         }
         Ok(())
     }
 
-    /// Whether the files in the folder are those that are open; the length of
-    /// the log. Some microseconds: for every commit.
+    /// Whether the files in the folder are those that are open: for every commit.
+    /// As a rule that is one question, for the folder's own entry.
     ///
     /// # Errors
     /// [`QueueError::Replaced`].
-    pub(super) fn check(&self) -> Result<u64, QueueError> {
-        let mut log_bytes = 0;
-        for (name, known) in ALL.iter().zip(*self.identities()) {
-            let Some(known) = known else { continue };
-            let path = self.folder.join(name);
-            match fs::metadata(&path) {
-                Ok(found) if Identity::of(&found) == known => {
-                    if *name == LOG {
-                        log_bytes = found.len();
-                    }
-                }
-                _ => return Err(QueueError::Replaced(path)),
+    pub(super) fn check(&self) -> Result<(), QueueError> {
+        let folder = fs::metadata(&self.folder).ok();
+        let folder = folder.as_ref().and_then(Settled::of);
+        let mut known = self.identities();
+        if folder.is_some() && folder == known.settled {
+            return Ok(());
+        }
+        // Looked at before the files: what changes from here on changes it once more.
+        known.settled = None;
+        for (identity, path) in known.files.iter().zip(&self.paths) {
+            let Some(identity) = identity else { continue };
+            match fs::metadata(path) {
+                Ok(found) if Identity::of(&found) == *identity => {}
+                _ => return Err(QueueError::Replaced(path.clone())),
             }
         }
-        Ok(log_bytes)
+        known.settled = folder;
+        Ok(())
     }
 
-    /// Gives up the lock.
+    /// The length of the log; none is 0.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let [_, log, ..] = &self.paths;
+        fs::metadata(log).map_or(0, |log| log.len())
+    }
+
+    /// Gives up the lock. Outright, as a process that was started at this moment
+    /// may still have the file open.
     pub(super) fn close(&self) {
-        drop(
-            self.lock
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        let lock = self
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(lock) = lock
+            && let Err(error) = lock.unlock()
+        {
+            warn!(%error, "could not give up the lock of the queue's folder");
+        }
     }
 
-    fn identities(&self) -> MutexGuard<'_, [Option<Identity>; ALL.len()]> {
+    fn identities(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -142,6 +174,33 @@ impl Identity {
     #[cfg(not(unix))]
     fn of(_: &Metadata) -> Self {
         Self(0, 0)
+    }
+}
+
+/// A folder in which nothing was made, removed or renamed for a while. Whatever
+/// of that happens to one of its files changes the folder's time, so as long as
+/// this is the same, so are the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settled {
+    folder: Identity,
+    changed: SystemTime,
+}
+
+/// How long a folder must have been at rest: longer than the step in which file
+/// systems count time (some milliseconds; two seconds on FAT), as a change within
+/// one step of another leaves the same time.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+impl Settled {
+    /// None where the folder changed a moment ago, or is said to change in the
+    /// future, as after a clock was set back.
+    fn of(folder: &Metadata) -> Option<Self> {
+        let changed = folder.modified().ok().filter(|_| cfg!(unix))?;
+        let at_rest = SystemTime::now().duration_since(changed).ok()?;
+        (at_rest >= SETTLED_AFTER).then(|| Self {
+            folder: Identity::of(folder),
+            changed,
+        })
     }
 }
 
@@ -238,23 +297,71 @@ mod tests {
         assert_eq!(mode(&folder.path().join(DATABASE)), 0o600);
     }
 
+    /// Files as a store has them, open.
+    fn opened(folder: &Path) -> Files {
+        let files = Files::open(folder).unwrap();
+        fs::write(folder.join(LOG), "12345").unwrap();
+        fs::write(folder.join("queue.sqlite-shm"), "").unwrap();
+        files.remember().unwrap();
+        assert_eq!(files.log_bytes(), 5);
+        files
+    }
+
+    /// Lets the folder look as if nothing had happened in it for so long.
+    fn rest(folder: &Path, length: Duration) {
+        let then = SystemTime::now() - length;
+        File::open(folder).unwrap().set_modified(then).unwrap();
+    }
+
     #[test]
     fn a_file_that_is_replaced_removed_or_moved_away_is_noticed_until_it_is_back() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ALL {
-            let files = Files::open(folder.path()).unwrap();
-            let (path, aside) = (folder.path().join(name), folder.path().join("queue.aside"));
-            fs::write(folder.path().join(LOG), "12345").unwrap();
-            fs::write(folder.path().join("queue.sqlite-shm"), "").unwrap();
-            files.remember().unwrap();
-            assert_eq!(files.check().unwrap(), 5);
-            fs::rename(&path, &aside).unwrap();
-            assert_eq!(files.check().unwrap_err().code(), "queue-replaced");
-            fs::write(&path, "another").unwrap();
-            assert_eq!(files.check().unwrap_err().code(), "queue-replaced");
-            fs::rename(&aside, &path).unwrap();
-            files.check().unwrap();
+        for length in [Duration::ZERO, SETTLED_AFTER * 2] {
+            for name in ALL {
+                let folder = tempfile::tempdir().unwrap();
+                let files = opened(folder.path());
+                let (path, aside) = (folder.path().join(name), folder.path().join("queue.aside"));
+                rest(folder.path(), length);
+                files.check().unwrap();
+                assert_eq!(files.identities().settled.is_some(), length > SETTLED_AFTER);
+                fs::rename(&path, &aside).unwrap();
+                assert_eq!(files.check().unwrap_err().code(), "queue-replaced");
+                fs::write(&path, "another").unwrap();
+                assert_eq!(files.check().unwrap_err().code(), "queue-replaced");
+                fs::rename(&aside, &path).unwrap();
+                files.check().unwrap();
+            }
         }
+    }
+
+    #[test]
+    fn a_folder_that_is_moved_away_is_noticed_however_long_it_was_at_rest() {
+        let above = tempfile::tempdir().unwrap();
+        let (folder, aside) = (above.path().join("data"), above.path().join("aside"));
+        let files = opened(&folder);
+        rest(&folder, SETTLED_AFTER * 2);
+        files.check().unwrap();
+        fs::rename(&folder, &aside).unwrap();
+        assert_eq!(files.check().unwrap_err().code(), "queue-replaced");
+        drop(opened(&folder));
+        rest(&folder, SETTLED_AFTER * 2);
+        assert_eq!(files.check().unwrap_err().code(), "queue-replaced");
+        fs::remove_dir_all(&folder).unwrap();
+        fs::rename(&aside, &folder).unwrap();
+        files.check().unwrap();
+    }
+
+    #[test]
+    fn a_change_within_the_same_step_of_time_as_another_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = opened(folder.path());
+        let time = folder.path().metadata().unwrap().modified().unwrap();
+        files.check().unwrap();
+        fs::remove_file(folder.path().join(LOG)).unwrap();
+        File::open(folder.path())
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+        assert_eq!(files.check().unwrap_err().code(), "queue-replaced");
     }
 
     #[test]

@@ -9,11 +9,8 @@ use std::{
 
 use rusqlite::{Connection, params};
 
-use super::{
-    dead::{Pass, remove},
-    writer::Tx,
-};
-use crate::query::SWEEP_STEP;
+use super::{dead::remove, writer::Tx};
+use crate::{Timestamp, policy::Pass, query::SWEEP_STEP};
 
 /// The most that is kept free: what `queue.concurrency` runs may answer, with
 /// the defaults of both.
@@ -168,14 +165,10 @@ impl Relief {
                     Ok((row.get(0)?, row.get(1)?))
                 })?
                 .collect::<rusqlite::Result<Vec<(i64, [u8; 16])>>>()?;
-            let dead_age = if self.pass == Pass::Size {
-                i64::MIN
-            } else {
-                i64::MAX
-            };
+            let cutoffs = self.pass.for_size(Timestamp::from_millis(i64::MAX));
             for (seq, id) in &old {
                 self.after = *seq;
-                if remove(tx, *seq, *id, i64::MAX, dead_age)? {
+                if remove(tx, *seq, *id, cutoffs)? {
                     tx.news.gave_way += 1;
                     if free.left(tx.connection)? >= want {
                         return Ok(true);
@@ -197,12 +190,12 @@ impl Relief {
     /// Begins at the oldest again; not where all was looked at.
     fn next_pass(&mut self) -> bool {
         self.after = 0;
-        let goes_on = self.pass == Pass::Size;
-        self.pass = if goes_on { Pass::DeadSize } else { Pass::Size };
-        if !goes_on {
+        let next = self.pass.next();
+        self.pass = next.unwrap_or(Pass::Size);
+        if next.is_none() {
             self.rests_until = Some(Instant::now() + REST);
         }
-        goes_on
+        next.is_some()
     }
 }
 

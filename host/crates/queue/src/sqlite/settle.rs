@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{schema::to, writer::Tx};
 use crate::{
     AttemptError, Cancellation, CommandId, Lease, QueueError, State, model::SettlementRow,
+    policy::settled,
 };
 
 pub(super) fn settle(
@@ -70,11 +71,7 @@ fn fail(tx: &mut Tx<'_>, lease: &Lease, row: &SettlementRow) -> rusqlite::Result
     let Some((cancelled, attempt)) = found else {
         return Ok(None);
     };
-    let state = if cancelled {
-        State::Cancelled
-    } else {
-        row.state
-    };
+    let state = settled(row.state, cancelled);
     if let Some(error) = &row.error {
         add_failure(tx, lease.row, attempt, error)?;
     }

@@ -24,8 +24,9 @@ use super::{
     schema::{self, to},
 };
 use crate::{
-    Clock, CommandId, QueueError, RetentionPolicy, Signals, Timestamp, error::panicked,
-    signals::Part,
+    Clock, CommandId, QueueError, RetentionPolicy, Signals, Timestamp,
+    error::panicked,
+    signals::{News, Part},
 };
 
 /// Operations in one transaction: enough to hide the disk's sync, few enough
@@ -51,7 +52,6 @@ pub(super) struct Tx<'c> {
     files: &'c Files,
     room: &'c Room,
     relief: &'c mut Relief,
-    log_bytes: u64,
     /// What is free for new commands, once one asked.
     free: Option<(Free, u64)>,
     /// The bytes of a command that was refused for want of room.
@@ -65,16 +65,6 @@ pub(super) struct Counts {
     pub(super) depth: u64,
     /// The newest place in the queue.
     pub(super) position: i64,
-}
-
-/// What to tell after the commit.
-#[derive(Debug, Default)]
-pub(super) struct News {
-    pub(super) work: bool,
-    pub(super) changed: Vec<CommandId>,
-    pub(super) cancelled: Vec<CommandId>,
-    /// Finished commands that were removed before their time.
-    pub(super) gave_way: u64,
 }
 
 impl Tx<'_> {
@@ -112,7 +102,7 @@ impl Tx<'_> {
     fn measure(&self) -> rusqlite::Result<(Free, u64)> {
         let free = self
             .room
-            .free(self.connection, self.files.folder(), self.log_bytes)?;
+            .free(self.connection, self.files.folder(), self.files.log_bytes())?;
         Ok((free, free.left(self.connection)?))
     }
 
@@ -338,7 +328,7 @@ impl State {
             }
             Ok(())
         })?;
-        self.tell(news);
+        self.settings.signals.tell(news);
         Ok(())
     }
 
@@ -352,7 +342,7 @@ impl State {
             return Err(QueueError::Closed);
         };
         let (clock, files) = (&*self.settings.clock, &*self.settings.files);
-        let log_bytes = files.check()?;
+        files.check()?;
         if self.recount {
             self.counts = count(connection)?;
             self.recount = false;
@@ -375,7 +365,6 @@ impl State {
             files,
             room: &self.settings.room,
             relief: &mut self.relief,
-            log_bytes,
             free: None,
             refused: None,
         };
@@ -389,7 +378,7 @@ impl State {
         let done = catch_unwind(run)
             .unwrap_or_else(|panic| Err(panicked("write", &*panic)))
             // What was committed into a file that nobody finds again is not stored.
-            .and_then(|()| files.check().map(drop));
+            .and_then(|()| files.check());
         match done {
             Ok(()) => {
                 self.counts = tx.counts;
@@ -444,7 +433,7 @@ impl State {
         let spare = self.settings.room.spare_bytes();
         let made = self.transaction(|tx| tx.admit(spare).map_err(to("make room")).map(drop));
         match made {
-            Ok(news) => self.tell(news),
+            Ok(news) => self.settings.signals.tell(news),
             Err(error) => self.settings.signals.failed(Part::Intake, &error),
         }
     }
@@ -463,20 +452,6 @@ impl State {
         self.connection = Some(connection);
         info!("the queue's database was reopened after an error");
         Ok(())
-    }
-
-    fn tell(&self, news: News) {
-        let signals = &self.settings.signals;
-        news.changed
-            .into_iter()
-            .for_each(|command| signals.send_change(command));
-        news.cancelled
-            .into_iter()
-            .for_each(|command| signals.send_cancellation(command));
-        signals.gave_way(news.gave_way);
-        if news.work {
-            signals.send_work();
-        }
     }
 }
 

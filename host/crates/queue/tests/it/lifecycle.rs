@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
-    Changes, Clock, CommandFilter, CommandId, CommandView, DeadFilter, LogLine, PAGE_MAX_BYTES,
-    PAYLOAD_SHORT_MAX_BYTES, Page, Renewal, RetentionPolicy, Settlement, State, Timestamp,
-    wait_for,
+    Changes, Clock, CommandFilter, CommandId, CommandView, DeadFilter, HOSTS_LOST_MAX, LogLine,
+    PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES, Page, Renewal, RetentionPolicy, Settlement, State,
+    Timestamp, wait_for,
 };
 
 use crate::engines::{Fixture, LEASE, NEVER, command, done, error, name, on_both_engines, state};
@@ -20,6 +20,8 @@ on_both_engines![
     a_page_ends_where_it_is_large_and_leaves_out_what_is_long,
     retention_removes_what_is_finished_and_old,
     news_of_changes_reaches_a_waiter,
+    news_of_lost_leases_reaches_a_waiter,
+    news_of_the_dead_letter_reaches_a_waiter,
     a_waiter_is_woken_by_the_end_of_what_it_waits_for,
     depth_counts_by_handler_and_state,
     a_command_without_deliveries_is_completed,
@@ -356,6 +358,59 @@ async fn news_of_changes_reaches_a_waiter(fixture: Fixture) {
     heard(&mut changes, "a failure").await;
     fixture.store.cancel(second).await.unwrap();
     heard(&mut changes, "a cancellation").await;
+}
+
+async fn news_of_lost_leases_reaches_a_waiter(fixture: Fixture) {
+    let id = fixture.add(command(&["greet"])).await;
+    let mut changes = fixture.store.signals().changes(id);
+    for lost in 1..=HOSTS_LOST_MAX {
+        fixture.claim_one().await;
+        heard(&mut changes, "a claim").await;
+        fixture.clock.advance(LEASE * 2);
+        // Takes nothing, and ends the lease.
+        assert!(fixture.claim(0).await.is_empty());
+        heard(&mut changes, "a lost lease").await;
+        let expected = if lost < HOSTS_LOST_MAX {
+            State::Available
+        } else {
+            State::Discarded
+        };
+        assert_eq!(state(&fixture, id).await, expected);
+    }
+}
+
+async fn news_of_the_dead_letter_reaches_a_waiter(fixture: Fixture) {
+    let id = bury(&fixture, "greet").await;
+    let mut changes = fixture.store.signals().changes(id);
+    let mut work = fixture.store.signals().work();
+    work.mark_unchanged();
+    assert_eq!(
+        fixture
+            .store
+            .retry_dead(DeadFilter::default())
+            .await
+            .unwrap(),
+        1
+    );
+    heard(&mut changes, "a retry of a dead letter").await;
+    assert!(work.has_changed().unwrap(), "it is work again");
+    let lease = fixture.claim_one().await.lease;
+    heard(&mut changes, "a claim").await;
+    let again = Settlement::Discard {
+        error: error(Status::Rejected, "again"),
+    };
+    fixture.store.settle(lease, again).await.unwrap();
+    heard(&mut changes, "a dead letter").await;
+    assert_eq!(
+        fixture
+            .store
+            .discard_dead(DeadFilter::default())
+            .await
+            .unwrap(),
+        1
+    );
+    heard(&mut changes, "a dead letter given up").await;
+    assert_eq!(state(&fixture, id).await, State::Cancelled);
 }
 
 async fn a_waiter_is_woken_by_the_end_of_what_it_waits_for(fixture: Fixture) {

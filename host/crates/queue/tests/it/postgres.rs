@@ -409,3 +409,31 @@ async fn hosts_hear_of_each_others_work_and_cancellations() {
     until("it hears of the cancellation", || worker.running() == 0).await;
     assert_eq!(near.get(id).await.unwrap().state(), State::Cancelled);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_that_meets_a_claim_interrupts_what_was_claimed() {
+    let Some(server) = server() else { return };
+    let database = server.database("");
+    let url = server.url_of("postgres", &database);
+    let store = open(url.clone(), "pointsman").await.unwrap();
+    let id = store.enqueue(vec![command(&["greet"])]).await.unwrap()[0].id;
+    let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;
+    let (client, connection) = connected.unwrap();
+    let driven = tokio::spawn(connection);
+    // Another host's claim, before its commit.
+    client
+        .batch_execute("BEGIN; UPDATE pointsman.delivery SET state = 'running'")
+        .await
+        .unwrap();
+    let canceller = Arc::clone(&store);
+    let cancelling = tokio::spawn(async move { canceller.cancel(id).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    while server.sql(&database, waits) == "0" {
+        assert!(!cancelling.is_finished(), "{:?}", cancelling.await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    client.batch_execute("COMMIT").await.unwrap();
+    let done = cancelling.await.unwrap().unwrap();
+    assert_eq!((done.cancelled, done.interrupting), (0, 1));
+    driven.abort();
+}
