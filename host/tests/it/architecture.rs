@@ -344,3 +344,38 @@ fn no_destructor_of_the_tests_panics() {
     }
     assert!(destructors > 5, "they are not seen any more: {destructors}");
 }
+
+/// `ARCHITECTURE.md` leads through the code by `file:function`; a hop that is gone misleads.
+#[test]
+fn every_path_and_hop_of_the_architecture_is_there() {
+    let host = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(host.join("ARCHITECTURE.md")).unwrap();
+    let mut hops = 0;
+    for words in text.split('`').skip(1).step_by(2) {
+        let in_host = ["src/", "crates/", "tests/"];
+        if !in_host.iter().any(|folder| words.starts_with(folder)) {
+            continue;
+        }
+        let (path, item) = words.split_once(':').unwrap_or((words, ""));
+        let path = host.join(path);
+        assert!(path.exists(), "`{words}`: there is no such path");
+        if item.is_empty() {
+            continue;
+        }
+        hops += 1;
+        let code = fs::read_to_string(&path).unwrap();
+        let kinds = ["fn", "struct", "enum", "trait"];
+        let is_there = kinds.iter().any(|kind| defines(&code, kind, item));
+        assert!(is_there, "`{words}`: the file has no such item");
+    }
+    assert!(hops > 40, "the hops are not seen any more: {hops}");
+}
+
+fn defines(code: &str, kind: &str, item: &str) -> bool {
+    let start = format!("{kind} {item}");
+    code.match_indices(&start).any(|(at, _)| {
+        let next = code[at + start.len()..].chars().next();
+        // Not the beginning of a longer name.
+        !next.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}

@@ -172,7 +172,7 @@ async fn what_is_not_as_expected_is_shown() {
         .await;
     bench
         .differs(
-            r#"{"command":{"do":"echo"},"attempt":2,"expect":{"output_matches":{"attempt":[1],"deliveryId":[{"suffix":"/other"}]}}}"#,
+            r#"{"command":{"do":"echo"},"attempt":2,"expect":{"output_matches":{"attempt":[1],"deliveryId":[{"suffix":".probe"}]}}}"#,
             expect![[r#"
                 output_matches: {"attempt":2,"attributes":"{\"do\":\"echo\"}","deliveryId":"019b76da-a800-7000-8000-000000000000.probe","id":"019b76da-a800-7000-8000-000000000000","traceparent":null} does not match
                   `attempt` is 2, wanted 1
