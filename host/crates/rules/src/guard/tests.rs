@@ -632,35 +632,10 @@ fn work_that_goes_byte_by_byte_costs_as_much() {
     );
 }
 
-fn to_cel(value: &serde_json::Value) -> cel::Value {
-    match value {
-        serde_json::Value::Null => cel::Value::Null,
-        serde_json::Value::Bool(value) => cel::Value::Bool(*value),
-        serde_json::Value::Number(number) => cel::Value::Int(number.as_i64().unwrap()),
-        serde_json::Value::String(text) => cel::Value::from(text.as_str()),
-        serde_json::Value::Array(items) => {
-            cel::Value::from(items.iter().map(to_cel).collect::<Vec<_>>())
-        }
-        serde_json::Value::Object(members) => {
-            let members = members
-                .iter()
-                .map(|(key, value)| (key.clone(), to_cel(value)));
-            cel::Value::from(members.collect::<std::collections::HashMap<_, _>>())
-        }
-    }
-}
-
-/// What the `cel` crate makes of a guard without arithmetic over mixed numbers,
-/// which is where this evaluator goes its own way.
-fn in_cel(guard: &str, command: &serde_json::Value) -> Option<bool> {
-    let program = cel::Program::compile(guard).unwrap();
-    let mut context = cel::Context::default();
-    context.add_variable_from_value("command", to_cel(command));
-    match program.execute(&context) {
-        Ok(cel::Value::Bool(value)) => Some(value),
-        _ => None,
-    }
-}
+/// What the `cel` crate 0.15 answered for each guard below, in their order: true,
+/// false or an error. Of guards without arithmetic over mixed numbers, where
+/// this evaluator goes its own way.
+const CEL_ANSWERS: &str = include_str!("../../tests/cases/cel-answers.txt");
 
 #[test]
 fn guards_are_those_of_another_implementation_of_cel() {
@@ -694,7 +669,7 @@ fn guards_are_those_of_another_implementation_of_cel() {
         "n": 2, "s": "b", "l": [1, 2], "o": {"k": null}, "b": true
     });
     let text = command.to_string();
-    let mut compared = 0;
+    let mut answers = CEL_ANSWERS.chars().filter(|answer| *answer != '\n');
     for first in terms {
         for second in terms {
             for guard in [
@@ -704,14 +679,13 @@ fn guards_are_those_of_another_implementation_of_cel() {
                 format!("({first}) == ({second})"),
             ] {
                 let ours = match check(&guard, &text) {
-                    Ok(()) => Some(true),
-                    Err(Unmet::False) => Some(false),
-                    Err(_) => None,
+                    Ok(()) => 't',
+                    Err(Unmet::False) => 'f',
+                    Err(_) => '-',
                 };
-                assert_eq!(ours, in_cel(&guard, &command), "{guard}");
-                compared += 1;
+                assert_eq!(Some(ours), answers.next(), "{guard}");
             }
         }
     }
-    assert_eq!(compared, 24 * 24 * 4);
+    assert_eq!(answers.next(), None);
 }
