@@ -78,10 +78,12 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
             print::Styled(
                 print::BOLD,
                 format_args!(
-                    "checked {} rules in {} files against {} handlers: {errors} errors, {warnings} warnings",
-                    snapshot.rules.len(),
-                    snapshot.rule_files.len(),
-                    handlers.len()
+                    "checked {} in {} against {}: {}, {}",
+                    counted(snapshot.rules.len(), "rule"),
+                    counted(snapshot.rule_files.len(), "file"),
+                    counted(handlers.len(), "handler"),
+                    counted(errors, "error"),
+                    counted(warnings, "warning")
                 )
             )
         );
@@ -97,4 +99,10 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
 /// What a finding is about: a problem about the same says nothing more.
 fn subject(finding: &Finding) -> (&str, &str, Option<u32>) {
     (finding.code, &finding.file, Some(finding.line))
+}
+
+/// `1 rule`, `2 rules`.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }

@@ -32,12 +32,13 @@ pub use explain::{ClauseReport, Explanation, Fired, Miss, Overruled};
 pub use file::{MAX_FILE_BYTES, MAX_TESTS, RuleFile};
 pub use fuel::ROUTING_STEPS_MAX;
 pub use lint::Finding;
+pub use pointsman_core::command::Command;
 pub use pointsman_core::diagnostic::{Diagnostic, Severity};
 pub use pointsman_core::name::RuleName;
 pub use rule::{MAX_RULES, Rule, Select};
 pub use set::{GuardFault, Match, Routing, RuleSet};
 
-use pointsman_core::{command::Command, decimal, json, json::Node, source::Source};
+use pointsman_core::{decimal, json, json::Node, source::Source};
 
 use conjunct::View;
 use event::{Event, FieldTrie, PathId};

@@ -54,7 +54,7 @@ fn check_tests_and_lints_the_rules_against_the_loaded_handlers() {
         expect![[r#"
         warning: rules/probes.json:1: no test of this file has the field `to` of rule `probe`
           hint: the file has no `tests`: add `{"command": {…}, "handlers": […]}`
-        checked 1 rules in 1 files against 1 handlers: 0 errors, 1 warnings
+        checked 1 rule in 1 file against 1 handler: 0 errors, 1 warning
         exit 1
     "#]],
     );
@@ -82,7 +82,7 @@ fn check_tests_and_lints_the_rules_against_the_loaded_handlers() {
               hint: add a test whose command has it
             warning: rules/probes.json:1: no test of this file has the field `to` of rule `probe`
               hint: the file has no `tests`: add `{"command": {…}, "handlers": […]}`
-            checked 5 rules in 2 files against 1 handlers: 1 errors, 6 warnings
+            checked 5 rules in 2 files against 1 handler: 1 error, 6 warnings
             exit 1
         "#]],
     );
@@ -108,7 +108,7 @@ fn check_tests_and_lints_the_rules_against_the_loaded_handlers() {
               hint: add a test whose command has it
             warning: rules/probes.json:1: no test of this file has the field `to` of rule `probe`
               hint: the file has no `tests`: add `{"command": {…}, "handlers": […]}`
-            checked 5 rules in 3 files against 1 handlers: 2 errors, 6 warnings
+            checked 5 rules in 3 files against 1 handler: 2 errors, 6 warnings
             exit 1
         "#]],
     );

@@ -41,6 +41,7 @@ impl<'c, 'f> Evaluation<'c, 'f> {
             Kind::Null => Ok(Value::Null),
             Kind::Bool(value) => Ok(Value::Bool(*value)),
             Kind::Int(value) => Ok(Value::Int(*value)),
+            Kind::Unsigned(value) => Ok(Value::Unsigned(*value)),
             Kind::Double(value) => Ok(Value::Double(*value)),
             Kind::Text(text) => Ok(Value::Text(Text::Borrowed(text))),
             Kind::Command => Ok(self.command.clone()),

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Null,
     Bool(bool),
     Int(i64),
+    /// Not negative.
+    Unsigned(i64),
     Double(f64),
     Text(Box<str>),
     Command,
@@ -164,7 +166,12 @@ impl Expr {
     pub(super) fn is_literal(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Double(_) | Kind::Text(_)
+            Kind::Null
+                | Kind::Bool(_)
+                | Kind::Int(_)
+                | Kind::Unsigned(_)
+                | Kind::Double(_)
+                | Kind::Text(_)
         )
     }
 }
@@ -176,6 +183,7 @@ impl Kind {
             Self::Null
             | Self::Bool(_)
             | Self::Int(_)
+            | Self::Unsigned(_)
             | Self::Double(_)
             | Self::Text(_)
             | Self::Command

@@ -290,7 +290,7 @@ impl Function {
             (_, Value::Text(text)) => meter.read(text.len())?,
             _ => {}
         }
-        let unsigned = |value: i64| (value >= 0).then_some(Value::Int(value));
+        let unsigned = |value: i64| (value >= 0).then_some(Value::Unsigned(value));
         let made = match (self, value) {
             (Self::Int, Value::Text(text)) => text.parse().ok().map(Value::Int),
             (Self::Int, Value::Timestamp(at)) => Some(Value::Int(at.as_second())),

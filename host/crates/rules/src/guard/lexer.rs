@@ -6,6 +6,8 @@ use super::GuardError;
 pub(super) enum Token<'t> {
     Name(&'t str),
     Int(&'t str),
+    /// Without the `u` at its end.
+    Unsigned(&'t str),
     Double(&'t str),
     Text(String),
     /// An operator or bracket.
@@ -100,8 +102,8 @@ impl<'t> Lexer<'t> {
             self.take_while(|c| c.is_ascii_digit());
         }
         let text = &self.text[at..self.at];
-        // Of unsigned integers, which JSON does not have: the same number.
-        if !is_double && self.rest().starts_with(['u', 'U']) {
+        let is_unsigned = !is_double && self.rest().starts_with(['u', 'U']);
+        if is_unsigned {
             self.at += 1;
         }
         if self
@@ -110,9 +112,10 @@ impl<'t> Lexer<'t> {
         {
             return Err(GuardError::at(at, "a number runs into a name".to_owned()));
         }
-        Ok(match is_double {
-            true => Token::Double(text),
-            false => Token::Int(text),
+        Ok(match (is_double, is_unsigned) {
+            (true, _) => Token::Double(text),
+            (false, true) => Token::Unsigned(text),
+            (false, false) => Token::Int(text),
         })
     }
 

@@ -108,6 +108,7 @@ impl<'t> Parser<'t> {
     fn unexpected<T>(&self, wanted: &str) -> Read<T> {
         let found = match &self.token {
             Token::Name(text) | Token::Int(text) | Token::Double(text) => format!("`{text}`"),
+            Token::Unsigned(text) => format!("`{text}u`"),
             Token::Text(_) => "a string".to_owned(),
             Token::Symbol(symbol) => format!("`{symbol}`"),
             Token::End => "the end".to_owned(),
@@ -187,10 +188,14 @@ impl<'t> Parser<'t> {
         if self.eat("-")? {
             if let Token::Int(text) = self.token {
                 // The least integer has no positive counterpart.
-                let kind = int(at, &format!("-{text}"))?;
+                let value = int(at, &format!("-{text}"))?;
                 self.advance()?;
-                let literal = self.node(at, kind)?;
+                let literal = self.node(at, Kind::Int(value))?;
                 return self.members(literal);
+            }
+            if let Token::Unsigned(text) = self.token {
+                let message = "an unsigned number has no negative".to_owned();
+                return Err(GuardError::at(at, message).with_hint(format!("write `-{text}`")));
             }
             let of = self.nested(Self::unary)?;
             return self.node(at, Kind::Negate(Box::new(of)));
@@ -230,7 +235,8 @@ impl<'t> Parser<'t> {
     fn primary(&mut self) -> Read {
         let at = self.at;
         let kind = match self.advance()? {
-            Token::Int(text) => int(at, text)?,
+            Token::Int(text) => Kind::Int(int(at, text)?),
+            Token::Unsigned(text) => Kind::Unsigned(int(at, text)?),
             Token::Double(text) => Kind::Double(value::double(text)),
             Token::Text(text) => Kind::Text(text.into()),
             Token::Symbol("(") => {
@@ -418,7 +424,7 @@ fn too_deep(at: usize, max: u16) -> GuardError {
         .with_hint("a chain of operators counts too: split the condition into several rules, or use `&&`, `||` or a list, which may be long")
 }
 
-fn int(at: usize, text: &str) -> Read<Kind> {
+fn int(at: usize, text: &str) -> Read<i64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
         None => ("", text),
@@ -427,7 +433,7 @@ fn int(at: usize, text: &str) -> Read<Kind> {
         Some(digits) => i64::from_str_radix(&format!("{sign}{digits}"), 16),
         None => text.parse(),
     };
-    value.map(Kind::Int).map_err(|_| {
+    value.map_err(|_| {
         GuardError::at(at, format!("`{text}` is not a 64-bit integer"))
             .with_hint("a larger number is written with a fraction, such as `1e20`")
     })

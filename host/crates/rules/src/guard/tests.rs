@@ -528,6 +528,14 @@ fn numbers_and_times_are_what_they_say_or_an_error() {
         ("command.n < 0", r#"{"n":-1e-400}"#, true),
         ("command.n == 0", r#"{"n":-0.0e-400}"#, true),
         ("uint(command.n) == 1u", r#"{"n":1}"#, true),
+        ("uint(command.n) - 1u == 0", r#"{"n":1}"#, true),
+        (
+            "5u / 2u + 3u % 2u == 3u && command.n < 2u",
+            r#"{"n":1}"#,
+            true,
+        ),
+        // With a number of another kind, it is any number.
+        ("1u - command.n == -1", r#"{"n":2}"#, true),
         (
             "timestamp(command.t) > timestamp(0)",
             r#"{"t":"2026-01-31t09:30:00.123456789+01:00"}"#,
@@ -544,6 +552,21 @@ fn numbers_and_times_are_what_they_say_or_an_error() {
         let fault = fault("uint(command.n) < 1", &format!(r#"{{"n":{n}}}"#));
         assert!(fault.contains("`uint` cannot convert"), "{fault}");
     }
+    for guard in [
+        "1u - uint(command.n) < 1",
+        "uint('9223372036854775807') + uint(command.n) > 1u",
+    ] {
+        let fault = fault(guard, r#"{"n":2}"#);
+        assert_eq!(&*fault, "a result beyond unsigned integers", "{guard}");
+    }
+    assert_eq!(
+        refused("1u - 2u < command.n"),
+        "3: this constant part has no value: a result beyond unsigned integers"
+    );
+    assert_eq!(
+        refused("-1u < command.n"),
+        "0: an unsigned number has no negative (write `-1`)"
+    );
     for t in [
         "2026-01-31T09:30:00+01:00[Europe/Paris]",
         "2026-01-31 09:30:00Z",

@@ -99,7 +99,7 @@ fn type_of(expr: &Expr) -> Result<Type, GuardError> {
     Ok(match &expr.kind {
         Kind::Null => Null,
         Kind::Bool(_) => Bool,
-        Kind::Int(_) | Kind::Double(_) => Number,
+        Kind::Int(_) | Kind::Unsigned(_) | Kind::Double(_) => Number,
         Kind::Text(_) => Text,
         Kind::Command => Map,
         Kind::Variable(_) => Dyn,

@@ -29,6 +29,9 @@ pub(super) enum Value<'c> {
     Bool(bool),
     /// CEL's `int`: of a literal or a function.
     Int(i64),
+    /// CEL's `uint`: of a literal or `uint()`. Not negative; up to the largest
+    /// `int`, half of what CEL's own goes to.
+    Unsigned(i64),
     /// CEL's `double`: of a literal or a function.
     Double(f64),
     /// A whole number of the command, or computed with one.
@@ -131,7 +134,7 @@ impl<'c> Value<'c> {
     /// A whole number as an integer; any other cut at its point.
     pub(super) fn to_int(&self) -> Option<i64> {
         match *self {
-            Self::Int(value) | Self::Whole(value) => Some(value),
+            Self::Int(value) | Self::Unsigned(value) | Self::Whole(value) => Some(value),
             Self::Double(value) | Self::Fraction(value) => {
                 (value.abs() < i64::MAX as f64).then_some(value as i64)
             }
@@ -149,7 +152,7 @@ impl<'c> Value<'c> {
 
     pub(super) fn to_double(&self) -> Option<f64> {
         match *self {
-            Self::Int(value) | Self::Whole(value) => Some(value as f64),
+            Self::Int(value) | Self::Unsigned(value) | Self::Whole(value) => Some(value as f64),
             Self::Double(value) | Self::Fraction(value) => Some(value),
             _ => None,
         }
@@ -159,7 +162,7 @@ impl<'c> Value<'c> {
     pub(super) fn spelled(&self) -> Option<String> {
         Some(match self {
             Self::Bool(value) => value.to_string(),
-            Self::Int(value) | Self::Whole(value) => value.to_string(),
+            Self::Int(value) | Self::Unsigned(value) | Self::Whole(value) => value.to_string(),
             Self::Double(value) | Self::Fraction(value) => value.to_string(),
             Self::Timestamp(at) => at.to_string(),
             Self::Duration(span) => format!("{}s", span.as_secs_f64()),
@@ -180,7 +183,11 @@ impl<'c> Value<'c> {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
-            Self::Int(_) | Self::Double(_) | Self::Whole(_) | Self::Fraction(_) => "a number",
+            Self::Int(_)
+            | Self::Unsigned(_)
+            | Self::Double(_)
+            | Self::Whole(_)
+            | Self::Fraction(_) => "a number",
             Self::Text(_) => "a string",
             Self::List(_) => "a list",
             Self::Map(_) => "an object",
@@ -307,15 +314,17 @@ impl<'c> Value<'c> {
                 Ok(Self::Double(in_doubles(operator, *a, *b)))
             }
             (Self::Int(a), Self::Int(b)) => {
-                let result = match operator {
-                    Binary::Add => a.checked_add(*b),
-                    Binary::Subtract => a.checked_sub(*b),
-                    Binary::Multiply => a.checked_mul(*b),
-                    Binary::Divide => a.checked_div(*b),
-                    _ => a.checked_rem(*b),
-                };
                 let overflow = || Stop::fault("a result beyond 64-bit integers");
-                result.map(Self::Int).ok_or_else(overflow)
+                checked(operator, *a, *b)
+                    .map(Self::Int)
+                    .ok_or_else(overflow)
+            }
+            (Self::Unsigned(a), Self::Unsigned(b)) => {
+                let overflow = || Stop::fault("a result beyond unsigned integers");
+                checked(operator, *a, *b)
+                    .filter(|result| *result >= 0)
+                    .map(Self::Unsigned)
+                    .ok_or_else(overflow)
             }
             _ => exact(operator, a, b),
         }
@@ -373,7 +382,9 @@ enum Number {
 
 fn numbers(a: &Value<'_>, b: &Value<'_>) -> Option<(Number, Number)> {
     let number = |value: &Value<'_>| match *value {
-        Value::Int(value) | Value::Whole(value) => Some(Number::Whole(value)),
+        Value::Int(value) | Value::Unsigned(value) | Value::Whole(value) => {
+            Some(Number::Whole(value))
+        }
         Value::Double(value) | Value::Fraction(value) => Some(Number::Double(value)),
         _ => None,
     };
@@ -417,6 +428,16 @@ fn order(whole: i64, double: f64) -> Option<Ordering> {
     let cut = double.trunc();
     let by_fraction = || 0.0.partial_cmp(&(double - cut)).unwrap_or(Ordering::Equal);
     Some(whole.cmp(&(cut as i64)).then_with(by_fraction))
+}
+
+fn checked(operator: Binary, a: i64, b: i64) -> Option<i64> {
+    match operator {
+        Binary::Add => a.checked_add(b),
+        Binary::Subtract => a.checked_sub(b),
+        Binary::Multiply => a.checked_mul(b),
+        Binary::Divide => a.checked_div(b),
+        _ => a.checked_rem(b),
+    }
 }
 
 fn in_doubles(operator: Binary, a: f64, b: f64) -> f64 {
