@@ -3,11 +3,13 @@
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
+use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Store, UpdateDeadline};
 
 use super::{
     bindings,
+    breaker::Pass,
     ending::{CpuExceeded, Stopped, said},
     idle::Live,
     logs::{LogSink, OnLine},
@@ -70,22 +72,9 @@ impl Plugin {
         simulation: Option<Simulation>,
     ) -> Outcome {
         let began = Instant::now();
-        let pass = match self.breaker.admit(began) {
-            Ok(pass) => pass,
-            Err(left) => {
-                let reason = "failed too often of late and is left alone for a while";
-                let key = Some("breaker.cooldown_ms");
-                return Outcome::not_run(Failure {
-                    retry_after: Some(left),
-                    ..self
-                        .handler
-                        .failure(Status::Quarantined, reason.into(), key)
-                });
-            }
-        };
-        let Some(_permit) = self.places.enter() else {
-            let (reason, key) = self.places.full(self.settings.limits.instances_max);
-            return Outcome::not_run(self.handler.failure(Status::Busy, reason, Some(key)));
+        let (pass, _permit) = match self.admit(began) {
+            Ok(admitted) => admitted,
+            Err(failure) => return Outcome::not_run(failure),
         };
         let limits = &self.settings.limits;
         let logs = LogSink::new(call.started, limits, call.on_line);
@@ -143,6 +132,26 @@ impl Plugin {
         }
         pass.finish(status, ended);
         outcome
+    }
+
+    /// Whether a call may run now: its handler is not in quarantine, and not all
+    /// of its instances are at work.
+    fn admit(&self, now: Instant) -> Result<(Pass<'_>, SemaphorePermit<'_>), Failure> {
+        let pass = self.breaker.admit(now).map_err(|left| {
+            let reason = "failed too often of late and is left alone for a while";
+            let key = Some("breaker.cooldown_ms");
+            Failure {
+                retry_after: Some(left),
+                ..self
+                    .handler
+                    .failure(Status::Quarantined, reason.into(), key)
+            }
+        })?;
+        let permit = self.places.enter().ok_or_else(|| {
+            let (reason, key) = self.places.full(self.settings.limits.instances_max);
+            self.handler.failure(Status::Busy, reason, Some(key))
+        })?;
+        Ok((pass, permit))
     }
 
     /// Runs one command, and hands back the instance if it may serve another.
