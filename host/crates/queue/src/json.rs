@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
 use super::{
-    Accepted, Cancellation, CommandView, DeadLetter, DeliveryDetail, DeliveryId, DeliveryView,
-    Depth, Ending, Failure, LastFailure, State, Timestamp,
+    Accepted, CommandView, DeadLetter, DeliveryDetail, DeliveryId, DeliveryView, Ending, Failure,
+    LastFailure, State, Timestamp,
 };
 
 impl Serialize for Timestamp {
@@ -18,12 +18,6 @@ impl Serialize for Timestamp {
             // Past the year 9999, which RFC 3339 cannot write.
             Err(_) => serializer.serialize_i64(self.as_millis()),
         }
-    }
-}
-
-impl Serialize for State {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -156,18 +150,6 @@ impl Serialize for DeliveryView {
     }
 }
 
-impl Serialize for Failure {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(5))?;
-        map.serialize_entry("attempt", &self.attempt)?;
-        map.serialize_entry("at", &self.at)?;
-        map.serialize_entry("status", self.error.status.as_str())?;
-        map.serialize_entry("message", &self.error.message)?;
-        map.serialize_entry("logs", &self.error.logs)?;
-        map.end()
-    }
-}
-
 impl Serialize for DeliveryDetail {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -193,24 +175,5 @@ impl Serialize for DeliveryDetail {
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.delivery.serialize(serializer)
-    }
-}
-
-impl Serialize for Depth {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("handler", self.handler.as_str())?;
-        map.serialize_entry("state", &self.state)?;
-        map.serialize_entry("count", &self.count)?;
-        map.end()
-    }
-}
-
-impl Serialize for Cancellation {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("cancelled", &self.cancelled)?;
-        map.serialize_entry("interrupting", &self.interrupting)?;
-        map.end()
     }
 }

@@ -226,13 +226,14 @@ impl LastFailure {
 }
 
 /// One failed attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Which attempt.
     pub attempt: u32,
     /// When it ended.
     pub at: Timestamp,
     /// Why.
+    #[serde(flatten)]
     pub error: AttemptError,
 }
 
@@ -363,7 +364,7 @@ impl std::str::FromStr for DeadCursor {
 }
 
 /// How many deliveries of one handler are in one state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Depth {
     /// The handler.
     pub handler: HandlerName,
@@ -374,7 +375,7 @@ pub struct Depth {
 }
 
 /// What a cancellation did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancellation {
     /// Deliveries that were called off at once.
     pub cancelled: u64,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::value::RawValue;
 
 use crate::{
-    Accepted, AttemptError, Cancellation, CommandView, DeliveryDetail, DeliveryId, DeliveryView,
-    Ending, Failure, LastFailure, LogLine, State, Timestamp,
+    Accepted, CommandView, DeliveryDetail, DeliveryId, DeliveryView, Ending, Failure, LastFailure,
+    State, Timestamp,
 };
 use pointsman_core::command::CommandId;
 
@@ -37,12 +37,6 @@ fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
 }
 
 impl<'de> Deserialize<'de> for Ending {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parsed(deserializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for State {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         parsed(deserializer)
     }
@@ -158,29 +152,6 @@ impl<'de> Deserialize<'de> for DeliveryView {
     }
 }
 
-impl<'de> Deserialize<'de> for Failure {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            attempt: u32,
-            at: Timestamp,
-            status: Ending,
-            message: String,
-            logs: Vec<LogLine>,
-        }
-        let wire = Wire::deserialize(deserializer)?;
-        Ok(Self {
-            attempt: wire.attempt,
-            at: wire.at,
-            error: AttemptError {
-                status: wire.status,
-                message: wire.message,
-                logs: wire.logs,
-            },
-        })
-    }
-}
-
 impl<'de> Deserialize<'de> for DeliveryDetail {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -203,27 +174,10 @@ impl<'de> Deserialize<'de> for DeliveryDetail {
     }
 }
 
-impl<'de> Deserialize<'de> for Cancellation {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            cancelled: u64,
-            interrupting: u64,
-        }
-        let Wire {
-            cancelled,
-            interrupting,
-        } = Wire::deserialize(deserializer)?;
-        Ok(Self {
-            cancelled,
-            interrupting,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Cancellation;
 
     /// Reads the JSON as `T` and writes it again.
     fn again<T: serde::Serialize + for<'de> Deserialize<'de>>(json: &str) -> String {

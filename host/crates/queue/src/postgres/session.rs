@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt as _;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{
     Client, Error, IsolationLevel, Row, Statement, Transaction,
@@ -287,40 +289,39 @@ impl Scope<'_> {
         }
     }
 
-    /// Runs one statement, in which `@.` stands for the schema; its rows.
-    pub(super) async fn query(&self, sql: &str, params: &[&dyn Param]) -> Result<Vec<Row>, Fault> {
+    /// Runs one statement, in which `@.` stands for the schema: its rows, and how
+    /// many it changed.
+    async fn run(&self, sql: &str, params: &[&dyn Param]) -> Result<(Vec<Row>, u64), Fault> {
         let client = self.client();
         let call = async {
-            match self.state.ownership {
+            let rows = match self.state.ownership {
                 Ownership::Ours => {
                     let statement = self.state.prepared(client, sql, params).await?;
-                    client.query(&statement, &values(params)).await
+                    client.query_raw(&statement, values(params)).await?
                 }
                 Ownership::Shared => {
                     let sql = self.state.terms.schema.qualify(sql);
-                    client.query_typed(&sql, &typed(params)).await
+                    client.query_typed_raw(&sql, typed(params)).await?
                 }
+            };
+            let mut rows = pin!(rows);
+            let mut found = Vec::new();
+            while let Some(row) = rows.as_mut().try_next().await? {
+                found.push(row);
             }
+            Ok((found, rows.rows_affected().unwrap_or(0)))
         };
         self.state.bounded(self.deadline, call).await
     }
 
+    /// Runs one statement, in which `@.` stands for the schema; its rows.
+    pub(super) async fn query(&self, sql: &str, params: &[&dyn Param]) -> Result<Vec<Row>, Fault> {
+        Ok(self.run(sql, params).await?.0)
+    }
+
     /// As [`Scope::query`]: how many rows it changed.
     pub(super) async fn execute(&self, sql: &str, params: &[&dyn Param]) -> Result<u64, Fault> {
-        let client = self.client();
-        let call = async {
-            match self.state.ownership {
-                Ownership::Ours => {
-                    let statement = self.state.prepared(client, sql, params).await?;
-                    client.execute(&statement, &values(params)).await
-                }
-                Ownership::Shared => {
-                    let sql = self.state.terms.schema.qualify(sql);
-                    client.execute_typed(&sql, &typed(params)).await
-                }
-            }
-        };
-        self.state.bounded(self.deadline, call).await
+        Ok(self.run(sql, params).await?.1)
     }
 
     pub(super) async fn query_opt(
