@@ -7,7 +7,7 @@
 //! a live lease nor holds a delivery back.
 //!
 //! Nothing relies on what a session remembers, as a pooler may stand between;
-//! [`session`] says how.
+//! `session` says how.
 
 mod admit;
 mod claim;

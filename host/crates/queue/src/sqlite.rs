@@ -1,5 +1,5 @@
 //! Owns the embedded queue: one SQLite file in a data folder, one process at a
-//! time. All writes go through one thread ([`writer`]) and are answered after
+//! time. All writes go through one thread (`writer`) and are answered after
 //! the commit they are part of; reads go beside it.
 
 mod claim;
