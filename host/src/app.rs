@@ -178,7 +178,7 @@ impl App {
     /// period, cancels the rest; deliveries of the queue that were cancelled go
     /// back into it. Says whether all ended by themselves.
     pub async fn stop(&self) -> bool {
-        let grace = self.config.host.shutdown_grace();
+        let grace = self.config.host.shutdown_grace;
         self.shutdown.draining.cancel();
         // Nobody waits for a compilation any more.
         self.reloader.stop().await;

@@ -109,7 +109,7 @@ struct Cli {
     /// The folder with the rule files [default: rules]
     #[arg(long, global = true, value_name = "DIR")]
     rules: Option<PathBuf>,
-    /// Any other setting, such as limits.timeout_ms=500
+    /// Any other setting, such as limits.timeout=500ms
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// When to colour what is printed
@@ -329,7 +329,7 @@ impl Cli {
             let Some((key, value)) = set.split_once('=') else {
                 // Not the text: it may be a secret that lost its key.
                 anyhow::bail!(
-                    "`--set` needs a key and a value: write `--set limits.timeout_ms=500`"
+                    "`--set` needs a key and a value: write `--set limits.timeout=500ms`"
                 );
             };
             flags.push((key, value.to_owned()));

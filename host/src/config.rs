@@ -10,11 +10,14 @@ mod limits;
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 pub(crate) use pointsman_core::settings::FILE_MAX_BYTES;
 pub use pointsman_core::settings::{RetrySettings, SettingsError};
-use pointsman_core::settings::{hint, merge, parse, positive, ranges, table_of, typed};
+use pointsman_core::settings::{
+    duration, hint, lasting, merge, parse, positive, ranges, table_of, typed,
+};
 use pointsman_kit::cases::RunnerSettings;
 pub use pointsman_queue::QueueSettings;
 use serde::{Deserialize, Serialize};
@@ -56,11 +59,13 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadConfig {
-    /// A change is taken up once nothing changed for that long, in milliseconds.
-    pub quiet_ms: u64,
+    /// A change is taken up once nothing changed for that long.
+    #[serde(with = "duration")]
+    pub quiet: Duration,
     /// The folders are looked at that often even when the system reports
-    /// nothing, in milliseconds.
-    pub poll_ms: u64,
+    /// nothing.
+    #[serde(with = "duration")]
+    pub poll: Duration,
 }
 
 impl Default for Config {
@@ -73,8 +78,8 @@ impl Default for Config {
             breaker: BreakerSettings::default(),
             reload: ReloadConfig {
                 // Longer than the pause between two writes of one `cp`.
-                quiet_ms: 100,
-                poll_ms: 2_000,
+                quiet: Duration::from_millis(100),
+                poll: Duration::from_secs(2),
             },
             http: HttpConfig::default(),
             queue: QueueSettings::default(),
@@ -121,13 +126,16 @@ impl Config {
                 return Err(SettingsError::UnknownKey {
                     origin: "command line".into(),
                     key: (*key).into(),
-                    hint: hint(key, leaves.iter().map(String::as_str)),
+                    hint: renamed(key, text, &leaves)
+                        .unwrap_or_else(|| hint(key, leaves.iter().map(String::as_str))),
                 });
             }
             set(&mut merged, key, text, "command line")?;
             sources.push(("command line".into(), merged.clone()));
         }
         let checked = ranges::check(&merged, "settings")
+            // By itself, since a flattened section does not tell its key.
+            .and_then(|()| duration::check(&known, &merged, "settings", ""))
             .and_then(|()| typed::<Self>(merged, "settings"))
             .and_then(|config| config.check("settings"));
         checked.map_err(|error| {
@@ -189,9 +197,9 @@ impl Config {
                 ("host.command_max_bytes", self.host.command_max_bytes as u64),
                 ("host.routing_steps_max", self.host.routing_steps_max),
                 ("host.plugin_max_bytes", self.host.plugin_max_bytes),
-                ("reload.poll_ms", self.reload.poll_ms),
             ],
         )?;
+        lasting(origin, &[("reload.poll", self.reload.poll)])?;
         for (key, folder) in [("plugins", &self.plugins), ("rules", &self.rules)] {
             if folder.as_os_str().is_empty() {
                 return Err(SettingsError::WrongValue {
@@ -205,7 +213,6 @@ impl Config {
         self.host.sandbox.check(origin)?;
         self.limits.check(origin)?;
         self.http.check(origin)?;
-        positive(origin, &self.queue.positive())?;
         self.queue.check(origin)?;
         Ok(self)
     }
@@ -237,6 +244,13 @@ fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), Set
         expected: format!("{} such as {slot}", slot.type_str()),
     })?;
     Ok(())
+}
+
+/// What to write instead of a key that said the unit of its number.
+fn renamed(key: &str, text: &str, known: &[String]) -> Option<String> {
+    let (short, text) = duration::renamed(key, text)?;
+    let is_known = known.iter().any(|known| known == short);
+    is_known.then(|| format!("write `{short}={text}`"))
 }
 
 /// The value of a key with dots, or the array that an element as in `hosts[0]` is in.

@@ -158,7 +158,7 @@ impl Queue {
         let new = NewCommand {
             id: command.id,
             idempotency_key: options.idempotency_key,
-            idempotency_kept: hours(self.config.idempotency_hours),
+            idempotency_kept: self.config.idempotency,
             rules_generation: routed.snapshot.generation,
             traceparent: command.traceparent.as_deref().map(str::to_owned),
             priority: options.priority,

@@ -80,7 +80,7 @@ impl Child {
         config.host.sandbox.instances_max = self.count + 16;
         config.host.waiting_max = self.count;
         config.limits.instances_max = self.count as usize + 16;
-        config.limits.timeout_ms = 2 * SLEEP_MS;
+        config.limits.timeout = std::time::Duration::from_millis(2 * SLEEP_MS);
         let app = Arc::new(started(config).await);
         let before = resident_kib();
         let mut asleep = JoinSet::new();

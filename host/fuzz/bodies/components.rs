@@ -27,8 +27,8 @@ struct Bench {
 
 static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     let limits = HandlerLimits {
-        timeout_ms: 200,
-        cpu_max_ms: 20,
+        timeout: std::time::Duration::from_millis(200),
+        cpu_max: std::time::Duration::from_millis(20),
         memory_max_bytes: 8 << 20,
         ..HandlerLimits::default()
     };

@@ -31,7 +31,7 @@ Examples:
 The first command is run and answered; the second is kept on the disk, and run
 whatever happens to the host in between.
 
-SIGTERM, SIGHUP and Ctrl-C let commands in flight finish for `host.shutdown_grace_ms`;
+SIGTERM, SIGHUP and Ctrl-C let commands in flight finish for `host.shutdown_grace`;
 a second one quits at once. Some seconds after the grace period the process ends,
 whatever hangs.")]
 pub(super) struct Args {
@@ -65,7 +65,7 @@ const STOP_MAX: Duration = Duration::from_millis(4_500);
 
 /// After a signal the process ends within that time.
 pub(super) fn ends_within(config: &Config) -> Duration {
-    config.host.shutdown_grace() + STOP_MAX
+    config.host.shutdown_grace + STOP_MAX
 }
 
 pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<Exit> {

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use pointsman_core::settings::{SettingsError, hint};
 
-use super::ENV_PREFIX;
+use super::{ENV_PREFIX, renamed};
 
 /// A variable that sets a key.
 pub(super) struct Variable {
@@ -42,7 +42,8 @@ pub(super) fn settings(
                         "`{}` sets the address and port to listen on, as in `127.0.0.1:3000`",
                         env_name("http.listen")
                     ),
-                    _ => hint(name, names.iter().map(String::as_str)),
+                    _ => renamed(name, &text.to_string_lossy(), &names)
+                        .unwrap_or_else(|| hint(name, names.iter().map(String::as_str))),
                 },
                 key: name.into(),
             });

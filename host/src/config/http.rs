@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use pointsman_core::settings::{SettingsError, positive};
+use pointsman_core::settings::{SettingsError, duration, lasting};
 
 /// hyper's smallest buffer.
 const HEADER_MIN_BYTES: usize = 8 << 10;
@@ -28,14 +28,18 @@ pub struct HttpConfig {
     pub connections_per_address_max: u64,
     /// Bytes of a request's line and headers.
     pub header_max_bytes: usize,
-    /// How long they may take to arrive, in milliseconds.
-    pub header_timeout_ms: u64,
-    /// How long a body may take, in milliseconds, and a second more for each 8 KiB of it.
-    pub body_timeout_ms: u64,
-    /// How long a client may take to read any more of an answer, in milliseconds.
-    pub write_timeout_ms: u64,
-    /// How long a connection may be open without a request, in milliseconds.
-    pub idle_timeout_ms: u64,
+    /// How long they may take to arrive.
+    #[serde(with = "duration")]
+    pub header_timeout: Duration,
+    /// How long a body may take, and a second more for each 8 KiB of it.
+    #[serde(with = "duration")]
+    pub body_timeout: Duration,
+    /// How long a client may take to read any more of an answer.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
+    /// How long a connection may be open without a request.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
     /// Bytes of request bodies in flight; 0 means a sixteenth of the memory.
     pub bodies_max_bytes: u64,
     /// Bytes of answers in flight; 0 means a sixteenth of the memory.
@@ -56,13 +60,13 @@ impl Default for HttpConfig {
             // Browsers' cookies and traces together stay below half of it.
             header_max_bytes: 64 << 10,
             // Heads fit into a few packets: it is two retransmissions of a bad line.
-            header_timeout_ms: 10_000,
+            header_timeout: Duration::from_secs(10),
             // Apache's figure.
-            body_timeout_ms: 20_000,
-            write_timeout_ms: 30_000,
+            body_timeout: Duration::from_secs(20),
+            write_timeout: Duration::from_secs(30),
             // Longer than the 60 s that load balancers keep theirs, so that they
             // close first and send nothing into a closed one.
-            idle_timeout_ms: 75_000,
+            idle_timeout: Duration::from_secs(75),
             bodies_max_bytes: 0,
             answers_max_bytes: 0,
             listeners_max: 0,
@@ -71,39 +75,15 @@ impl Default for HttpConfig {
 }
 
 impl HttpConfig {
-    /// How long a head may take.
-    #[must_use]
-    pub fn header_timeout(&self) -> Duration {
-        Duration::from_millis(self.header_timeout_ms)
-    }
-
-    /// How long a body may take, whatever its length.
-    #[must_use]
-    pub fn body_timeout(&self) -> Duration {
-        Duration::from_millis(self.body_timeout_ms)
-    }
-
-    /// How long an answer may stand still.
-    #[must_use]
-    pub fn write_timeout(&self) -> Duration {
-        Duration::from_millis(self.write_timeout_ms)
-    }
-
-    /// How long a connection may be idle.
-    #[must_use]
-    pub fn idle_timeout(&self) -> Duration {
-        Duration::from_millis(self.idle_timeout_ms)
-    }
-
     /// Refuses what lets nothing through.
     pub(super) fn check(&self, origin: &str) -> Result<(), SettingsError> {
-        positive(
+        lasting(
             origin,
             &[
-                ("http.header_timeout_ms", self.header_timeout_ms),
-                ("http.body_timeout_ms", self.body_timeout_ms),
-                ("http.write_timeout_ms", self.write_timeout_ms),
-                ("http.idle_timeout_ms", self.idle_timeout_ms),
+                ("http.header_timeout", self.header_timeout),
+                ("http.body_timeout", self.body_timeout),
+                ("http.write_timeout", self.write_timeout),
+                ("http.idle_timeout", self.idle_timeout),
             ],
         )?;
         let wrong = |key: &str, found: String, expected: String| {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pointsman_core::settings::duration;
 use pointsman_sandbox::SandboxSettings;
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,9 @@ pub struct HostLimits {
     pub plugin_max_bytes: u64,
     /// Components compiled at once; 0 means one a core.
     pub compile_jobs_max: usize,
-    /// How long a shutdown waits for commands in flight, in milliseconds.
-    pub shutdown_grace_ms: u64,
+    /// How long a shutdown waits for commands in flight.
+    #[serde(with = "duration")]
+    pub shutdown_grace: Duration,
     /// Bytes of all handlers' memories and tables together; 0 means half of the
     /// machine's or cgroup's memory.
     pub memory_max_bytes: u64,
@@ -49,20 +51,12 @@ impl Default for HostLimits {
             plugin_max_bytes: 128 << 20,
             compile_jobs_max: 0,
             // Kubernetes kills 30 s after SIGTERM.
-            shutdown_grace_ms: 25_000,
+            shutdown_grace: Duration::from_secs(25),
             memory_max_bytes: 0,
             descriptors_max: 0,
             // A quarter of tokio's 512, so that reloads and the queue always find one.
             blocking_max: 128,
             outgoing_max: 256,
         }
-    }
-}
-
-impl HostLimits {
-    /// How long a shutdown waits for commands in flight.
-    #[must_use]
-    pub fn shutdown_grace(&self) -> Duration {
-        Duration::from_millis(self.shutdown_grace_ms)
     }
 }

@@ -17,16 +17,16 @@ fn load(file: &str, env: &[(&str, &str)], flags: &[(&str, String)]) -> Result<Co
 
 #[test]
 fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
-    let file = "rules = \"r\"\n[http]\nlisten = \"127.0.0.1:1\"\n[limits]\ntimeout_ms = 7";
+    let file = "rules = \"r\"\n[http]\nlisten = \"127.0.0.1:1\"\n[limits]\ntimeout = '7ms'";
     let env = [
         ("POINTSMAN_HTTP_LISTEN", "127.0.0.1:2"),
-        ("POINTSMAN_LIMITS_TIMEOUT_MS", "8"),
+        ("POINTSMAN_LIMITS_TIMEOUT", "8ms"),
         ("HOME", "/"),
     ];
     let config = load(file, &env, &[("http.listen", "127.0.0.1:3".into())]).unwrap();
     assert_eq!(config.rules, Path::new("r"));
     assert_eq!(config.plugins, Path::new("plugins"));
-    assert_eq!(config.limits.timeout_ms, 8);
+    assert_eq!(config.limits.timeout, std::time::Duration::from_millis(8));
     assert_eq!(config.http.listen.port(), 3);
 }
 
@@ -35,7 +35,8 @@ fn a_queue_that_could_not_work_is_refused() {
     for (setting, expected) in [
         ("share_percent = 0", "expected at least 1"),
         ("share_percent = 101", "expected 1 to 100"),
-        ("run_at_max_days = 0", "expected at least 1"),
+        ("run_at_max = '0s'", "expected at least 1ms"),
+        ("lease = '0s'", "expected at least 1ms"),
         ("size_max_bytes = 1000", "expected 0 or at least 1048576"),
     ] {
         let error = load(&format!("[queue]\n{setting}"), &[], &[]).unwrap_err();
@@ -49,11 +50,39 @@ fn a_wrong_setting_is_named_with_its_place() {
         wanted.assert_eq(&load(file, env, &[]).unwrap_err());
     };
     check(
-        "[limits]\ntimeout = 7",
+        "[limits]\ntimout = 7",
         &[],
         expect![[r#"
-        pointsman.toml: unknown key `limits.timeout`
-          hint: did you mean `timeout_ms`?"#]],
+        pointsman.toml: unknown key `limits.timout`
+          hint: did you mean `timeout`?"#]],
+    );
+    check(
+        "[limits]\ntimeout_ms = 30000",
+        &[],
+        expect![[r#"
+            pointsman.toml: unknown key `limits.timeout_ms`
+              hint: write `timeout = "30s"`"#]],
+    );
+    check(
+        "[queue.retention]\nage_hours = 96",
+        &[],
+        expect![[r#"
+            pointsman.toml: unknown key `queue.retention.age_hours`
+              hint: write `age = "96h"`"#]],
+    );
+    check(
+        "",
+        &[("POINTSMAN_LIMITS_TIMEOUT_MS", "1500")],
+        expect![[r#"
+            environment: unknown key `POINTSMAN_LIMITS_TIMEOUT_MS`
+              hint: write `POINTSMAN_LIMITS_TIMEOUT=1500ms`"#]],
+    );
+    check(
+        "[limits]\ntimeout = 7",
+        &[],
+        expect![[
+            r#"pointsman.toml: `limits.timeout` is integer 7, expected string such as "30s""#
+        ]],
     );
     check(
         "zzz = 7",
@@ -63,10 +92,10 @@ fn a_wrong_setting_is_named_with_its_place() {
               hint: known here: `breaker`, `host`, `http`, `limits`, `plugins`, `queue`, `reload`, `rules`"#]],
     );
     check(
-        "[limits]\ntimeout_ms = \"7\"",
+        "[limits]\ntimeout = \"7\"",
         &[],
         expect![[
-            r#"pointsman.toml: `limits.timeout_ms` is a string, expected integer such as 30000"#
+            r#"pointsman.toml: `limits.timeout`: not a duration: write a number with its unit, such as `500ms`, `30s`, `5m` or `24h`, of at most a century"#
         ]],
     );
     check(
@@ -75,14 +104,14 @@ fn a_wrong_setting_is_named_with_its_place() {
         expect!["pointsman.toml:1:5: extra `=`, expected nothing"],
     );
     check(
-        "[limits]\ntimeout_ms = -7",
+        "[limits]\nlog_lines_max = -7",
         &[],
-        expect!["pointsman.toml: `limits.timeout_ms` is -7, expected 0 to 31536000000"],
+        expect!["pointsman.toml: `limits.log_lines_max` is -7, expected 0 to 1000000000"],
     );
     check(
-        "[limits]\ntimeout_ms = 0",
+        "[limits]\ntimeout = '0ms'",
         &[],
-        expect!["pointsman.toml: `limits.timeout_ms` is 0, expected at least 1"],
+        expect!["pointsman.toml: `limits.timeout` is 0s, expected at least 1ms"],
     );
     check(
         "[limits]\nmemory_max_bytes = 1000",
@@ -116,13 +145,13 @@ fn a_wrong_setting_is_named_with_its_place() {
           hint: did you mean `POINTSMAN_HTTP_LISTEN`?"#]],
     );
     check(
-        "[limits]\ntimeout_ms = 0",
+        "[limits]\ntimeout = '0ms'",
         &[
-            ("POINTSMAN_LIMITS_CPU_MAX_MS", "0"),
-            ("POINTSMAN_LIMITS_TIMEOUT_MS", "7"),
+            ("POINTSMAN_LIMITS_CPU_MAX", "0ms"),
+            ("POINTSMAN_LIMITS_TIMEOUT", "7ms"),
         ],
         expect![
-            "environment POINTSMAN_LIMITS_CPU_MAX_MS: `limits.cpu_max_ms` is 0, expected at least 1"
+            "environment POINTSMAN_LIMITS_CPU_MAX: `limits.cpu_max` is 0s, expected at least 1ms"
         ],
     );
     check(
@@ -131,21 +160,21 @@ fn a_wrong_setting_is_named_with_its_place() {
         expect!["pointsman.toml: `host.instances_max` is 5000000000, expected 0 to 1000000"],
     );
     check(
-        "[limits]\ntimeout_ms = 7",
+        "[limits]\ntimeout = '7ms'",
         &[
-            ("POINTSMAN_LIMITS_CPU_MAX_MS", "7"),
-            ("POINTSMAN_LIMITS_TIMEOUT_MS", "0"),
+            ("POINTSMAN_LIMITS_CPU_MAX", "7ms"),
+            ("POINTSMAN_LIMITS_TIMEOUT", "0ms"),
             ("POINTSMAN_PLUGINS", "elsewhere"),
         ],
         expect![
-            "environment POINTSMAN_LIMITS_TIMEOUT_MS: `limits.timeout_ms` is 0, expected at least 1"
+            "environment POINTSMAN_LIMITS_TIMEOUT: `limits.timeout` is 0s, expected at least 1ms"
         ],
     );
     check(
         "",
-        &[("POINTSMAN_LIMITS_TIMEOUT_MS", "x")],
+        &[("POINTSMAN_LIMITS_TIMEOUT", "x")],
         expect![
-            "environment POINTSMAN_LIMITS_TIMEOUT_MS: `limits.timeout_ms` is `x`, expected integer such as 30000"
+            "environment POINTSMAN_LIMITS_TIMEOUT: `limits.timeout`: not a duration: write a number with its unit, such as `500ms`, `30s`, `5m` or `24h`, of at most a century"
         ],
     );
 }
@@ -157,7 +186,7 @@ fn every_number_has_an_upper_end_and_what_passes_works() {
         .into_iter()
         .filter(|key| matches!(at(&table, key), Some(Value::Integer(_))))
         .collect();
-    assert!(numbers.len() > 40, "{numbers:?}");
+    assert!(numbers.len() > 25, "{numbers:?}");
     for key in &numbers {
         for value in [0, 1, u64::from(u32::MAX), 1 << 53, i64::MAX as u64] {
             let loaded = load("", &[], &[(key, value.to_string())]);
@@ -174,19 +203,35 @@ fn every_number_has_an_upper_end_and_what_passes_works() {
             let _ = tokio::sync::Semaphore::new(config.queue.concurrency);
             let _ = tokio::sync::Semaphore::new(config.host.compile_jobs_max);
             let _ = tokio::sync::Semaphore::new(config.limits.instances_max);
-            let now = (std::time::Instant::now(), std::time::SystemTime::now());
-            let longest = [
-                config.host.shutdown_grace(),
-                config.limits.timeout(),
-                pointsman_queue::hours(config.queue.retention.dead_age_hours),
-                std::time::Duration::from_millis(config.queue.lease_ms),
-            ];
-            for duration in longest {
-                // Some times are added up.
-                let _ = (now.0 + duration * 3, now.1 + duration * 3);
-            }
         }
     }
+}
+
+#[test]
+fn every_duration_has_an_upper_end_and_what_passes_works() {
+    let table = table_of(&Config::default());
+    let is_duration = |key: &String| {
+        let text = at(&table, key).and_then(Value::as_str);
+        text.is_some_and(|text| duration::parse(text).is_some())
+    };
+    let durations: Vec<_> = leaves(&table).into_iter().filter(is_duration).collect();
+    assert!(durations.len() > 20, "{durations:?}");
+    for key in &durations {
+        for text in ["1ms", "36525d"] {
+            load("", &[], &[(key, text.into())]).unwrap_or_else(|error| panic!("{error}"));
+        }
+        for text in ["36526d", "99999999999h", "10", "-1s", "soon"] {
+            let error = load("", &[], &[(key, text.into())]).unwrap_err();
+            let wanted = format!("command line: `{key}`: not a duration");
+            assert!(error.starts_with(&wanted), "{error}");
+        }
+        // As it was written before durations had units.
+        let error = load("", &[], &[(&format!("{key}_ms"), "1500".into())]).unwrap_err();
+        assert!(error.ends_with(&format!("write `{key}=1500ms`")), "{error}");
+    }
+    // Some times are added up.
+    let now = (std::time::Instant::now(), std::time::SystemTime::now());
+    let _ = (now.0 + duration::MAX * 3, now.1 + duration::MAX * 3);
 }
 
 #[test]

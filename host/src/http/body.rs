@@ -47,7 +47,7 @@ impl Bodies {
     pub(super) fn new(config: &Config, in_flight: Arc<Budget>) -> Self {
         Self {
             max_bytes: config.host.command_max_bytes,
-            timeout: config.http.body_timeout(),
+            timeout: config.http.body_timeout,
             buffer_bytes: config.http.header_max_bytes as u64,
             in_flight,
         }

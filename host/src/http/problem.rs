@@ -111,7 +111,7 @@ impl Problem {
             "the body took longer than {start:?} and a second for each {bytes_per_second} bytes"
         );
         Self::error(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail)
-            .hint("`http.body_timeout_ms` in pointsman.toml sets the limit")
+            .hint("`http.body_timeout` in pointsman.toml sets the limit")
     }
 
     pub(super) fn unsupported_encoding(found: &str) -> Self {

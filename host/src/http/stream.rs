@@ -29,9 +29,9 @@ pub(super) struct Patience {
 impl From<&HttpConfig> for Patience {
     fn from(config: &HttpConfig) -> Self {
         Self {
-            head: config.header_timeout(),
-            idle: config.idle_timeout(),
-            write: config.write_timeout(),
+            head: config.header_timeout,
+            idle: config.idle_timeout,
+            write: config.write_timeout,
         }
     }
 }

@@ -41,10 +41,7 @@ struct Fingerprint {
 /// reload that changed something.
 pub async fn watch(reloader: Arc<Reloader>, stop: CancellationToken, on_reload: impl Fn(&Reload)) {
     let config = reloader.config.reload.clone();
-    let (poll, quiet) = (
-        Duration::from_millis(config.poll_ms),
-        Duration::from_millis(config.quiet_ms),
-    );
+    let (poll, quiet) = (config.poll, config.quiet);
     let mut folders = Folders::new(&reloader);
     let mut loaded = Fingerprint::default();
     loop {
@@ -168,8 +165,8 @@ impl Folders {
         });
         let watcher = watcher.map_err(|error| {
             tracing::warn!(
-                "the system reports no changes of files ({error}): the folders are looked at every {} ms",
-                reloader.config.reload.poll_ms
+                "the system reports no changes of files ({error}): the folders are looked at every {:?}",
+                reloader.config.reload.poll
             );
         });
         let folders = [&reloader.config.plugins, &reloader.config.rules];
@@ -200,7 +197,7 @@ impl Folders {
                 Err(error) => {
                     if !std::mem::replace(&mut self.told, true) {
                         tracing::warn!(
-                            "{}: the system does not report its changes ({error}): it is looked at from time to time (`reload.poll_ms`)",
+                            "{}: the system does not report its changes ({error}): it is looked at from time to time (`reload.poll`)",
                             folder.display()
                         );
                     }

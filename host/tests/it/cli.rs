@@ -174,10 +174,10 @@ fn every_way_to_fail_has_its_exit_code() {
     );
     check(
         &folders,
-        &["run", "{}", "--set", "limits.timout_ms=1"],
+        &["run", "{}", "--set", "limits.timout=1s"],
         expect![[r#"
-            error: command line: unknown key `limits.timout_ms`
-              hint: did you mean `limits.timeout_ms`?
+            error: command line: unknown key `limits.timout`
+              hint: did you mean `limits.timeout`?
             exit 2
         "#]],
     );

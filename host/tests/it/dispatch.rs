@@ -183,12 +183,12 @@ ends! {
         expect!["trapped: `probe`: wasm trap: out of bounds memory access deep in a recursion: probably the stack in its own memory is used up, whose size its linker sets (`-zstack-size`)"];
     giving_up_for_want_of_memory_says_so: r#"{"to":"probe","do":"give-up","amount":100000000}"#, "",
         expect!["rejected: no room; before that, `probe`: wanted more than 67108864 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit"];
-    an_endless_loop_ends_at_the_cpu_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ncpu_max_ms = 50",
-        expect!["cpu-exceeded: `probe`: computed for more than 50ms; `limits.cpu_max_ms` in plugins/probe.toml sets the limit"];
-    an_endless_loop_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ntimeout_ms = 50",
-        expect!["timed-out: `probe`: no answer after 50ms; `limits.timeout_ms` in plugins/probe.toml sets the limit"];
-    a_long_sleep_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"sleep","amount":3600000}"#, "[limits]\ntimeout_ms = 50",
-        expect!["timed-out: `probe`: no answer after 50ms; `limits.timeout_ms` in plugins/probe.toml sets the limit"];
+    an_endless_loop_ends_at_the_cpu_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ncpu_max = '50ms'",
+        expect!["cpu-exceeded: `probe`: computed for more than 50ms; `limits.cpu_max` in plugins/probe.toml sets the limit"];
+    an_endless_loop_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ntimeout = '50ms'",
+        expect!["timed-out: `probe`: no answer after 50ms; `limits.timeout` in plugins/probe.toml sets the limit"];
+    a_long_sleep_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"sleep","amount":3600000}"#, "[limits]\ntimeout = '50ms'",
+        expect!["timed-out: `probe`: no answer after 50ms; `limits.timeout` in plugins/probe.toml sets the limit"];
     a_memory_bomb_ends_at_the_memory_limit: r#"{"to":"probe","do":"memory"}"#, "[limits]\nmemory_max_bytes = 8388608",
         expect!["out-of-memory: `probe`: wanted more than 8388608 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit"];
     an_output_flood_is_refused: r#"{"to":"probe","do":"output-flood","amount":2000}"#, "[limits]\noutput_max_bytes = 1000",
@@ -287,7 +287,7 @@ async fn a_log_flood_is_cut_and_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sleeping_costs_no_cpu_time() {
     let folders = Folders::probes(&["probe"]);
-    folders.settings("probe", "[limits]\ncpu_max_ms = 100");
+    folders.settings("probe", "[limits]\ncpu_max = '100ms'");
     // 200 naps see 200 ticks of the clock, and use next to nothing.
     let report = only(
         &folders.start().await,

@@ -203,8 +203,8 @@ impl Folders {
             ..Config::default()
         };
         config.http.listen.set_port(0);
-        config.reload.quiet_ms = 20;
-        config.reload.poll_ms = 100;
+        config.reload.quiet = std::time::Duration::from_millis(20);
+        config.reload.poll = std::time::Duration::from_millis(100);
         config.host.sandbox.instances_max = 256;
         config
     }

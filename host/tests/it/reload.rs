@@ -83,11 +83,11 @@ async fn a_reload_tells_settings_from_components_and_what_is_refused() {
         told.send(changed).unwrap();
     });
     let mut next = async || hears.recv().await.unwrap();
-    folders.settings("probe", "[limits]\ntimeout_ms = 50");
+    folders.settings("probe", "[limits]\ntimeout = '50ms'");
     assert_eq!(next().await, ["~probe.toml"]);
-    folders.settings("probe", "[limits]\ntimeout_ms = 0");
+    folders.settings("probe", "[limits]\ntimeout = '0ms'");
     assert_eq!(next().await, ["!probe.toml"]);
-    folders.settings("probe", "[limits]\ntimeout_ms = 50");
+    folders.settings("probe", "[limits]\ntimeout = '50ms'");
     assert_eq!(next().await, ["~probe.toml"]);
     folders.remove("plugins/probe.toml");
     assert_eq!(next().await, ["~probe.toml"]);
@@ -100,7 +100,7 @@ async fn a_reload_tells_settings_from_components_and_what_is_refused() {
 #[tokio::test]
 async fn a_handler_that_is_broken_is_not_called_unknown() {
     let folders = Folders::probes(&["probe"]);
-    folders.settings("probe", "[limits]\ntimeout_ms = 0");
+    folders.settings("probe", "[limits]\ntimeout = '0ms'");
     let app = folders.start().await;
     let snapshot = app.snapshot();
     let [problem] = snapshot.problems.as_slice() else {
@@ -377,7 +377,7 @@ async fn two_rule_files_with_one_rule_name_keep_the_one_that_was_there() {
 async fn settings_without_a_handler_are_told_until_there_is_one() {
     let folders = Folders::probes(&["probe"]);
     let (app, _) = serve(&folders).await;
-    folders.settings("prob", "[limits]\ntimeout_ms = 500");
+    folders.settings("prob", "[limits]\ntimeout = '500ms'");
     let told = || {
         let problems = &app.snapshot().problems;
         problems.iter().any(|problem| {

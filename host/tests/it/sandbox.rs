@@ -91,8 +91,8 @@ fn folders() -> Folders {
         };
         folders.plugin(name, bytes);
         let limits = match *name {
-            "endless-loop" | "loop-in-start" | "hostcall-flood" => "cpu_max_ms = 1",
-            "sleep-forever" => "timeout_ms = 50",
+            "endless-loop" | "loop-in-start" | "hostcall-flood" => "cpu_max = '1ms'",
+            "sleep-forever" => "timeout = '50ms'",
             "recursion-in-a-small-stack" => "stack_max_bytes = 65_536",
             // The others come to their own end, however slow the machine is.
             _ => "",

@@ -2,10 +2,11 @@
 //! keys exist and what type each has, and [`SettingsError`], which names the
 //! key and where it stands.
 
+pub mod duration;
 pub mod ranges;
 mod retry;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -144,6 +145,19 @@ pub fn positive(origin: &str, settings: &[(&'static str, u64)]) -> Result<(), Se
     }
 }
 
+/// Refuses a duration of nothing where it would let nothing run.
+pub fn lasting(origin: &str, settings: &[(&'static str, Duration)]) -> Result<(), SettingsError> {
+    match settings.iter().find(|(_, value)| value.as_millis() == 0) {
+        None => Ok(()),
+        Some((key, value)) => Err(SettingsError::WrongValue {
+            origin: origin.into(),
+            key: (*key).into(),
+            found: duration::text(*value),
+            expected: "at least 1ms".into(),
+        }),
+    }
+}
+
 /// Reads a TOML document.
 ///
 /// # Errors
@@ -175,7 +189,8 @@ pub fn merge(
         let Some(slot) = onto.get_mut(&name) else {
             return Err(SettingsError::UnknownKey {
                 origin: origin.into(),
-                hint: hint(&name, onto.keys().map(String::as_str)),
+                hint: renamed(&name, &value, onto)
+                    .unwrap_or_else(|| hint(&name, onto.keys().map(String::as_str))),
                 key,
             });
         };
@@ -212,6 +227,13 @@ pub fn typed<T: for<'de> Deserialize<'de>>(table: Table, origin: &str) -> Result
 /// The TOML table that a value is.
 pub fn table_of(value: &impl Serialize) -> Table {
     Table::try_from(value).expect("settings are a table")
+}
+
+/// What to write instead of a key that said the unit of its number.
+fn renamed(name: &str, value: &Value, known: &Table) -> Option<String> {
+    let (short, text) = duration::renamed(name, &value.as_integer()?.to_string())?;
+    let is_known = known.contains_key(short);
+    is_known.then(|| format!("write `{short} = \"{text}\"`"))
 }
 
 /// ``did you mean `x`?``, or the known keys.

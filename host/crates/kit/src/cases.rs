@@ -30,7 +30,7 @@
 //! | `expect.logs` | all lines in order: a text is a part of the line, an object with `level` and `message` the whole line |
 //!
 //! The clock stands still but for sleeping, which takes no time and counts
-//! towards `limits.timeout_ms`. The clocks and random numbers of WASI are
+//! towards `limits.timeout`. The clocks and random numbers of WASI are
 //! simulated too; its timers are real where `http` grants something. Requests,
 //! folders, CPU time and memory are real.
 //!

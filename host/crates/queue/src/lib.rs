@@ -57,7 +57,7 @@ pub use query::{
     DeliveryView, Depth, Failure, LastFailure, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES,
     Page, Swept,
 };
-pub use settings::{Engine, Pooler, QueueSettings, RetentionSettings, hours, open};
+pub use settings::{Engine, Pooler, QueueSettings, RetentionSettings, open};
 pub use signals::{Changes, REREAD, Signals, Trouble};
 use tokio::time::{Instant, timeout_at};
 

@@ -18,7 +18,7 @@ use super::{
     clock::Timestamp,
     model::{AttemptError, Enqueued, Failures, LogLine, NewCommand, Settlement, State},
 };
-use crate::settings::{RetentionSettings, hours};
+use crate::settings::RetentionSettings;
 use pointsman_core::outcome::Status;
 use pointsman_core::settings::RetrySettings;
 
@@ -181,9 +181,9 @@ pub struct RetryPolicy {
 impl From<&RetrySettings> for RetryPolicy {
     fn from(config: &RetrySettings) -> Self {
         Self {
-            delay_base: Duration::from_millis(config.delay_base_ms),
-            delay_max: Duration::from_millis(config.delay_max_ms),
-            retry_after_max: Duration::from_millis(config.retry_after_max_ms),
+            delay_base: config.delay_base,
+            delay_max: config.delay_max,
+            retry_after_max: config.retry_after_max,
             transient_max: config.transient_max,
             trap_max: config.trap_max,
             timeout_max: config.timeout_max,
@@ -439,8 +439,8 @@ pub struct RetentionPolicy {
 impl From<&RetentionSettings> for RetentionPolicy {
     fn from(config: &RetentionSettings) -> Self {
         Self {
-            age_max: hours(config.age_hours),
-            dead_age_max: hours(config.dead_age_hours),
+            age_max: config.age,
+            dead_age_max: config.dead_age,
             bytes_max: config.bytes_max,
         }
     }

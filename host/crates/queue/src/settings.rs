@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use pointsman_core::settings::{RetrySettings, SettingsError};
+use pointsman_core::settings::{RetrySettings, SettingsError, duration, lasting, positive};
 use pointsman_machine::shutdown::Supervisor;
 
 #[cfg(feature = "postgres")]
@@ -33,8 +33,9 @@ pub struct QueueSettings {
     pub root_certificates: PathBuf,
     /// PostgreSQL: connections at most, besides the one that listens.
     pub connections: usize,
-    /// PostgreSQL: how long one call may take, waiting for a connection included, in milliseconds.
-    pub timeout_ms: u64,
+    /// PostgreSQL: how long one call may take, waiting for a connection included.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
     /// PostgreSQL: whether a connection keeps its session on the server.
     pub pooler: Pooler,
     /// Unfinished deliveries taken at most; the next command is refused.
@@ -44,18 +45,23 @@ pub struct QueueSettings {
     /// How much of what is free of `concurrency` one handler may take, in percent:
     /// the rest stays for the others.
     pub share_percent: u32,
-    /// How far ahead the time of a command may be, in days.
-    pub run_at_max_days: u64,
-    /// How long a host may be silent before another takes its deliveries, in milliseconds.
-    pub lease_ms: u64,
-    /// How often to look for work without news of any, in milliseconds.
-    pub poll_ms: u64,
-    /// How long an interrupted handler may take to end, in milliseconds.
-    pub interrupt_grace_ms: u64,
+    /// How far ahead the time of a command may be.
+    #[serde(with = "duration")]
+    pub run_at_max: Duration,
+    /// How long a host may be silent before another takes its deliveries.
+    #[serde(with = "duration")]
+    pub lease: Duration,
+    /// How often to look for work without news of any.
+    #[serde(with = "duration")]
+    pub poll: Duration,
+    /// How long an interrupted handler may take to end.
+    #[serde(with = "duration")]
+    pub interrupt_grace: Duration,
     /// Takes commands that no rule matches, too: they are completed at once.
     pub accept_unmatched: bool,
-    /// How long an idempotency key is remembered, in hours.
-    pub idempotency_hours: u64,
+    /// How long an idempotency key is remembered.
+    #[serde(with = "duration")]
+    pub idempotency: Duration,
     /// How failures are retried.
     pub retry: RetrySettings,
     /// How long finished commands are kept.
@@ -92,10 +98,12 @@ pub enum Pooler {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionSettings {
-    /// Completed and cancelled ones, in hours.
-    pub age_hours: u64,
-    /// Those with a dead letter, in hours.
-    pub dead_age_hours: u64,
+    /// Completed and cancelled ones.
+    #[serde(with = "duration")]
+    pub age: Duration,
+    /// Those with a dead letter.
+    #[serde(with = "duration")]
+    pub dead_age: Duration,
     /// The size of the store, in bytes, from which the oldest finished ones go early.
     pub bytes_max: u64,
 }
@@ -112,7 +120,7 @@ impl Default for QueueSettings {
             // Enough to keep one host's commits in flight; a server takes 100 by default.
             connections: 16,
             // Three fit into a lease; a busy server takes one for a lock that is held.
-            timeout_ms: 10_000,
+            timeout: Duration::from_secs(10),
             pooler: Pooler::Auto,
             // At a kilobyte each a gigabyte of disk, and a day's work at ten a second.
             depth_max: 1_000_000,
@@ -121,12 +129,12 @@ impl Default for QueueSettings {
             // One handler that floods the queue leaves every fourth place to others.
             share_percent: 75,
             // A century: beyond it is a wrong unit, and the command would stay for good.
-            run_at_max_days: 36_525,
-            lease_ms: 30_000,
-            poll_ms: 1_000,
-            interrupt_grace_ms: 5_000,
+            run_at_max: duration::MAX,
+            lease: Duration::from_secs(30),
+            poll: Duration::from_secs(1),
+            interrupt_grace: Duration::from_secs(5),
             accept_unmatched: false,
-            idempotency_hours: 24,
+            idempotency: hours(24),
             retry: RetrySettings::default(),
             retention: RetentionSettings::default(),
         }
@@ -136,37 +144,36 @@ impl Default for QueueSettings {
 impl Default for RetentionSettings {
     fn default() -> Self {
         Self {
-            age_hours: 72,
+            age: hours(72),
             // A dead letter waits for people: they have holidays.
-            dead_age_hours: 720,
+            dead_age: hours(720),
             bytes_max: 4 << 30,
         }
     }
 }
 
-/// Hours as a [`Duration`]; the longest there is where they have no room in one.
-pub fn hours(hours: u64) -> Duration {
-    Duration::from_secs(hours.saturating_mul(3600))
+const fn hours(hours: u64) -> Duration {
+    Duration::from_secs(hours * 3600)
 }
 
 impl QueueSettings {
-    /// Settings that must not be zero.
-    pub fn positive(&self) -> [(&'static str, u64); 9] {
-        [
-            ("queue.share_percent", self.share_percent.into()),
-            ("queue.run_at_max_days", self.run_at_max_days),
-            ("queue.concurrency", self.concurrency as u64),
-            ("queue.connections", self.connections as u64),
-            ("queue.timeout_ms", self.timeout_ms),
-            ("queue.depth_max", self.depth_max),
-            ("queue.lease_ms", self.lease_ms),
-            ("queue.poll_ms", self.poll_ms),
-            ("queue.idempotency_hours", self.idempotency_hours),
-        ]
-    }
-
     /// Refuses what is out of range.
     pub fn check(&self, origin: &str) -> Result<(), SettingsError> {
+        let lengths = [
+            ("queue.run_at_max", self.run_at_max),
+            ("queue.timeout", self.timeout),
+            ("queue.lease", self.lease),
+            ("queue.poll", self.poll),
+            ("queue.idempotency", self.idempotency),
+        ];
+        lasting(origin, &lengths)?;
+        let counts = [
+            ("queue.share_percent", self.share_percent.into()),
+            ("queue.concurrency", self.concurrency as u64),
+            ("queue.connections", self.connections as u64),
+            ("queue.depth_max", self.depth_max),
+        ];
+        positive(origin, &counts)?;
         let wrong = |key: &str, found: u64, expected: String| SettingsError::WrongValue {
             origin: origin.into(),
             key: key.into(),
@@ -199,13 +206,13 @@ impl QueueSettings {
     /// # Errors
     /// [`QueueError::Invalid`].
     pub fn check_run_at(&self, run_at: Option<Timestamp>) -> Result<(), QueueError> {
-        let days = self.run_at_max_days;
-        let latest = SystemClock.now().after(hours(days.saturating_mul(24)));
+        let latest = SystemClock.now().after(self.run_at_max);
         match run_at {
             Some(time) if time > latest => Err(QueueError::Invalid {
                 field: "runAt",
                 reason: format!(
-                    "is more than {days} days ahead, the limit that `queue.run_at_max_days` sets"
+                    "is more than {} ahead, the limit that `queue.run_at_max` sets",
+                    duration::text(self.run_at_max)
                 ),
             }),
             _ => Ok(()),
@@ -256,7 +263,7 @@ pub async fn open(
                 schema: settings.schema.clone(),
                 root_certificates: (!root.as_os_str().is_empty()).then(|| root.clone()),
                 connections: settings.connections,
-                timeout: Duration::from_millis(settings.timeout_ms),
+                timeout: settings.timeout,
                 pooler: settings.pooler,
                 supervisor: supervisor.clone(),
                 depth_max: settings.depth_max,

@@ -79,9 +79,9 @@ impl From<&QueueSettings> for WorkerConfig {
     fn from(config: &QueueSettings) -> Self {
         Self {
             concurrency: config.concurrency,
-            lease: Duration::from_millis(config.lease_ms),
-            poll: Duration::from_millis(config.poll_ms),
-            interrupt_grace: Duration::from_millis(config.interrupt_grace_ms),
+            lease: config.lease,
+            poll: config.poll,
+            interrupt_grace: config.interrupt_grace,
             retention: (&config.retention).into(),
             sweep_every: Duration::from_secs(60),
             share_percent: config.share_percent,

@@ -4,9 +4,9 @@
 mod breaker;
 mod limits;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use pointsman_core::settings::{RetrySettings, SettingsError, positive};
+use pointsman_core::settings::{RetrySettings, SettingsError, duration, lasting, positive};
 use serde::{Deserialize, Serialize};
 
 pub use breaker::BreakerSettings;
@@ -26,9 +26,10 @@ pub struct SandboxSettings {
     /// Bytes of memory for all components that are compiled at once; 0 means half
     /// of the machine's or cgroup's memory.
     pub compile_memory_total_bytes: u64,
-    /// CPU time for compiling one component, in milliseconds; thirty times that
+    /// CPU time for compiling one component; thirty times that
     /// in wall-clock time.
-    pub compile_timeout_ms: u64,
+    #[serde(with = "duration")]
+    pub compile_timeout: Duration,
     /// The `pointsman` program, which compiles in a process of its own within
     /// these two limits. Without one, as an embedded host is by default, the host
     /// compiles itself, and only the shape of a component is bounded.
@@ -48,7 +49,7 @@ impl Default for SandboxSettings {
             compile_memory_max_bytes: 0,
             compile_memory_total_bytes: 0,
             // Four times what CPython takes in the dev profile.
-            compile_timeout_ms: 60_000,
+            compile_timeout: Duration::from_secs(60),
             compile_program: None,
             compile_cache: true,
         }
@@ -63,11 +64,9 @@ impl SandboxSettings {
     pub fn check(&self, origin: &str) -> Result<(), SettingsError> {
         positive(
             origin,
-            &[
-                ("host.instances_max", u64::from(self.instances_max)),
-                ("host.compile_timeout_ms", self.compile_timeout_ms),
-            ],
-        )
+            &[("host.instances_max", u64::from(self.instances_max))],
+        )?;
+        lasting(origin, &[("host.compile_timeout", self.compile_timeout)])
     }
 }
 

@@ -388,7 +388,7 @@ fn variables_of_other_programs_and_empty_ones_change_nothing() {
             ("POINTSMAN_PORT_3000_TCP_ADDR", "10.0.0.1"),
             ("POINTSMAN_METRICS_SERVICE_PORT", "9090"),
             ("POINTSMAN_PLUGINS", ""),
-            ("POINTSMAN_LIMITS_TIMEOUT_MS", ""),
+            ("POINTSMAN_LIMITS_TIMEOUT", ""),
             ("RUST_LOG", ""),
         ])
         .env("BROKEN", OsStr::from_bytes(b"\xa3"))

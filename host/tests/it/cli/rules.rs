@@ -282,10 +282,7 @@ fn commands_rules_and_settings_may_begin_with_a_byte_order_mark() {
     let write = |name: &str, text: &[u8]| {
         std::fs::write(folders.path().join(name), text).unwrap();
     };
-    write(
-        "pointsman.toml",
-        b"\xef\xbb\xbf[limits]\ntimeout_ms = 5000\n",
-    );
+    write("pointsman.toml", b"\xef\xbb\xbf[limits]\ntimeout = '5s'\n");
     write(
         "c.json",
         b"\xef\xbb\xbf{\"to\":\"probe\",\"do\":\"nothing\"}",

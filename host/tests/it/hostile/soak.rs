@@ -58,11 +58,11 @@ fn folders(queue: &str) -> Folders {
     for name in &HANDLERS[1..] {
         folders.settings(
             name,
-            "[limits]\ntimeout_ms = 1000\ncpu_max_ms = 200\ninstances_max = 8\n",
+            "[limits]\ntimeout = '1s'\ncpu_max = '200ms'\ninstances_max = 8\n",
         );
     }
     let settings = format!(
-        "[limits]\ntimeout_ms = 10000\n[reload]\npoll_ms = 500\n[queue]\nlease_ms = 5000\n{queue}"
+        "[limits]\ntimeout = '10s'\n[reload]\npoll = '500ms'\n[queue]\nlease = '5s'\n{queue}"
     );
     fs::write(folders.path().join("pointsman.toml"), settings).unwrap();
     folders

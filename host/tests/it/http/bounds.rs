@@ -344,9 +344,9 @@ fn is_closed(mut stream: TcpStream) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_keeps_the_host_waiting_loses_its_connection() {
     let host = probed(|config| {
-        config.http.header_timeout_ms = 300;
-        config.http.body_timeout_ms = 300;
-        config.http.idle_timeout_ms = 300;
+        config.http.header_timeout = std::time::Duration::from_millis(300);
+        config.http.body_timeout = std::time::Duration::from_millis(300);
+        config.http.idle_timeout = std::time::Duration::from_millis(300);
     })
     .await;
     let (app, url) = (Arc::clone(&host.app), host.url.clone());
@@ -383,7 +383,7 @@ async fn a_client_that_keeps_the_host_waiting_loses_its_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_its_answer_loses_its_connection() {
     let host = probed(|config| {
-        config.http.write_timeout_ms = 300;
+        config.http.write_timeout = std::time::Duration::from_millis(300);
         config.limits.output_max_bytes = 64 << 20;
         config.limits.memory_max_bytes = 512 << 20;
     })

@@ -115,12 +115,12 @@ async fn a_case_passes_where_all_is_as_expected() {
 #[tokio::test]
 async fn every_way_to_fail_can_be_expected() {
     let bench = Bench::probe();
-    let limits = r#""limits":{"memory_max_bytes":8388608,"cpu_max_ms":50,"output_max_bytes":9}"#;
+    let limits = r#""limits":{"memory_max_bytes":8388608,"cpu_max": "50ms","output_max_bytes":9}"#;
     for (what, status, message) in [
         ("reject", "rejected", "not today"),
         ("panic", "trapped", "the probe was told to"),
         ("recurse", "trapped", "the call stack is exhausted"),
-        ("loop", "cpu-exceeded", "limits.cpu_max_ms"),
+        ("loop", "cpu-exceeded", "limits.cpu_max"),
         ("memory", "out-of-memory", "wanted more than 8388608 bytes"),
         (
             "output-flood",
@@ -251,10 +251,10 @@ fn a_wrong_file_is_refused_with_its_place() {
                   hint: did you mean `prefix`? allowed here: `anything-but`, `cidr`, `equals-ignore-case`, `exactly`, `exists`, `numeric`, `prefix`, `suffix`, `wildcard`"#]],
         ),
         (
-            r#"{"command":{},"limits":{"timeout":1}}"#,
+            r#"{"command":{},"limits":{"timeout_ms":1}}"#,
             expect![[r#"
-                case.json:1:25: unknown key `limits.timeout`
-                  hint: did you mean `timeout_ms`?"#]],
+                case.json:1:25: unknown key `limits.timeout_ms`
+                  hint: write `timeout = "1ms"`"#]],
         ),
         (
             r#"{"command":{},"config":{"a":1},"secrets":{"a":{"env":"A"}}}"#,
@@ -285,18 +285,18 @@ fn a_wrong_file_is_refused_with_its_place() {
 async fn sleeping_takes_no_time_and_moves_the_clock() {
     let bench = Bench::probe();
     let hour = r#""command":{"do":"sleep","amount":3600000},"now":"2030-01-01T00:00:00Z""#;
-    let patient = format!(r#"{{{hour},"limits":{{"timeout_ms":3600001}}}}"#);
+    let patient = format!(r#"{{{hour},"limits":{{"timeout": "3600001ms"}}}}"#);
     // 2030-01-01T01:00:00Z
     assert_eq!(bench.output(&patient).await, r#"{"now":1893459600000}"#);
     // To the handler it is an hour all the same.
     let hasty = format!(
-        r#"{{{hour},"expect":{{"status":"timed-out","message":"`limits.timeout_ms` in the case"}}}}"#
+        r#"{{{hour},"expect":{{"status":"timed-out","message":"`limits.timeout` in the case"}}}}"#
     );
     bench.passes(&hasty).await;
-    let naps = r#"{"command":{"do":"naps","amount":40},"limits":{"timeout_ms":TIMEOUT},"expect":{"status":"STATUS"}}"#;
+    let naps = r#"{"command":{"do":"naps","amount":40},"limits":{"timeout":"TIMEOUT"},"expect":{"status":"STATUS"}}"#;
     let naps = |timeout, status| naps.replace("TIMEOUT", timeout).replace("STATUS", status);
-    bench.passes(&naps("40", "timed-out")).await;
-    bench.passes(&naps("30000", "succeeded")).await;
+    bench.passes(&naps("40ms", "timed-out")).await;
+    bench.passes(&naps("30s", "succeeded")).await;
 }
 
 #[tokio::test]
@@ -318,7 +318,7 @@ async fn wasi_has_the_same_clock_and_seed() {
     let bench = Bench::new("wasi", &wasi_guest());
     let case = r#"{
         "command": {"do":"sleep-hours","path":"2"}, "now": "2030-01-01T00:00:00Z", "seed": 9,
-        "limits": {"timeout_ms": 7200001}, "env": {"A": "b"},
+        "limits": {"timeout": "7200001ms"}, "env": {"A": "b"},
         "expect": {"output_matches": {"unix_ms": [1893463200000], "slept_ms": [7200000]}}
     }"#;
     bench.passes(case).await;

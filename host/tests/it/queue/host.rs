@@ -22,8 +22,8 @@ pub(crate) struct Serving {
 pub(crate) fn config(folders: &Folders) -> Config {
     let mut config = folders.config();
     config.queue.folder = folders.path().join("data");
-    config.queue.retry.delay_base_ms = 1;
-    config.queue.retry.retry_after_max_ms = 1;
+    config.queue.retry.delay_base = std::time::Duration::from_millis(1);
+    config.queue.retry.retry_after_max = std::time::Duration::from_millis(1);
     config.queue.retry.transient_max = 3;
     config
 }
@@ -154,7 +154,7 @@ async fn what_waits_when_a_host_stops_is_done_by_the_next() {
 async fn a_stop_gives_back_what_does_not_end_in_time() {
     let folders = Folders::probes(&["probe"]);
     let mut quick = config(&folders);
-    quick.host.shutdown_grace_ms = 50;
+    quick.host.shutdown_grace = std::time::Duration::from_millis(50);
     let host = serve(quick, true).await;
     let command = json!({ "to": "probe", "do": "sleep", "amount": 20_000 });
     let place = host.accepted(command).await;
@@ -517,7 +517,7 @@ async fn a_time_that_is_too_far_ahead_is_refused() {
         problem["hint"]
             .as_str()
             .unwrap()
-            .contains("`queue.run_at_max_days`"),
+            .contains("`queue.run_at_max`"),
         "{problem}"
     );
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 365);

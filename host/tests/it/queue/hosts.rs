@@ -19,7 +19,7 @@ const LEASE: Duration = Duration::from_secs(2);
 fn folders(server: &Server) -> Folders {
     let folders = Folders::probes(&["probe"]);
     let settings = format!(
-        "[queue]\n{}concurrency = 4\nlease_ms = {}\npoll_ms = 200\n[reload]\npoll_ms = 60000\n",
+        "[queue]\n{}concurrency = 4\nlease = '{}ms'\npoll = '200ms'\n[reload]\npoll = '60s'\n",
         server.settings(),
         LEASE.as_millis()
     );
@@ -217,7 +217,7 @@ async fn a_host_whose_database_went_silent_says_so_and_ends_when_told_to() {
     let proxy = Proxy::to(server.port).await;
     let folders = Folders::probes(&["probe"]);
     let settings = format!(
-        "[queue]\nengine = \"postgres\"\nurl = \"{}\"\npoll_ms = 100\n[host]\nshutdown_grace_ms = 1000\n[reload]\npoll_ms = 60000\n",
+        "[queue]\nengine = \"postgres\"\nurl = \"{}\"\npoll = '100ms'\n[host]\nshutdown_grace = '1s'\n[reload]\npoll = '60s'\n",
         proxy.url(&server.database(""))
     );
     std::fs::write(folders.path().join("pointsman.toml"), settings).unwrap();

@@ -24,7 +24,7 @@ const LEASE: Duration = Duration::from_secs(3);
 fn folders(queue: &str, lease: Duration) -> Folders {
     let folders = Folders::probes(&["probe"]);
     let settings = format!(
-        "[queue]\n{queue}concurrency = {CONCURRENCY}\nlease_ms = {}\npoll_ms = 100\n[reload]\npoll_ms = 60000\n",
+        "[queue]\n{queue}concurrency = {CONCURRENCY}\nlease = '{}ms'\npoll = '100ms'\n[reload]\npoll = '60s'\n",
         lease.as_millis()
     );
     std::fs::write(folders.path().join("pointsman.toml"), settings).unwrap();

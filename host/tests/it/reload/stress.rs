@@ -106,8 +106,8 @@ async fn reloads_under_load_fail_no_command_and_mix_no_generations() {
     folders.plugin("greet", version(0));
     folders.rules("greet.json", &rule("rule-0", "greet"));
     let mut config = folders.config();
-    config.reload.quiet_ms = 2;
-    config.reload.poll_ms = 5;
+    config.reload.quiet = std::time::Duration::from_millis(2);
+    config.reload.poll = std::time::Duration::from_millis(5);
     config.host.sandbox.compile_cache = false;
     let app = Arc::new(App::start(config).await.unwrap());
     let generations = Arc::new(Mutex::new(BTreeMap::from([(1, marks(&app.snapshot()))])));

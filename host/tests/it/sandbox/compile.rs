@@ -119,7 +119,7 @@ fn a_component_over_a_bound_of_its_shape_is_refused_before_it_is_compiled() {
         let file = folders.path().join("bomb.wasm");
         fs::write(&file, component).unwrap();
         // So little that any compilation would be told as one.
-        let found = reason(&folders, &["--set", "host.compile_timeout_ms=1"], &file);
+        let found = reason(&folders, &["--set", "host.compile_timeout=1ms"], &file);
         assert!(found.starts_with(wanted), "{found}");
     }
 }
@@ -143,14 +143,14 @@ fn checked(folders: &Folders, set: &[&str], file: &str) -> (Option<i32>, String)
 fn what_is_too_slow_to_compile_is_ended_remembered_and_tried_again_with_more_time() {
     let folders = Folders::new();
     fs::write(folders.path().join("slow.wasm"), slow()).unwrap();
-    let (code, said) = checked(&folders, &["host.compile_timeout_ms=1"], "slow.wasm");
+    let (code, said) = checked(&folders, &["host.compile_timeout=1ms"], "slow.wasm");
     assert_eq!(code, Some(1));
-    let by_the_clock = "compiling took longer than 30 ms, 30 times `host.compile_timeout_ms`";
+    let by_the_clock = "compiling took longer than 30 ms, 30 times `host.compile_timeout`";
     assert!(said.contains(by_the_clock), "{said}");
     // The machine may only have been busy: that counts for one run.
-    let second = ["host.compile_timeout_ms=1000"];
+    let second = ["host.compile_timeout=1s"];
     let (_, said) = checked(&folders, &second, "slow.wasm");
-    let by_cpu = "compiling took longer than 1000 ms of CPU time (`host.compile_timeout_ms`)";
+    let by_cpu = "compiling took longer than 1000 ms of CPU time (`host.compile_timeout`)";
     assert!(said.contains(by_cpu) && !said.contains("again"), "{said}");
     let (_, said) = checked(&folders, &second, "slow.wasm");
     assert!(
@@ -160,7 +160,7 @@ fn what_is_too_slow_to_compile_is_ended_remembered_and_tried_again_with_more_tim
     let record = said.split("remove ").nth(1).unwrap();
     let record = record.split(" to try again").next().unwrap();
     assert!(folders.path().join(record).is_file(), "{said}");
-    let (_, said) = checked(&folders, &["host.compile_timeout_ms=1001"], "slow.wasm");
+    let (_, said) = checked(&folders, &["host.compile_timeout=1001ms"], "slow.wasm");
     assert!(!said.contains("not tried again"), "{said}");
 }
 
@@ -189,7 +189,7 @@ fn a_small_component_is_compiled_within_little_memory() {
     let (code, said) = checked(&folders, &set, "small.wasm");
     assert_eq!(code, Some(0), "{said}");
     // Its code is where the next run finds it.
-    let (code, said) = checked(&folders, &["host.compile_timeout_ms=1"], "small.wasm");
+    let (code, said) = checked(&folders, &["host.compile_timeout=1ms"], "small.wasm");
     assert_eq!(code, Some(0), "{said}");
 }
 

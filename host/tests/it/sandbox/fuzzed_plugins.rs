@@ -128,8 +128,8 @@ fn file(random: &mut Random, number: usize, corpus: &[Vec<u8>], modules: &[Vec<u
 
 fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Plugin, LoadError> {
     let limits = HandlerLimits {
-        timeout_ms: 200,
-        cpu_max_ms: 20,
+        timeout: std::time::Duration::from_millis(200),
+        cpu_max: std::time::Duration::from_millis(20),
         memory_max_bytes: 8 << 20,
         ..HandlerLimits::default()
     };

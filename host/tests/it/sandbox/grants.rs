@@ -233,7 +233,7 @@ async fn a_server_that_never_answers_costs_no_more_than_the_timeout() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap();
     let app = Folders::wasi(&format!(
-        "[limits]\ntimeout_ms = 200\n[http]\nallow = [\"* http://{server}\"]"
+        "[limits]\ntimeout = '200ms'\n[http]\nallow = [\"* http://{server}\"]"
     ))
     .start()
     .await;

@@ -50,7 +50,7 @@ async fn ask(app: &App, command: Value) -> Result<Value, String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipes_and_devices_in_a_folder_are_not_opened_and_hold_nobody() {
-    let folders = two("timeout_ms = 20_000");
+    let folders = two("timeout = '20s'");
     let pipe = folders.path().join("d/pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     std::os::unix::fs::symlink("pipe", folders.path().join("d/link")).unwrap();

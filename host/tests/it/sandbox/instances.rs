@@ -60,7 +60,7 @@ async fn a_reused_instance_ends_with_any_end_but_an_orderly_one() {
     // One limit a case: a machine at work must not meet another one first.
     for (command, limit, status) in [
         (r#""panic""#, "", Status::Trapped),
-        (r#""loop""#, "cpu_max_ms = 100", Status::CpuExceeded),
+        (r#""loop""#, "cpu_max = '100ms'", Status::CpuExceeded),
         (
             r#""memory""#,
             "memory_max_bytes = 8000000",
@@ -68,7 +68,7 @@ async fn a_reused_instance_ends_with_any_end_but_an_orderly_one() {
         ),
         (
             r#""sleep","amount":60000"#,
-            "timeout_ms = 2000",
+            "timeout = '2s'",
             Status::TimedOut,
         ),
         (
@@ -106,7 +106,7 @@ async fn a_reload_leaves_no_instance_of_the_old_plugin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_and_meters_are_those_of_one_call() {
     let (_folders, app) = probe_with(&format!(
-        "{REUSE}[limits]\ncpu_max_ms = 4000\nlog_lines_max = 3\n"
+        "{REUSE}[limits]\ncpu_max = '4s'\nlog_lines_max = 3\n"
     ))
     .await;
     for _ in 0..3 {
@@ -131,7 +131,7 @@ async fn logs_and_meters_are_those_of_one_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_keeps_trapping_is_quarantined_until_its_file_changes() {
-    let settings = "[breaker]\nfailures = 2\ncooldown_ms = 3600000\n";
+    let settings = "[breaker]\nfailures = 2\ncooldown = '3600s'\n";
     let (folders, app) = probe_with(settings).await;
     app.watch(|_| {});
     for _ in 0..2 {
@@ -145,14 +145,14 @@ async fn a_handler_that_keeps_trapping_is_quarantined_until_its_file_changes() {
             .is_some_and(|after| after > Duration::from_secs(3_000))
     );
     assert!(
-        failure.message.contains("`breaker.cooldown_ms`"),
+        failure.message.contains("`breaker.cooldown`"),
         "{}",
         failure.message
     );
     let view = app.snapshot().plugins_view();
     assert!(view.plugins[0].quarantined_ms.is_some_and(|left| left > 0));
 
-    take_up(&folders, &app, &format!("{settings}window_ms = 1000\n")).await;
+    take_up(&folders, &app, &format!("{settings}window = '1s'\n")).await;
     assert_eq!(
         probe(&app, "nothing").await.outcome.status(),
         Status::Succeeded
@@ -165,7 +165,7 @@ async fn a_handler_that_keeps_trapping_is_quarantined_until_its_file_changes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_cooldown_a_call_that_succeeds_ends_the_quarantine() {
-    let (_folders, app) = probe_with("[breaker]\nfailures = 1\ncooldown_ms = 0\n").await;
+    let (_folders, app) = probe_with("[breaker]\nfailures = 1\ncooldown = '0ms'\n").await;
     assert_eq!(probe(&app, "panic").await.outcome.status(), Status::Trapped);
     assert_eq!(
         app.snapshot().plugins_view().plugins[0].quarantined_ms,

@@ -5,10 +5,6 @@ use toml::{Table, Value};
 
 use super::SettingsError;
 
-/// A year in milliseconds: longer waits are meant to be none.
-const MILLIS_MAX: i64 = 365 * 24 * 3_600_000;
-/// A century in hours.
-const HOURS_MAX: i64 = 100 * 366 * 24;
 /// 1 TiB: more than what a host of this kind keeps anywhere.
 const BYTES_MAX: i64 = 1 << 40;
 /// Of anything else that is counted.
@@ -42,8 +38,6 @@ fn most(key: &str) -> i64 {
     let own = KEYS.iter().find(|(name, _)| *name == key);
     match own {
         Some((_, most)) => *most,
-        None if key.ends_with("_ms") => MILLIS_MAX,
-        None if key.ends_with("_hours") => HOURS_MAX,
         None if key.ends_with("_bytes") || key.ends_with("bytes_max") => BYTES_MAX,
         None => COUNT_MAX,
     }

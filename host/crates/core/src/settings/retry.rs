@@ -1,18 +1,25 @@
 //! Owns [`RetrySettings`], which the queue and each handler's settings share.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use super::duration;
 
 /// How failures are retried: with a random delay below a ceiling that doubles
 /// with each failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetrySettings {
-    /// The first ceiling, in milliseconds.
-    pub delay_base_ms: u64,
-    /// The last ceiling, in milliseconds.
-    pub delay_max_ms: u64,
-    /// The longest `retry-after` of a handler that is obeyed, in milliseconds.
-    pub retry_after_max_ms: u64,
+    /// The first ceiling.
+    #[serde(with = "duration")]
+    pub delay_base: Duration,
+    /// The last ceiling.
+    #[serde(with = "duration")]
+    pub delay_max: Duration,
+    /// The longest `retry-after` of a handler that is obeyed.
+    #[serde(with = "duration")]
+    pub retry_after_max: Duration,
     /// Runs that end as unavailable, busy or cancelled before the dead letter takes the delivery.
     pub transient_max: u32,
     /// The same for traps.
@@ -26,10 +33,10 @@ pub struct RetrySettings {
 impl Default for RetrySettings {
     fn default() -> Self {
         Self {
-            delay_base_ms: 1_000,
+            delay_base: Duration::from_secs(1),
             // Twelve tries at most an hour apart outlast an outage of several hours.
-            delay_max_ms: 3_600_000,
-            retry_after_max_ms: 24 * 3_600_000,
+            delay_max: Duration::from_secs(3600),
+            retry_after_max: Duration::from_secs(24 * 3600),
             transient_max: 12,
             // A trap, a timeout and a lack of memory mostly come from the command
             // itself: a few tries tell, and more only cost.

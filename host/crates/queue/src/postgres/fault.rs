@@ -66,7 +66,7 @@ impl fmt::Display for Fault {
             }
             Self::Silent(limit) => write!(
                 f,
-                "no answer within {} ms\n  hint: `queue.timeout_ms` is the limit",
+                "no answer within {} ms\n  hint: `queue.timeout` is the limit",
                 limit.as_millis()
             ),
             Self::Standby => f.write_str(

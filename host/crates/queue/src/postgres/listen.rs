@@ -152,7 +152,7 @@ impl Listener {
                 // Once for each loss, not for each try to mend it.
                 Err(fault) => {
                     if self.signals.set_listening(false) {
-                        warn!(error = %fault_line(&fault), "lost the connection that listens: looking for work every `queue.poll_ms` until it is back");
+                        warn!(error = %fault_line(&fault), "lost the connection that listens: looking for work every `queue.poll` until it is back");
                     }
                 }
             }
@@ -174,7 +174,7 @@ impl Listener {
         let (mut session, ownership) = self.connector.connect(hear).await?;
         if ownership == Ownership::Shared {
             warn!(
-                "a connection pooler stands before the database: news of other hosts cannot be heard, and work is looked for every `queue.poll_ms`; \
+                "a connection pooler stands before the database: news of other hosts cannot be heard, and work is looked for every `queue.poll`; \
                  `queue.pooler = \"session\"` where it keeps sessions apart"
             );
             self.signals.set_listening(false);

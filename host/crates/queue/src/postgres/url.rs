@@ -347,7 +347,7 @@ fn unknown(key: &str) -> QueueError {
         }
         "pgbouncer" => "a pooler is noticed; `queue.pooler` says otherwise".to_owned(),
         "statement_timeout" | "socket_timeout" | "pool_timeout" => {
-            "`queue.timeout_ms` is the limit of a call".to_owned()
+            "`queue.timeout` is the limit of a call".to_owned()
         }
         "ssl" | "tls" => "`sslmode=require`".to_owned(),
         "sslcert" | "sslkey" | "sslpassword" => {

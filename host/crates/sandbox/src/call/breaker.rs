@@ -54,7 +54,7 @@ impl Breaker {
         let mut phase = self.phase();
         match *phase {
             Phase::Closed(_) => Ok(pass(false)),
-            Phase::Trying { .. } => Err(self.settings.cooldown()),
+            Phase::Trying { .. } => Err(self.settings.cooldown),
             Phase::Open { since } => {
                 let left = self.left(since, now);
                 if !left.is_zero() {
@@ -77,7 +77,7 @@ impl Breaker {
 
     fn left(&self, since: Instant, now: Instant) -> Duration {
         self.settings
-            .cooldown()
+            .cooldown
             .saturating_sub(now.saturating_duration_since(since))
     }
 
@@ -110,7 +110,7 @@ impl Pass<'_> {
                 failures.push_back(now);
                 while failures
                     .front()
-                    .is_some_and(|first| now.saturating_duration_since(*first) > settings.window())
+                    .is_some_and(|first| now.saturating_duration_since(*first) > settings.window)
                 {
                     failures.pop_front();
                 }
@@ -146,8 +146,8 @@ mod tests {
     fn breaker() -> Breaker {
         Breaker::new(BreakerSettings {
             failures: 3,
-            window_ms: 10_000,
-            cooldown_ms: 60_000,
+            window: std::time::Duration::from_millis(10_000),
+            cooldown: std::time::Duration::from_millis(60_000),
         })
     }
 

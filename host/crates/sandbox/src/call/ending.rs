@@ -67,11 +67,8 @@ impl Handler {
         if error.is::<CpuExceeded>() {
             return self.failure(
                 Status::CpuExceeded,
-                format!(
-                    "computed for more than {:?}",
-                    self.settings.limits.cpu_max()
-                ),
-                Some("limits.cpu_max_ms"),
+                format!("computed for more than {:?}", self.settings.limits.cpu_max),
+                Some("limits.cpu_max"),
             );
         }
         if error.is::<PoolConcurrencyLimitError>() {

@@ -78,7 +78,7 @@ impl Plugin {
         };
         let limits = &self.settings.limits;
         let logs = LogSink::new(call.started, limits, call.on_line);
-        let simulated = simulation.map(|simulation| Simulated::new(simulation, limits.timeout()));
+        let simulated = simulation.map(|simulation| Simulated::new(simulation, limits.timeout));
         let shared = Arc::new(Shared::new(began, limits, logs, simulated));
         let id = command.id.text();
         let command = bindings::Command {
@@ -107,8 +107,8 @@ impl Plugin {
             }
             Ended::TimedOut => Err(self.handler.failure(
                 Status::TimedOut,
-                format!("no answer after {:?}", limits.timeout()),
-                Some("limits.timeout_ms"),
+                format!("no answer after {:?}", limits.timeout),
+                Some("limits.timeout"),
             )),
         };
         let result = result.map_err(|failure| self.handler.caused(failure, &shared));
@@ -139,7 +139,7 @@ impl Plugin {
     fn admit(&self, now: Instant) -> Result<(Pass<'_>, SemaphorePermit<'_>), Failure> {
         let pass = self.breaker.admit(now).map_err(|left| {
             let reason = "failed too often of late and is left alone for a while";
-            let key = Some("breaker.cooldown_ms");
+            let key = Some("breaker.cooldown");
             Failure {
                 retry_after: Some(left),
                 ..self

@@ -38,10 +38,10 @@ impl Shared {
         Self {
             logs,
             simulated,
-            cpu: CpuMeter::new(began, limits.cpu_max()),
+            cpu: CpuMeter::new(began, limits.cpu_max),
             memory: MemoryUse::default(),
             began,
-            timeout: limits.timeout(),
+            timeout: limits.timeout,
             denials: Mutex::default(),
         }
     }

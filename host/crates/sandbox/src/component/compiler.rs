@@ -149,7 +149,7 @@ impl Compiler {
         });
         Some(Self {
             program,
-            timeout_ms: host.compile_timeout_ms,
+            timeout_ms: u64::try_from(host.compile_timeout.as_millis()).unwrap_or(u64::MAX),
             memory: Memory::new(host),
             records,
             _private: private,

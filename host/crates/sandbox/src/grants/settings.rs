@@ -335,7 +335,7 @@ mod tests {
             "[http]\nallow_private = [\"hunter2\"]",
             "[http]\nallow = [{ url = \"hunter2\" }]",
             "[http]\ntoken = \"hunter2\"",
-            "[limits]\ntimeout_ms = \"hunter2\"",
+            "[limits]\ntimeout = \"hunter2\"",
         ] {
             let error = parse(text).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");

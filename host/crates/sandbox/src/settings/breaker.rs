@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pointsman_core::settings::duration;
 use serde::{Deserialize, Serialize};
 
 /// When a handler is quarantined, and how long.
@@ -11,32 +12,20 @@ pub struct BreakerSettings {
     /// Traps, timeouts, and ends over CPU and memory limits within the window
     /// that lead to quarantine; 0 means none.
     pub failures: usize,
-    /// How long a failure counts, in milliseconds.
-    pub window_ms: u64,
-    /// How long the handler is left alone before one call may try, in milliseconds.
-    pub cooldown_ms: u64,
+    /// How long a failure counts.
+    #[serde(with = "duration")]
+    pub window: Duration,
+    /// How long the handler is left alone before one call may try.
+    #[serde(with = "duration")]
+    pub cooldown: Duration,
 }
 
 impl Default for BreakerSettings {
     fn default() -> Self {
         Self {
             failures: 0,
-            window_ms: 60_000,
-            cooldown_ms: 30_000,
+            window: Duration::from_secs(60),
+            cooldown: Duration::from_secs(30),
         }
-    }
-}
-
-impl BreakerSettings {
-    /// How long a failure counts.
-    #[must_use]
-    pub fn window(&self) -> Duration {
-        Duration::from_millis(self.window_ms)
-    }
-
-    /// How long the handler is left alone.
-    #[must_use]
-    pub fn cooldown(&self) -> Duration {
-        Duration::from_millis(self.cooldown_ms)
     }
 }

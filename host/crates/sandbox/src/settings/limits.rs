@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use pointsman_core::settings::{SettingsError, positive};
+use pointsman_core::settings::{SettingsError, duration, lasting, positive};
 use serde::{Deserialize, Serialize};
 
 /// A memory of WebAssembly grows by whole pages.
@@ -18,10 +18,12 @@ const STACK_BYTES: RangeInclusive<usize> = 32 << 10..=16 << 20;
 pub struct HandlerLimits {
     /// All linear memories and tables of the instance together, in bytes.
     pub memory_max_bytes: usize,
-    /// From start to answer, waits included, in milliseconds.
-    pub timeout_ms: u64,
-    /// While it really runs, in milliseconds. Sleeping is free.
-    pub cpu_max_ms: u64,
+    /// From start to answer, waits included.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// While it really runs. Sleeping is free.
+    #[serde(with = "duration")]
+    pub cpu_max: Duration,
     /// Bytes of the answer.
     pub output_max_bytes: usize,
     /// Log lines kept; the rest is counted and dropped.
@@ -42,8 +44,8 @@ impl Default for HandlerLimits {
     fn default() -> Self {
         Self {
             memory_max_bytes: 64 << 20,
-            timeout_ms: 30_000,
-            cpu_max_ms: 5_000,
+            timeout: Duration::from_secs(30),
+            cpu_max: Duration::from_secs(5),
             output_max_bytes: 1 << 20,
             log_lines_max: 1_000,
             log_max_bytes: 256 << 10,
@@ -57,30 +59,21 @@ impl Default for HandlerLimits {
 }
 
 impl HandlerLimits {
-    /// The wall-clock limit.
-    #[must_use]
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
-    }
-
-    /// The CPU limit.
-    #[must_use]
-    pub fn cpu_max(&self) -> Duration {
-        Duration::from_millis(self.cpu_max_ms)
-    }
-
     /// Refuses limits that let nothing run.
     ///
     /// # Errors
     /// [`SettingsError::WrongValue`], which names `origin` and the key.
     pub fn check(&self, origin: &str) -> Result<(), SettingsError> {
-        positive(
+        lasting(
             origin,
             &[
-                ("limits.timeout_ms", self.timeout_ms),
-                ("limits.cpu_max_ms", self.cpu_max_ms),
-                ("limits.instances_max", self.instances_max as u64),
+                ("limits.timeout", self.timeout),
+                ("limits.cpu_max", self.cpu_max),
             ],
+        )?;
+        positive(
+            origin,
+            &[("limits.instances_max", self.instances_max as u64)],
         )?;
         let wrong = |key: &str, found: usize, expected: String| {
             Err(SettingsError::WrongValue {

@@ -11,7 +11,7 @@ const REPORT: &str = "raise `host.compile_memory_max_bytes` if it lacked memory;
 const MORE_MEMORY: &str =
     "raise `host.compile_memory_max_bytes`, or build it smaller: optimized for size, in parts";
 const MORE_TIME: &str =
-    "raise `host.compile_timeout_ms`, or build it smaller: optimized for size, in parts";
+    "raise `host.compile_timeout`, or build it smaller: optimized for size, in parts";
 
 /// Whether the same file is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(super) fn of(end: End, limits: Limits) -> Remembered {
         ),
         End::CpuTime => lasting(
             format!(
-                "compiling took longer than {} ms of CPU time (`host.compile_timeout_ms`)",
+                "compiling took longer than {} ms of CPU time (`host.compile_timeout`)",
                 limits.timeout_ms
             ),
             MORE_TIME,
@@ -57,7 +57,7 @@ pub(super) fn of(end: End, limits: Limits) -> Remembered {
             remember: Remember::ThisRun,
             ..failed(
                 format!(
-                    "compiling took longer than {} ms, {WALL_PER_CPU} times `host.compile_timeout_ms`",
+                    "compiling took longer than {} ms, {WALL_PER_CPU} times `host.compile_timeout`",
                     limits.timeout_ms.saturating_mul(WALL_PER_CPU.into())
                 ),
                 MORE_TIME,
