@@ -1,3 +1,4 @@
 //! The sandbox, without a host around it.
 
+mod calls;
 mod rooms;
