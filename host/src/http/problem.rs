@@ -231,7 +231,9 @@ impl Problem {
 impl From<QueueError> for Problem {
     fn from(error: QueueError) -> Self {
         let status = match &error {
-            QueueError::Invalid { .. } | QueueError::Unstorable { .. } => StatusCode::BAD_REQUEST,
+            QueueError::Invalid { .. }
+            | QueueError::TooFarAhead { .. }
+            | QueueError::Unstorable { .. } => StatusCode::BAD_REQUEST,
             QueueError::Conflict { .. } | QueueError::NotDead { .. } => StatusCode::CONFLICT,
             QueueError::UnknownCommand(_) | QueueError::UnknownDelivery(_) => StatusCode::NOT_FOUND,
             QueueError::LeaseLost(_) | QueueError::Config(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,12 +1,13 @@
 //! Owns [`QueueError`]: what can go wrong at the queue, each with a stable code.
 
-use std::{any::Any, error::Error, path::PathBuf};
+use std::{any::Any, error::Error, path::PathBuf, time::Duration};
 
 use super::model::State;
 use pointsman_core::{
     command::CommandId,
     delivery::DeliveryId,
     diagnostic::Diagnostic,
+    settings::duration,
     text::{MESSAGE_MAX_BYTES, bounded, escaped},
 };
 
@@ -39,6 +40,12 @@ pub enum QueueError {
         field: &'static str,
         /// What is wrong and what is allowed.
         reason: String,
+    },
+    /// The time of a command is so far ahead that it is most likely a mistake.
+    #[error("runAt: is more than {} ahead", duration::text(*most))]
+    TooFarAhead {
+        /// `queue.run_at_max`.
+        most: Duration,
     },
     /// The lease is no longer the caller's: it ran out and the delivery moved on.
     #[error(
@@ -128,7 +135,9 @@ impl QueueError {
         match self {
             Self::Full { .. } => "queue-full",
             Self::Conflict { .. } => "idempotency-conflict",
-            Self::Invalid { .. } | Self::Unstorable { .. } => "invalid-command",
+            Self::Invalid { .. } | Self::TooFarAhead { .. } | Self::Unstorable { .. } => {
+                "invalid-command"
+            }
             Self::LeaseLost(_) => "lease-lost",
             Self::UnknownCommand(_) => "unknown-command",
             Self::UnknownDelivery(_) => "unknown-delivery",
@@ -165,6 +174,8 @@ impl QueueError {
                 format!("`{}` was removed or replaced while the queue had it open", path.display()),
             )
             .hint("put the file back, or restart the host to begin with what is there now"),
+            Self::TooFarAhead { .. } => Diagnostic::error(code, self.to_string())
+                .hint("check the year and the unit; `queue.run_at_max` sets the limit"),
             other => Diagnostic::error(code, other.to_string()),
         }
     }

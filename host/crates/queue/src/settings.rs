@@ -204,16 +204,12 @@ impl QueueSettings {
     /// Refuses a time that is so far ahead that it is most likely a mistake.
     ///
     /// # Errors
-    /// [`QueueError::Invalid`].
+    /// [`QueueError::TooFarAhead`].
     pub fn check_run_at(&self, run_at: Option<Timestamp>) -> Result<(), QueueError> {
         let latest = SystemClock.now().after(self.run_at_max);
         match run_at {
-            Some(time) if time > latest => Err(QueueError::Invalid {
-                field: "runAt",
-                reason: format!(
-                    "is more than {} ahead, the limit that `queue.run_at_max` sets",
-                    duration::text(self.run_at_max)
-                ),
+            Some(time) if time > latest => Err(QueueError::TooFarAhead {
+                most: self.run_at_max,
             }),
             _ => Ok(()),
         }

@@ -149,6 +149,6 @@ fn the_bindings_of_the_sdk_are_those_of_the_contract() {
         .generate(&mut resolve, world, &mut files)
         .unwrap();
     let (_, generated) = files.iter().next().unwrap();
-    expect_file!["../../../plugins/sdk/src/bindings.rs"]
+    expect_file!["../../../../plugins/sdk/src/bindings.rs"]
         .assert_eq(std::str::from_utf8(generated).unwrap());
 }
