@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_always_has_a_task_to_poll_looks_at_sockets_all_the_same() {
-        const TRIPS: u32 = 30;
+        const TRIPS: usize = 31;
         let runtime = with_threads(1).unwrap();
         // As calls that take turns: whoever ends one wakes the next.
         let (turn, polls) = (Arc::new(Semaphore::new(1)), Arc::new(AtomicU32::new(0)));
@@ -80,13 +80,20 @@ mod tests {
         while polls.load(Relaxed) < 4 {
             thread::yield_now();
         }
-        let before = polls.load(Relaxed);
-        for _ in 0..TRIPS {
-            client.write_all(&[1]).unwrap();
-            client.read_exact(&mut byte).unwrap();
-        }
-        let per_trip = (polls.load(Relaxed) - before) / TRIPS;
-        assert!(per_trip <= 2 * POLLS_PER_LOOK, "{per_trip} polls");
+        let mut trips: Vec<u32> = (0..TRIPS)
+            .map(|_| {
+                let before = polls.load(Relaxed);
+                client.write_all(&[1]).unwrap();
+                client.read_exact(&mut byte).unwrap();
+                polls.load(Relaxed) - before
+            })
+            .collect();
+        trips.sort_unstable();
+        // The usual trip: on a busy machine this thread itself may wait for long.
+        let usual = trips[trips.len() / 2];
+        // tokio counts a task and up to three that it wakes one after the other
+        // as one poll. With its own interval a trip takes 61 to 244 of ours.
+        assert!(usual <= 5 * POLLS_PER_LOOK, "{usual} polls: {trips:?}");
         runtime.shutdown_background();
     }
 }
