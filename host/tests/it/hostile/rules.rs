@@ -133,20 +133,17 @@ async fn depth_and_encoding_of_a_command_have_an_answer_of_their_own() {
 async fn what_may_compute_for_long_leaves_the_async_threads() {
     let folders = Folders::probes(&["probe"]);
     folders.rules("guards.json", RULES);
-    let (app, _url) = serve(&folders).await;
+    let (app, url) = serve(&folders).await;
     let numbers: Vec<usize> = (0..300).collect();
     // Small, with a guard that takes long; and large.
     let long = json!({"to": "pairs", "x": numbers}).to_string();
     let large = json!({"to": "probe", "pad": "x".repeat(1 << 20)}).to_string();
-    for text in [long, large] {
+    for (aside, text) in [(1, long), (2, large)] {
         let command = Command::parse(text).unwrap();
-        let mut routing = pin!(app.dispatcher().route(&command));
-        // Decided in this very task, the answer would be there at once.
-        let first = routing
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()));
-        assert!(first.is_pending());
-        assert_eq!(routing.await.unwrap().matches.len(), 1);
+        let routed = app.dispatcher().route(&command).await;
+        assert_eq!(routed.unwrap().matches.len(), 1);
+        let seen = counter(&url, "pointsman_commands_routed_aside_total").await;
+        assert_eq!(seen, aside.to_string());
     }
     // What is small is decided on the spot.
     let command = Command::parse(r#"{"to":"nobody"}"#).unwrap();
