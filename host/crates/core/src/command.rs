@@ -14,14 +14,8 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
     json::{Index, JsonError, Kind, Reason, Value},
-    source::position,
     text::{NotText, decode},
 };
-
-/// The deepest nesting of arrays and objects in JSON that comes from outside:
-/// commands, outputs, rule files, cases. What serde_json follows; whoever walks
-/// a tree, or drops it, may recurse.
-pub const DEPTH_MAX: usize = 127;
 
 /// The id of a command: a UUID of version 7, so ids sort by the time of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -206,12 +200,9 @@ impl CommandError {
     fn not_text(error: NotText, bytes: &[u8]) -> Self {
         match error {
             NotText::Utf16 => Self::Utf16,
-            NotText::NotUtf8 { offset } => {
-                let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-                let before = String::from_utf8_lossy(&bytes[..offset]);
-                let position = position(&before, before.len());
-                Self::NotUtf8 { position }
-            }
+            NotText::NotUtf8 { .. } => Self::NotUtf8 {
+                position: error.position(bytes),
+            },
         }
     }
 
@@ -250,6 +241,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::json::DEPTH_MAX;
 
     #[test]
     fn a_command_keeps_its_text() {

@@ -9,6 +9,8 @@ use std::{
     path::Path,
 };
 
+use crate::source::position;
+
 /// Bytes of a message, a backtrace or an error that came from a guest or a
 /// file. Enough for every honest message; a log line and a row of the queue
 /// stay small whatever a guest says.
@@ -162,6 +164,8 @@ impl Write for Bounded {
     }
 }
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The text of a file, a body or standard input, the same for all of them: UTF-8.
 /// A byte order mark at the start, as some editors write it, is left out.
 ///
@@ -175,7 +179,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
     if is_utf_16 {
         return Err(NotText::Utf16);
     }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| NotText::NotUtf8 {
         offset: error.valid_up_to(),
     })
@@ -193,6 +197,22 @@ pub enum NotText {
         /// Bytes before the first wrong one, after a byte order mark.
         offset: usize,
     },
+}
+
+impl NotText {
+    /// Line and column in characters, both from 1, of the first wrong byte of
+    /// `bytes`, which are those that were not text.
+    #[must_use]
+    pub fn position(self, bytes: &[u8]) -> (u32, u32) {
+        match self {
+            Self::Utf16 => (1, 1),
+            Self::NotUtf8 { offset } => {
+                let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+                let before = String::from_utf8_lossy(&bytes[..offset]);
+                position(&before, before.len())
+            }
+        }
+    }
 }
 
 impl From<NotText> for io::Error {
@@ -248,6 +268,14 @@ mod tests {
         let text = bounded(Endless, 1_000);
         assert!(text.ends_with('…') && text.len() <= 1_003, "{}", text.len());
         assert_eq!(bounded("all", 3), "all");
+    }
+
+    #[test]
+    fn a_byte_order_mark_takes_no_column() {
+        for text in [&b"{\n a\xff"[..], b"\xef\xbb\xbf{\n a\xff"] {
+            let error = decode(text).unwrap_err();
+            assert_eq!(error.position(text), (2, 3), "{text:?}");
+        }
     }
 
     #[test]

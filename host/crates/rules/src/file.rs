@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use pointsman_core::{
     command::Command,
     name::HandlerName,
-    source::{Source, excerpt, list, position},
+    source::{Source, excerpt, list},
     text::{NotText, decode},
 };
 
@@ -72,15 +72,12 @@ impl RuleFile {
             ));
         }
         let text = decode(bytes).map_err(|error| {
-            let (place, message) = match error {
-                NotText::Utf16 => ((1, 1), format!("the file {error}")),
-                NotText::NotUtf8 { offset } => {
-                    let before = String::from_utf8_lossy(&bytes[..offset]);
-                    let place = position(&before, before.len());
-                    (place, "the file is not UTF-8 text".to_owned())
-                }
+            let message = match error {
+                NotText::Utf16 => format!("the file {error}"),
+                // The location has the offset.
+                NotText::NotUtf8 { .. } => "the file is not UTF-8 text".to_owned(),
             };
-            Diagnostic::error("not-utf-8", message).at(path, place)
+            Diagnostic::error("not-utf-8", message).at(path, error.position(bytes))
         })?;
         let source = Source { path, text };
         let (root, is_json) = match path.rsplit_once('.') {

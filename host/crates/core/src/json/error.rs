@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{command::DEPTH_MAX, source::position, text::escaped};
+use super::DEPTH_MAX;
+use crate::{source::position, text::escaped};
 
 /// The most characters of a key in a message.
 const KEY_MAX_CHARS: usize = 100;

@@ -3,8 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Reason, SyntaxError};
-use crate::command::DEPTH_MAX;
+use super::{DEPTH_MAX, Reason, SyntaxError};
 
 /// Walks JSON text from left to right. Strict: RFC 8259, no comments, no
 /// trailing commas, no lone surrogates.

@@ -3,7 +3,6 @@ use std::fmt::Write;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::DEPTH_MAX;
 
 /// The value as JSON text, read through the index.
 fn write(value: Value<'_>, out: &mut String) {
