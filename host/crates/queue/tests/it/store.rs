@@ -121,7 +121,12 @@ async fn a_store_that_had_no_reserve_drains_too() {
     for claimed in claim(&store, 500).await {
         store.settle(claimed.lease, answer(10)).await.unwrap();
     }
-    store.enqueue(vec![of_size(5_000)]).await.unwrap();
+    // The refused command above was searched room for in vain, and the store
+    // pauses before it searches again.
+    while let Err(error) = store.enqueue(vec![of_size(5_000)]).await {
+        assert!(matches!(error, QueueError::NoRoom), "{error:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test]
