@@ -11,19 +11,18 @@ use tracing::debug;
 
 use crate::{
     command::Command,
-    config::RetrySettings,
     dispatcher::{Attempt, Dispatcher},
     name::HandlerName,
     outcome::{Failure, Outcome},
     snapshot::Snapshot,
 };
-use pointsman_queue::{Capacity, Claimed, LogLine, RetryPolicy, RunResult, worker::Runner};
+use pointsman_queue::{Capacity, Claimed, LogLine, RetrySettings, RunResult, worker::Runner};
 
 /// Runs deliveries with the handlers that are loaded.
 pub(super) struct HandlerRunner {
     dispatcher: Dispatcher,
     // Of handlers that are not loaded any more.
-    retry: RetryPolicy,
+    retry: RetrySettings,
     // Of the generation that it stands with: a claim is too frequent to ask all plugins.
     capacity: Mutex<(u64, Capacity)>,
 }
@@ -32,7 +31,7 @@ impl HandlerRunner {
     pub(super) fn new(dispatcher: Dispatcher, retry: &RetrySettings) -> Self {
         let snapshot = dispatcher.snapshot();
         Self {
-            retry: retry.into(),
+            retry: retry.clone(),
             capacity: Mutex::new((snapshot.generation, capacity(&snapshot))),
             dispatcher,
         }
@@ -73,12 +72,12 @@ impl Runner for HandlerRunner {
         known.1.clone()
     }
 
-    fn retry_policy(&self, handler: &HandlerName) -> RetryPolicy {
+    fn retry_policy(&self, handler: &HandlerName) -> RetrySettings {
         let snapshot = self.dispatcher.snapshot();
         let plugin = snapshot.plugins.get(handler);
         plugin.map_or_else(
             || self.retry.clone(),
-            |plugin| (&plugin.settings.queue.retry).into(),
+            |plugin| plugin.settings.queue.retry.clone(),
         )
     }
 }

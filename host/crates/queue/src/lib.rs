@@ -50,8 +50,8 @@ pub use model::{
     IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, LogLine, NewCommand, NewDelivery, Renewal, Settlement,
     State, UnknownState,
 };
-pub use pointsman_core::{command::CommandId, delivery::DeliveryId};
-pub use policy::{Ending, FailureClass, RetentionPolicy, RetryPolicy, RunResult};
+pub use pointsman_core::{command::CommandId, delivery::DeliveryId, settings::RetrySettings};
+pub use policy::{Ending, FailureClass, RunResult};
 pub use query::{
     Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
     DeliveryView, Depth, Failure, LastFailure, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES,
@@ -162,7 +162,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The engine's.
-    fn sweep(&self, policy: RetentionPolicy) -> StoreFuture<'_, Swept>;
+    fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept>;
 
     /// How many deliveries there are, by handler and state.
     ///

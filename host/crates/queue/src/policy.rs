@@ -1,6 +1,6 @@
 //! Owns what becomes of a delivery after a run: how an attempt ends ([`Ending`]),
-//! the [`RetryPolicy`] that makes a [`Settlement`] of it, and the
-//! [`RetentionPolicy`] of what is finished; what becomes of a lost lease, of a
+//! the [`Settlement`] that the [`RetrySettings`] make of it, and what of the finished
+//! the [`RetentionSettings`] no longer keep; what becomes of a lost lease, of a
 //! repeated idempotency key, of a command too many. Engines carry it out. No I/O.
 
 use std::{
@@ -19,8 +19,7 @@ use super::{
     model::{AttemptError, Enqueued, Failures, LogLine, NewCommand, Settlement, State},
 };
 use crate::settings::RetentionSettings;
-use pointsman_core::outcome::Status;
-use pointsman_core::settings::RetrySettings;
+use pointsman_core::{outcome::Status, settings::RetrySettings};
 
 /// How one attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +48,7 @@ impl Ending {
             .chain([Self::HostLost])
     }
 
-    /// Which limit of the [`RetryPolicy`] a failure counts against; none where
+    /// Which limit of the [`RetrySettings`] a failure counts against; none where
     /// no retry can help.
     #[must_use]
     pub fn class(self) -> Option<FailureClass> {
@@ -154,100 +153,63 @@ impl RunResult {
     }
 }
 
-/// When a failed delivery is tried again, and how often.
+/// What to do with a delivery that ended in `result` after the earlier `failures`.
 ///
 /// The wait before retry n is drawn evenly from zero to
 /// `min(delay_max, delay_base * 2^(n-1))` ("full jitter", as described in the
 /// AWS Architecture Blog's "Exponential Backoff And Jitter"), so that
 /// deliveries that failed together do not come back together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// The longest first wait.
-    pub delay_base: Duration,
-    /// The longest wait. A handler's own `retry-after` may be longer.
-    pub delay_max: Duration,
-    /// The longest `retry-after` that is obeyed.
-    pub retry_after_max: Duration,
-    /// How many runs end in a transient failure before the dead letter takes it.
-    pub transient_max: u32,
-    /// The same for traps.
-    pub trap_max: u32,
-    /// The same for timeouts.
-    pub timeout_max: u32,
-    /// The same for memory.
-    pub memory_max: u32,
+#[must_use]
+pub(crate) fn settle(retry: &RetrySettings, failures: Failures, result: RunResult) -> Settlement {
+    settle_with(retry, failures, result, random_unit())
 }
 
-impl From<&RetrySettings> for RetryPolicy {
-    fn from(config: &RetrySettings) -> Self {
-        Self {
-            delay_base: config.delay_base,
-            delay_max: config.delay_max,
-            retry_after_max: config.retry_after_max,
-            transient_max: config.transient_max,
-            trap_max: config.trap_max,
-            timeout_max: config.timeout_max,
-            memory_max: config.memory_max,
-        }
+/// As [`settle`], with the jitter given: 0 to 1.
+#[must_use]
+fn settle_with(
+    retry: &RetrySettings,
+    failures: Failures,
+    result: RunResult,
+    jitter: f64,
+) -> Settlement {
+    if result.status == Status::Succeeded {
+        return Settlement::Complete {
+            output: result.output,
+        };
     }
+    let status = Ending::Ran(result.status);
+    let class = status.class();
+    let retry_after = result.retry_after;
+    let error = AttemptError {
+        status,
+        message: result.message,
+        logs: result.logs,
+    };
+    let Some(class) = class else {
+        return Settlement::Discard { error };
+    };
+    let (before, max) = match class {
+        FailureClass::Transient => (failures.transient, retry.transient_max),
+        FailureClass::Trap => (failures.trap, retry.trap_max),
+        FailureClass::Timeout => (failures.timeout, retry.timeout_max),
+        FailureClass::Memory => (failures.memory, retry.memory_max),
+    };
+    if before.saturating_add(1) >= max {
+        return Settlement::Discard { error };
+    }
+    let delay = match retry_after {
+        Some(wait) => wait.min(retry.retry_after_max),
+        None => backoff(retry, failures.total(), jitter),
+    };
+    Settlement::Retry { error, delay }
 }
 
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        (&RetrySettings::default()).into()
-    }
-}
-
-impl RetryPolicy {
-    /// What to do with a delivery that ended in `result` after the earlier
-    /// `failures`.
-    #[must_use]
-    pub fn settle(&self, failures: Failures, result: RunResult) -> Settlement {
-        self.settle_with(failures, result, random_unit())
-    }
-
-    /// As [`RetryPolicy::settle`], with the jitter given: 0 to 1.
-    #[must_use]
-    pub fn settle_with(&self, failures: Failures, result: RunResult, jitter: f64) -> Settlement {
-        if result.status == Status::Succeeded {
-            return Settlement::Complete {
-                output: result.output,
-            };
-        }
-        let status = Ending::Ran(result.status);
-        let class = status.class();
-        let retry_after = result.retry_after;
-        let error = AttemptError {
-            status,
-            message: result.message,
-            logs: result.logs,
-        };
-        let Some(class) = class else {
-            return Settlement::Discard { error };
-        };
-        let (before, max) = match class {
-            FailureClass::Transient => (failures.transient, self.transient_max),
-            FailureClass::Trap => (failures.trap, self.trap_max),
-            FailureClass::Timeout => (failures.timeout, self.timeout_max),
-            FailureClass::Memory => (failures.memory, self.memory_max),
-        };
-        if before.saturating_add(1) >= max {
-            return Settlement::Discard { error };
-        }
-        let delay = match retry_after {
-            Some(wait) => wait.min(self.retry_after_max),
-            None => self.backoff(failures.total(), jitter),
-        };
-        Settlement::Retry { error, delay }
-    }
-
-    fn backoff(&self, failures_before: u32, jitter: f64) -> Duration {
-        let ceiling = 2_u32
-            .checked_pow(failures_before)
-            .and_then(|factor| self.delay_base.checked_mul(factor))
-            .map_or(self.delay_max, |delay| delay.min(self.delay_max));
-        ceiling.mul_f64(jitter.clamp(0.0, 1.0))
-    }
+fn backoff(retry: &RetrySettings, failures_before: u32, jitter: f64) -> Duration {
+    let ceiling = 2_u32
+        .checked_pow(failures_before)
+        .and_then(|factor| retry.delay_base.checked_mul(factor))
+        .map_or(retry.delay_max, |delay| delay.min(retry.delay_max));
+    ceiling.mul_f64(jitter.clamp(0.0, 1.0))
 }
 
 /// Evenly from 0 to 1. The standard library seeds each hasher anew; spreading
@@ -404,11 +366,11 @@ impl Pass {
     }
 
     /// What it removes.
-    pub(crate) fn cutoffs(self, policy: &RetentionPolicy, now: Timestamp) -> Cutoffs {
+    pub(crate) fn cutoffs(self, policy: &RetentionSettings, now: Timestamp) -> Cutoffs {
         match self {
             Self::Age => Cutoffs {
-                ended: now.before(policy.age_max),
-                dead: now.before(policy.dead_age_max),
+                ended: now.before(policy.age),
+                dead: now.before(policy.dead_age),
             },
             Self::Size | Self::DeadSize => self.for_size(now),
         }
@@ -421,34 +383,6 @@ impl Pass {
             Self::Age | Self::Size => Timestamp::from_millis(i64::MIN),
         };
         Cutoffs { ended: now, dead }
-    }
-}
-
-/// How long finished commands are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetentionPolicy {
-    /// How long a command is kept after its last delivery ended well or was cancelled.
-    pub age_max: Duration,
-    /// The same where a delivery lies in the dead letter.
-    pub dead_age_max: Duration,
-    /// The size of the store from which the oldest finished commands go before
-    /// their time: the dead letter last. Unfinished commands never go.
-    pub bytes_max: u64,
-}
-
-impl From<&RetentionSettings> for RetentionPolicy {
-    fn from(config: &RetentionSettings) -> Self {
-        Self {
-            age_max: config.age,
-            dead_age_max: config.dead_age,
-            bytes_max: config.bytes_max,
-        }
-    }
-}
-
-impl Default for RetentionPolicy {
-    fn default() -> Self {
-        (&RetentionSettings::default()).into()
     }
 }
 
@@ -465,9 +399,9 @@ mod tests {
 
     #[test]
     fn the_backoff_doubles_up_to_its_cap() {
-        let policy = RetryPolicy {
+        let policy = RetrySettings {
             delay_max: Duration::from_secs(5),
-            ..RetryPolicy::default()
+            ..RetrySettings::default()
         };
         let waits: Vec<_> = (0..5)
             .map(|transient| {
@@ -476,7 +410,7 @@ mod tests {
                     ..Failures::default()
                 };
                 let result = RunResult::failed(Status::Unavailable, "later");
-                delay(policy.settle_with(failures, result, 1.0))
+                delay(settle_with(&policy, failures, result, 1.0))
                     .unwrap()
                     .as_secs()
             })
@@ -486,12 +420,12 @@ mod tests {
 
     #[test]
     fn each_class_of_failure_has_its_own_limit() {
-        let policy = RetryPolicy::default();
+        let policy = RetrySettings::default();
         let failures = Failures {
             trap: 2,
             ..Failures::default()
         };
-        let settle = |status| policy.settle_with(failures, RunResult::failed(status, ""), 0.5);
+        let settle = |status| settle_with(&policy, failures, RunResult::failed(status, ""), 0.5);
         assert_eq!(delay(settle(Status::Trapped)), None);
         assert!(delay(settle(Status::TimedOut)).is_some());
         assert_eq!(delay(settle(Status::Rejected)), None);
@@ -501,7 +435,7 @@ mod tests {
     fn retry_after_is_obeyed() {
         let mut result = RunResult::failed(Status::Unavailable, "later");
         result.retry_after = Some(Duration::from_secs(7));
-        let settlement = RetryPolicy::default().settle_with(Failures::default(), result, 0.0);
+        let settlement = settle_with(&RetrySettings::default(), Failures::default(), result, 0.0);
         assert_eq!(delay(settlement), Some(Duration::from_secs(7)));
     }
 
@@ -606,9 +540,9 @@ mod tests {
 
     #[test]
     fn the_passes_of_the_retention_spare_the_dead_letter_longest() {
-        let policy = RetentionPolicy {
-            age_max: Duration::from_millis(10),
-            dead_age_max: Duration::from_millis(30),
+        let policy = RetentionSettings {
+            age: Duration::from_millis(10),
+            dead_age: Duration::from_millis(30),
             bytes_max: 0,
         };
         let now = Timestamp::from_millis(100);

@@ -51,7 +51,7 @@ use self::{
 };
 use super::{
     Cancellation, ClaimRequest, Claims, Clock, CommandId, CommandView, DEPTH_MAX, DeadFilter,
-    Enqueued, Lease, NewCommand, QueueError, REREAD, Renewal, RetentionPolicy, Signals, State,
+    Enqueued, Lease, NewCommand, QueueError, REREAD, Renewal, RetentionSettings, Signals, State,
     Swept, model::SettlementRow, policy::Pass, query::Payloads, signals::News,
 };
 use crate::settings::Pooler;
@@ -314,7 +314,7 @@ impl Postgres {
         Ok(done)
     }
 
-    async fn sweep_all(&self, policy: &RetentionPolicy) -> Result<Swept, QueueError> {
+    async fn sweep_all(&self, policy: &RetentionSettings) -> Result<Swept, QueueError> {
         const DOING: &str = "remove what is past its retention";
         let mut swept = Swept::default();
         let (mut pass, mut after) = (Pass::Age, dead::START);

@@ -98,13 +98,14 @@ pub enum Pooler {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionSettings {
-    /// Completed and cancelled ones.
+    /// Those that were completed or cancelled, after their last delivery ended.
     #[serde(with = "duration")]
     pub age: Duration,
-    /// Those with a dead letter.
+    /// Those with a dead-lettered delivery.
     #[serde(with = "duration")]
     pub dead_age: Duration,
-    /// The size of the store, in bytes, from which the oldest finished ones go early.
+    /// The size of the store, in bytes, from which the oldest finished ones go
+    /// early, those with dead-lettered deliveries last. Unfinished ones never go.
     pub bytes_max: u64,
 }
 

@@ -30,7 +30,7 @@ use self::{
 use super::{
     Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView, DEPTH_MAX,
     DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease,
-    NewCommand, Page, QueueError, REREAD, Renewal, RetentionPolicy, Settlement, Signals, State,
+    NewCommand, Page, QueueError, REREAD, Renewal, RetentionSettings, Settlement, Signals, State,
     Store, StoreFuture, Swept, SystemClock, model::SettlementRow, policy::Pass, query::Payloads,
 };
 
@@ -221,7 +221,7 @@ impl Store for Sqlite {
         Box::pin(self.change_dead(filter, Fate::GiveUp))
     }
 
-    fn sweep(&self, policy: RetentionPolicy) -> StoreFuture<'_, Swept> {
+    fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept> {
         Box::pin(async move {
             let policy = Arc::new(policy);
             let mut total = Swept::default();

@@ -22,8 +22,8 @@ use tracing::{debug, error, info, warn};
 
 use self::run::{Run, Runs};
 use super::{
-    Capacity, ClaimRequest, Claimed, CommandId, QueueError, Renewal, RetentionPolicy, RetryPolicy,
-    RunResult, Store, signals::Part,
+    Capacity, ClaimRequest, Claimed, CommandId, QueueError, Renewal, RetentionSettings,
+    RetrySettings, RunResult, Store, signals::Part,
 };
 use crate::settings::QueueSettings;
 use pointsman_core::name::HandlerName;
@@ -47,9 +47,9 @@ pub trait Runner: Send + Sync + 'static {
     }
 
     /// How a handler's failures are retried.
-    fn retry_policy(&self, handler: &HandlerName) -> RetryPolicy {
+    fn retry_policy(&self, handler: &HandlerName) -> RetrySettings {
         let _ = handler;
-        RetryPolicy::default()
+        RetrySettings::default()
     }
 }
 
@@ -65,7 +65,7 @@ pub struct WorkerConfig {
     /// How long an interrupted run may take to end before it is dropped.
     pub interrupt_grace: Duration,
     /// What is kept of finished commands.
-    pub retention: RetentionPolicy,
+    pub retention: RetentionSettings,
     /// How often the retention is applied.
     pub sweep_every: Duration,
     /// How much of what is free one handler may take, in percent: the rest stays
@@ -82,7 +82,7 @@ impl From<&QueueSettings> for WorkerConfig {
             lease: config.lease,
             poll: config.poll,
             interrupt_grace: config.interrupt_grace,
-            retention: (&config.retention).into(),
+            retention: config.retention.clone(),
             sweep_every: Duration::from_secs(60),
             share_percent: config.share_percent,
             supervisor: Supervisor::default(),

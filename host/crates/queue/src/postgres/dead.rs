@@ -10,7 +10,7 @@ use super::{
     write,
 };
 use crate::{
-    CommandId, DeadFilter, QueueError, RetentionPolicy, State,
+    CommandId, DeadFilter, QueueError, RetentionSettings, State,
     policy::Cutoffs,
     query::{DEAD_STEP, SWEEP_STEP},
 };
@@ -132,7 +132,7 @@ pub(super) async fn sweep_keys(tx: &Tx<'_>) -> Result<u64, Fault> {
 
 /// Whether the rows hold more than the policy wants. The files are asked first:
 /// they are never smaller than the rows, and cost nothing to ask.
-pub(super) async fn too_large(tx: &Scope<'_>, policy: &RetentionPolicy) -> Result<bool, Fault> {
+pub(super) async fn too_large(tx: &Scope<'_>, policy: &RetentionSettings) -> Result<bool, Fault> {
     let max = i64::try_from(policy.bytes_max).unwrap_or(i64::MAX);
     let files: i64 = tx
         .query_opt(

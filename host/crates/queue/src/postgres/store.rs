@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Cancellation, ClaimRequest, Claims, CommandFilter, CommandId, CommandView, DeadCursor,
     DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease, NewCommand, Page,
-    QueueError, Renewal, RetentionPolicy, Settlement, Signals, State, Store, StoreFuture, Swept,
+    QueueError, Renewal, RetentionSettings, Settlement, Signals, State, Store, StoreFuture, Swept,
     model::SettlementRow, query::Payloads,
 };
 
@@ -112,7 +112,7 @@ impl Store for Postgres {
         Box::pin(async move { self.change_dead(&filter, false).await })
     }
 
-    fn sweep(&self, policy: RetentionPolicy) -> StoreFuture<'_, Swept> {
+    fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept> {
         Box::pin(async move { self.sweep_all(&policy).await })
     }
 

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{read, room, row::command_id, schema::to, settle::unblock, writer::Tx};
 use crate::{
-    DeadFilter, QueueError, RetentionPolicy, State, Swept,
+    DeadFilter, QueueError, RetentionSettings, State, Swept,
     policy::{Cutoffs, Pass},
     query::{DEAD_STEP, SWEEP_STEP},
 };
@@ -114,7 +114,7 @@ pub(super) struct Sweep {
 /// Removes finished commands among the next few; answers where to go on.
 pub(super) fn sweep(
     tx: &mut Tx<'_>,
-    policy: &RetentionPolicy,
+    policy: &RetentionSettings,
     sweep: Sweep,
 ) -> Result<(Swept, Option<Sweep>), QueueError> {
     sweep_rows(tx, policy, sweep).map_err(to("remove what is past its retention"))
@@ -122,7 +122,7 @@ pub(super) fn sweep(
 
 fn sweep_rows(
     tx: &mut Tx<'_>,
-    policy: &RetentionPolicy,
+    policy: &RetentionSettings,
     sweep: Sweep,
 ) -> rusqlite::Result<(Swept, Option<Sweep>)> {
     let mut swept = Swept::default();

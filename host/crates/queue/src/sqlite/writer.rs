@@ -24,7 +24,7 @@ use super::{
     schema::{self, to},
 };
 use crate::{
-    Clock, CommandId, QueueError, RetentionPolicy, Signals, Timestamp,
+    Clock, CommandId, QueueError, RetentionSettings, Signals, Timestamp,
     error::panicked,
     signals::{News, Part},
 };
@@ -107,7 +107,7 @@ impl Tx<'_> {
     }
 
     /// So many bytes of finished commands are kept at most.
-    pub(super) fn history_max(&self, policy: &RetentionPolicy) -> u64 {
+    pub(super) fn history_max(&self, policy: &RetentionSettings) -> u64 {
         policy.bytes_max.min(self.room.history_max_bytes())
     }
 

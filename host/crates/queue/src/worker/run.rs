@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::{Shared, pause};
-use crate::{Claimed, Held, Lease, QueueError, RunResult, Settlement, State};
+use crate::{Claimed, Held, Lease, QueueError, RunResult, Settlement, State, policy};
 use pointsman_core::{name::HandlerName, outcome::Status};
 use pointsman_machine::shutdown::KILL_MAX;
 
@@ -217,10 +217,8 @@ impl Run {
             return Settlement::Release;
         }
         let handler = &self.claimed.lease.delivery.handler;
-        self.shared
-            .runner
-            .retry_policy(handler)
-            .settle(self.claimed.failures, result)
+        let retry = self.shared.runner.retry_policy(handler);
+        policy::settle(&retry, self.claimed.failures, result)
     }
 
     /// Stores it, for as long as it takes: work that is done must not be done

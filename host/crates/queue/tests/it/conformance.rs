@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
     Clock, CommandId, DeadFilter, Ending, IDEMPOTENCY_KEPT, NewCommand, QueueError, Renewal,
-    RetentionPolicy, Settlement, State,
+    RetentionSettings, Settlement, State,
 };
 
 use crate::engines::{Fixture, LEASE, command, done, error, name, on_both_engines, request, state};
@@ -76,9 +76,9 @@ async fn a_key_outlives_its_command(fixture: Fixture) {
     let first = fixture.add(keyed("{}")).await;
     let claimed = fixture.claim_one().await;
     fixture.store.settle(claimed.lease, done()).await.unwrap();
-    let short = RetentionPolicy {
-        age_max: Duration::ZERO,
-        ..RetentionPolicy::default()
+    let short = RetentionSettings {
+        age: Duration::ZERO,
+        ..RetentionSettings::default()
     };
     assert_eq!(fixture.store.sweep(short).await.unwrap().commands, 1);
     let gone = fixture.store.glance(first).await.unwrap_err();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
     Changes, Clock, CommandFilter, CommandId, CommandView, DeadFilter, HOSTS_LOST_MAX, LogLine,
-    PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES, Page, Renewal, RetentionPolicy, Settlement, State,
+    PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES, Page, Renewal, RetentionSettings, Settlement, State,
     Timestamp, wait_for,
 };
 
@@ -293,7 +293,7 @@ async fn a_page_ends_where_it_is_large_and_leaves_out_what_is_long(fixture: Fixt
 }
 
 async fn retention_removes_what_is_finished_and_old(fixture: Fixture) {
-    let policy = RetentionPolicy::default();
+    let policy = RetentionSettings::default();
     let dead = bury(&fixture, "greet").await;
     let done_id = fixture.add(command(&["greet"])).await;
     let lease = fixture.claim_one().await.lease;
@@ -303,15 +303,13 @@ async fn retention_removes_what_is_finished_and_old(fixture: Fixture) {
         fixture.store.sweep(policy.clone()).await.unwrap().commands,
         0
     );
-    fixture
-        .clock
-        .advance(policy.age_max + Duration::from_secs(1));
+    fixture.clock.advance(policy.age + Duration::from_secs(1));
     assert_eq!(
         fixture.store.sweep(policy.clone()).await.unwrap().commands,
         1
     );
     assert!(fixture.store.get(done_id).await.is_err());
-    fixture.clock.advance(policy.dead_age_max);
+    fixture.clock.advance(policy.dead_age);
     assert_eq!(
         fixture.store.sweep(policy.clone()).await.unwrap().commands,
         1
@@ -322,7 +320,7 @@ async fn retention_removes_what_is_finished_and_old(fixture: Fixture) {
     let lease = fixture.claim_one().await.lease;
     let second = fixture.add(command(&["greet"])).await;
     fixture.store.settle(lease, done()).await.unwrap();
-    let tiny = RetentionPolicy {
+    let tiny = RetentionSettings {
         bytes_max: 1,
         ..policy
     };

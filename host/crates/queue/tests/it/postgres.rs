@@ -202,7 +202,7 @@ async fn a_schema_may_have_any_name() {
         late.ordering_key = Some("one".to_owned());
         store.enqueue(vec![late]).await.unwrap();
         assert_eq!(run_all(&store).await, 1, "{schema}");
-        let policy = pointsman_queue::RetentionPolicy {
+        let policy = pointsman_queue::RetentionSettings {
             bytes_max: 0,
             ..Default::default()
         };

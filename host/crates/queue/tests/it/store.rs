@@ -13,7 +13,7 @@ use std::{
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
-    Claimed, Clock, CommandFilter, DeadFilter, NewCommand, Page, QueueError, RetentionPolicy,
+    Claimed, Clock, CommandFilter, DeadFilter, NewCommand, Page, QueueError, RetentionSettings,
     Settlement, State, Store, Timestamp,
     sqlite::{Sqlite, SqliteConfig},
 };
@@ -105,7 +105,7 @@ async fn a_store_full_of_waiting_work_drains_also_after_a_restart() {
     assert_eq!(settled, count);
     store.enqueue(vec![of_size(20_000)]).await.unwrap();
     assert!(store.signals().trouble().is_none());
-    store.sweep(RetentionPolicy::default()).await.unwrap();
+    store.sweep(RetentionSettings::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -341,9 +341,9 @@ async fn use_all(store: &Sqlite) {
         .await
         .map_or_else(failed, drop);
     store
-        .sweep(RetentionPolicy {
+        .sweep(RetentionSettings {
             bytes_max: 1,
-            ..RetentionPolicy::default()
+            ..RetentionSettings::default()
         })
         .await
         .map_or_else(failed, drop);

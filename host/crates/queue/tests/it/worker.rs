@@ -10,7 +10,7 @@ use std::{
 
 use pointsman_core::{command::CommandId, name::HandlerName, outcome::Status};
 use pointsman_queue::{
-    Capacity, Claimed, DeadFilter, Page, RetryPolicy, RunResult, State, Store,
+    Capacity, Claimed, DeadFilter, Page, RetrySettings, RunResult, State, Store,
     sqlite::{Sqlite, SqliteConfig},
     wait_for,
     worker::{Runner, Worker, WorkerConfig},
@@ -68,12 +68,12 @@ impl Runner for Fake {
         }
     }
 
-    fn retry_policy(&self, _: &HandlerName) -> RetryPolicy {
-        RetryPolicy {
+    fn retry_policy(&self, _: &HandlerName) -> RetrySettings {
+        RetrySettings {
             delay_base: Duration::from_millis(1),
             transient_max: 3,
             trap_max: 2,
-            ..RetryPolicy::default()
+            ..RetrySettings::default()
         }
     }
 }
