@@ -24,7 +24,6 @@ use run::Run;
 use crate::{
     command::Command,
     config::HostLimits,
-    delivery::DeliveryId,
     diagnostic::Diagnostic,
     metrics::Metrics,
     name::{HandlerName, nearest},
@@ -158,8 +157,6 @@ impl DispatchError {
 pub struct Attempt {
     /// 1 on the first.
     pub number: u32,
-    /// Stable across tries.
-    pub delivery_id: DeliveryId,
     /// Ends it as cancelled.
     pub cancel: CancellationToken,
 }
@@ -286,7 +283,6 @@ impl Dispatcher {
             Ok(plugin) => {
                 let call = Call {
                     attempt: attempt.number,
-                    delivery_id: &attempt.delivery_id.to_string(),
                     started,
                     on_line: None,
                     cancel: &attempt.cancel,

@@ -161,7 +161,6 @@ fn dispatch(probe: &[u8]) {
     let alone = async || {
         let call = Call {
             attempt: 1,
-            delivery_id: "",
             started: Instant::now(),
             on_line: None,
             cancel: &cancel,

@@ -86,7 +86,6 @@ impl Bench {
         let command = Command::parse(r#"{"requestType":"CreatePolicy"}"#).expect("a command");
         let call = Call {
             attempt: 1,
-            delivery_id: "delivery",
             started: Instant::now(),
             on_line: None,
             cancel: &CancellationToken::new(),

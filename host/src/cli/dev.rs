@@ -17,7 +17,6 @@ use crate::{
     cases::{self, Runner, Subject},
     command::Command,
     config::{Config, FILE_MAX_BYTES},
-    delivery::DeliveryId,
     files::read_text,
     plugin::{Call, HandlerSettings},
     sources::Sources,
@@ -130,7 +129,6 @@ async fn call(
     let started = Instant::now();
     let call = Call {
         attempt: 1,
-        delivery_id: &DeliveryId::new(command.id, name.clone()).to_string(),
         started,
         on_line: Some(Arc::new({
             let name = name.clone();

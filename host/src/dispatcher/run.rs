@@ -17,7 +17,6 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TrackedFuture};
 use super::{Event, Observer, line::Instances, plugin};
 use crate::{
     command::Command,
-    delivery::DeliveryId,
     metrics::Metrics,
     name::HandlerName,
     outcome::{Failure, HandlerReport, Outcome, ReportStatus, Status, millis},
@@ -106,7 +105,6 @@ impl Run {
             Ok(plugin) => {
                 let call = Call {
                     attempt: 1,
-                    delivery_id: &DeliveryId::new(self.command.id, handler.clone()).to_string(),
                     started: self.started,
                     on_line: on_line(self.observer.as_ref(), &handler),
                     cancel: &self.cancel,

@@ -51,7 +51,6 @@ impl Runner for HandlerRunner {
             command.traceparent = delivery.traceparent.as_deref().map(Into::into);
             let attempt = Attempt {
                 number: delivery.attempt,
-                delivery_id: id.clone(),
                 cancel,
             };
             let outcome = self.dispatcher.run_one(&command, &id.handler, attempt);

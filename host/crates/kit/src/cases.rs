@@ -65,7 +65,6 @@ pub use update::update;
 
 use pointsman_core::{
     command::{Command, CommandId},
-    delivery::DeliveryId,
     name::HandlerName,
     outcome::Outcome,
 };
@@ -307,7 +306,6 @@ impl Subject {
         command.id = CommandId::simulated(now_ms, seed);
         let call = Call {
             attempt: case.attempt,
-            delivery_id: &DeliveryId::new(command.id, plugin.name.clone()).to_string(),
             started: Instant::now(),
             on_line: None,
             cancel: &CancellationToken::new(),

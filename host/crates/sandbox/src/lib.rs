@@ -44,7 +44,6 @@
 //! let command = Command::parse(r#"{"name": "Ada"}"#)?;
 //! let call = Call {
 //!     attempt: 1,
-//!     delivery_id: "1.greet",
 //!     started: Instant::now(),
 //!     on_line: None,
 //!     cancel: &CancellationToken::new(),

@@ -227,7 +227,6 @@ async fn end(runtime: &Runtime, bytes: Vec<u8>) -> String {
     let command = pointsman::command::Command::parse(r#"{"requestType":"CreatePolicy"}"#).unwrap();
     let call = Call {
         attempt: 1,
-        delivery_id: "delivery",
         started: Instant::now(),
         on_line: None,
         cancel: &CancellationToken::new(),

@@ -21,6 +21,7 @@ use super::{
 };
 use pointsman_core::{
     command::Command,
+    delivery::DeliveryId,
     outcome::{Failure, Outcome, Spent, Status},
 };
 
@@ -28,8 +29,6 @@ use pointsman_core::{
 pub struct Call<'a> {
     /// Which try this is: 1 on the first.
     pub attempt: u32,
-    /// Stable across retries.
-    pub delivery_id: &'a str,
     /// When the command began: log lines count from there.
     pub started: Instant,
     /// Sees each log line as it is written.
@@ -81,11 +80,12 @@ impl Plugin {
         let simulated = simulation.map(|simulation| Simulated::new(simulation, limits.timeout));
         let shared = Arc::new(Shared::new(began, limits, logs, simulated));
         let id = command.id.text();
+        let delivery = DeliveryId::new(command.id, self.name.clone()).to_string();
         let command = bindings::Command {
             id: &id,
             attributes: command.attributes(),
             attempt: call.attempt,
-            delivery_id: call.delivery_id,
+            delivery_id: &delivery,
             traceparent: command.traceparent.as_deref(),
         };
         let running = pin!(self.run(&shared, command));

@@ -47,7 +47,6 @@ async fn a_component_is_loaded_and_called() {
         let command = Command::parse(command).unwrap();
         let call = Call {
             attempt: 1,
-            delivery_id: "1.greet",
             started: Instant::now(),
             on_line: None,
             cancel: &stop,
