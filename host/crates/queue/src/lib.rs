@@ -1,6 +1,6 @@
 //! Owns accepted commands until they are finished: "202" means stored, and
-//! stored means every delivery runs at least once and ends completed, in the
-//! dead letter, or cancelled.
+//! stored means every delivery runs at least once and ends completed,
+//! dead-lettered, or cancelled.
 //!
 //! [`Store`] is the one meaning of the queue; [`sqlite`] keeps it in a folder
 //! of this machine, [`postgres`] on a server that several hosts share, and
@@ -82,7 +82,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Takes the most urgent deliveries: by priority, then in the order stored.
     /// First ends the leases that ran out: such a delivery is available again,
-    /// and after [`HOSTS_LOST_MAX`] times in the dead letter.
+    /// and dead-lettered after [`HOSTS_LOST_MAX`] times.
     ///
     /// # Errors
     /// The engine's.
@@ -137,13 +137,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`QueueError::UnknownDelivery`], or the engine's.
     fn inspect(&self, delivery: DeliveryId) -> StoreFuture<'_, DeliveryDetail>;
 
-    /// The dead letter, newest command first; pages as [`Store::list`].
+    /// Dead-lettered deliveries, newest command first; pages as [`Store::list`].
     ///
     /// # Errors
     /// The engine's.
     fn dead(&self, filter: DeadFilter, page: Page<DeadCursor>) -> StoreFuture<'_, Vec<DeadLetter>>;
 
-    /// Puts dead letters back in the queue, behind what waits, with a fresh
+    /// Puts dead-lettered deliveries back in the queue, behind those that wait, with a fresh
     /// budget of retries. Attempts go on counting. Answers how many.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`QueueError::NotDead`]. The engine's.
     fn retry_dead(&self, filter: DeadFilter) -> StoreFuture<'_, u64>;
 
-    /// Gives dead letters up: they become cancelled, and are kept as such for
+    /// Gives up dead-lettered deliveries: they become cancelled, and are kept as such for
     /// their retention. Answers how many.
     ///
     /// # Errors

@@ -325,8 +325,8 @@ pub(crate) fn recognise(
     Ok(answers)
 }
 
-/// A pass of the retention: by age; then by size, first all but the dead letter,
-/// then that too.
+/// A pass of the retention: by age; then by size, first the commands without
+/// dead-lettered deliveries, then those with some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
     Age,
@@ -339,7 +339,7 @@ pub(crate) enum Pass {
 pub(crate) struct Cutoffs {
     /// For those that were completed or cancelled.
     pub(crate) ended: Timestamp,
-    /// For those in the dead letter.
+    /// For those with dead-lettered deliveries.
     pub(crate) dead: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! Owns how a duration stands in settings: a number with its unit, such as
+//! Owns how a duration is written in settings: a number with its unit, such as
 //! `"30s"`. For a field: `#[serde(with = "duration")]`.
 
 use std::time::Duration;
