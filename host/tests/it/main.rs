@@ -8,6 +8,7 @@ mod architecture;
 mod cli;
 mod components;
 mod dispatch;
+mod documents;
 mod host;
 mod hostile;
 mod http;

@@ -1,0 +1,115 @@
+//! The examples of the documents, run: a pattern or guard that does not do what
+//! the page says fails here, with its row.
+
+use std::{fs, path::Path, sync::Arc};
+
+use pointsman::{
+    command::Command,
+    rules::{Pattern, RuleFile, RuleSet},
+};
+
+fn document(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The rows of tables whose header ends in the columns `last`: the code in each of those columns.
+fn rows(document: &str, last: [&str; 3]) -> Vec<[String; 3]> {
+    let mut rows = Vec::new();
+    let mut inside = false;
+    for line in document.lines() {
+        let Some(cells) = line
+            .strip_prefix('|')
+            .and_then(|line| line.strip_suffix(" |"))
+        else {
+            // The line of dashes below a header begins without a space.
+            inside &= line.starts_with("|-");
+            continue;
+        };
+        // A `||` inside code does not end a cell.
+        let mut cells: Vec<_> = cells.split(" | ").map(str::trim).collect();
+        let cells = cells.split_off(cells.len().saturating_sub(3));
+        if cells == last {
+            inside = true;
+        } else if inside {
+            let code = |cell: &str| {
+                let code = cell
+                    .strip_prefix('`')
+                    .and_then(|cell| cell.strip_suffix('`'));
+                code.unwrap_or_else(|| panic!("no code in {line}"))
+                    .to_owned()
+            };
+            rows.push([code(cells[0]), code(cells[1]), code(cells[2])]);
+        }
+    }
+    assert!(!rows.is_empty(), "no table with {last:?}");
+    rows
+}
+
+/// The texts of the fenced blocks whose info string is `info`.
+fn blocks<'a>(document: &'a str, info: &str) -> Vec<&'a str> {
+    let begin = format!("\n```{info}\n");
+    let parts = document.split(&begin).skip(1);
+    let blocks: Vec<_> = parts
+        .map(|part| part.split_once("\n```").expect("the block ends").0)
+        .collect();
+    assert!(!blocks.is_empty(), "no block of {info}");
+    blocks
+}
+
+fn command(text: &str) -> Command {
+    Command::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn the_patterns_of_the_rules_page_match_what_it_says() {
+    for [pattern, matching, other] in rows(
+        &document("rules.md"),
+        ["pattern", "matches", "does not match"],
+    ) {
+        let read = Pattern::parse(&pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        assert_eq!(
+            read.matches(&command(&matching)),
+            Ok(true),
+            "{pattern} and {matching}"
+        );
+        assert_eq!(
+            read.matches(&command(&other)),
+            Ok(false),
+            "{pattern} and {other}"
+        );
+    }
+}
+
+#[test]
+fn the_guards_of_the_rules_page_hold_where_it_says() {
+    for [guard, holds, fails] in rows(
+        &document("rules.md"),
+        ["guard", "holds for", "does not hold for"],
+    ) {
+        let file = serde_json::json!({ "rules": [
+            { "name": "a", "match": "*", "guard": guard, "handlers": ["a"] }
+        ] });
+        let file = RuleFile::parse("rules/guard.json", file.to_string().as_bytes())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let rules = RuleSet::build([Arc::new(file)]).unwrap();
+        let chosen = |text: &str| rules.route(&command(text)).unwrap().len();
+        assert_eq!(chosen(&holds), 1, "{guard} and {holds}");
+        assert_eq!(chosen(&fails), 0, "{guard} and {fails}");
+    }
+}
+
+#[test]
+fn the_rule_files_of_the_rules_page_load_and_pass_their_tests() {
+    let page = document("rules.md");
+    for (info, name) in [("json rule-file", "a.json"), ("toml rule-file", "a.toml")] {
+        for text in blocks(&page, info) {
+            assert!(text.contains("tests"), "it shows how rules are tested");
+            // Parsing runs the tests of the file.
+            let file = RuleFile::parse(name, text.as_bytes());
+            assert!(file.is_ok(), "{}\n{text}", file.unwrap_err());
+        }
+    }
+}
