@@ -1,12 +1,16 @@
 //! The examples of the documents, run: a pattern or guard that does not do what
 //! the page says fails here, with its row.
 
+mod console;
+
 use std::{fs, path::Path, sync::Arc};
 
 use pointsman::{
     command::Command,
     rules::{Pattern, RuleFile, RuleSet},
 };
+
+use crate::host::Folders;
 
 fn document(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -112,4 +116,9 @@ fn the_rule_files_of_the_rules_page_load_and_pass_their_tests() {
             assert!(file.is_ok(), "{}\n{text}", file.unwrap_err());
         }
     }
+}
+
+#[test]
+fn the_http_page_shows_what_a_server_answers() {
+    console::run(&document("http-api.md"), &Folders::shipped());
 }

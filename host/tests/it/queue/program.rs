@@ -99,6 +99,12 @@ impl Program {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// The port that it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        let (_, port) = self.url.rsplit_once(':').expect("a port");
+        port.parse().expect("a number")
+    }
+
     /// Waits until it ended; whether it did within a minute.
     pub(crate) async fn ends(&mut self) -> bool {
         for _ in 0..6_000 {
