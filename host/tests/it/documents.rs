@@ -122,3 +122,8 @@ fn the_rule_files_of_the_rules_page_load_and_pass_their_tests() {
 fn the_http_page_shows_what_a_server_answers() {
     console::run(&document("http-api.md"), &Folders::shipped());
 }
+
+#[test]
+fn the_queue_page_shows_what_a_server_answers() {
+    console::run(&document("queue.md"), &Folders::shipped());
+}
