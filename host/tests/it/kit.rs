@@ -5,4 +5,5 @@ mod cases;
 pub(crate) mod contract;
 mod languages;
 mod new;
+mod requests;
 mod typescript;

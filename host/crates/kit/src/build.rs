@@ -15,6 +15,7 @@ mod python;
 mod rust;
 mod script;
 mod tool;
+mod world;
 
 use std::{
     fmt, io,

@@ -62,6 +62,14 @@ const TYPESCRIPT: &[File] = template! {
     "src/handler.ts": "ts/src/handler.ts",
     "src/pointsman.js": "script/pointsman.js",
     "src/pointsman.d.ts": "ts/src/pointsman.d.ts",
+    "src/globals.d.ts": "script/globals.d.ts",
+    "src/pointsman/package.json": "script/pointsman/package.json",
+    "src/pointsman/async.js": "script/pointsman/async.js",
+    "src/pointsman/abort.js": "script/pointsman/abort.js",
+    "src/pointsman/fetch.js": "script/pointsman/fetch.js",
+    "src/pointsman/headers.js": "script/pointsman/headers.js",
+    "src/pointsman/text.js": "script/pointsman/text.js",
+    "src/pointsman/url.js": "script/pointsman/url.js",
 };
 
 const JAVASCRIPT: &[File] = template! {
@@ -71,6 +79,13 @@ const JAVASCRIPT: &[File] = template! {
     ".gitignore": "script/gitignore",
     "src/handler.js": "js/src/handler.js",
     "src/pointsman.js": "script/pointsman.js",
+    "src/pointsman/package.json": "script/pointsman/package.json",
+    "src/pointsman/async.js": "script/pointsman/async.js",
+    "src/pointsman/abort.js": "script/pointsman/abort.js",
+    "src/pointsman/fetch.js": "script/pointsman/fetch.js",
+    "src/pointsman/headers.js": "script/pointsman/headers.js",
+    "src/pointsman/text.js": "script/pointsman/text.js",
+    "src/pointsman/url.js": "script/pointsman/url.js",
 };
 
 const PYTHON: &[File] = template! {
@@ -78,7 +93,10 @@ const PYTHON: &[File] = template! {
     "README.md": "python/README.md",
     ".gitignore": "python/gitignore",
     "handler.py": "python/handler.py",
-    "pointsman.py": "python/pointsman.py",
+    "pointsman/__init__.py": "python/pointsman/__init__.py",
+    "pointsman/http.py": "python/pointsman/http.py",
+    "pointsman/loop.py": "python/pointsman/loop.py",
+    "pointsman/urllib.py": "python/pointsman/urllib.py",
 };
 
 const C: &[File] = template! {
@@ -88,6 +106,8 @@ const C: &[File] = template! {
     "src/handler.c": "c/src/handler.c",
     "src/pointsman.c": "c/src/pointsman.c",
     "src/pointsman.h": "c/src/pointsman.h",
+    "src/pointsman_http.c": "c/src/pointsman_http.c",
+    "src/pointsman_http.h": "c/src/pointsman_http.h",
 };
 
 /// Why there is no new folder.

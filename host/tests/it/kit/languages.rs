@@ -35,7 +35,7 @@ const LANGUAGES: [(&str, &str); 5] = [
 
 /// The languages that `POINTSMAN_LANGUAGES` asks for: `1` for all, or names such
 /// as `rust,c`. Says loudly where it asks for none of these.
-fn asked_for(languages: &[&'static str]) -> Vec<&'static str> {
+pub(super) fn asked_for(languages: &[&'static str]) -> Vec<&'static str> {
     let asked = std::env::var("POINTSMAN_LANGUAGES").unwrap_or_default();
     let names: Vec<_> = asked.split(',').collect();
     for name in names.iter().filter(|name| !["", "1"].contains(name)) {
@@ -55,7 +55,7 @@ fn asked_for(languages: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// Runs the program; what it says on failure is the test's.
-fn pointsman(folders: &Folders, args: &[&str]) {
+pub(super) fn pointsman(folders: &Folders, args: &[&str]) {
     let output = output(folders, args);
     assert!(
         output.status.success(),
@@ -361,7 +361,11 @@ const ways = {
   "answers itself": () => { const a = {}; a.a = a; return a; },
   "answers a bigint": () => 1n,
   "answers a function": () => () => 1,
-  "answers a promise": async () => 1,
+  "awaits what never comes": () => new Promise(() => {}),
+  "rejects with nothing": () => Promise.reject(),
+  "unavailable later": async () => { await null; raise(new Unavailable("x")); },
+  "throws in a timer": () => new Promise(() => setTimeout(() => raise(1))),
+  "a handler with a function that is no function": async () => setTimeout("x"),
   "answers no number": () => ({ total: NaN }),
   "answers infinity": () => [Infinity],
 };
@@ -389,8 +393,8 @@ export const commandHandler = handler((command) => ways[command.attributes.way](
                 "TypeError: `handler` takes a function, not object",
             ),
             (
-                "answers a promise",
-                "the handler returned a promise, and a handler is not async: return the answer itself, and wait with `sleepMs`",
+                "awaits what never comes",
+                "Error: the handler waits for a promise that nothing can settle any more",
             ),
             (
                 "answers no number",
@@ -507,7 +511,7 @@ CommandHandler = export(handle)
             ),
             (
                 "answers a coroutine",
-                "the handler returned a coroutine, and a handler is not async: return the answer itself, and wait with `sleep_ms`",
+                "the handler returned a coroutine, but is not `async`: write `async def` and return the answer itself",
             ),
             (
                 "a bool for a float",

@@ -11,7 +11,7 @@ use std::{
 use serde::Deserialize;
 use wit_bindgen_core::{Files, wit_parser::Resolve};
 
-use super::{About, BuildError, Options, contract, read_bytes, read_text, scratch, tool};
+use super::{About, BuildError, Options, contract, read_bytes, read_text, scratch, tool, world};
 use pointsman_core::name::HandlerName;
 
 const ZIG: tool::Packaged = tool::Packaged {
@@ -67,7 +67,13 @@ pub(super) fn build(
     let sources = sources(folder)?;
     let zig = ZIG.command(options, progress)?;
     let build = scratch(folder)?;
-    let bindings = bindings(&wit, &build.join("bindings"))?;
+    // The linker leaves out what a handler does not call: there is one world for all.
+    let world = match folder.join("src/pointsman_http.c").is_file() {
+        true => world::with_http(&wit, &build, world::Versions::True)?,
+        // A folder of an earlier release knows the contract alone.
+        false => wit,
+    };
+    let bindings = bindings(&world, &build.join("bindings"))?;
     progress("zig cc (the first time on a machine it compiles the C library, too)");
     let module = build.join("handler.wasm");
     let mut command: Command = tool::command(&zig);

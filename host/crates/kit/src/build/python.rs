@@ -10,7 +10,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{About, BuildError, Options, contract, read_bytes, read_text, scratch, tool};
+use super::{About, BuildError, Options, contract, read_bytes, read_text, scratch, tool, world};
 use pointsman_core::name::HandlerName;
 
 const COMPONENTIZE: tool::Packaged = tool::Packaged {
@@ -69,6 +69,12 @@ pub(super) fn build(
     }
     let program = COMPONENTIZE.command(options, progress)?;
     let build = scratch(folder)?;
+    // Imports that a handler does not call cost it nothing: there is one world for all.
+    let world = match folder.join("pointsman").is_dir() {
+        true => world::with_http(&wit, &build, world::Versions::True)?,
+        // A folder of an earlier release knows the contract alone.
+        false => wit,
+    };
     let packages = packages(folder, &build, &project.dependencies, options, progress)?;
     progress("componentize-py");
     let component = build.join("handler.wasm");
@@ -78,7 +84,7 @@ pub(super) fn build(
         // The tool's own backtrace would follow what Python says.
         .env("RUST_BACKTRACE", "0")
         .arg("--wit-path")
-        .arg(wit)
+        .arg(world)
         .args(["--world", "handler", "componentize", "--python-path", "."]);
     if let Some(packages) = packages {
         command.arg("--python-path").arg(packages);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     About, BuildError, Language, Options, contract, environment, read_bytes, read_text, scratch,
-    tool,
+    tool, world,
 };
 use pointsman_core::name::HandlerName;
 
@@ -106,22 +106,14 @@ pub(super) fn build(
         )?;
     }
     progress("esbuild");
-    let bundle = scratch(folder)?.join("handler.js");
-    tool::run(
-        program(folder, ESBUILD, ESBUILD)?
-            .arg(main)
-            .args([
-                "--bundle",
-                "--format=esm",
-                "--platform=neutral",
-                "--main-fields=module,main",
-            ])
-            .args(["--target=es2023", "--log-level=warning"])
-            // The host's: they are there when the component runs.
-            .args(["--external:pointsman:*", "--external:wasi:*"])
-            .arg(format!("--outfile={}", bundle.display())),
-        NODE_FIX,
-    )?;
+    let build = scratch(folder)?;
+    let bundle = build.join("handler.js");
+    let http = bundled(folder, &main, &bundle)?;
+    let world = if http {
+        world::with_http(&wit, &build, world::Versions::Masked)?
+    } else {
+        wit
+    };
     progress(engine);
     let component = bundle.with_extension("wasm");
     let (mut command, output) = if engine == QUICKJS.0 {
@@ -142,10 +134,84 @@ pub(super) fn build(
         (command, "--out")
     };
     tool::run(
-        command.arg("--wit").arg(wit).arg(output).arg(&component),
+        command.arg("--wit").arg(world).arg(output).arg(&component),
         NODE_FIX,
     )?;
-    Ok((about(folder, package)?, read_bytes(&component)?))
+    let mut bytes = read_bytes(&component)?;
+    if http {
+        world::unmask(&mut bytes);
+    }
+    Ok((about(folder, package)?, bytes))
+}
+
+/// The engine runs no promise jobs during a synchronous call: functions that wait
+/// become code that uses the promises of the template's `async.js`.
+const NOT_ASYNC: [&str; 3] = [
+    "--supported:async-await=false",
+    "--supported:async-generator=false",
+    "--supported:for-await=false",
+];
+
+/// What a bundle names that waits for something.
+const WAITING: [&str; 8] = [
+    "Promise",
+    "setTimeout",
+    "setInterval",
+    "queueMicrotask",
+    "__async",
+    "__asyncGenerator",
+    "__forAwait",
+    "__await",
+];
+
+/// Makes one file of the handler and all that it imports. A handler that waits
+/// for nothing carries neither promises nor `fetch`. Gives whether it imports wasi:http.
+fn bundled(folder: &Path, main: &str, bundle: &Path) -> Result<bool, BuildError> {
+    let runtime = Path::new(main).with_file_name("pointsman");
+    let (waits, fetches) = (runtime.join("async.js"), runtime.join("fetch.js"));
+    // A folder of an earlier release has none.
+    let has_runtime = folder.join(&waits).is_file() && folder.join(&fetches).is_file();
+    let esbuild = |injected: &[&Path]| {
+        let mut command = program(folder, ESBUILD, ESBUILD)?;
+        command
+            .arg(main)
+            .args([
+                "--bundle",
+                "--format=esm",
+                "--platform=neutral",
+                "--main-fields=module,main",
+            ])
+            .args(["--target=es2023", "--log-level=warning"])
+            // The host's: they are there when the component runs.
+            .args(["--external:pointsman:*", "--external:wasi:*"])
+            .arg(format!("--outfile={}", bundle.display()));
+        if has_runtime {
+            command.args(NOT_ASYNC);
+        }
+        for file in injected {
+            command.arg(format!("--inject:{}", file.display()));
+        }
+        tool::run(&mut command, NODE_FIX)?;
+        read_text(bundle)
+    };
+    if !has_runtime {
+        esbuild(&[])?;
+        return Ok(false);
+    }
+    let mut text = esbuild(&[&fetches])?;
+    if words(&text).any(|word| WAITING.contains(&word)) {
+        // First: what packages do as they are loaded may wait, too.
+        text = esbuild(&[&waits, &fetches])?;
+    }
+    let http = text.contains("\"wasi:http/");
+    if http {
+        std::fs::write(bundle, world::mask(&text)).map_err(BuildError::io(bundle))?;
+    }
+    Ok(http)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|sign: char| !(sign.is_ascii_alphanumeric() || sign == '_'))
 }
 
 fn about(folder: &Path, package: PackageJson) -> Result<About, BuildError> {

@@ -99,18 +99,25 @@ export function handler(handle) {
   return {
     handle(command) {
       try {
-        const answer = handle({ ...command, attributes: JSON.parse(command.attributes) });
-        if (typeof answer?.then === "function") {
-          throw new Rejected(
-            "the handler returned a promise, and a handler is not async: return the answer itself, and wait with `sleepMs`",
-          );
-        }
+        let answer = handle({ ...command, attributes: JSON.parse(command.attributes) });
+        if (typeof answer?.then === "function") answer = loop().settled(answer, unlookedAt);
         return answer === undefined || answer === null ? undefined : text(answer);
       } catch (error) {
         throw failure(error);
+      } finally {
+        loop()?.forget();
       }
     },
   };
+}
+
+/** What runs promises and timers; `pointsman build` adds it to a handler that has any. */
+const loop = () => globalThis[Symbol.for("pointsman.loop")];
+
+/** Says that a promise was rejected and that nobody awaited it. */
+function unlookedAt(reason) {
+  write("error", `a promise was rejected, and nobody awaited it: ${toText(reason)}`);
+  if (reason?.stack) write("error", String(reason.stack).trimEnd());
 }
 
 /** The answer as JSON; what JSON cannot hold (a function, a symbol, NaN) is an error, not nothing. */
@@ -130,6 +137,10 @@ function failure(error) {
   try {
     if (error instanceof Unavailable) {
       return { tag: "unavailable", val: { message: toText(error.message), retryAfterMs: waitOf(error) } };
+    }
+    // A `fetch` that failed, and that the handler did not catch.
+    if (error?.[Symbol.for("pointsman.unavailable")] === true) {
+      return { tag: "unavailable", val: { message: toText(error.message), retryAfterMs: undefined } };
     }
     if (error instanceof Rejected) return { tag: "rejected", val: toText(error.message) };
     if (error?.stack) write("error", String(error.stack).trimEnd());

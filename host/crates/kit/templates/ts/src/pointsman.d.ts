@@ -64,5 +64,5 @@ interface Types {
 /** One attribute of a command. Rejects it where the attribute is missing or of another type. */
 export function field<Type extends keyof Types>(command: Command, name: string, type: Type): Types[Type];
 
-/** Makes a function from a command to an answer what the component exports. */
-export function handler(handle: (command: Command) => Json | void): { handle(command: unknown): string | undefined };
+/** Makes a function from a command to an answer what the component exports. It may be `async`. */
+export function handler(handle: (command: Command) => Json | void | Promise<Json | void>): { handle(command: unknown): string | undefined };

@@ -9,14 +9,15 @@ import json
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import iscoroutine
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Any, TypeVar
 
 import wit_world.exports
 from componentize_py_types import Err
-from wit_world.imports import clock, random, types
+from wit_world.imports import clock, random
 from wit_world.imports import config as configuration
 from wit_world.imports import log as lines
+from wit_world.imports import pointsman_handler_types as types
 
 T = TypeVar("T")
 
@@ -109,9 +110,14 @@ def random_bytes(count: int) -> bytes:
 
 
 def export(handle: Callable[[Command], Any]) -> type:
-    """Makes a function from a command to an answer what the component exports."""
+    """Makes a function from a command to an answer what the component exports. It may be `async`."""
     if not callable(handle):
         raise TypeError(f"`export` takes a function, not a {type(handle).__name__}")
+    if iscoroutinefunction(handle):
+        # Now, and only now: nothing can be imported when the component runs, and `asyncio` is 2 MB.
+        from .loop import run
+    else:
+        run = None
 
     class CommandHandler(wit_world.exports.CommandHandler):
         def handle(self, command: types.Command) -> str | None:
@@ -127,11 +133,13 @@ def export(handle: Callable[[Command], Any]) -> type:
                     )
                 )
                 if iscoroutine(answer):
-                    answer.close()
-                    raise Rejected(
-                        "the handler returned a coroutine, and a handler is not async:"
-                        " return the answer itself, and wait with `sleep_ms`"
-                    )
+                    if run is None:
+                        answer.close()
+                        raise Rejected(
+                            "the handler returned a coroutine, but is not `async`: write `async def`"
+                            " and return the answer itself"
+                        )
+                    answer = run(answer, log.error)
                 # NaN and Infinity are no JSON.
                 return None if answer is None else json.dumps(answer, allow_nan=False)
             except BaseException as error:  # SystemExit and its like trap as well
@@ -177,6 +185,9 @@ def _failure(error: BaseException) -> types.Failure:
     try:
         if isinstance(error, Unavailable):
             return types.Failure_Unavailable(types.RetryInfo(_text(error), _wait_of(error)))
+        # What took too long, and what `urllib` says of a request that failed.
+        if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), Unavailable):
+            return types.Failure_Unavailable(types.RetryInfo(_text(str(error) or "timed out"), None))
         if isinstance(error, Rejected):
             return types.Failure_Rejected(_text(error))
         log.error("".join(traceback.format_exception(error)).rstrip())
