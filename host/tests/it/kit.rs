@@ -5,5 +5,7 @@ mod cases;
 pub(crate) mod contract;
 mod languages;
 mod new;
+mod packages;
 mod requests;
 mod typescript;
+mod unit_tests;

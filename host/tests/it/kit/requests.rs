@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::languages::{asked_for, pointsman};
-use crate::host::{Folders, dispatch};
+use crate::host::{Folders, dispatch, root};
 
 /// A server that answers `/both` once two requests for it are open, never answers
 /// `/never`, closes the connection of `/broken`, and answers others with 404.
@@ -439,5 +439,27 @@ pm_result pm_handle(const pm_command *command) {
             "{:?}",
             outcome.result
         );
+    }
+}
+
+#[test]
+fn the_examples_of_the_document_build() {
+    let document = root().join("host/docs/handlers.md");
+    let document = fs::read_to_string(document).unwrap();
+    for (language, file) in [
+        ("js", "src/handler.js"),
+        ("python", "handler.py"),
+        ("c", "src/handler.c"),
+    ] {
+        if asked_for(&[language]).is_empty() {
+            continue;
+        }
+        let begin = format!("\n```{language}\n");
+        let (_, example) = document.split_once(&begin).expect(language);
+        let (example, _) = example.split_once("\n```").unwrap();
+        let folders = Folders::new();
+        pointsman(&folders, &["new", "shown", "--lang", language]);
+        fs::write(folders.path().join("shown").join(file), example).unwrap();
+        pointsman(&folders, &["build", "shown"]);
     }
 }

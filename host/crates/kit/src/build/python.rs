@@ -2,11 +2,9 @@
 //! into one component, about 18 MiB. WASI stays unstubbed: stubbed, `random`
 //! would give the same numbers in every call.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod packages;
+
+use std::{path::Path, process::Command};
 
 use serde::Deserialize;
 
@@ -75,7 +73,18 @@ pub(super) fn build(
         // A folder of an earlier release knows the contract alone.
         false => wit,
     };
-    let packages = packages(folder, &build, &project.dependencies, options, progress)?;
+    let packages = if project.dependencies.is_empty() {
+        None
+    } else {
+        let python = COMPONENTIZE.python(options);
+        let fetch = packages::Fetch {
+            folder,
+            build: &build,
+            python: &python,
+            offline: options.offline,
+        };
+        Some(fetch.packages(&project.dependencies, progress)?)
+    };
     progress("componentize-py");
     let component = build.join("handler.wasm");
     let mut command: Command = tool::command(&program);
@@ -86,11 +95,14 @@ pub(super) fn build(
         .arg("--wit-path")
         .arg(world)
         .args(["--world", "handler", "componentize", "--python-path", "."]);
-    if let Some(packages) = packages {
-        command.arg("--python-path").arg(packages);
+    if let Some(packages) = &packages {
+        command.arg("--python-path").arg(&packages.folder);
     }
     command.args(["handler", "--output"]).arg(&component);
-    tool::run(&mut command, "pip install componentize-py").map_err(without_wrapper)?;
+    let compiled = packages.map_or(Vec::new(), |packages| packages.compiled);
+    tool::run(&mut command, "pip install componentize-py")
+        .map_err(without_wrapper)
+        .map_err(|error| without_compiled(error, &compiled))?;
     let about = About {
         name: HandlerName::parse(&project.name)
             .map_err(|error| BuildError::build_file(&path, error))?,
@@ -102,54 +114,6 @@ pub(super) fn build(
         }),
     };
     Ok((about, read_bytes(&component)?))
-}
-
-/// The folder with the `dependencies`, if there are any. They are fetched when
-/// they change, and never offline.
-fn packages(
-    folder: &Path,
-    build: &Path,
-    dependencies: &[String],
-    options: &Options,
-    progress: &dyn Fn(&str),
-) -> Result<Option<PathBuf>, BuildError> {
-    if dependencies.is_empty() {
-        return Ok(None);
-    }
-    let packages = build.join("packages");
-    // Beside the folder, and written last: what it names is there whole.
-    let installed = build.join("packages.txt");
-    let wanted = dependencies.join("\n");
-    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
-        return Ok(Some(packages));
-    }
-    let mut pip = tool::pip(&COMPONENTIZE.python(options));
-    // Pure Python only: a compiled extension is for another machine than this one.
-    pip.args(["--only-binary=:all:", "--platform=any", "--target"])
-        .arg(&packages)
-        .args(dependencies);
-    if options.offline {
-        return Err(BuildError::MissingTool {
-            tool: format!("`{}` of `dependencies`", dependencies.join("`, `")),
-            fix: format!("pointsman build {}", folder.display()),
-        });
-    }
-    progress("pip install: the dependencies of `pyproject.toml`, once");
-    for old in [&packages, &installed] {
-        let removed = match old.is_dir() {
-            true => fs::remove_dir_all(old),
-            false => fs::remove_file(old),
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(BuildError::io(old)(error));
-            }
-            _ => {}
-        }
-    }
-    tool::run(&mut pip, "apt install python3-pip")?;
-    fs::write(&installed, wanted).map_err(BuildError::io(&installed))?;
-    Ok(Some(packages))
 }
 
 /// Leaves out the traceback of the tool's own start script: it names no line of the author.
@@ -164,3 +128,24 @@ fn without_wrapper(error: BuildError) -> BuildError {
         other => other,
     }
 }
+
+/// Says which packages lost their compiled parts, where something could not be imported.
+fn without_compiled(error: BuildError, compiled: &[String]) -> BuildError {
+    match error {
+        BuildError::Failed { command, output }
+            if !compiled.is_empty() && IMPORT_ERRORS.iter().any(|it| output.contains(it)) =>
+        {
+            let names = compiled.join("`, `");
+            BuildError::Failed {
+                command,
+                output: format!(
+                    "{}\nhint: compiled for a processor, and so left out: parts of `{names}`; use packages that are written in Python, or do without these parts",
+                    output.trim_end()
+                ),
+            }
+        }
+        other => other,
+    }
+}
+
+const IMPORT_ERRORS: [&str; 2] = ["ImportError", "ModuleNotFoundError"];

@@ -181,7 +181,7 @@ fn cargo(folder: &Path, options: &Options) -> Command {
 /// The package that `manifest` defines, and the root of its workspace.
 fn package(manifest: &Path, options: &Options) -> Result<(Package, PathBuf), BuildError> {
     let folder = manifest.parent().unwrap_or(manifest);
-    let json = tool::run(
+    let json = tool::fetch(
         cargo(folder, options)
             .args([
                 "metadata",
@@ -223,7 +223,7 @@ fn profile(workspace_root: &Path) -> Result<&'static str, BuildError> {
 /// `rust-toolchain.toml` alone does not fetch it where rustup's automatic
 /// installation is off.
 fn add_target(folder: &Path, options: &Options, progress: &dyn Fn(&str)) -> Result<(), BuildError> {
-    let libraries = tool::run(
+    let libraries = tool::fetch(
         environment::command("rustc")
             .args(["--print", "target-libdir", "--target", TARGET])
             .current_dir(folder),
@@ -240,7 +240,7 @@ fn add_target(folder: &Path, options: &Options, progress: &dyn Fn(&str)) -> Resu
         });
     }
     progress(&format!("adding the Rust target, once: {fix}"));
-    tool::run(
+    tool::fetch(
         environment::command("rustup")
             .args(["target", "add", TARGET])
             .current_dir(folder),

@@ -37,6 +37,8 @@ struct PackageJson {
     license: Option<String>,
     main: Option<String>,
     #[serde(default)]
+    dependencies: BTreeMap<String, String>,
+    #[serde(default)]
     dev_dependencies: BTreeMap<String, String>,
 }
 
@@ -92,7 +94,11 @@ pub(super) fn build(
     let tools = [Some(engine), Some(ESBUILD), typed.then_some(TYPESCRIPT)];
     fetch(
         folder,
-        &tools.into_iter().flatten().collect::<Vec<_>>(),
+        &tools
+            .into_iter()
+            .flatten()
+            .chain(package.dependencies.keys().map(String::as_str))
+            .collect::<Vec<_>>(),
         options,
         progress,
     )?;
@@ -252,16 +258,16 @@ fn same_owner(_: &Path, _: &Path) -> bool {
 /// build uses it, and its tools are there whatever npm's settings leave out.
 const NPM_FLAGS: [&str; 2] = ["--ignore-scripts", "--include=dev"];
 
-/// Installs what `package.json` names, where a tool of the build is not there yet:
+/// Installs what `package.json` names, where a tool or a dependency is not there yet:
 /// the versions of the lock file, and what was added to `package.json` since.
 fn fetch(
     folder: &Path,
-    tools: &[&str],
+    packages: &[&str],
     options: &Options,
     progress: &dyn Fn(&str),
 ) -> Result<(), BuildError> {
     let missing = |tool: &&&str| installed(folder, tool).is_none();
-    let Some(first) = tools.iter().find(missing) else {
+    let Some(first) = packages.iter().find(missing) else {
         return Ok(());
     };
     let flags = NPM_FLAGS.join(" ");
@@ -275,7 +281,7 @@ fn fetch(
     progress(&format!(
         "installing the packages of `package.json`, once: npm install {flags}"
     ));
-    tool::run(
+    tool::fetch(
         environment::command(if cfg!(windows) { "npm.cmd" } else { "npm" })
             .arg("install")
             .args(NPM_FLAGS)
@@ -283,7 +289,7 @@ fn fetch(
             .current_dir(folder),
         NODE_FIX,
     )?;
-    match tools.iter().find(missing) {
+    match packages.iter().find(missing) {
         None => Ok(()),
         Some(tool) => Err(BuildError::MissingTool {
             tool: format!("`{tool}`"),

@@ -41,7 +41,8 @@ fn display(command: &Command) -> String {
 }
 
 /// Runs `command` to its end and gives its standard output. `fix` is the
-/// command that installs the program, should it be missing.
+/// command that installs the program, should it be missing. For what needs no
+/// network: `ModuleNotFoundError` of a compiler's words is not npm's `ENOTFOUND`.
 pub(super) fn run(command: &mut Command, fix: &str) -> Result<String, BuildError> {
     let output = output(command, fix)?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -56,18 +57,25 @@ pub(super) fn run(command: &mut Command, fix: &str) -> Result<String, BuildError
         .into_iter()
         .find(|text| !text.is_empty());
     let output_text = said.map_or_else(|| output.status.to_string(), Into::into);
-    let lower = output_text.to_lowercase();
-    Err(if NO_NETWORK.iter().any(|sign| lower.contains(sign)) {
-        BuildError::NoNetwork {
-            command,
-            output: output_text,
-        }
-    } else {
-        BuildError::Failed {
-            command,
-            output: output_text,
-        }
+    Err(BuildError::Failed {
+        command,
+        output: output_text,
     })
+}
+
+/// Runs `command`, which fetches, as [`run`] does, and says where it had no network.
+pub(super) fn fetch(command: &mut Command, fix: &str) -> Result<String, BuildError> {
+    run(command, fix).map_err(|error| match error {
+        BuildError::Failed { command, output } if says_no_network(&output) => {
+            BuildError::NoNetwork { command, output }
+        }
+        other => other,
+    })
+}
+
+fn says_no_network(output: &str) -> bool {
+    let lower = output.to_lowercase();
+    NO_NETWORK.iter().any(|sign| lower.contains(sign))
 }
 
 /// Runs `command` as [`run`] does, with its standard error shown as it comes.
@@ -219,7 +227,7 @@ impl Packaged {
     /// Installs the wheel that this version of Pointsman knows: no other file of
     /// the index, and no source whose build would run code.
     fn install(&self, environment: &Path, python: &Path, fix: &str) -> Result<(), BuildError> {
-        run(
+        fetch(
             environment::command(PYTHON)
                 .args(["-m", "venv", "--clear"])
                 .arg(environment),
@@ -231,7 +239,7 @@ impl Packaged {
         }
         let requirements = environment.join("requirements.txt");
         std::fs::write(&requirements, requirement).map_err(BuildError::io(&requirements))?;
-        run(
+        fetch(
             pip(python)
                 .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
                 .arg(requirements),

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from inspect import iscoroutine, iscoroutinefunction
 from typing import Any, TypeVar
 
-import wit_world.exports
+try:
+    import wit_world.exports
+except ModuleNotFoundError:
+    # Not in a component: in a unit test.
+    from . import outside  # noqa: F401
+    import wit_world.exports
 from componentize_py_types import Err
 from wit_world.imports import clock, random
 from wit_world.imports import config as configuration

@@ -1,8 +1,9 @@
 // Greets by name.
 
-import { config, field, handler, log, Unavailable } from "./pointsman.js";
+import { type Command, config, field, handler, type Json, log, Unavailable } from "./pointsman.js";
 
-export const commandHandler = handler((command) => {
+/** Has a name of its own for `test/`. */
+export function greet(command: Command): Json {
   // A wrong command is rejected, for good: so is any other error.
   const name = field(command, "name", "string");
   // What may pass is `Unavailable`: the command is tried again.
@@ -11,4 +12,6 @@ export const commandHandler = handler((command) => {
   }
   log.info(`greeting ${name}`);
   return { greeting: `${config("greeting") ?? "hello"} ${name}` };
-});
+}
+
+export const commandHandler = handler(greet);

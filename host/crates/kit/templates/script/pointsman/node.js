@@ -1,0 +1,26 @@
+// Stands for the host in the unit tests of a handler: `node --import ./src/pointsman/node.js --test`.
+// Leave this file as it is. The handler's configuration is `globalThis.pointsmanConfig`.
+
+import { register } from "node:module";
+
+const contract = {
+  "pointsman:handler/clock@0.1.0": `
+    export const now = () => Date.now();
+    export const sleep = (ms) => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);`,
+  "pointsman:handler/config@0.1.0": `
+    export const get = (key) => globalThis.pointsmanConfig?.[key];`,
+  "pointsman:handler/log@0.1.0": `
+    export const log = (level, message) => console.error(level + ": " + message);`,
+  "pointsman:handler/random@0.1.0": `
+    export const number = () => crypto.getRandomValues(new BigUint64Array(1))[0];
+    export const bytes = (count) => crypto.getRandomValues(new Uint8Array(count));`,
+};
+
+const hooks = `
+  const contract = ${JSON.stringify(contract)};
+  export const resolve = (specifier, context, next) =>
+    contract[specifier] === undefined
+      ? next(specifier, context)
+      : { shortCircuit: true, url: "data:text/javascript," + encodeURIComponent(contract[specifier]) };`;
+
+register(`data:text/javascript,${encodeURIComponent(hooks)}`);
