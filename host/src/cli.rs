@@ -88,34 +88,35 @@ const SETTINGS_FILE: &str = "pointsman.toml";
     long_version = usage::version(),
     after_help = "\
 Examples:
-  pointsman build                                build all handlers below plugins/
-  pointsman run '{\"requestType\":\"CreatePolicy\"}'   run one command and show what happens
-  pointsman serve                                take commands on http://127.0.0.1:3000
-  pointsman list                                 show handlers, their rules and what is broken
+  pointsman build                                build all handlers in plugins/
+  pointsman run '{\"requestType\":\"CreatePolicy\"}'   run a command and show the report
+  pointsman serve                                start the HTTP server on 127.0.0.1:3000
+  pointsman list                                 list handlers, their rules and any problems
 
-Settings come, in rising order, from pointsman.toml, POINTSMAN_* variables and flags.
+Flags take precedence over POINTSMAN_* environment variables, which take
+precedence over pointsman.toml.
 
-Exit codes: 0 all succeeded, 1 some handler did not, 2 bad usage or bad command,
-3 no handler matched, 4 standard output could not be written; 129, 130 and 143
-after SIGHUP, Ctrl-C and SIGTERM."
+Exit codes: 0 success, 1 a handler or a file failed, 2 invalid usage, setting or
+command, 3 no handler matched, 4 standard output could not be written; 129, 130
+and 143 after SIGHUP, Ctrl-C and SIGTERM."
 )]
 struct Cli {
-    /// The settings file [default: pointsman.toml, where there is one]
+    /// Settings file [default: pointsman.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder with the components [default: plugins]
+    /// Folder of the handlers' components [default: plugins]
     #[arg(long, global = true, value_name = "DIR")]
     plugins: Option<PathBuf>,
-    /// The folder with the rule files [default: rules]
+    /// Folder of the rule files [default: rules]
     #[arg(long, global = true, value_name = "DIR")]
     rules: Option<PathBuf>,
-    /// Any other setting, such as limits.timeout=500ms
+    /// Set any other setting, for example limits.timeout=500ms
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// When to colour what is printed
+    /// When to use color
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
     color: Color,
-    /// What the host logs: a level, or filters as in RUST_LOG
+    /// Log level or filter, in the syntax of RUST_LOG
     #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG")]
     log: Option<String>,
     #[command(subcommand)]
@@ -135,39 +136,39 @@ enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Cmd {
-    /// Run one command and show what its handlers do
+    /// Run a command and show what its handlers do
     Run(run::Args),
-    /// Keep one command in the queue, for a host that serves
+    /// Enqueue a command for a running server to process
     Enqueue(enqueue::Args),
-    /// Show the queue; cancel commands, retry or discard what lies in its dead letter
+    /// Inspect the queue: list, cancel, retry and discard
     Queue(queue::Args),
-    /// Take commands over HTTP, and changed files while running
+    /// Run the HTTP server; hot-reloads handlers and rules
     Serve(serve::Args),
-    /// Write the source folder of a new handler
+    /// Create a new handler from a template
     New(new::Args),
     /// Build handlers from source and install them
     Build(build::Args),
-    /// Build, install and test a handler again whenever its source changes
+    /// Rebuild, install and test a handler whenever its source changes
     Dev(dev::Args),
-    /// Run the cases of handlers against their components
+    /// Run the test cases of handlers
     Test(test::Args),
-    /// Show handlers, their rules and what is broken
+    /// List handlers, their rules and any problems
     List(list::Args),
-    /// Test and lint the rules against the loaded handlers, or check components
+    /// Test and lint the rules, or check component files
     Check(check::Args),
-    /// Show why each rule did or did not fire for a command
+    /// Explain why each rule did or did not match a command
     Explain(explain::Args),
     /// Compare two versions of the rules
     Rules(rules::Args),
-    /// Print the contract between host and handler
+    /// Print the WIT contract between host and handlers
     #[command(after_help = "Example:\n  pointsman wit > wit/handler.wit")]
     Wit,
-    /// Print the completion script of a shell
+    /// Print a shell completion script
     #[command(
         after_help = "Example:\n  pointsman completions bash > /etc/bash_completion.d/pointsman"
     )]
     Completions {
-        /// The shell
+        /// Shell
         shell: Shell,
     },
     /// Compile one component within limits, for the host that started this process
@@ -298,7 +299,7 @@ impl Cli {
             _ => asked.to_owned(),
         };
         let filter = EnvFilter::try_new(filter).with_context(|| {
-            format!("`--log {asked}` (or RUST_LOG) is no filter: write a level such as `debug`, or `info,pointsman::reload=debug`")
+            format!("`--log {asked}` (or RUST_LOG) is not a filter: write a level such as `debug`, or `info,pointsman::reload=debug`")
         })?;
         let writer = log.clone();
         tracing_subscriber::fmt()

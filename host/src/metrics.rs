@@ -131,50 +131,62 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("commands", "Commands by status", self.commands.clone());
+        registry.register(
+            "commands",
+            "Completed commands by status",
+            self.commands.clone(),
+        );
         registry.register(
             "commands_refused",
-            "Commands that were valid and neither run nor kept, by code",
+            "Valid commands that were neither run nor stored, by error code",
             self.refused.clone(),
         );
         registry.register(
             "guard_faults",
-            "Guards that could not be evaluated for a command, so that their rule did not fire; debug logs and `explain` say why",
+            "Guards that could not be evaluated for a command, so that their rule did not match; `pointsman explain` and debug logs show why",
             self.guard_faults.clone(),
         );
         registry.register(
             "commands_routed_aside",
-            "Commands whose routing left the async threads: large ones, and those that take many steps",
+            "Commands routed outside the async threads, because they are large or take many steps",
             self.routed_aside.clone(),
         );
         registry.register_with_unit(
             "command_duration",
-            "From a command to the end of its handlers",
+            "Time from the start of a command to the end of its last handler",
             Unit::Seconds,
             self.command_duration.clone(),
         );
-        registry.register("calls", "Calls of a handler by status", self.calls.clone());
+        registry.register(
+            "calls",
+            "Completed handler calls by status",
+            self.calls.clone(),
+        );
         registry.register_with_unit(
             "call_duration",
-            "From the start of a call to its outcome",
+            "Duration of handler calls",
             Unit::Seconds,
             self.call_duration.clone(),
         );
         registry.register_with_unit(
             "call_cpu",
-            "CPU time of a handler's calls",
+            "CPU time of handler calls",
             Unit::Seconds,
             self.call_cpu.clone(),
         );
         registry.register(
             "log_lines_dropped",
-            "Log lines of a handler over its limits",
+            "Log lines of handlers over their limits",
             self.logs_dropped.clone(),
         );
-        registry.register("calls_running", "Calls that run now", self.running.clone());
+        registry.register(
+            "calls_running",
+            "Handler calls in progress",
+            self.running.clone(),
+        );
         registry.register(
             "generation",
-            "Of plugins and rules",
+            "Current generation of handlers and rules",
             self.generation.clone(),
         );
     }
@@ -269,7 +281,7 @@ impl Metrics {
         let mut of_now = Registry::with_prefix("pointsman");
         of_now.register(
             "deliveries",
-            "Deliveries in the queue by state, the same from each host that shares it; `discarded` is the dead letter",
+            "Deliveries in the queue by state, the same from every host that shares it; `discarded` are dead-lettered",
             deliveries,
         );
         now.register(&mut of_now);
@@ -309,29 +321,25 @@ impl Now<'_> {
             limit.get_or_create(&labels).set(gauge(budget.limit()));
             refused.get_or_create(&labels).inc_by(budget.refused());
         }
-        registry.register("budget_used", "What is taken of a host-wide limit", used);
-        registry.register("budget_limit", "The host-wide limits in force", limit);
+        registry.register("budget_used", "Current use of each host-wide limit", used);
+        registry.register("budget_limit", "Host-wide limits in force", limit);
         registry.register(
             "budget_refused",
-            "How often a host-wide limit had no room",
+            "Requests that a host-wide limit refused or delayed",
             refused,
         );
         let lost = Counter::<u64>::default();
         lost.inc_by(crate::log::lost());
         registry.register(
             "host_log_lines_lost",
-            "Lines of the host's log that could not be written, or that nobody read in time",
+            "Lines of the host's log that could not be written in time",
             lost,
         );
         let restarts = Family::<TaskLabels, Counter>::default();
         for (task, count) in &self.restarts {
             restarts.get_or_create(&TaskLabels { task }).inc_by(*count);
         }
-        registry.register(
-            "task_restarts",
-            "Background tasks that ended before the host and were started again",
-            restarts,
-        );
+        registry.register("task_restarts", "Restarts of background tasks", restarts);
     }
 }
 

@@ -7,19 +7,19 @@ use crate::build;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A build runs code of the source and of its packages on this machine, outside of
-the sandbox: build only what you trust. npm's install scripts do not run. The
-tools see where things are and how to reach the network; nothing else of the
-environment, such as RUSTFLAGS or NODE_ENV.
+Builds run code of the source and its packages, such as build scripts, outside the
+sandbox: build only what you trust. npm install scripts are disabled. Of the
+environment, the tools see only paths and network settings, not for example
+RUSTFLAGS or NODE_ENV.
 
 Examples:
-  pointsman build                       all sources below plugins/
+  pointsman build                       build all handlers in plugins/
   pointsman build plugins/create-policy
   pointsman build ../my-handler --plugins plugins")]
 pub(super) struct Args {
-    /// Source folders [default: all below the plugins folder]
+    /// Source folders [default: all in the plugins folder]
     dirs: Vec<PathBuf>,
-    /// Fetch nothing: a tool or a dependency that is not there is an error
+    /// Do not use the network; missing tools and dependencies are errors
     #[arg(long)]
     offline: bool,
 }
@@ -40,7 +40,7 @@ pub(super) fn all(plugins: &Path, options: &build::Options) -> anyhow::Result<Ex
     let sources = build::sources(plugins)?;
     if sources.is_empty() {
         err!(
-            "nothing to build: no handler's source below {}",
+            "nothing to build: found no handler source in {}",
             plugins.display()
         );
     }

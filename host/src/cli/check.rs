@@ -13,28 +13,27 @@ use crate::{app::App, config::Config, diagnostic::Severity, rules::Finding};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without files: loads all plugins and rules, runs the tests in the rule files,
-and looks for rules that name no loaded handler, that can never match or that
-another one shadows, and for fields that no test uses.
+Without files: loads all handlers and rules, runs the tests in the rule files, and
+reports rules that name an unknown handler, can never match or are shadowed by
+another rule, and fields that no test covers.
 
-With files: loads each component as the host would, and shows the contract that
-it was built for, what it carries, what it imports and what it may need granted,
-or each place where it does not fit.
+With files: loads each component as a server would and shows its contract version,
+metadata, imports and the grants that it may need, or each difference from the
+contract.
 
-Exit codes: 0 nothing is wrong, 1 something is (with --strict a warning too),
-2 a file is not there.
+Exit codes: 0 no problems, 1 errors (with --strict also warnings), 2 file not found.
 
 Examples:
   pointsman check
   pointsman check plugins/create-policy.wasm")]
 pub(super) struct Args {
-    /// Components to check, instead of the rules
+    /// Components to check instead of the rules
     #[arg(value_name = "FILE.wasm")]
     files: Vec<PathBuf>,
-    /// Let warnings count as errors
+    /// Treat warnings as errors
     #[arg(long, conflicts_with = "files")]
     strict: bool,
-    /// Print it as one JSON document
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

@@ -25,21 +25,21 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  pointsman dev                                       the handler in this folder: runs its cases
-  pointsman dev greet --command '{\"name\":\"Ada\"}'      runs this command instead
+  pointsman dev                                       run the cases of the handler in this folder
+  pointsman dev greet --command '{\"name\":\"Ada\"}'      run this command instead
 
-After each change it builds, checks the component against the contract,
-installs it in the plugins folder, where a running `pointsman serve` takes it up,
-and tries it. What does not build or fit is not installed. Ctrl-C ends.")]
+After each change, the handler is built, checked against the contract, installed in
+the plugins folder, where a running `pointsman serve` reloads it, and tested. A
+build that fails is not installed. Press Ctrl-C to stop.")]
 pub(super) struct Args {
-    /// The source folder
+    /// Source folder
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Run this command, with plugins/<name>.toml and a real clock, instead of
-    /// the cases: JSON text, or `@FILE`
+    /// Run this command instead of the cases, with plugins/<name>.toml and the real
+    /// clock: JSON, or `@FILE`
     #[arg(long, value_name = "JSON")]
     command: Option<String>,
-    /// Fetch nothing to build
+    /// Do not use the network
     #[arg(long)]
     offline: bool,
 }
@@ -66,7 +66,10 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             "{}",
             print::Styled(
                 print::DIM,
-                format_args!("waiting for changes in {}; Ctrl-C ends", args.dir.display())
+                format_args!(
+                    "waiting for changes in {}; press Ctrl-C to stop",
+                    args.dir.display()
+                )
             )
         );
         sources.changed().await;

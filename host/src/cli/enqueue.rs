@@ -22,20 +22,21 @@ Examples:
   pointsman enqueue @command.json --run-at 2030-01-01T00:00:00Z --idempotency-key order-17
   pointsman enqueue @command.json --url http://127.0.0.1:3000
 
-With `queue.engine = \"sqlite\"` one process works on the data folder: while
-`pointsman serve` does, send the command there with --url.
+With `queue.engine = \"sqlite\"`, one process at a time can open the queue: while
+`pointsman serve` runs, send the command to it with --url.
 
-Exit codes: 0 stored, 2 bad usage or bad command, or not stored, 3 no handler matched.")]
+Exit codes: 0 stored, 2 invalid usage or command, or not stored, 3 no handler
+matched.")]
 pub(super) struct Args {
-    /// The command: JSON text, `-` for standard input, `@FILE` for a file
+    /// Command as JSON, `-` to read standard input, `@FILE` to read a file
     command: String,
-    /// Print what was stored as one JSON document
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
-    /// The same key with the same command answers the first id
+    /// Idempotency key: a repeated command with the same key is stored once
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-    /// Higher runs first
+    /// Priority; higher numbers run first
     #[arg(
         long,
         value_name = "N",
@@ -43,16 +44,17 @@ pub(super) struct Args {
         allow_negative_numbers = true
     )]
     priority: i32,
-    /// Not before this time, such as 2030-01-01T00:00:00Z
+    /// Earliest time to run, for example 2030-01-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     run_at: Option<jiff::Timestamp>,
-    /// Commands with the same key run one after the other at each handler
+    /// Ordering key: each handler processes commands with the same key one at a time,
+    /// in order
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
-    /// Keep it also where no rule matches; a host that serves has a setting for it
+    /// Accept the command even if no rule matches
     #[arg(long, conflicts_with = "url")]
     accept_unmatched: bool,
-    /// Send it to the host that serves there
+    /// Send the command to the server at this URL
     #[arg(long, value_name = "URL")]
     url: Option<Remote>,
 }

@@ -18,11 +18,11 @@ use crate::{
 Example:
   pointsman explain '{\"requestType\":\"CreatePolicy\",\"productType\":\"HighRisk\"}'
 
-Exit codes: 0 some handler is chosen, 2 bad command, 3 no handler matched.")]
+Exit codes: 0 a handler matched, 2 invalid command, 3 no handler matched.")]
 pub(super) struct Args {
-    /// The command: JSON text, `-` for standard input, `@FILE` for a file
+    /// Command as JSON, `-` to read standard input, `@FILE` to read a file
     command: String,
-    /// Print it as one JSON document
+    /// Print the explanation as JSON
     #[arg(long)]
     json: bool,
 }
@@ -48,7 +48,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
 
 fn show(explanation: &Explanation) {
     match explanation.matches.as_slice() {
-        [] => out!("{}", print::Styled(print::BOLD, "goes to no handler")),
+        [] => out!("{}", print::Styled(print::BOLD, "no handler matches")),
         matches => {
             let handlers: Vec<_> = matches
                 .iter()
@@ -56,7 +56,10 @@ fn show(explanation: &Explanation) {
                 .collect();
             out!(
                 "{}",
-                print::Styled(print::BOLD, format_args!("goes to {}", handlers.join(", ")))
+                print::Styled(
+                    print::BOLD,
+                    format_args!("routed to {}", handlers.join(", "))
+                )
             );
         }
     }
@@ -99,10 +102,10 @@ fn show(explanation: &Explanation) {
         }
     }
     if explanation.more > 0 {
-        out!("and {} more rules that matched", explanation.more);
+        out!("and {} more matching rules", explanation.more);
     }
     if explanation.incomplete {
-        out!("not all rules were asked: the command takes too many steps");
+        out!("incomplete: evaluating all rules for this command takes too many steps");
     }
 }
 

@@ -19,19 +19,19 @@ const VERSION_MAX_BYTES: usize = 64;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Loads the folders as a host would; with --url, shows what a host that serves
-has loaded, and which handlers it has in quarantine.
+Loads the folders as a server would. With --url, shows what a running server has
+loaded, including handlers whose circuit breaker is open.
 
 Examples:
   pointsman list
   pointsman list --url http://127.0.0.1:3000
 
-Exit codes: 0 all files are in use, 1 some file is broken.")]
+Exit codes: 0 all files are loaded, 1 a file is broken.")]
 pub(super) struct Args {
-    /// Print it as one JSON document
+    /// Print the list as JSON
     #[arg(long)]
     json: bool,
-    /// Ask the host that serves there
+    /// Ask the server at this URL
     #[arg(long, value_name = "URL")]
     url: Option<Remote>,
 }

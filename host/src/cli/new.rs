@@ -1,4 +1,4 @@
-//! `pointsman new`: the source folder of a new handler.
+//! `pointsman new`: a new handler from a template.
 
 use std::path::PathBuf;
 
@@ -11,13 +11,13 @@ Examples:
   pointsman new greet --lang rust
   pointsman new greet --lang python --in plugins")]
 pub(super) struct Args {
-    /// The handler's name, such as create-policy
+    /// Name of the handler, for example create-policy
     #[arg(value_parser = HandlerName::parse)]
     name: HandlerName,
-    /// The language: rust, ts, js, python or c
+    /// Language: rust, ts, js, python or c
     #[arg(long, value_name = "LANGUAGE")]
     lang: Language,
-    /// The folder that the new one goes into
+    /// Folder in which to create it
     #[arg(long, value_name = "DIR", default_value = ".")]
     r#in: PathBuf,
 }
@@ -25,10 +25,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let folder = new::create(&args.r#in, &args.name, args.lang)?;
     let folder = folder.display();
-    out!("wrote {}", print::Styled(print::BOLD, &folder));
-    out!(
-        "next: pointsman build {folder}, and its rule: cp {folder}/rule.json rules/{}.json",
-        args.name
-    );
+    out!("created {}", print::Styled(print::BOLD, &folder));
+    let name = &args.name;
+    out!("  test it on every change:  pointsman dev {folder}");
+    out!("  route commands to it:     cp {folder}/rule.json rules/{name}.json");
     Ok(Exit::Succeeded)
 }

@@ -28,10 +28,10 @@ Examples:
   pointsman queue discard --all
   pointsman queue list --url http://127.0.0.1:3000
 
-With `queue.engine = \"sqlite\"` one process works on the data folder: while
-`pointsman serve` does, ask it with --url.")]
+With `queue.engine = \"sqlite\"`, one process at a time can open the queue: while
+`pointsman serve` runs, ask it with --url.")]
 pub(super) struct Args {
-    /// Ask the host that serves there
+    /// Ask the server at this URL
     #[arg(long, global = true, value_name = "URL")]
     url: Option<Remote>,
     #[command(subcommand)]
@@ -40,39 +40,39 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Cmd {
-    /// Show the commands, newest first
+    /// List commands, newest first
     List(ListArgs),
-    /// Show a command, or a delivery with the error of every attempt
+    /// Show a command, or a delivery with the error of each attempt
     Inspect {
-        /// A command's id, or a delivery's: `<command id>.<handler>`
+        /// Command id, or delivery id: `<command id>.<handler>`
         id: String,
-        /// Print it as one JSON document
+        /// Print it as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Call a command off, running handlers included
+    /// Cancel a command, including its running handlers
     Cancel {
-        /// Its id
+        /// Command id
         command: CommandId,
     },
-    /// Put dead letters back in the queue
+    /// Retry dead-lettered deliveries
     Retry(DeadArgs),
-    /// Give dead letters up
+    /// Delete dead-lettered deliveries
     Discard(DeadArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Only those with a delivery in this state
+    /// Only commands with a delivery in this state
     #[arg(long)]
     state: Option<State>,
-    /// Only those with a delivery to this handler
+    /// Only commands with a delivery to this handler
     #[arg(long, value_parser = HandlerName::parse)]
     handler: Option<HandlerName>,
-    /// At most so many
+    /// Maximum number of commands
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: usize,
-    /// Print them as one JSON document
+    /// Print the list as JSON
     #[arg(long)]
     json: bool,
 }
@@ -80,15 +80,15 @@ struct ListArgs {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 struct DeadArgs {
-    /// One delivery: `<command id>.<handler>`
+    /// Delivery id: `<command id>.<handler>`
     delivery: Option<DeliveryId>,
-    /// Those to this handler
+    /// All dead-lettered deliveries to this handler
     #[arg(long, value_parser = HandlerName::parse)]
     handler: Option<HandlerName>,
-    /// Those whose last failure was this, such as `timed-out`
+    /// All whose last attempt failed with this status, for example `timed-out`
     #[arg(long)]
     status: Option<Ending>,
-    /// All of them
+    /// All dead-lettered deliveries
     #[arg(long, conflicts_with_all = ["delivery", "handler", "status"])]
     all: bool,
 }

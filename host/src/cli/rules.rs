@@ -26,7 +26,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Cmd {
-    /// Show which commands would go elsewhere
+    /// Show which commands would be routed differently
     Diff(Diff),
 }
 
@@ -36,16 +36,17 @@ Example:
   git worktree add /tmp/old main
   pointsman rules diff /tmp/old/rules rules --commands commands.jsonl
 
-Exit codes: 0 all go where they went, 1 some go elsewhere, 2 bad rules or commands.")]
+Exit codes: 0 no differences, 1 some commands are routed differently, 2 invalid
+rules or commands.")]
 struct Diff {
-    /// A rule file, or a folder of them
+    /// Rule file or folder: the old version
     old: PathBuf,
-    /// A rule file, or a folder of them
+    /// Rule file or folder: the new version
     new: PathBuf,
-    /// The commands, one JSON object a line
+    /// Commands, one JSON object per line
     #[arg(long, value_name = "FILE.jsonl")]
     commands: PathBuf,
-    /// Print one JSON document a command that goes elsewhere
+    /// Print one line of JSON per command that is routed differently
     #[arg(long)]
     json: bool,
 }
@@ -102,7 +103,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             .for_each(|handler| out!("  {}", print::good(format!("+ {handler}"))));
     }
     if !diff.json {
-        out!("{moved} of {all} commands go elsewhere");
+        out!("{moved} of {all} commands are routed differently");
     }
     Ok(if moved > 0 {
         Exit::Failed

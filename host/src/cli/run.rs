@@ -24,20 +24,20 @@ Examples:
   pointsman run @command.json --json
   echo '{\"requestType\":\"CreatePolicy\"}' | pointsman run -
 
-Exit codes: 0 all handlers succeeded, 1 some handler did not, 2 bad usage or bad
-command, 3 no handler matched, 4 the output could not be written. Ctrl-C, SIGTERM
-and SIGHUP cancel the handlers: 130, 143, 129.")]
+Exit codes: 0 all handlers succeeded, 1 a handler failed, 2 invalid usage, setting
+or command, 3 no handler matched, 4 standard output could not be written. Ctrl-C,
+SIGTERM and SIGHUP cancel the handlers: 130, 143, 129.")]
 pub(super) struct Args {
-    /// The command: JSON text, `-` for standard input, `@FILE` for a file
+    /// Command as JSON, `-` to read standard input, `@FILE` to read a file
     command: String,
-    /// Print the report as one JSON document and nothing else
+    /// Print the report as JSON and nothing else
     #[arg(long)]
     json: bool,
-    /// Build every source below the plugins folder first, which runs the code of
-    /// their build scripts and compiler plugins on this machine
+    /// First build every handler whose source is in the plugins folder. Builds run
+    /// code of these sources, such as build scripts, outside the sandbox
     #[arg(long)]
     build: bool,
-    /// Cancel the other handlers as soon as one does not succeed
+    /// Cancel the other handlers as soon as one fails
     #[arg(long)]
     fail_fast: bool,
 }

@@ -28,20 +28,20 @@ Examples:
   curl -X POST http://localhost:3000/commands -H 'Content-Type: application/json' \\
        -d '{\"requestType\": \"CreatePolicy\", \"productType\": \"HighRisk\"}'
 
-The first command is run and answered; the second is kept on the disk, and run
-whatever happens to the host in between.
+The first command runs at once and its report is returned; the second is stored
+in the queue, survives restarts and runs in the background.
 
-SIGTERM, SIGHUP and Ctrl-C let commands in flight finish for `host.shutdown_grace`;
-a second one quits at once. Some seconds after the grace period the process ends,
-whatever hangs.")]
+SIGTERM, SIGHUP and Ctrl-C start a graceful shutdown: commands in flight may
+finish within `host.shutdown_grace`, and the process exits at most 5 seconds
+later. A second signal exits immediately.")]
 pub(super) struct Args {
-    /// The address to listen on [default: 127.0.0.1:3000]
+    /// Address and port to listen on [default: 127.0.0.1:3000]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
-    /// Cancel a command's handlers when its client hangs up
+    /// Cancel the handlers of a command when its client disconnects
     #[arg(long)]
     cancel_on_disconnect: bool,
-    /// Keep commands that no rule matches, too: they are completed at once
+    /// Accept commands for the queue that no rule matches; they complete at once
     #[arg(long)]
     accept_unmatched: bool,
 }

@@ -26,40 +26,40 @@ pub(super) use suite::Suite;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  pointsman test                      the handler in this folder, or all below plugins/
+  pointsman test                      the handler in this folder, or all in plugins/
   pointsman test greet --watch
   pointsman test plugins/greet.wasm --cases greet/cases
 
-A source folder is built first. A case is a file such as cases/greets.json:
+Source folders are built first. A test case is a file such as cases/greets.json:
   { \"command\": { \"name\": \"Ada\" }, \"expect\": { \"output\": { \"greeting\": \"hello Ada\" } } }
 
-Exit codes: 0 all cases passed, 1 some did not, 2 bad usage or a bad case file.")]
+Exit codes: 0 all cases passed, 1 a case failed, 2 invalid usage or case file.")]
 pub(super) struct Args {
-    /// Source folders and components [default: this folder, or all sources below the plugins folder]
+    /// Source folders or components [default: this folder, or all sources in the plugins folder]
     #[arg(value_name = "DIR|FILE.wasm")]
     targets: Vec<PathBuf>,
-    /// The folder with the cases [default: `cases` in the source folder]
+    /// Folder of the cases [default: `cases` in the source folder]
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
-    /// Run only the cases whose name contains this
+    /// Run only cases whose name contains this
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
-    /// Write what the handler does into the cases as what is expected
+    /// Update the expectations in the case files to what the handler does
     #[arg(long)]
     update: bool,
-    /// Run again whenever a source, a component or a case changes
+    /// Run again whenever a source, component or case changes
     #[arg(long, conflicts_with = "json")]
     pub(super) watch: bool,
-    /// Test the installed component of a source folder
+    /// Do not build; test the installed component
     #[arg(long)]
     no_build: bool,
-    /// Fetch nothing to build
+    /// Do not use the network
     #[arg(long)]
     offline: bool,
-    /// Print the results as one JSON document
+    /// Print the results as JSON
     #[arg(long)]
     json: bool,
-    /// Write the results as JUnit XML too
+    /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }
@@ -93,7 +93,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         sources.built();
         out!(
             "{}",
-            print::Styled(print::DIM, "waiting for changes; Ctrl-C ends")
+            print::Styled(print::DIM, "waiting for changes; press Ctrl-C to stop")
         );
         sources.changed().await;
     }
@@ -212,7 +212,7 @@ fn targets(args: &Args, config: &Config) -> anyhow::Result<Vec<Target>> {
     };
     if paths.is_empty() {
         anyhow::bail!(
-            "no handler to test: no source below {}\n  hint: name a source folder or a component, such as `pointsman test greet`",
+            "no handler to test: found no source in {}\n  hint: name a source folder or a component, such as `pointsman test greet`",
             config.plugins.display()
         );
     }

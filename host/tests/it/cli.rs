@@ -14,19 +14,15 @@ use std::{
 use expect_test::{Expect, expect};
 use serde_json::Value;
 
-use crate::host::{Folders, only, serve_with};
+use crate::host::{Folders, only, serve_with, without_settings};
 
 pub(crate) fn pointsman(folders: &Folders, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
     command
         .current_dir(folders.path())
         .args(args)
-        .env_remove("RUST_LOG")
         .env("NO_COLOR", "1");
-    // Those that ask for longer tests are no settings, and would be refused as such.
-    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("POINTSMAN_")) {
-        command.env_remove(key);
-    }
+    without_settings(&mut command);
     command
 }
 

@@ -26,6 +26,17 @@ pub(crate) fn root() -> PathBuf {
         .into()
 }
 
+/// Takes from the environment of the program what would configure it, and what asks
+/// these tests for more, which it would refuse as an unknown setting.
+pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
+    for (key, _) in std::env::vars_os() {
+        if key.to_string_lossy().starts_with("POINTSMAN_") {
+            command.env_remove(key);
+        }
+    }
+    command.env_remove("RUST_LOG")
+}
+
 /// The component that `examples/<name>.rs` of the test guests makes. All are
 /// built once a run, into the target folder.
 pub(crate) fn guest(name: &str) -> Vec<u8> {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::host::{Folders, guest, replace, root, target_folder};
+use crate::host::{Folders, guest, replace, root, target_folder, without_settings};
 
 /// A program that runs on, and what it has said so far.
 struct Running {
@@ -21,7 +21,7 @@ struct Running {
 
 impl Running {
     fn start(folders: &Folders, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        let mut child = without_settings(&mut Command::new(env!("CARGO_BIN_EXE_pointsman")))
             .current_dir(folders.path())
             .args(args)
             .env("CARGO_TARGET_DIR", target_folder())

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     cli::pointsman,
-    host::Folders,
+    host::{Folders, without_settings},
     raw::{connect, get, post},
 };
 
@@ -331,9 +331,7 @@ fn a_host_under_nohup_outlives_the_terminal() {
         .args(["serve", "--listen", "127.0.0.1:0", "--color", "never"])
         .current_dir(folders.path())
         .stdout(Stdio::null());
-    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("POINTSMAN_")) {
-        command.env_remove(key);
-    }
+    without_settings(&mut command);
     let mut serving = serve_as(command);
     serving.takes_up("probe");
     signal(&serving.child, "HUP");
@@ -418,9 +416,7 @@ fn more_clients_than_descriptors_close_idle_ones_and_are_told_of_once() {
         .arg(env!("CARGO_BIN_EXE_pointsman"))
         .args(["serve", "--listen", "127.0.0.1:0", "--color", "never"])
         .current_dir(folders.path());
-    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("POINTSMAN_")) {
-        command.env_remove(key);
-    }
+    without_settings(&mut command);
     let mut serving = serve_as(command);
     serving.takes_up("probe");
     let idle: Vec<_> = (0..200).map(|_| connect(&serving.url)).collect();

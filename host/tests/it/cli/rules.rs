@@ -17,7 +17,7 @@ fn explain_says_why_each_rule_did_or_did_not_fire() {
             r#"{"requestType":"CreatePolicy","productType":"Low","source":"web"}"#,
         ],
         expect![[r#"
-            goes to `create-policy`
+            routed to `create-policy`
             ✓ fired web-policy rules/policy.json:9 → create-policy
                 `requestType` is "CreatePolicy", wanted "CreatePolicy"
                 `source` is "web", wanted "web"
@@ -31,7 +31,7 @@ fn explain_says_why_each_rule_did_or_did_not_fire() {
         &folders,
         &["explain", r#"{"requestType":"Nothing"}"#],
         expect![[r#"
-            goes to no handler
+            no handler matches
             ✗ missed any-policy rules/policy.json:16
                 `requestType` is "Nothing", wanted "CreatePolicy"
             ✗ missed high-risk rules/policy.json:3
@@ -135,14 +135,14 @@ fn rules_diff_shows_which_commands_go_elsewhere() {
         &folders,
         &args,
         expect![[r#"
-        commands.jsonl:1 {"to":"probe"}
-          + other
-        commands.jsonl:4 {"to":"p"}
-          + other
-          + probe
-        2 of 3 commands go elsewhere
-        exit 1
-    "#]],
+            commands.jsonl:1 {"to":"probe"}
+              + other
+            commands.jsonl:4 {"to":"p"}
+              + other
+              + probe
+            2 of 3 commands are routed differently
+            exit 1
+        "#]],
     );
     let same = [
         "rules",
@@ -156,9 +156,9 @@ fn rules_diff_shows_which_commands_go_elsewhere() {
         &folders,
         &same,
         expect![[r#"
-        0 of 3 commands go elsewhere
-        exit 0
-    "#]],
+            0 of 3 commands are routed differently
+            exit 0
+        "#]],
     );
     std::fs::write(folders.path().join("commands.jsonl"), "{}\n[]\n").unwrap();
     check(
@@ -296,7 +296,7 @@ fn commands_rules_and_settings_may_begin_with_a_byte_order_mark() {
         &folders,
         &["rules", "diff", "rules", "rules", "--commands", "c.jsonl"],
         expect![[r#"
-            0 of 2 commands go elsewhere
+            0 of 2 commands are routed differently
             exit 0
         "#]],
     );

@@ -17,7 +17,10 @@ use std::{
 use regex::Regex;
 use serde_json::Value;
 
-use crate::{host::Folders, queue::program::Program};
+use crate::{
+    host::{Folders, without_settings},
+    queue::program::Program,
+};
 
 /// One command of a page and what the page says that it prints.
 #[derive(Debug, Default)]
@@ -103,7 +106,7 @@ fn printed(command: &str, port: Option<u16>, folder: &Path) -> String {
         Some(port) => command.replace("localhost:3000", &format!("localhost:{port}")),
         None => command.to_owned(),
     };
-    let output = Command::new("bash")
+    let output = without_settings(&mut Command::new("bash"))
         .args(["-c", &format!("exec 2>&1\n{command}")])
         .current_dir(folder)
         .env(
@@ -111,7 +114,6 @@ fn printed(command: &str, port: Option<u16>, folder: &Path) -> String {
             format!("{}:{path}", program.parent().unwrap().display()),
         )
         .env("NO_COLOR", "1")
-        .env_remove("RUST_LOG")
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

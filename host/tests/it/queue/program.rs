@@ -12,7 +12,7 @@ use std::{
 use reqwest::{Client, Response};
 use serde_json::Value;
 
-use crate::host::Folders;
+use crate::host::{Folders, without_settings};
 
 /// Whether the tests are to run at full length.
 pub(crate) fn stress() -> bool {
@@ -36,13 +36,10 @@ impl Drop for Program {
 impl Program {
     /// Over these folders, with their `pointsman.toml`.
     pub(crate) fn start(folders: &Folders) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        let mut child = without_settings(&mut command)
             .current_dir(folders.path())
             .args(["serve", "--listen", "127.0.0.1:0", "--color", "never"])
-            // It would take them for settings.
-            .env_remove("POINTSMAN_SKIP_POSTGRES")
-            .env_remove("POINTSMAN_STRESS")
-            .env_remove("POINTSMAN_SOAK_MINUTES")
             .env(
                 "RUST_LOG",
                 "info,pointsman::queue=debug,pointsman_queue=debug",

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     components::{answering, beside, handler},
-    host::{Folders, guest, only, until},
+    host::{Folders, guest, only, until, without_settings},
 };
 
 const MIB: u64 = 1 << 20;
@@ -203,7 +203,7 @@ async fn one_rule_says_which_parts_a_component_may_have_with_a_pool_and_without(
 #[cfg(target_os = "linux")]
 fn run_within(kib: u32, folders: &Folders, command: &str) -> (Vec<Value>, String) {
     let program = env!("CARGO_BIN_EXE_pointsman");
-    let output = Command::new("sh")
+    let output = without_settings(&mut Command::new("sh"))
         .args(["-c", "ulimit -v \"$0\"; exec \"$@\"", &kib.to_string()])
         .args([program, "run", "--json", command])
         .current_dir(folders.path())
