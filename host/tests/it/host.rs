@@ -55,20 +55,9 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
             pointsman::build::install(&built.component, &built_folder(), &built.about.name)
                 .unwrap();
         }
-        let status = Command::new(env!("CARGO"))
-            .current_dir(root())
-            .args(["rustc", "--quiet", "--package", "test-guests"])
-            .args(["--example", "probe", "--target", "wasm32-unknown-unknown"])
-            .args(["--profile", "plugin"])
-            // As `pointsman build` links handlers.
-            .args(["--", "-C", "link-arg=-zstack-size=98304"])
-            .env(
-                "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
-                "wasm-component-ld",
-            )
-            .env("CARGO_TARGET_DIR", target_folder())
-            .status();
-        assert!(status.unwrap().success(), "the test guests do not build");
+        for example in ["probe", "asks"] {
+            build_example(example);
+        }
         target_folder().join("wasm32-unknown-unknown/plugin/examples")
     });
     let shipped = built_folder().join(format!("{name}.wasm"));
@@ -76,6 +65,26 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
     fs::read(&example)
         .or_else(|_| fs::read(&shipped))
         .unwrap_or_else(|error| panic!("{}: {error}", example.display()))
+}
+
+/// Builds a guest of `host/tests/guests` as `pointsman build` builds handlers.
+fn build_example(name: &str) {
+    let status = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(["rustc", "--quiet", "--package", "test-guests"])
+        .args(["--example", name, "--target", "wasm32-unknown-unknown"])
+        .args(["--profile", "plugin"])
+        .args(["--", "-C", "link-arg=-zstack-size=98304"])
+        .env(
+            "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+            "wasm-component-ld",
+        )
+        .env("CARGO_TARGET_DIR", target_folder())
+        .status();
+    assert!(
+        status.unwrap().success(),
+        "the guest `{name}` does not build"
+    );
 }
 
 /// The component that `examples/wasi.rs` of the test guests makes: one with

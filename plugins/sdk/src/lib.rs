@@ -39,6 +39,8 @@ mod heap;
 #[allow(clippy::all, clippy::allow_attributes_without_reason, unsafe_code, reason = "generated")]
 pub mod bindings;
 
+pub mod http;
+
 use bindings::pointsman::handler::{clock, config, log, random, types};
 pub use log::Level;
 

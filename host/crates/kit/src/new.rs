@@ -51,6 +51,30 @@ const RUST: &[File] = &[
         "vendor/pointsman-sdk/src/bindings.rs",
         include_str!("../../../../plugins/sdk/src/bindings.rs"),
     ),
+    (
+        "vendor/pointsman-sdk/src/http.rs",
+        include_str!("../../../../plugins/sdk/src/http.rs"),
+    ),
+    (
+        "vendor/pointsman-sdk/src/http/error.rs",
+        include_str!("../../../../plugins/sdk/src/http/error.rs"),
+    ),
+    (
+        "vendor/pointsman-sdk/src/http/exchange.rs",
+        include_str!("../../../../plugins/sdk/src/http/exchange.rs"),
+    ),
+    (
+        "vendor/pointsman-sdk/src/http/request.rs",
+        include_str!("../../../../plugins/sdk/src/http/request.rs"),
+    ),
+    (
+        "vendor/pointsman-sdk/src/http/response.rs",
+        include_str!("../../../../plugins/sdk/src/http/response.rs"),
+    ),
+    (
+        "vendor/pointsman-sdk/src/http/target.rs",
+        include_str!("../../../../plugins/sdk/src/http/target.rs"),
+    ),
 ];
 
 const TYPESCRIPT: &[File] = template! {

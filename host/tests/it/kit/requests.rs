@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::languages::{asked_for, pointsman};
-use crate::host::{Folders, dispatch, root};
+use crate::host::{Folders, dispatch, guest, root};
 
 /// A server that answers `/both` once two requests for it are open, never answers
 /// `/never`, closes the connection of `/broken`, and answers others with 404.
@@ -72,11 +72,16 @@ fn is_whole(request: &[u8]) -> bool {
 /// What became of the command `{"way": <way>, "url": <the server>}` in each of
 /// the ways, with the handler that `source` is.
 async fn ways(language: &str, file: &str, source: &str, ways: &[&str]) -> Vec<Report> {
-    let url = server().await;
     let folders = Folders::new();
     pointsman(&folders, &["new", "asks", "--lang", language]);
     fs::write(folders.path().join("asks").join(file), source).unwrap();
     pointsman(&folders, &["build", "asks"]);
+    ways_of(&folders, ways).await
+}
+
+/// As [`ways`], of the handler `asks` in these folders.
+async fn ways_of(folders: &Folders, ways: &[&str]) -> Vec<Report> {
+    let url = server().await;
     folders.settings(
         "asks",
         &format!("[http]\nallow = [\"* {url}/*\"]\n[limits]\ntimeout = \"10s\""),
@@ -442,11 +447,31 @@ pm_result pm_handle(const pm_command *command) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rust_sends_several_requests_at_once() {
+    let folders = Folders::new();
+    folders.plugin("asks", guest("asks"));
+    let all = ["both", "missing", "caught", "uncaught", "ended", "status"];
+    let reports = ways_of(&folders, &all).await;
+    // The server answers neither before it has both.
+    assert_eq!(
+        output(&reports[0]),
+        json!([{ "sent": "" }, { "sent": "{\"a\":1}" }])
+    );
+    assert_eq!(output(&reports[1]), json!(404));
+    assert_eq!(output(&reports[2]), json!("caught"));
+    let status = |index: usize| reports[index].handlers[0].outcome.status();
+    assert_eq!(status(3), Status::Unavailable);
+    assert_eq!(output(&reports[4]), json!([true, 404]));
+    assert_eq!(status(5), Status::Rejected);
+}
+
 #[test]
 fn the_examples_of_the_document_build() {
     let document = root().join("host/docs/handlers.md");
     let document = fs::read_to_string(document).unwrap();
     for (language, file) in [
+        ("rust", "src/lib.rs"),
         ("js", "src/handler.js"),
         ("python", "handler.py"),
         ("c", "src/handler.c"),

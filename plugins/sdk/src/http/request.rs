@@ -1,0 +1,186 @@
+//! Owns [`Request`]: what is asked for, before it is sent.
+
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    Error, ErrorKind, Response, exchange,
+    target::{self, Target},
+};
+
+/// A request that is not yet sent.
+///
+/// ```no_run
+/// # use pointsman_sdk::{Failure, http::Request, json};
+/// use std::time::Duration;
+///
+/// let response = Request::post("https://api.example.com/policies")
+///     .query("dry-run", "true")
+///     .header("Idempotency-Key", "5f0c")
+///     .json(&json!({ "product": "home" }))
+///     .timeout(Duration::from_secs(5))
+///     .send()?;
+/// # Ok::<(), Failure>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Request {
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) headers: Vec<(String, Vec<u8>)>,
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) timeout: Option<Duration>,
+    // The first thing that was wrong.
+    wrong: Option<String>,
+}
+
+impl Request {
+    /// A request with this method, such as `GET` or `PROPFIND`.
+    pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            method: method.into(),
+            url: url.into(),
+            headers: Vec::new(),
+            body: None,
+            timeout: None,
+            wrong: None,
+        }
+    }
+
+    /// A GET request.
+    pub fn get(url: impl Into<String>) -> Self {
+        Self::new("GET", url)
+    }
+
+    /// A POST request.
+    pub fn post(url: impl Into<String>) -> Self {
+        Self::new("POST", url)
+    }
+
+    /// A PUT request.
+    pub fn put(url: impl Into<String>) -> Self {
+        Self::new("PUT", url)
+    }
+
+    /// A PATCH request.
+    pub fn patch(url: impl Into<String>) -> Self {
+        Self::new("PATCH", url)
+    }
+
+    /// A DELETE request.
+    pub fn delete(url: impl Into<String>) -> Self {
+        Self::new("DELETE", url)
+    }
+
+    /// Adds a header, beside others of that name.
+    pub fn header(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.into(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// Adds `name=value` to the query of the URL, percent-encoded.
+    pub fn query(mut self, name: &str, value: impl fmt::Display) -> Self {
+        target::add_to_query(&mut self.url, name, &value.to_string());
+        self
+    }
+
+    /// Sends these bytes.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// Sends `body` as JSON, with the header `content-type: application/json`
+    /// unless another was added before.
+    pub fn json(mut self, body: &(impl Serialize + ?Sized)) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => self.body = Some(body),
+            Err(error) => {
+                let wrong = || format!("the body cannot be written as JSON: {error}");
+                self.wrong.get_or_insert_with(wrong);
+            }
+        }
+        let is_type = |(name, _): &(String, _)| name.eq_ignore_ascii_case("content-type");
+        match self.headers.iter().any(is_type) {
+            true => self,
+            false => self.header("content-type", "application/json"),
+        }
+    }
+
+    /// How long it may take until the whole response is there. Without it, the
+    /// limits of the host and of the call hold alone.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends it and waits for the whole response. Redirects are not followed: they
+    /// are responses with a status of 3xx.
+    ///
+    /// # Errors
+    /// [`Error`] where no response came.
+    pub fn send(self) -> Result<Response, Error> {
+        let mut responses = exchange::send_all(vec![self]);
+        responses.pop().expect("one response per request")
+    }
+
+    /// Where it goes.
+    pub(super) fn target(&self) -> Result<Target<'_>, Error> {
+        if let Some(wrong) = &self.wrong {
+            return Err(Error::new(ErrorKind::Invalid, &self.url, wrong));
+        }
+        Target::parse(&self.url).map_err(|reason| Error::new(ErrorKind::Invalid, &self.url, reason))
+    }
+}
+
+/// Shows neither the query nor headers and body: they may hold secrets.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.url.split(['?', '#']).next().unwrap_or_default();
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("url", &url)
+            .field("headers", &names)
+            .field("body_bytes", &self.body.as_ref().map(Vec::len))
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_sets_its_type_unless_another_is_there() {
+        let request = Request::post("http://a.example").json(&[1, 2]);
+        assert_eq!(request.body.as_deref(), Some(&b"[1,2]"[..]));
+        assert_eq!(request.headers.len(), 1);
+        let request = Request::post("http://a.example")
+            .header("Content-Type", "application/problem+json")
+            .json("x");
+        assert_eq!(request.headers[0].1, b"application/problem+json");
+        assert_eq!(request.headers.len(), 1);
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_fails_when_it_is_sent() {
+        let keys = std::collections::BTreeMap::from([((1, 2), 3)]);
+        let error = Request::post("http://a.example")
+            .json(&keys)
+            .send()
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("cannot be written as JSON"));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let request = Request::post("http://a.example?key=hunter2")
+            .header("authorization", "hunter2")
+            .body("hunter2");
+        assert!(!format!("{request:?}").contains("hunter2"));
+    }
+}
