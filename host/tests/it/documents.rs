@@ -3,12 +3,19 @@
 
 mod console;
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use pointsman::{
     command::Command,
+    config::Config,
     rules::{Pattern, RuleFile, RuleSet},
 };
+use toml::{Table, Value};
 
 use crate::host::Folders;
 
@@ -179,6 +186,35 @@ fn every_metric_of_the_operations_page_is_there_and_none_is_missing() {
         .map(|name| name.trim_end_matches("_total").trim_end_matches("_seconds"))
         .collect();
     assert_eq!(named, registered);
+}
+
+#[test]
+fn the_configuration_page_has_every_setting_with_its_default() {
+    let mut expected = BTreeMap::new();
+    add_settings(
+        "",
+        &Table::try_from(Config::default()).unwrap(),
+        &mut expected,
+    );
+    let page = document("configuration.md");
+    let shown: BTreeMap<_, _> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | `"))
+        .filter(|(key, _)| !key.contains('`'))
+        .filter_map(|(key, rest)| Some((key.to_owned(), rest.split_once("` | ")?.0.to_owned())))
+        .collect();
+    assert_eq!(shown, expected);
+}
+
+fn add_settings(prefix: &str, table: &Table, settings: &mut BTreeMap<String, String>) {
+    for (name, value) in table {
+        match value {
+            Value::Table(inner) => add_settings(&format!("{prefix}{name}."), inner, settings),
+            value => {
+                settings.insert(format!("{prefix}{name}"), value.to_string());
+            }
+        }
+    }
 }
 
 fn add_sources(folder: &Path, sources: &mut String) {
