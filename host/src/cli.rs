@@ -4,9 +4,13 @@
 mod build;
 mod check;
 mod check_files;
+mod config;
 mod dev;
+mod doctor;
 mod enqueue;
 mod explain;
+mod health;
+mod init;
 mod kept;
 mod list;
 mod log_fields;
@@ -41,7 +45,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
     app::App,
-    config::Config,
+    config::{Config, Setting},
     diagnostic::Diagnostic,
     log::Log,
     plugin::{COMPILE_SUBCOMMAND, compile_component, forget_unfinished},
@@ -144,6 +148,8 @@ enum Cmd {
     Queue(queue::Args),
     /// Run the HTTP server; hot-reloads handlers and rules
     Serve(serve::Args),
+    /// Create a folder with an example handler, a rule and settings
+    Init(init::Args),
     /// Create a new handler from a template
     New(new::Args),
     /// Build handlers from source and install them
@@ -158,6 +164,12 @@ enum Cmd {
     Check(check::Args),
     /// Explain why each rule did or did not match a command
     Explain(explain::Args),
+    /// Show or check the settings
+    Config(config::Args),
+    /// Check whether this machine has what the server and builds need
+    Doctor(doctor::Args),
+    /// Ask a running server whether it is healthy
+    Health(health::Args),
     /// Compare two versions of the rules
     Rules(rules::Args),
     /// Print the WIT contract between host and handlers
@@ -170,6 +182,12 @@ enum Cmd {
     Completions {
         /// Shell
         shell: Shell,
+    },
+    /// Write the manual pages
+    #[command(after_help = "Example:\n  pointsman man /usr/local/share/man/man1")]
+    Man {
+        /// Folder for the pages
+        dir: PathBuf,
     },
     /// Compile one component within limits, for the host that started this process
     #[command(name = COMPILE_SUBCOMMAND, hide = true)]
@@ -261,13 +279,21 @@ impl Cli {
                 terminal::raw(&script);
                 return Ok(Exit::Succeeded);
             }
+            Cmd::Man { dir } => {
+                clap_mangen::generate_to(Self::command(), dir)
+                    .with_context(|| dir.display().to_string())?;
+                return Ok(Exit::Succeeded);
+            }
             Cmd::Wit => {
                 terminal::raw(crate::new::CONTRACT.as_bytes());
                 return Ok(Exit::Succeeded);
             }
             _ => {}
         }
-        let mut config = self.config()?;
+        let (mut config, settings) = self.config()?;
+        if let Cmd::Config(args) = &self.command {
+            return config::run(args, &config, &settings);
+        }
         self.start_log(log)?;
         let ends_within = match &self.command {
             Cmd::Serve(args) => {
@@ -315,7 +341,7 @@ impl Cli {
         Ok(())
     }
 
-    fn config(&self) -> anyhow::Result<Config> {
+    fn config(&self) -> anyhow::Result<(Config, Vec<Setting>)> {
         let file = self.config.as_deref().or_else(|| {
             let default = Path::new(SETTINGS_FILE);
             default.is_file().then_some(default)
@@ -335,9 +361,10 @@ impl Cli {
             };
             flags.push((key, value.to_owned()));
         }
-        let mut config = Config::load(file, std::env::vars_os(), &flags)?;
+        let environment = std::env::vars_os();
+        let (mut config, settings) = Config::load_with_sources(file, environment, &flags)?;
         config.host.sandbox.compile_program = this_program();
-        Ok(config)
+        Ok((config, settings))
     }
 }
 
@@ -377,9 +404,14 @@ impl Cmd {
             Self::Check(args) => check::run(&args, config).await,
             Self::Explain(args) => explain::run(&args, config).await,
             Self::Build(args) => spawn_blocking(move || build::run(&args, &config.plugins)).await?,
+            Self::Init(args) => spawn_blocking(move || init::run(&args)).await?,
             Self::New(args) => new::run(&args),
+            Self::Doctor(args) => spawn_blocking(move || doctor::run(&args, &config)).await?,
+            Self::Health(args) => health::run(&args).await,
             Self::Rules(args) => spawn_blocking(move || rules::run(&args)).await?,
             Self::Serve(_)
+            | Self::Config(_)
+            | Self::Man { .. }
             | Self::Wit
             | Self::CompileComponent { .. }
             | Self::Completions { .. } => {

@@ -6,6 +6,7 @@
 mod environment;
 mod http;
 mod limits;
+mod sources;
 
 use std::{
     ffi::OsString,
@@ -27,6 +28,8 @@ pub use http::HttpConfig;
 pub(crate) use http::parse_listen;
 pub use limits::HostLimits;
 pub use pointsman_sandbox::{BreakerSettings, HandlerDefaults, HandlerLimits, SandboxSettings};
+pub use sources::Setting;
+use sources::Sources;
 
 use crate::{
     budget::BudgetSettings,
@@ -101,10 +104,21 @@ impl Config {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &[(&str, String)],
     ) -> Result<Self, SettingsError> {
+        Self::load_with_sources(file, environment, flags).map(|(config, _)| config)
+    }
+
+    /// As [`Config::load`], with every setting, its value and where that comes from.
+    ///
+    /// # Errors
+    /// [`SettingsError`], which names the key and where it stands.
+    pub fn load_with_sources(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &[(&str, String)],
+    ) -> Result<(Self, Vec<Setting>), SettingsError> {
         let known = table_of(&Self::default());
         let mut merged = known.clone();
-        // What all settings were after each source.
-        let mut sources = Vec::new();
+        let mut sources = Sources::default();
         if let Some(path) = file {
             let origin = path.display().to_string();
             let text = apart_blocking(path, |path| read_text(path, FILE_MAX_BYTES));
@@ -112,14 +126,17 @@ impl Config {
                 path: path.into(),
                 cause,
             })?;
-            merge(&mut merged, parse(&origin, &text)?, &origin, "")?;
-            sources.push((origin, merged.clone()));
+            let table = parse(&origin, &text)?;
+            for key in leaves(&table) {
+                sources.set(key, &origin);
+            }
+            merge(&mut merged, table, &origin, "")?;
         }
         let leaves = leaves(&known);
         for variable in environment::settings(environment, &leaves)? {
             let origin = format!("environment {}", variable.name);
             set(&mut merged, &variable.key, &variable.text, &origin)?;
-            sources.push((origin, merged.clone()));
+            sources.set(variable.key, &origin);
         }
         for (key, text) in flags {
             if !leaves.iter().any(|leaf| leaf == key) {
@@ -131,26 +148,22 @@ impl Config {
                 });
             }
             set(&mut merged, key, text, "command line")?;
-            sources.push(("command line".into(), merged.clone()));
+            sources.set((*key).into(), "command line");
         }
+        let settings = sources.settings(&merged, &leaves);
         let checked = ranges::check(&merged, "settings")
             // By itself, since a flattened section does not tell its key.
             .and_then(|()| duration::check(&known, &merged, "settings", ""))
             .and_then(|()| typed::<Self>(merged, "settings"))
             .and_then(|config| config.check("settings"));
-        checked.map_err(|error| {
-            let Some(key) = error.key() else {
-                return error;
-            };
-            // The last source that set the key.
-            let (mut origin, mut value) = ("settings", at(&known, key));
-            for (source, merged) in &sources {
-                if at(merged, key) != value {
-                    (origin, value) = (source, at(merged, key));
-                }
+        let config = checked.map_err(|error| {
+            let source = error.key().and_then(|key| sources.of(key));
+            match source.map(str::to_owned) {
+                Some(source) => error.from_origin(&source),
+                None => error,
             }
-            error.from_origin(origin)
-        })
+        })?;
+        Ok((config, settings))
     }
 
     /// What all of the host together may take of the machine.
@@ -251,14 +264,6 @@ fn renamed(key: &str, text: &str, known: &[String]) -> Option<String> {
     let (short, text) = duration::renamed(key, text)?;
     let is_known = known.iter().any(|known| known == short);
     is_known.then(|| format!("write `{short}={text}`"))
-}
-
-/// The value of a key with dots, or the array that an element as in `hosts[0]` is in.
-fn at<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
-    match key.split_once('.') {
-        Some((section, rest)) => at(table.get(section)?.as_table()?, rest),
-        None => table.get(key.split('[').next()?),
-    }
 }
 
 fn leaves(table: &Table) -> Vec<String> {

@@ -57,3 +57,8 @@ pub use pointsman_kit::{build, cases, new, sources};
 pub use pointsman_machine::{budget, files, shutdown};
 pub use pointsman_rules as rules;
 pub use pointsman_sandbox as plugin;
+
+/// Its examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;

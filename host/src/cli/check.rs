@@ -78,11 +78,11 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
                 print::BOLD,
                 format_args!(
                     "checked {} in {} against {}: {}, {}",
-                    counted(snapshot.rules.len(), "rule"),
-                    counted(snapshot.rule_files.len(), "file"),
-                    counted(handlers.len(), "handler"),
-                    counted(errors, "error"),
-                    counted(warnings, "warning")
+                    print::counted(snapshot.rules.len(), "rule"),
+                    print::counted(snapshot.rule_files.len(), "file"),
+                    print::counted(handlers.len(), "handler"),
+                    print::counted(errors, "error"),
+                    print::counted(warnings, "warning")
                 )
             )
         );
@@ -98,10 +98,4 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
 /// What a finding is about: a problem about the same says nothing more.
 fn subject(finding: &Finding) -> (&str, &str, Option<u32>) {
     (finding.code, &finding.file, Some(finding.line))
-}
-
-/// `1 rule`, `2 rules`.
-fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
 }

@@ -114,9 +114,17 @@ pub(super) fn duration(duration: Duration) -> String {
 pub(super) fn bytes(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let kib = bytes as f64 / 1024.0;
-    if kib >= 1024.0 {
+    if kib >= 1024.0 * 1024.0 {
+        format!("{:.1} GiB", kib / 1024.0 / 1024.0)
+    } else if kib >= 1024.0 {
         format!("{:.1} MiB", kib / 1024.0)
     } else {
         format!("{kib:.1} KiB")
     }
+}
+
+/// `1 rule`, `2 rules`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }

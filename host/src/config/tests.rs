@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use super::*;
+use super::{sources::at, *};
 
 fn load(file: &str, env: &[(&str, &str)], flags: &[(&str, String)]) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ pub(crate) mod check_files;
 mod dev;
 mod faults;
 mod rules;
+mod setup;
 
 use std::{
     io::{BufRead, BufReader, Write},

@@ -6,7 +6,7 @@ mod console;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ use pointsman::{
 };
 use toml::{Table, Value};
 
-use crate::host::Folders;
+use crate::host::{Folders, root};
 
 fn document(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -204,6 +204,65 @@ fn the_configuration_page_has_every_setting_with_its_default() {
         .filter_map(|(key, rest)| Some((key.to_owned(), rest.split_once("` | ")?.0.to_owned())))
         .collect();
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn no_link_of_a_document_leads_nowhere() {
+    let root = root();
+    let mut documents = vec![root.join("README.md")];
+    for folder in ["host", "host/docs", ".github"] {
+        documents.extend(in_folder(&root.join(folder)));
+    }
+    for name in fs::read_dir(root.join("host/crates")).unwrap() {
+        documents.extend(in_folder(&name.unwrap().path()));
+    }
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    assert!(documents.len() > 15, "{documents:?}");
+    for path in documents {
+        let text = fs::read_to_string(&path).unwrap();
+        let targets = text.split("](").skip(1);
+        for target in targets.filter_map(|rest| rest.split([')', ' ']).next()) {
+            if target.contains("://") || !target.contains(['.', '/', '#']) {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap().join(file),
+            };
+            assert!(file.exists(), "{}: {target}", path.display());
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(&file).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                assert!(
+                    headings.any(|heading| slug(heading) == anchor),
+                    "{}: no heading for {target}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+fn in_folder(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+}
+
+/// The anchor of a heading, as GitHub makes it.
+fn slug(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        })
+        .collect()
 }
 
 fn add_settings(prefix: &str, table: &Table, settings: &mut BTreeMap<String, String>) {

@@ -255,6 +255,19 @@ impl BuildError {
     }
 }
 
+/// Whether the tools that the user must install for handlers in `language` are there.
+/// What belongs to a build alone, such as npm packages, the build installs itself.
+///
+/// # Errors
+/// [`BuildError::MissingTool`] and [`BuildError::WrongVersion`], with the command that installs it.
+pub fn check_tools(language: Language) -> Result<(), BuildError> {
+    match language {
+        Language::Rust => rust::check_tools(),
+        Language::TypeScript | Language::JavaScript => script::check_tools(),
+        Language::Python | Language::C => tool::check_python(),
+    }
+}
+
 /// `pointsman/tools` in the user's cache folder: `$XDG_CACHE_HOME`,
 /// `%LOCALAPPDATA%`, or `.cache` in the home folder. None without a home: programs
 /// run from there, so a folder that others can write to does not do.

@@ -90,6 +90,11 @@ enum Message {
     Other,
 }
 
+/// Whether cargo is there and new enough.
+pub(super) fn check_tools() -> Result<(), BuildError> {
+    tool::require("cargo", CARGO_LEAST, Path::new("."), CARGO_FIX)
+}
+
 pub(super) fn build(
     folder: &Path,
     options: &Options,

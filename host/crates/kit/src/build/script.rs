@@ -25,6 +25,7 @@ const TYPESCRIPT: &str = "typescript";
 
 /// What esbuild and the engines ask for.
 const NODE_LEAST: &[u32] = &[18, 0];
+const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
 const NODE_FIX: &str = "apt install nodejs npm";
 
 /// What this recipe reads of `package.json`.
@@ -74,6 +75,12 @@ pub(super) fn language(folder: &Path) -> Result<Language, BuildError> {
     } else {
         Language::JavaScript
     })
+}
+
+/// Whether Node.js is there, new enough and with npm.
+pub(super) fn check_tools() -> Result<(), BuildError> {
+    tool::require("node", NODE_LEAST, Path::new("."), NODE_FIX)?;
+    tool::run(environment::command(NPM).arg("--version"), NODE_FIX).map(drop)
 }
 
 pub(super) fn build(
@@ -282,7 +289,7 @@ fn fetch(
         "installing the packages of `package.json`, once: npm install {flags}"
     ));
     tool::fetch(
-        environment::command(if cfg!(windows) { "npm.cmd" } else { "npm" })
+        environment::command(NPM)
             .arg("install")
             .args(NPM_FLAGS)
             .args(["--no-fund", "--no-audit", "--loglevel=error"])

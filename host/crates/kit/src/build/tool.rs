@@ -150,6 +150,22 @@ pub(super) fn require(
 const PYTHON: &str = if cfg!(windows) { "python" } else { "python3" };
 const PYTHON_FIX: &str = "apt install python3 python3-venv";
 
+/// Whether Python is there, with what makes its environments.
+pub(super) fn check_python() -> Result<(), BuildError> {
+    run(environment::command(PYTHON).arg("--version"), PYTHON_FIX)?;
+    let asked = run(
+        environment::command(PYTHON).args(["-c", "import venv, ensurepip"]),
+        PYTHON_FIX,
+    );
+    asked.map(drop).map_err(|error| match error {
+        BuildError::Failed { .. } => BuildError::MissingTool {
+            tool: format!("`{PYTHON} -m venv`"),
+            fix: PYTHON_FIX.into(),
+        },
+        error => error,
+    })
+}
+
 /// A program of the Python Package Index, at exactly one version.
 pub(super) struct Packaged {
     /// The package's name.

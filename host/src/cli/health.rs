@@ -1,0 +1,34 @@
+//! `pointsman health`: asks a running server whether it works, for container
+//! health checks.
+
+use super::{Exit, print, remote::Remote, terminal::out};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pointsman health                                 is the process alive?
+  pointsman health --ready                         does it accept commands?
+
+Exit codes: 0 yes, 1 no, or there is no answer.")]
+pub(super) struct Args {
+    /// URL of the server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000")]
+    url: Remote,
+    /// Ask whether it accepts commands, not only whether it is alive
+    #[arg(long)]
+    ready: bool,
+}
+
+pub(super) async fn run(args: &Args) -> anyhow::Result<Exit> {
+    let path = if args.ready { "/readyz" } else { "/healthz" };
+    match args.url.get::<serde_json::Value>(path).await {
+        Ok(_) => {
+            out!("{}", if args.ready { "ready" } else { "healthy" });
+            Ok(Exit::Succeeded)
+        }
+        Err(error) => {
+            print::error(&error);
+            Ok(Exit::Failed)
+        }
+    }
+}

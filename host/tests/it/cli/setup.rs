@@ -1,0 +1,150 @@
+//! What sets a host up and says what it has: `init`, `config`, `doctor`, `health`.
+
+use std::fs;
+
+use expect_test::expect;
+use serde_json::Value;
+
+use super::{check, output, pointsman, said};
+use crate::host::{Folders, serve_with};
+
+#[test]
+fn config_show_names_the_source_of_each_setting_and_hides_credentials() {
+    let folders = Folders::new();
+    fs::write(
+        folders.path().join("pointsman.toml"),
+        // The default, said all the same.
+        "[limits]\ntimeout = '30s'\n[http]\nhosts = ['a.example']",
+    )
+    .unwrap();
+    let mut command = pointsman(
+        &folders,
+        &["config", "show", "--changed", "--set", "queue.depth_max=7"],
+    );
+    command.env("POINTSMAN_QUEUE_URL", "postgres://u:S3cret@db/x");
+    let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    expect![[r#"
+        http.hosts = ["a.example"]  # pointsman.toml
+        limits.timeout = "30s"      # pointsman.toml
+        queue.depth_max = 7         # command line
+        queue.url = "(hidden)"      # environment POINTSMAN_QUEUE_URL
+    "#]]
+    .assert_eq(&printed);
+    let all = command.args(["--json"]).output().unwrap().stdout;
+    assert!(!String::from_utf8_lossy(&all).contains("S3cret"));
+}
+
+#[test]
+fn what_config_show_prints_is_a_settings_file() {
+    let folders = Folders::new();
+    let shown = output(&folders, &["config", "show"]).stdout;
+    fs::write(folders.path().join("pointsman.toml"), shown).unwrap();
+    let (exit, _, error) = said(&folders, &["config", "show", "--changed"]);
+    assert_eq!(exit, Some(0), "{error}");
+}
+
+#[test]
+fn config_check_names_each_wrong_setting_of_a_handler() {
+    let folders = Folders::new();
+    folders.plugin("greet", b"");
+    let settings = folders.path().join("plugins/greet.toml");
+    fs::write(settings, "[limits]\ntimeout = '5'").unwrap();
+    check(
+        &folders,
+        &["config", "check"],
+        expect![[r#"
+        ✓ the host: 0 settings
+        error: plugins/greet.toml: `limits.timeout`: not a duration: write a number with its unit, such as `500ms`, `30s`, `5m` or `24h`, of at most a century
+        exit 1
+    "#]],
+    );
+}
+
+#[test]
+fn init_makes_a_folder_whose_settings_and_rules_are_valid_and_touches_no_other() {
+    let folders = Folders::new();
+    let (exit, printed, error) = said(&folders, &["init", "orders", "--lang", "rust"]);
+    assert_eq!(exit, Some(0), "{error}");
+    assert!(printed.contains("cd orders"), "{printed}");
+    let made = folders.path().join("orders");
+    let run = |args: &[&str]| {
+        pointsman(&folders, args)
+            .current_dir(&made)
+            .output()
+            .unwrap()
+    };
+    assert!(run(&["config", "check"]).status.success());
+    let explained = run(&["explain", r#"{"requestType":"Greet"}"#]);
+    assert!(explained.status.success(), "{explained:?}");
+    check(
+        &folders,
+        &["init", "orders"],
+        expect![[r#"
+        error: orders is not empty: it has `.gitignore`; name a folder that does not exist, such as `pointsman init orders`
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
+fn man_writes_a_page_for_each_subcommand_that_is_shown() {
+    let folders = Folders::new();
+    let dir = folders.path().join("man");
+    fs::create_dir(&dir).unwrap();
+    let (exit, _, error) = said(&folders, &["man", dir.to_str().unwrap()]);
+    assert_eq!(exit, Some(0), "{error}");
+    let page = fs::read_to_string(dir.join("pointsman-serve.1")).unwrap();
+    assert!(page.contains("graceful shutdown"), "{page}");
+    assert!(dir.join("pointsman-queue-list.1").is_file());
+    let (exit, _, error) = said(&folders, &["man", "nowhere"]);
+    assert_eq!(exit, Some(2), "{error}");
+}
+
+#[test]
+fn doctor_says_what_is_missing_and_how_to_get_it() {
+    let folders = Folders::new();
+    let mut command = pointsman(&folders, &["doctor", "--json"]);
+    // No tool is found there.
+    command.env("PATH", folders.path());
+    let output = command.output().unwrap();
+    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = findings["findings"].as_array().unwrap();
+    let of = |what: &str| {
+        let found = findings.iter().find(|finding| finding["what"] == what);
+        found.unwrap_or_else(|| panic!("no {what} in {findings:#?}"))
+    };
+    assert_eq!(of("sandbox")["verdict"], "good");
+    assert_eq!(of("tools for Python")["verdict"], "warning");
+    let detail = of("tools for Python")["detail"].to_string();
+    assert!(detail.contains("apt install python3"), "{detail}");
+    // Handlers of others run without any of the tools.
+    assert!(output.status.success(), "{findings:#?}");
+}
+
+#[test]
+fn doctor_fails_where_no_queue_can_be_kept() {
+    let folders = Folders::new();
+    fs::write(folders.path().join("file"), "").unwrap();
+    let (exit, printed, _) = said(&folders, &["doctor", "--set", "queue.folder=file/data"]);
+    assert_eq!(exit, Some(1), "{printed}");
+    assert!(
+        printed.contains("✗ queue: file/data: not a directory"),
+        "{printed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_asks_a_running_server() {
+    let folders = Folders::new();
+    let (_app, url) = serve_with(folders.config()).await;
+    for (args, answer) in [
+        (&["health"][..], "healthy\n"),
+        (&["health", "--ready"], "ready\n"),
+    ] {
+        let args: Vec<_> = args.iter().copied().chain(["--url", &url]).collect();
+        let (exit, printed, error) = tokio::task::block_in_place(|| said(&folders, &args));
+        assert_eq!((exit, printed.as_str()), (Some(0), answer), "{error}");
+    }
+    let (exit, _, error) = said(&folders, &["health", "--url", "http://127.0.0.1:1"]);
+    assert_eq!(exit, Some(1), "{error}");
+}
