@@ -14,10 +14,11 @@ use std::{
     time::Duration,
 };
 
+use pointsman_core::integer;
 pub(crate) use pointsman_core::settings::FILE_MAX_BYTES;
 pub use pointsman_core::settings::{RetrySettings, SettingsError};
 use pointsman_core::settings::{
-    duration, hint, lasting, merge, parse, positive, ranges, table_of, typed,
+    assign, duration, hint, lasting, merge, parse, positive, ranges, table_of, typed,
 };
 use pointsman_kit::cases::RunnerSettings;
 pub use pointsman_queue::QueueSettings;
@@ -152,8 +153,6 @@ impl Config {
         }
         let settings = sources.settings(&merged, &leaves);
         let checked = ranges::check(&merged, "settings")
-            // By itself, since a flattened section does not tell its key.
-            .and_then(|()| duration::check(&known, &merged, "settings", ""))
             .and_then(|()| typed::<Self>(merged, "settings"))
             .and_then(|config| config.check("settings"));
         let config = checked.map_err(|error| {
@@ -240,7 +239,7 @@ fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), Set
     }
     let slot = slot.expect("flags and environment name only known keys");
     let value = match slot {
-        Value::Integer(_) => text.parse().ok().map(Value::Integer),
+        Value::Integer(_) => integer::parse(text).map(Value::Integer),
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
         // `a, b`
         Value::Array(_) => {
@@ -250,13 +249,13 @@ fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), Set
         }
         _ => Some(Value::String(text.into())),
     };
-    *slot = value.ok_or_else(|| SettingsError::WrongValue {
+    let value = value.ok_or_else(|| SettingsError::WrongValue {
         origin: origin.into(),
         key: key.into(),
         found: format!("`{text}`"),
         expected: format!("{} such as {slot}", slot.type_str()),
     })?;
-    Ok(())
+    assign(slot, value, origin, key)
 }
 
 /// What to write instead of a key that said the unit of its number.

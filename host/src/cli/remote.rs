@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use pointsman_core::integer::split_port;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::net::TcpStream;
 
@@ -43,9 +44,11 @@ impl FromStr for Remote {
         if uri.scheme() != Some(&Scheme::HTTP) || !matches!(uri.path(), "" | "/") {
             return Err(wrong());
         }
+        let authority = uri.authority().ok_or_else(wrong)?;
+        let (host, port) = split_port(authority.as_str()).ok_or_else(wrong)?;
         Ok(Self {
-            host: uri.host().ok_or_else(wrong)?.to_owned(),
-            port: uri.port_u16().unwrap_or(80),
+            host: host.to_owned(),
+            port: port.unwrap_or(80),
         })
     }
 }

@@ -2,6 +2,8 @@
 //! a `Content-Length` and a `Transfer-Encoding`. The parser takes the first away
 //! then, and a proxy that goes by it would see other requests than we do.
 
+use pointsman_core::integer;
+
 /// Long enough for both names, and for a length with some zeros before it.
 const LINE_BYTES: usize = 64;
 
@@ -77,7 +79,9 @@ impl Framing {
         self.has_lines = true;
         self.has_encoding |= line.starts_with(b"transfer-encoding:");
         if let Some(value) = line.strip_prefix(b"content-length:") {
-            let length = (line.len() < LINE_BYTES).then(|| number(value)).flatten();
+            let value = std::str::from_utf8(value.trim_ascii()).unwrap_or_default();
+            let length = (line.len() < LINE_BYTES).then(|| integer::parse::<u64>(value));
+            let length = length.flatten();
             // One that is no number, or two: the parser refuses these too.
             if length.is_none() || self.content_length.is_some_and(|it| Some(it) != length) {
                 return false;
@@ -94,13 +98,6 @@ impl Framing {
         // Where the chunks end is known to the parser alone.
         self.is_over = self.has_encoding;
     }
-}
-
-fn number(value: &[u8]) -> Option<u64> {
-    let digits = value.trim_ascii();
-    // `parse` takes a sign.
-    let is_number = digits.iter().all(u8::is_ascii_digit);
-    is_number.then(|| std::str::from_utf8(digits).ok()?.parse().ok())?
 }
 
 #[cfg(test)]

@@ -2,13 +2,7 @@
 //! each once. One that is misspelled would be passed over, and a filter match
 //! too much.
 
-use std::{
-    collections::{HashMap, HashSet},
-    convert::Infallible,
-    fmt::Display,
-    ops::RangeInclusive,
-    str::FromStr,
-};
+use std::{collections::HashMap, fmt::Display, ops::RangeInclusive, str::FromStr};
 
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request},
@@ -16,6 +10,8 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use percent_encoding::percent_decode_str;
+use pointsman_core::integer;
 
 use super::{
     ROUTES,
@@ -30,63 +26,70 @@ use crate::{
 /// Entries of a page where no `limit` is given.
 const PAGE: usize = 50;
 
-/// Refuses what the route that a request is for does not know.
-pub(super) async fn check(
+/// Reads the parameters of a request for the handler of its route, and refuses
+/// what the route does not know.
+pub(super) async fn read(
     path: MatchedPath,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    if let Some(query) = request.uri().query() {
-        let method = match request.method() {
-            &Method::HEAD => &Method::GET,
-            method => method,
-        };
-        let route = ROUTES
-            .iter()
-            .find(|(known, route, _)| method == known && path.as_str() == *route);
-        // Another method is refused behind this.
-        if let Some((_, _, names)) = route {
-            check_query(query, names)?;
-        }
+    let method = match request.method() {
+        &Method::HEAD => &Method::GET,
+        method => method,
+    };
+    let route = ROUTES
+        .iter()
+        .find(|(known, route, _)| method == known && path.as_str() == *route);
+    // Another method is refused behind this.
+    if let Some((_, _, names)) = route {
+        let parameters = Parameters::parse(request.uri().query().unwrap_or_default(), names)?;
+        request.extensions_mut().insert(parameters);
     }
     Ok(next.run(request).await)
 }
 
-fn check_query(query: &str, names: &[&str]) -> Result<(), Problem> {
-    let mut seen = HashSet::new();
-    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
-        if !names.contains(&&*name) {
-            let known = match names {
-                [] => "there are no parameters".into(),
-                names => names.join(", "),
-            };
-            let unknown = Problem::parameter(&name, format!("is not known here: {known}"));
-            return Err(match nearest(&name, names.iter().copied()) {
-                Some(near) => unknown.hint(format!("did you mean `{near}`?")),
-                None => unknown,
-            });
-        }
-        if !seen.insert(name.clone()) {
-            return Err(Problem::parameter(&name, "is given twice: keep one"));
-        }
-    }
-    Ok(())
-}
-
-/// The parameters of a request that [`check`] has let through.
+/// The parameters of a request, as [`read`] has left them.
+#[derive(Clone)]
 pub(super) struct Parameters(HashMap<String, String>);
 
 impl<S: Sync> FromRequestParts<S> for Parameters {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(head: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        let query = head.uri.query().unwrap_or_default();
-        let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
-        Ok(Self(pairs.collect()))
+    async fn from_request_parts(head: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        // None only on a route that is not in `ROUTES`.
+        head.extensions.remove().ok_or_else(Problem::internal)
     }
 }
 
 impl Parameters {
+    /// # Errors
+    /// Where one is unknown, given twice, or not UTF-8.
+    fn parse(query: &str, names: &[&str]) -> Result<Self, Problem> {
+        let mut read = HashMap::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (Some(name), Some(value)) = (decoded(name), decoded(value)) else {
+                let what = "is not UTF-8 once its `%` escapes are decoded";
+                return Err(Problem::parameter(name, what));
+            };
+            if !names.contains(&name.as_str()) {
+                let known = match names {
+                    [] => "there are no parameters".into(),
+                    names => names.join(", "),
+                };
+                let unknown = Problem::parameter(&name, format!("is not known here: {known}"));
+                return Err(match nearest(&name, names.iter().copied()) {
+                    Some(near) => unknown.hint(format!("did you mean `{near}`?")),
+                    None => unknown,
+                });
+            }
+            if read.insert(name.clone(), value).is_some() {
+                return Err(Problem::parameter(&name, "is given twice: keep one"));
+            }
+        }
+        Ok(Self(read))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -125,8 +128,8 @@ impl Parameters {
         range: RangeInclusive<N>,
     ) -> Result<Option<N>, Problem> {
         let text = self.0.remove(name);
-        text.map(|text| match text.parse() {
-            Ok(number) if range.contains(&number) => Ok(number),
+        text.map(|text| match integer::parse(&text) {
+            Some(number) if range.contains(&number) => Ok(number),
             _ => {
                 let wanted = format!("a whole number from {} to {}", range.start(), range.end());
                 Err(not(&text, name, &wanted))
@@ -158,6 +161,13 @@ impl Parameters {
             limit: self.number("limit", 1..=PAGE_MAX)?.unwrap_or(PAGE),
         })
     }
+}
+
+/// A name or value as it was before a form encoded it.
+fn decoded(text: &str) -> Option<String> {
+    let text = text.replace('+', " ");
+    let text = percent_decode_str(&text).decode_utf8().ok()?;
+    Some(text.into_owned())
 }
 
 pub(super) fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Problem> {

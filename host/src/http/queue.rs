@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use pointsman_core::settings::duration;
 use serde::Serialize;
 use serde_json::json;
 
@@ -100,7 +101,7 @@ async fn show(
     let queue = queue(&app)?;
     let id: CommandId = parse("id", &id)?;
     let wait = match parameters.take::<String>("wait")? {
-        Some(text) => duration(&text)?,
+        Some(text) => wait_of(&text)?,
         None => Duration::ZERO,
     };
     let waits = (!wait.is_zero()).then(|| app.budgets().listeners.take(1));
@@ -216,16 +217,10 @@ async fn inspect(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<
     answer(&app, detail.weight(), &detail)
 }
 
-/// `10s` or `500ms`.
-fn duration(text: &str) -> Result<Duration, Problem> {
-    let number = |text: &str| text.parse::<u64>().ok();
-    let duration = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(text), _) => number(text).map(Duration::from_millis),
-        (None, Some(text)) => number(text).map(Duration::from_secs),
-        (None, None) => None,
-    };
+/// How long a client waits: `10s` or `500ms`.
+fn wait_of(text: &str) -> Result<Duration, Problem> {
     let wanted = "a time of up to 60 s: write it as `10s` or `500ms`";
-    duration
+    duration::parse(text)
         .filter(|duration| *duration <= WAIT_MAX)
         .ok_or_else(|| not(text, "wait", wanted))
 }

@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 pub use retry::RetrySettings;
 
-use crate::{diagnostic::Diagnostic, name::nearest, source::position};
+use crate::{diagnostic::Diagnostic, name::nearest, source::Source};
 
 /// Why a setting is not usable. Says where it stands.
 #[derive(Debug, thiserror::Error)]
@@ -27,14 +27,7 @@ pub enum SettingsError {
         cause: std::io::Error,
     },
     /// The file is no TOML.
-    Syntax {
-        /// The file.
-        origin: String,
-        /// Line and column in characters, both from 1.
-        position: (u32, u32),
-        /// What is wrong.
-        message: String,
-    },
+    Syntax(Box<Diagnostic>),
     /// A key that does not exist.
     UnknownKey {
         /// Where it stands.
@@ -75,11 +68,7 @@ impl SettingsError {
                 Diagnostic::error("unreadable", format!("cannot be read: {cause}"))
                     .within(path.display().to_string())
             }
-            Self::Syntax {
-                origin,
-                position,
-                message,
-            } => Diagnostic::error("invalid-toml", message.as_str()).at(origin.as_str(), *position),
+            Self::Syntax(diagnostic) => (**diagnostic).clone(),
             Self::UnknownKey { origin, key, hint } => {
                 Diagnostic::error("unknown-key", format!("unknown key `{key}`"))
                     .within(origin.as_str())
@@ -108,7 +97,7 @@ impl SettingsError {
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         match self {
-            Self::Unreadable { .. } | Self::Syntax { .. } => None,
+            Self::Unreadable { .. } | Self::Syntax(_) => None,
             Self::UnknownKey { key, .. }
             | Self::WrongValue { key, .. }
             | Self::Refused { key, .. } => Some(key),
@@ -120,8 +109,9 @@ impl SettingsError {
     pub fn from_origin(mut self, from: &str) -> Self {
         match &mut self {
             Self::Unreadable { path, .. } => *path = from.into(),
-            Self::Syntax { origin, .. }
-            | Self::UnknownKey { origin, .. }
+            // It tells a place in its file.
+            Self::Syntax(_) => {}
+            Self::UnknownKey { origin, .. }
             | Self::WrongValue { origin, .. }
             | Self::Refused { origin, .. } => *origin = from.into(),
         }
@@ -163,14 +153,9 @@ pub fn lasting(origin: &str, settings: &[(&'static str, Duration)]) -> Result<()
 /// # Errors
 /// [`SettingsError::Syntax`], with line and column.
 pub fn parse(origin: &str, text: &str) -> Result<Table, SettingsError> {
-    text.parse().map_err(|error: toml::de::Error| {
-        let before = error.span().and_then(|span| text.get(..span.start));
-        let before = before.unwrap_or_default();
-        SettingsError::Syntax {
-            origin: origin.into(),
-            position: position(text, before.len()),
-            message: error.message().to_owned(),
-        }
+    text.parse().map_err(|error: ::toml::de::Error| {
+        let source = Source { path: origin, text };
+        SettingsError::Syntax(Box::new(crate::toml::error(&source, &error)))
     })
 }
 
@@ -198,17 +183,44 @@ pub fn merge(
             (Value::Table(onto), Value::Table(from)) => {
                 merge(onto, from, origin, &format!("{key}."))?;
             }
-            (slot, value) if slot.same_type(&value) => *slot = value,
-            (slot, value) => {
-                return Err(SettingsError::WrongValue {
-                    origin: origin.into(),
-                    key,
-                    found: describe(&value),
-                    expected: format!("{} such as {slot}", slot.type_str()),
-                });
-            }
+            (slot, value) => assign(slot, value, origin, &key)?,
         }
     }
+    Ok(())
+}
+
+/// Puts a value in place of another, which says what type it has; a text that
+/// is a duration stands for durations.
+///
+/// # Errors
+/// [`SettingsError`], with the key.
+pub fn assign(
+    slot: &mut Value,
+    value: Value,
+    origin: &str,
+    key: &str,
+) -> Result<(), SettingsError> {
+    if !slot.same_type(&value) {
+        return Err(SettingsError::WrongValue {
+            origin: origin.into(),
+            key: key.into(),
+            found: describe(&value),
+            expected: format!("{} such as {slot}", slot.type_str()),
+        });
+    }
+    let is_duration = |value: &Value| {
+        value
+            .as_str()
+            .is_some_and(|it| duration::parse(it).is_some())
+    };
+    if is_duration(slot) && !is_duration(&value) {
+        return Err(SettingsError::Refused {
+            origin: origin.into(),
+            key: key.into(),
+            message: duration::WANTED.into(),
+        });
+    }
+    *slot = value;
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use pointsman_core::integer;
+
 use super::Dialect;
 
 /// An IPv4 or IPv6 address as a number.
@@ -111,8 +113,8 @@ impl Network {
         } else {
             width
         };
-        let bits = match bits.parse::<u32>() {
-            Ok(value) if value <= max && bits.bytes().all(|byte| byte.is_ascii_digit()) => value,
+        let bits = match integer::parse::<u32>(bits) {
+            Some(value) if value <= max => value,
             _ => return Err(NetworkError::Bits(max)),
         };
         let all = u128::MAX >> (128 - width);

@@ -2,8 +2,9 @@
 //! that everything after it is one code path. Each value keeps the place where
 //! its span starts.
 
-use pointsman_core::source::Source;
 use std::borrow::Cow;
+
+use pointsman_core::{source::Source, toml};
 
 use ::toml::{
     Spanned,
@@ -20,10 +21,7 @@ use super::{
 /// # Errors
 /// [`Diagnostic`] if it is no TOML, or holds what JSON cannot say: a date, `inf`, `nan`.
 pub(crate) fn parse<'t>(source: &Source<'t>) -> Result<Node<'t>, Diagnostic> {
-    let document = DeTable::parse(source.text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        source.error(at, "invalid-toml", error.message().trim().to_owned())
-    })?;
+    let document = DeTable::parse(source.text).map_err(|error| toml::error(source, &error))?;
     let span = document.span();
     let members = table(source, document.into_inner())?;
     Ok(Node {

@@ -81,6 +81,8 @@ async fn names_that_are_not_the_hosts_are_refused() {
             "",
             "Host: a\r\nHost: 127.0.0.1\r\n",
             "Host: u@127.0.0.1\r\n",
+            "Host: 127.0.0.1:+4490\r\n",
+            "Host: 127.0.0.1:65616\r\n",
             "Host: 127.0.0.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
             "Host: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n",
             "Host: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",

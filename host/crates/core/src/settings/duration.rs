@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-use toml::{Table, Value};
 
-use super::SettingsError;
+use crate::integer;
 
 /// A century: past it is a wrong unit, and sums of times would not fit.
 pub const MAX: Duration = Duration::from_secs(36_525 * 24 * 3600);
@@ -18,6 +17,9 @@ const SUFFIXES: [(&str, u64); 3] = [("_ms", 1), ("_hours", 3_600_000), ("_days",
 /// Reads `500ms`, `30s`, `5m`, `24h`, `3d` and sums of them, such as `1h30m`.
 #[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
+    // jiff also takes a sign and the form of ISO 8601, `PT30S`.
+    text.starts_with(|c: char| c.is_ascii_digit())
+        .then_some(())?;
     let span: Span = text.parse().ok()?;
     let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     let duration = Duration::try_from(signed).ok()?;
@@ -54,42 +56,13 @@ pub fn renamed<'a>(name: &'a str, amount: &str) -> Option<(&'a str, String)> {
         let (short, found) = name.split_at_checked(at)?;
         found.eq_ignore_ascii_case(suffix).then_some((short, *unit))
     })?;
-    let millis = amount.parse::<u64>().ok()?.checked_mul(unit)?;
+    let millis = integer::parse::<u64>(amount)?.checked_mul(unit)?;
     Some((short, text(Duration::from_millis(millis))))
 }
 
-const WANTED: &str = "not a duration: write a number with its unit, such as `500ms`, `30s`, `5m` or `24h`, of at most a century";
-
-/// Refuses what is not a duration in place of one: `known` has one for each.
-///
-/// # Errors
-/// [`SettingsError::Refused`], with the key, which stands below `prefix`.
-pub fn check(
-    known: &Table,
-    given: &Table,
-    origin: &str,
-    prefix: &str,
-) -> Result<(), SettingsError> {
-    for (name, default) in known {
-        let key = format!("{prefix}{name}");
-        match (default, given.get(name)) {
-            (Value::Table(known), Some(Value::Table(given))) => {
-                check(known, given, origin, &format!("{key}."))?;
-            }
-            (Value::String(default), Some(Value::String(found)))
-                if parse(default).is_some() && parse(found).is_none() =>
-            {
-                return Err(SettingsError::Refused {
-                    origin: origin.into(),
-                    key,
-                    message: WANTED.into(),
-                });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
+/// What is said of a text that is no duration. It is not repeated: it may be a
+/// secret that was put into the wrong place.
+pub(super) const WANTED: &str = "not a duration: write a number with its unit, such as `500ms`, `30s`, `5m` or `24h`, of at most a century";
 
 /// Writes a field.
 ///
@@ -102,8 +75,7 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
 /// Reads a field.
 ///
 /// # Errors
-/// Where the text is no duration. It is not repeated: it may be a secret that
-/// was put into the wrong place.
+/// Where the text is no duration.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).ok_or_else(|| D::Error::custom(WANTED))
@@ -126,7 +98,19 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "30", "-30s", "30 apples", "1y", "2mo", "99999999h", "s"] {
+        for text in [
+            "",
+            "30",
+            "-30s",
+            "+30s",
+            "PT30S",
+            " 30s",
+            "30 apples",
+            "1y",
+            "2mo",
+            "99999999h",
+            "s",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

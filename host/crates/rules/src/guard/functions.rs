@@ -2,7 +2,7 @@
 //! make of it. All but `matches`, which is compiled with the rule.
 
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
-use pointsman_core::{name::nearest, source::excerpt};
+use pointsman_core::{integer, name::nearest, source::excerpt};
 
 use super::{
     meter::{Meter, Stop},
@@ -295,7 +295,8 @@ impl Function {
             (Self::Int, Value::Text(text)) => text.parse().ok().map(Value::Int),
             (Self::Int, Value::Timestamp(at)) => Some(Value::Int(at.as_second())),
             (Self::Int, value) => value.to_int().map(Value::Int),
-            (Self::Uint, Value::Text(text)) => text.parse().ok().and_then(unsigned),
+            // As in cel-go, `int` takes a leading `+`, `uint` does not.
+            (Self::Uint, Value::Text(text)) => integer::parse(text).and_then(unsigned),
             (Self::Uint, value) => value.to_int().and_then(unsigned),
             (Self::Double, Value::Text(text)) => text.parse().ok().map(Value::Double),
             (Self::Double, value) => value.to_double().map(Value::Double),

@@ -135,8 +135,10 @@ impl FieldIndex {
                     seen.push((path, number_key(path, &Decimal::parse(text))));
                 }
                 if !self.ranges.is_empty() {
+                    let before = candidates.len();
                     self.ranges
                         .containing(ordered(text), &mut |place| candidates.push(place));
+                    spend_hits(fuel, candidates.len() - before);
                 }
             }
             Scalar::Null if self.kinds.literals => {
@@ -188,7 +190,9 @@ impl FieldIndex {
             return false;
         }
         if !(self.v4.is_empty() && self.v6.is_empty()) {
+            let before = candidates.len();
             self.look_up_address(text, candidates);
+            spend_hits(fuel, candidates.len() - before);
         }
         true
     }
@@ -213,6 +217,14 @@ impl FieldIndex {
             self.v6.containing(v6, &mut found);
         }
     }
+}
+
+/// Spends what finding a combination by an interval costs beyond the step that
+/// each candidate does: the walk through the tree, and sorting out those that
+/// other values of the field have found, some 8 ns together.
+#[inline]
+fn spend_hits(fuel: &Fuel, hits: usize) {
+    fuel.spend(hits as u64);
 }
 
 impl Wildcards {

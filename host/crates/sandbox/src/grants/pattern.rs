@@ -3,6 +3,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use pointsman_core::integer::split_port;
 use serde::{Deserialize, Serialize};
 
 use super::{address::Reach, path::climbs};
@@ -61,18 +62,20 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// None for a URL without scheme or host, and for one with a user name: it
-    /// is not the host, and nothing that we grant needs one.
+    /// None for a URL without scheme or host, for one whose port is no number,
+    /// and for one with a user name: it is not the host, and nothing that we
+    /// grant needs one.
     pub(super) fn of(method: &'a http::Method, uri: &'a http::Uri) -> Option<Self> {
         let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
         if authority.as_str().contains('@') {
             return None;
         }
+        let (_, port) = split_port(authority.as_str())?;
         Some(Self {
             method: method.as_str(),
             scheme,
             host: authority.host().to_ascii_lowercase(),
-            port: authority.port_u16().unwrap_or(default_port(scheme)),
+            port: port.unwrap_or(default_port(scheme)),
             path: Some(uri.path()).filter(|path| !climbs(path)),
         })
     }
@@ -192,18 +195,6 @@ impl TryFrom<String> for HttpPattern {
 impl From<HttpPattern> for String {
     fn from(pattern: HttpPattern) -> Self {
         pattern.text
-    }
-}
-
-/// Host and port; an IPv6 address stands in brackets.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let after_brackets = authority.rfind(']').map_or(0, |at| at + 1);
-    match authority[after_brackets..].rfind(':') {
-        None => Some((authority, None)),
-        Some(at) => {
-            let (host, port) = authority.split_at(after_brackets + at);
-            Some((host, Some(port[1..].parse().ok()?)))
-        }
     }
 }
 
