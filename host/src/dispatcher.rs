@@ -133,6 +133,11 @@ impl DispatchError {
         }
     }
 
+    /// Whether the rules refuse the command, which other rules may take.
+    pub(crate) fn is_of_rules(&self) -> bool {
+        matches!(self, Self::NoMatchingHandler { .. } | Self::Attributes(_))
+    }
+
     /// The same as each other thing to fix.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {

@@ -17,7 +17,7 @@ use self::{
 };
 use crate::{
     command::Command,
-    dispatcher::{DispatchError, Dispatcher},
+    dispatcher::{DispatchError, Dispatcher, Routed},
 };
 
 /// The queue of one host.
@@ -143,10 +143,28 @@ impl Queue {
     ) -> Result<Accepted, EnqueueError> {
         self.config.check_run_at(options.run_at)?;
         self.dispatcher.started().await;
-        let mut routed = self.dispatcher.route(command).await?;
+        let mut routed = self.dispatcher.route(command).await;
         if !self.config.accept_unmatched {
-            routed = routed.matched()?;
+            routed = routed.and_then(Routed::matched);
         }
+        let new = NewCommand {
+            id: command.id,
+            idempotency_key: options.idempotency_key,
+            idempotency_kept: self.config.idempotency,
+            traceparent: command.traceparent.as_deref().map(str::to_owned),
+            priority: options.priority,
+            run_at: options.run_at,
+            ordering_key: options.ordering_key,
+            ..NewCommand::new(command.attributes(), Vec::new())
+        };
+        let routed = match routed {
+            Ok(routed) => routed,
+            // What was stored under other rules is answered as it was.
+            Err(error) if error.is_of_rules() && new.idempotency_key.is_some() => {
+                return self.first(new).await?.ok_or(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
         let plugins = &routed.snapshot.plugins;
         let deliveries = routed.matches.iter().map(|matched| NewDelivery {
             handler: matched.handler.clone(),
@@ -156,17 +174,24 @@ impl Queue {
             rules: matched.rules.iter().map(ToString::to_string).collect(),
         });
         let new = NewCommand {
-            id: command.id,
-            idempotency_key: options.idempotency_key,
-            idempotency_kept: self.config.idempotency,
             rules_generation: routed.snapshot.generation,
-            traceparent: command.traceparent.as_deref().map(str::to_owned),
-            priority: options.priority,
-            run_at: options.run_at,
-            ordering_key: options.ordering_key,
-            ..NewCommand::new(command.attributes(), deliveries.collect())
+            deliveries: deliveries.collect(),
+            ..new
         };
         Ok(accept(self.store(), new).await?)
+    }
+
+    /// The command that the idempotency key of this one names, if any.
+    async fn first(&self, command: NewCommand) -> Result<Option<Accepted>, QueueError> {
+        let repeat = NewCommand {
+            may_be_new: false,
+            ..command
+        };
+        match accept(self.store(), repeat).await {
+            Ok(accepted) => Ok(Some(accepted)),
+            Err(QueueError::NotRepeated) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Stops claiming, waits up to `grace` for what runs, gives the rest back.

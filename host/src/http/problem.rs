@@ -234,7 +234,9 @@ impl From<QueueError> for Problem {
             QueueError::Invalid { .. }
             | QueueError::TooFarAhead { .. }
             | QueueError::Unstorable { .. } => StatusCode::BAD_REQUEST,
-            QueueError::Conflict { .. } | QueueError::NotDead { .. } => StatusCode::CONFLICT,
+            QueueError::Conflict { .. } | QueueError::NotDead { .. } | QueueError::NotRepeated => {
+                StatusCode::CONFLICT
+            }
             QueueError::UnknownCommand(_) | QueueError::UnknownDelivery(_) => StatusCode::NOT_FOUND,
             QueueError::LeaseLost(_) | QueueError::Config(_) => StatusCode::INTERNAL_SERVER_ERROR,
             QueueError::Full { .. }

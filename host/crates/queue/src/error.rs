@@ -33,6 +33,9 @@ pub enum QueueError {
         /// The command that has it.
         first: CommandId,
     },
+    /// A command that may only repeat another is new.
+    #[error("the idempotency key was not used before")]
+    NotRepeated,
     /// The command breaks a rule of the queue.
     #[error("{field}: {reason}")]
     Invalid {
@@ -95,7 +98,7 @@ pub enum QueueError {
     Replaced(PathBuf),
     /// The settings cannot be used.
     #[error("{0}")]
-    Config(String),
+    Config(Diagnostic),
     /// The store failed.
     #[error("the queue's store failed while it was to {doing}")]
     Storage {
@@ -129,12 +132,23 @@ pub enum QueueError {
 }
 
 impl QueueError {
+    /// The settings cannot be used, for this reason.
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::Config(Diagnostic::error("queue-config", message))
+    }
+
+    /// As [`Self::config`], with the way out.
+    pub(crate) fn config_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Config(Diagnostic::error("queue-config", message).hint(hint))
+    }
+
     /// The stable code for clients.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Full { .. } => "queue-full",
             Self::Conflict { .. } => "idempotency-conflict",
+            Self::NotRepeated => "not-repeated",
             Self::Invalid { .. } | Self::TooFarAhead { .. } | Self::Unstorable { .. } => {
                 "invalid-command"
             }
@@ -176,6 +190,7 @@ impl QueueError {
             .hint("put the file back, or restart the host to begin with what is there now"),
             Self::TooFarAhead { .. } => Diagnostic::error(code, self.to_string())
                 .hint("check the year and the unit; `queue.run_at_max` sets the limit"),
+            Self::Config(diagnostic) => diagnostic.clone(),
             other => Diagnostic::error(code, other.to_string()),
         }
     }

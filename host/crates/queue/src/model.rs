@@ -134,6 +134,9 @@ pub struct NewCommand {
     pub ordering_key: Option<String>,
     /// One a handler; none for a command that matched nothing.
     pub deliveries: Vec<NewDelivery>,
+    /// Whether it is stored if its idempotency key is new. False asks for the
+    /// first command of the key alone: the rules refuse a new one.
+    pub may_be_new: bool,
 }
 
 /// One handler that a command goes to.
@@ -167,6 +170,7 @@ impl NewCommand {
             run_at: None,
             ordering_key: None,
             deliveries,
+            may_be_new: true,
         }
     }
 

@@ -296,29 +296,28 @@ pub(crate) fn recognise(
     let mut batch: HashMap<&str, (CommandId, BodyDigest)> = HashMap::new();
     let mut answers = Vec::with_capacity(commands.len());
     for command in commands {
-        let fresh = Enqueued {
-            id: command.id,
-            repeated: false,
-        };
-        let Some(key) = command.idempotency_key.as_deref() else {
-            answers.push(fresh);
-            continue;
-        };
-        let body = body_digest(&command.attributes);
-        answers.push(match batch.get(key).or_else(|| stored.get(key)) {
-            Some((id, first)) if *first == body => Enqueued {
+        let key = command.idempotency_key.as_deref();
+        let first = key.and_then(|key| batch.get(key).or_else(|| stored.get(key)));
+        answers.push(match (first, key) {
+            (Some((id, body)), _) if *body == body_digest(&command.attributes) => Enqueued {
                 id: *id,
                 repeated: true,
             },
-            Some((first, _)) => {
+            (Some((first, _)), key) => {
                 return Err(QueueError::Conflict {
-                    key: key.to_owned(),
+                    key: key.unwrap_or_default().to_owned(),
                     first: *first,
                 });
             }
-            None => {
-                batch.insert(key, (command.id, body));
-                fresh
+            (None, _) if !command.may_be_new => return Err(QueueError::NotRepeated),
+            (None, key) => {
+                if let Some(key) = key {
+                    batch.insert(key, (command.id, body_digest(&command.attributes)));
+                }
+                Enqueued {
+                    id: command.id,
+                    repeated: false,
+                }
             }
         });
     }

@@ -245,14 +245,16 @@ pub async fn open(
             Ok(Some(Arc::new(opened?)))
         }
         #[cfg(not(feature = "postgres"))]
-        Engine::Postgres => Err(QueueError::Config(
-            "`queue.engine` is `postgres`, and this program was built without it\n  hint: build it with the feature `postgres`, or use `sqlite`".into(),
+        Engine::Postgres => Err(QueueError::config_with_hint(
+            "`queue.engine` is `postgres`, and this program was built without it",
+            "build it with the feature `postgres`, or use `sqlite`",
         )),
         #[cfg(feature = "postgres")]
         Engine::Postgres => {
             if settings.url.is_empty() {
-                return Err(QueueError::Config(
-                    "`queue.engine` is `postgres`, and `queue.url` does not say where it is: set it to postgres://user:password@host:port/database".into(),
+                return Err(QueueError::config_with_hint(
+                    "`queue.engine` is `postgres`, and `queue.url` does not say where it is",
+                    "set it to postgres://user:password@host:port/database",
                 ));
             }
             let root = &settings.root_certificates;

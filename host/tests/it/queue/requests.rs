@@ -68,6 +68,46 @@ async fn a_key_answers_the_first_id_also_once_its_command_gave_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_answers_the_first_id_also_where_the_rules_take_the_command_no_more() {
+    let folders = Folders::probes(&["probe"]);
+    let host = serve(config(&folders), true).await;
+    let (_, place, first) = host.send(&echo(), Some("k")).await;
+    host.stop().await;
+    let elsewhere = r#"{"rules":[{"name":"a","match":{"to":["b"]},"handlers":["probe"]}]}"#;
+    folders.rules("probes.json", elsewhere);
+    let host = serve(config(&folders), true).await;
+    let (status, again, body) = host.send(&echo(), Some("k")).await;
+    assert_eq!((status, &again), (StatusCode::ACCEPTED, &place), "{body}");
+    assert_eq!(body["repeated"], true);
+    assert_eq!(body["deliveries"], first["deliveries"]);
+    let other = json!({ "to": "nobody" });
+    for (command, key, wanted) in [
+        (
+            &other,
+            Some("k"),
+            (StatusCode::CONFLICT, "idempotency-conflict"),
+        ),
+        (
+            &echo(),
+            Some("new"),
+            (StatusCode::NOT_FOUND, "no-matching-handler"),
+        ),
+        (
+            &echo(),
+            None,
+            (StatusCode::NOT_FOUND, "no-matching-handler"),
+        ),
+    ] {
+        let (status, _, problem) = host.send(command, key).await;
+        let code = problem["code"].as_str().unwrap();
+        assert_eq!((status, code), wanted, "{key:?}");
+    }
+    let kept = host.get("/commands").await;
+    assert_eq!(kept["commands"].as_array().unwrap().len(), 1);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_idempotency_key_is_refused() {
     let folders = Folders::probes(&["probe"]);
     let host = serve(config(&folders), false).await;
@@ -105,6 +145,8 @@ async fn a_parameter_that_cannot_be_meant_is_refused_with_what_is_wanted() {
         (&get, &format!("{place}?wait=61s"), wait),
         (&get, &format!("{place}?wait=60001ms"), wait),
         (&get, &format!("{place}?wait=soon"), wait),
+        (&get, &format!("{place}?wait=%2B5s"), wait),
+        (&get, "/commands?limit=%2B5", page),
         (&get, "/commands?after=%ff", encoded),
         (&post, "/commands?orderingKey=%ff", encoded),
         (

@@ -7,7 +7,7 @@ use std::{error::Error as _, fmt, time::Duration};
 use tokio_postgres::error::SqlState;
 
 use crate::QueueError;
-use pointsman_core::text;
+use pointsman_core::{diagnostic::Diagnostic, text};
 
 /// Why a call to the server failed.
 #[derive(Debug)]
@@ -42,57 +42,19 @@ impl From<tokio_postgres::Error> for Fault {
 /// and its code: the detail of an error may quote rows.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Server(error) => match error.as_db_error() {
-                Some(error) => write!(
-                    f,
-                    "{} (SQLSTATE {})",
-                    text::escaped(&text::bounded(error.message(), text::MESSAGE_MAX_BYTES)),
-                    error.code().code()
-                ),
-                None => causes(f, error),
-            },
-            Self::Tls(error) => {
-                causes(f, error)?;
-                f.write_str(
-                    "\n  hint: where the server has no TLS, `sslmode=disable` in `queue.url` does without, and sends the password in clear",
-                )
-            }
-            Self::Certificate(error) => {
-                causes(f, error)?;
-                f.write_str(
-                    "\n  hint: `queue.root_certificates` names a file with the authority to trust; the name in `queue.url` must be one in the certificate",
-                )
-            }
-            Self::Silent(limit) => write!(
-                f,
-                "no answer within {} ms\n  hint: `queue.timeout` is the limit",
-                limit.as_millis()
-            ),
-            Self::Standby => f.write_str(
-                "the server only reads: it is a standby\n  hint: name the primary in `queue.url`, or all servers: postgres://host1,host2/database",
-            ),
-            Self::Encoding { setting, found } => write!(
-                f,
-                "`{setting}` is `{}`, and commands are UTF-8 text\n  hint: make a database for the queue: CREATE DATABASE pointsman ENCODING 'UTF8' TEMPLATE template0",
-                text::escaped(found)
-            ),
-            Self::Full => f.write_str(
-                "the server takes no more connections\n  hint: lower `queue.connections`, or raise the server's limit",
-            ),
-        }
+        self.diagnostic().fmt(f)
     }
 }
 
 /// An error of the driver, with its causes.
-fn causes(f: &mut fmt::Formatter<'_>, error: &tokio_postgres::Error) -> fmt::Result {
-    write!(f, "{error}")?;
+fn causes(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        write!(f, ": {}", text::escaped(&error.to_string()))?;
+        text.push_str(&format!(": {}", text::escaped(&error.to_string())));
         cause = error.source();
     }
-    Ok(())
+    text
 }
 
 /// The fault as the source of a [`QueueError`]. Its `Debug` is its text on one
@@ -114,6 +76,41 @@ impl fmt::Debug for Told {
 impl std::error::Error for Told {}
 
 impl Fault {
+    /// The same as each other thing to fix.
+    fn diagnostic(&self) -> Diagnostic {
+        let fault = |message: String| Diagnostic::error("queue-database", message);
+        match self {
+            Self::Server(error) => fault(match error.as_db_error() {
+                Some(error) => format!(
+                    "{} (SQLSTATE {})",
+                    text::escaped(&text::bounded(error.message(), text::MESSAGE_MAX_BYTES)),
+                    error.code().code()
+                ),
+                None => causes(error),
+            }),
+            Self::Tls(error) => fault(causes(error)).hint(
+                "where the server has no TLS, `sslmode=disable` in `queue.url` does without, and sends the password in clear",
+            ),
+            Self::Certificate(error) => fault(causes(error)).hint(
+                "`queue.root_certificates` names a file with the authority to trust; the name in `queue.url` must be one in the certificate",
+            ),
+            Self::Silent(limit) => fault(format!("no answer within {} ms", limit.as_millis()))
+                .hint("`queue.timeout` is the limit"),
+            Self::Standby => fault("the server only reads: it is a standby".into()).hint(
+                "name the primary in `queue.url`, or all servers: postgres://host1,host2/database",
+            ),
+            Self::Encoding { setting, found } => {
+                let found = text::escaped(found);
+                fault(format!(
+                    "`{setting}` is `{found}`, and commands are UTF-8 text"
+                ))
+                .hint("make a database for the queue: CREATE DATABASE pointsman ENCODING 'UTF8' TEMPLATE template0")
+            }
+            Self::Full => fault("the server takes no more connections".into())
+                .hint("lower `queue.connections`, or raise the server's limit"),
+        }
+    }
+
     fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Server(error) => error.code(),
@@ -204,7 +201,12 @@ pub(super) fn to<F: Into<Fault>>(doing: &'static str) -> impl FnOnce(F) -> Queue
                 None => Kind::Connection,
             },
             Fault::Encoding { .. } => {
-                return QueueError::Config(format!("the queue's database cannot be used: {fault}"));
+                let fault = fault.diagnostic();
+                let message = format!("the queue's database cannot be used: {}", fault.message());
+                return QueueError::config_with_hint(
+                    message,
+                    fault.hint_text().unwrap_or_default(),
+                );
             }
             Fault::Tls(_)
             | Fault::Certificate(_)

@@ -132,14 +132,18 @@ impl Rights {
     fn to_create(&self, schema: &Schema) -> Result<(), QueueError> {
         let (role, database, schema) = (&self.role, &self.database, schema.quoted());
         if self.exists && !self.may_create_tables {
-            return Err(QueueError::Config(format!(
-                "role {role} may not make the queue's tables in schema {schema}\n  hint: GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"
-            )));
+            return Err(QueueError::config_with_hint(
+                format!("role {role} may not make the queue's tables in schema {schema}"),
+                format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"),
+            ));
         }
         if !self.exists && !self.may_create_schema {
-            return Err(QueueError::Config(format!(
-                "role {role} may not make schema {schema} in database {database}\n  hint: CREATE SCHEMA {schema} AUTHORIZATION {role}, or GRANT CREATE ON DATABASE {database} TO {role}"
-            )));
+            return Err(QueueError::config_with_hint(
+                format!("role {role} may not make schema {schema} in database {database}"),
+                format!(
+                    "CREATE SCHEMA {schema} AUTHORIZATION {role}, or GRANT CREATE ON DATABASE {database} TO {role}"
+                ),
+            ));
         }
         Ok(())
     }
@@ -177,7 +181,10 @@ async fn usable(tx: &Scope<'_>) -> Result<(), QueueError> {
 async fn ungranted(tx: &Scope<'_>) -> Result<QueueError, QueueError> {
     let Rights { role, .. } = rights(tx).await?;
     let schema = tx.schema().quoted();
-    Ok(QueueError::Config(format!(
-        "role {role} may not use the queue's tables in schema {schema}\n  hint: GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"
-    )))
+    Ok(QueueError::config_with_hint(
+        format!("role {role} may not use the queue's tables in schema {schema}"),
+        format!(
+            "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"
+        ),
+    ))
 }

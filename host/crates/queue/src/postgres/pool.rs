@@ -68,7 +68,7 @@ impl Sessions {
             .create_timeout(Some(CONNECT_MAX * 2))
             .recycle_timeout(Some(PING_MAX))
             .build()
-            .map_err(|error| QueueError::Config(error.to_string()))?;
+            .map_err(|error| QueueError::config(error.to_string()))?;
         Ok(Self {
             pool,
             terms,

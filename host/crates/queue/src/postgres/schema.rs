@@ -25,24 +25,27 @@ impl Schema {
     /// # Errors
     /// [`QueueError::Config`] where PostgreSQL has no such names.
     pub(super) fn new(name: &str) -> Result<Self, QueueError> {
-        let refused = |reason: &str| {
-            Err(QueueError::Config(format!(
-                "`queue.schema` `{}`: {reason}",
-                text::escaped(&text::bounded(name, 100))
-            )))
+        let refused = |reason: &str, hint: &str| {
+            let name = text::bounded(name, 100);
+            let message = format!("`queue.schema` `{}`: {reason}", text::escaped(&name));
+            Err(QueueError::config_with_hint(message, hint))
         };
         if name.is_empty() {
-            return refused("the name is empty\n  hint: the default is `pointsman`");
+            return refused("the name is empty", "the default is `pointsman`");
         }
         if name.len() > IDENTIFIER_MAX_BYTES {
-            return refused("names in PostgreSQL have at most 63 bytes");
+            return refused(
+                "names in PostgreSQL have at most 63 bytes",
+                "choose a shorter one",
+            );
         }
         if name.contains(char::is_control) {
-            return refused("the name has a control character");
+            return refused("the name has a control character", "leave it out");
         }
         if name.starts_with("pg_") || name == "information_schema" {
             return refused(
-                "PostgreSQL keeps this name for itself\n  hint: choose one that does not begin with `pg_`",
+                "PostgreSQL keeps this name for itself",
+                "choose one that does not begin with `pg_`",
             );
         }
         Ok(Self {

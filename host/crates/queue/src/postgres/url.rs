@@ -64,9 +64,12 @@ enum Tls {
     Require,
 }
 
-fn refused(reason: impl std::fmt::Display) -> QueueError {
-    QueueError::Config(format!("`queue.url`: {reason}"))
+fn refused(reason: impl std::fmt::Display, hint: impl Into<String>) -> QueueError {
+    QueueError::config_with_hint(format!("`queue.url`: {reason}"), hint)
 }
+
+/// How a URL is written.
+const FORM: &str = "postgres://user:password@host:port/database; special characters in a password are percent-encoded";
 
 /// # Errors
 /// [`QueueError::Config`]: the option that is wrong, and what to do.
@@ -82,13 +85,12 @@ pub(super) fn target(settings: &PostgresConfig) -> Result<Target, QueueError> {
             reason.push_str(&format!(": {error}"));
             cause = error.source();
         }
-        refused(format!(
-            "{reason}\n  hint: postgres://user:password@host:port/database; special characters in a password are percent-encoded"
-        ))
+        refused(reason, FORM)
     })?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(refused(
-            "it names no host\n  hint: postgres://user:password@host:port/database, or ?host=/run/postgresql for a socket",
+            "it names no host",
+            "postgres://user:password@host:port/database, or ?host=/run/postgresql for a socket",
         ));
     }
     config.ssl_mode(mode(&config, tls));
@@ -163,7 +165,7 @@ fn verified(roots: Option<PathBuf>) -> Result<MakeRustlsConnect, QueueError> {
     match roots {
         Some(path) => {
             let failed = |reason: String| {
-                QueueError::Config(format!(
+                QueueError::config(format!(
                     "`{}`: no certificates in PEM form: {reason}",
                     path.display()
                 ))
@@ -184,7 +186,7 @@ fn verified(roots: Option<PathBuf>) -> Result<MakeRustlsConnect, QueueError> {
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| QueueError::Config(format!("TLS: {error}")))?
+        .map_err(|error| QueueError::config(format!("TLS: {error}")))?
         .with_root_certificates(store)
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
@@ -206,7 +208,10 @@ impl Options {
             return Ok(Self::of_url(url));
         }
         if url.contains("://") {
-            return Err(refused("a URL of PostgreSQL begins with `postgres://`"));
+            return Err(refused(
+                "a URL of PostgreSQL begins with `postgres://`",
+                FORM,
+            ));
         }
         Self::of_words(url)
     }
@@ -254,6 +259,7 @@ impl Options {
             if rest.next() != Some('=') {
                 return Err(refused(
                     "it is neither a URL `postgres://…` nor a list of `key=value`",
+                    FORM,
                 ));
             }
             while rest.next_if(|c| c.is_whitespace()).is_some() {}
@@ -262,7 +268,9 @@ impl Options {
             loop {
                 match rest.next() {
                     Some('\'') if quote => break,
-                    None if quote => return Err(refused("a quote is not closed")),
+                    None if quote => {
+                        return Err(refused("a quote is not closed", "put `'` at its end"));
+                    }
                     None => break,
                     Some(c) if !quote && c.is_whitespace() => break,
                     Some('\\') => value.extend(rest.next()),
@@ -292,7 +300,8 @@ impl Options {
             Some("require" | "verify-ca" | "verify-full") => Tls::Require,
             Some(_) => {
                 return Err(refused(
-                    "unknown value of `sslmode`\n  hint: `disable`, `prefer`, `require` or `verify-full`",
+                    "unknown value of `sslmode`",
+                    "`disable`, `prefer`, `require` or `verify-full`",
                 ));
             }
         })
@@ -306,7 +315,8 @@ impl Options {
         };
         match (said, &settings.root_certificates) {
             (Some(said), Some(set)) if said != *set => Err(refused(
-                "`sslrootcert` and `queue.root_certificates` name two files\n  hint: leave one out",
+                "`sslrootcert` and `queue.root_certificates` name two files",
+                "leave one out",
             )),
             (said, set) => Ok(said.or_else(|| set.clone())),
         }
@@ -320,7 +330,8 @@ impl Options {
         match self.value("target_session_attrs") {
             None | Some("any" | "read-write" | "primary") => Ok(()),
             Some(_) => Err(refused(
-                "`target_session_attrs`: the queue needs a server that takes writes\n  hint: leave it out, or use `read-write`",
+                "`target_session_attrs`: the queue needs a server that takes writes",
+                "leave it out, or use `read-write`",
             )),
         }
     }
@@ -337,7 +348,8 @@ fn unknown(key: &str) -> QueueError {
     if key.is_empty() || key.len() > 40 || !key.chars().all(plain) {
         // What stands there may be a part of a password.
         return refused(
-            "what follows `?` is no list of options\n  hint: `?`, `#`, `/`, `@` and `%` in a password are percent-encoded: `?` is `%3F`",
+            "what follows `?` is no list of options",
+            "`?`, `#`, `/`, `@` and `%` in a password are percent-encoded: `?` is `%3F`",
         );
     }
     let hint = match key {
@@ -358,7 +370,7 @@ fn unknown(key: &str) -> QueueError {
             None => "leave it out".to_owned(),
         },
     };
-    refused(format!("unknown option `{key}`\n  hint: {hint}"))
+    refused(format!("unknown option `{key}`"), hint)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tracing::warn;
@@ -45,8 +45,8 @@ impl Drop for Files {
 struct Open {
     // Of `ALL`; none before `remember`.
     files: [Option<Identity>; ALL.len()],
-    /// The folder as it was when it last had just these files.
-    settled: Option<Settled>,
+    /// The folder as it was when it last had just these files, and when that was.
+    settled: Option<(Settled, Instant)>,
 }
 
 impl Files {
@@ -117,7 +117,10 @@ impl Files {
         let folder = fs::metadata(&self.folder).ok();
         let folder = folder.as_ref().and_then(Settled::of);
         let mut known = self.identities();
-        if folder.is_some() && folder == known.settled {
+        if let Some((settled, looked)) = known.settled
+            && folder == Some(settled)
+            && looked.elapsed() < LOOKED_EVERY
+        {
             return Ok(());
         }
         // Looked at before the files: what changes from here on changes it once more.
@@ -129,7 +132,7 @@ impl Files {
                 _ => return Err(QueueError::Replaced(path.clone())),
             }
         }
-        known.settled = folder;
+        known.settled = folder.map(|folder| (folder, Instant::now()));
         Ok(())
     }
 
@@ -177,9 +180,13 @@ impl Identity {
     }
 }
 
+/// The files are looked at that often also where nothing happened in the folder:
+/// a mount over one of them leaves its time. Four questions of some microseconds.
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
+
 /// A folder in which nothing was made, removed or renamed for a while. Whatever
 /// of that happens to one of its files changes the folder's time, so as long as
-/// this is the same, so are the files.
+/// this is the same, so are the files; but see [`LOOKED_EVERY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Settled {
     folder: Identity,
@@ -362,6 +369,31 @@ mod tests {
             .set_modified(time)
             .unwrap();
         assert_eq!(files.check().unwrap_err().code(), "queue-replaced");
+    }
+
+    #[test]
+    fn a_file_that_is_covered_without_a_change_of_the_folder_is_noticed_within_seconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = opened(folder.path());
+        rest(folder.path(), SETTLED_AFTER * 2);
+        let time = folder.path().metadata().unwrap().modified().unwrap();
+        files.check().unwrap();
+        // As a mount over it.
+        let (path, aside) = (
+            folder.path().join(DATABASE),
+            folder.path().join("queue.aside"),
+        );
+        fs::rename(&path, aside).unwrap();
+        fs::write(path, "another").unwrap();
+        File::open(folder.path())
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+        let began = Instant::now();
+        while files.check().is_ok() {
+            assert!(began.elapsed() < LOOKED_EVERY * 30, "not noticed");
+            std::thread::sleep(LOOKED_EVERY / 20);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ on_both_engines![
     a_delivery_lives_from_available_to_completed,
     the_same_key_and_body_answers_the_first_id_for_a_day,
     a_key_outlives_its_command,
+    what_may_only_repeat_another_is_never_stored,
     a_batch_is_stored_whole_or_not_at_all,
     a_full_queue_refuses(3),
     priority_first_then_the_order_stored,
@@ -70,6 +71,21 @@ async fn the_same_key_and_body_answers_the_first_id_for_a_day(fixture: Fixture) 
     assert_eq!(fixture.claim(9).await.len(), 1);
     fixture.clock.advance(IDEMPOTENCY_KEPT);
     assert_ne!(fixture.add(keyed("[]")).await, first);
+}
+
+async fn what_may_only_repeat_another_is_never_stored(fixture: Fixture) {
+    let repeat = |attributes| NewCommand {
+        may_be_new: false,
+        ..keyed(attributes)
+    };
+    let refused = fixture.store.enqueue(vec![repeat("{}")]).await.unwrap_err();
+    assert_eq!(refused.code(), "not-repeated");
+    let first = fixture.add(keyed("{}")).await;
+    let again = fixture.store.enqueue(vec![repeat("{}")]).await.unwrap();
+    assert_eq!((again[0].id, again[0].repeated), (first, true));
+    let other = fixture.store.enqueue(vec![repeat("[]")]).await.unwrap_err();
+    assert_eq!(other.code(), "idempotency-conflict");
+    assert_eq!(fixture.claim(9).await.len(), 1);
 }
 
 async fn a_key_outlives_its_command(fixture: Fixture) {
