@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::terminal::{self, err_lines};
 use crate::{
-    diagnostic::Severity,
+    diagnostic::{Diagnostic, Severity},
     outcome::{Level, Status},
     snapshot::{FileState, PluginView},
 };
@@ -33,20 +33,18 @@ impl<T: fmt::Display> fmt::Display for Styled<T> {
 }
 
 pub(super) fn error(error: &anyhow::Error) {
-    err_lines!(2, "{} {error:#}{}", Styled(RED, "error:"), hint(error));
+    let error = Diagnostic::error("failed", format!("{error:#}")).maybe_hint(hint(error));
+    err_lines!(2, "{} {error}", Styled(RED, "error:"));
 }
 
 /// What helps where the text of an error of the system does not say it.
-fn hint(error: &anyhow::Error) -> &'static str {
+fn hint(error: &anyhow::Error) -> Option<&'static str> {
     let is_out_of_files = error.chain().any(|cause| {
         let cause = cause.downcast_ref::<io::Error>();
         // EMFILE has this number on every Unix.
         cause.is_some_and(|cause| cfg!(unix) && cause.raw_os_error() == Some(24))
     });
-    match is_out_of_files {
-        true => "\n  hint: raise the limit of open files (`ulimit -n`) to 256 or more",
-        false => "",
-    }
+    is_out_of_files.then_some("raise the limit of open files (`ulimit -n`) to 256 or more")
 }
 
 pub(super) fn severity(severity: Severity) -> Styled<&'static str> {

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::Exit;
+use crate::diagnostic::Diagnostic;
 
 /// What asks the program to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +78,9 @@ impl Signals {
 
 /// Why the program has no threads, and what helps.
 pub(super) fn no_thread(error: io::Error) -> anyhow::Error {
-    anyhow::anyhow!(
-        "no thread can be started: {error}\n  hint: raise the limit of processes (`ulimit -u`, `--pids-limit`); Docker before 20.10.10 refuses the system call `clone3`: update it, or run with `--security-opt seccomp=unconfined`"
-    )
+    let message = format!("no thread can be started: {error}");
+    let hint = "raise the limit of processes (`ulimit -u`, `--pids-limit`); Docker before 20.10.10 refuses the system call `clone3`: update it, or run with `--security-opt seccomp=unconfined`";
+    Diagnostic::error("no-thread", message).hint(hint).into()
 }
 
 fn listen(

@@ -16,6 +16,7 @@ use crate::{
     build,
     cases::{self, CaseFile, Runner, Subject},
     config::Config,
+    diagnostic::Diagnostic,
     files,
     name::HandlerName,
     sources::Sources,
@@ -211,10 +212,11 @@ fn targets(args: &Args, config: &Config) -> anyhow::Result<Vec<Target>> {
         paths => paths.into(),
     };
     if paths.is_empty() {
-        anyhow::bail!(
-            "no handler to test: found no source in {}\n  hint: name a source folder or a component, such as `pointsman test greet`",
+        let message = format!(
+            "no handler to test: found no source in {}",
             config.plugins.display()
         );
+        return Err(Diagnostic::error("no-source", message).hint(WHAT).into());
     }
     if args.cases.is_some() && paths.len() > 1 {
         anyhow::bail!("`--cases` is for one handler, not for {}", paths.len());
@@ -222,6 +224,9 @@ fn targets(args: &Args, config: &Config) -> anyhow::Result<Vec<Target>> {
     let target = |path: PathBuf| target(path, args, config);
     paths.into_iter().map(target).collect()
 }
+
+/// What may be tested.
+const WHAT: &str = "name a source folder or a component, such as `pointsman test greet`";
 
 fn target(path: PathBuf, args: &Args, config: &Config) -> anyhow::Result<Target> {
     if path.is_dir() {
@@ -238,10 +243,9 @@ fn target(path: PathBuf, args: &Args, config: &Config) -> anyhow::Result<Target>
         });
     }
     if !path.is_file() {
-        anyhow::bail!(
-            "{}: no such file or folder\n  hint: name a source folder or a component, such as `pointsman test greet`",
-            path.display()
-        );
+        let error = Diagnostic::error("no-such-file", "no such file or folder");
+        let error = error.within(path.display().to_string()).hint(WHAT);
+        return Err(error.into());
     }
     // `plugins/greet.wasm` beside its source `plugins/greet`, or beside its cases.
     let beside = path.with_extension("").join(cases::FOLDER);

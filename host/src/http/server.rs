@@ -36,7 +36,7 @@ use super::{
     problem::Problem,
     stream::{Patience, Stream},
 };
-use crate::app::App;
+use crate::{app::App, diagnostic::Diagnostic};
 
 /// What probes ask for: answered also where there is no room for more.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -119,9 +119,13 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, connections: &Arc<
             Err(error) => {
                 if told.is_none_or(|told| told.elapsed() > ACCEPT_TOLD_EVERY) {
                     told = Some(Instant::now());
-                    tracing::error!(
-                        "a connection could not be accepted: {error}; an idle one makes room\n  hint: raise the limit of open files (`ulimit -n`), or lower `http.connections_max`"
+                    let message = format!(
+                        "a connection could not be accepted: {error}; an idle one makes room"
                     );
+                    let error = Diagnostic::error("accept-failed", message).hint(
+                        "raise the limit of open files (`ulimit -n`), or lower `http.connections_max`",
+                    );
+                    tracing::error!("{error}");
                 }
                 connections.make_room();
                 tokio::time::sleep(pause).await;

@@ -246,6 +246,30 @@ fn no_code_decides_by_the_text_of_a_message() {
     assert!(files > 100, "the files are not seen any more: {files}");
 }
 
+/// A hint is a field of a diagnostic, which alone prints it.
+#[test]
+fn no_message_has_its_hint_in_its_text() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let mut all = sources();
+    for entry in fs::read_dir(crates).unwrap() {
+        walk(&entry.unwrap().path().join("src"), None, &mut all);
+    }
+    let mut printers = 0;
+    for (room, text) in all.iter().filter(|(room, _)| room != "tests") {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code = code.lines().map(str::trim_start);
+        let code: Vec<_> = code.filter(|line| !line.starts_with("//")).collect();
+        let has = |line: &&&str| line.contains(r"\n  hint:") || line.starts_with("hint: {");
+        let found = code.iter().filter(has).count();
+        if room == "diagnostic" {
+            printers += found;
+        } else {
+            assert_eq!(found, 0, "`{room}`: write `Diagnostic::hint`");
+        }
+    }
+    assert_eq!(printers, 1, "the one place that prints hints is not seen");
+}
+
 #[test]
 fn each_library_has_its_room() {
     for (library, rooms) in ROOMS {

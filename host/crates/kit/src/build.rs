@@ -25,7 +25,7 @@ use std::{
 
 pub use component::install;
 
-use pointsman_core::name::HandlerName;
+use pointsman_core::{diagnostic::Diagnostic, name::HandlerName};
 use pointsman_machine::files;
 
 /// A language that has a template and a recipe.
@@ -147,15 +147,11 @@ pub struct Built {
 
 /// Why there is no component.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 pub enum BuildError {
     /// The folder holds nothing that a recipe knows.
-    #[error(
-        "{}: no build file\n  hint: a handler has a `Cargo.toml`, `package.json`, `pyproject.toml` or `handler.toml`; `pointsman new` writes one",
-        .0.display()
-    )]
     NoBuildFile(PathBuf),
     /// It holds several.
-    #[error("{}: several build files: {files}\n  hint: keep the one of the handler's language", .folder.display())]
     SeveralBuildFiles {
         /// The folder.
         folder: PathBuf,
@@ -163,15 +159,15 @@ pub enum BuildError {
         files: String,
     },
     /// A build file, or what it points at, is wrong.
-    #[error("{}: {reason}", .path.display())]
     BuildFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+        /// How to fix it, where that is known.
+        hint: Option<&'static str>,
     },
     /// A tool is not there.
-    #[error("{tool} is missing\n  hint: install it with `{fix}`")]
     MissingTool {
         /// The tool, with the version wanted.
         tool: String,
@@ -179,15 +175,11 @@ pub enum BuildError {
         fix: String,
     },
     /// There is no folder to keep a tool in.
-    #[error(
-        "no folder to install {tool} in: the user has no home folder\n  hint: set `XDG_CACHE_HOME` to a folder that only you can write to"
-    )]
     NoToolsFolder {
         /// The tool, with the version wanted.
         tool: String,
     },
     /// A tool is there in a version that does not do.
-    #[error("{tool} {found} does not do: {wanted} is needed\n  hint: install it with `{fix}`")]
     WrongVersion {
         /// The tool.
         tool: String,
@@ -199,10 +191,6 @@ pub enum BuildError {
         fix: String,
     },
     /// A tool could not reach the registry it needs.
-    #[error(
-        "no network for `{command}`\n  hint: it fetches what is missing once; try again with a network\n{}",
-        indented(output)
-    )]
     NoNetwork {
         /// The command.
         command: String,
@@ -210,7 +198,6 @@ pub enum BuildError {
         output: String,
     },
     /// A tool refused the source, in its own words.
-    #[error("`{command}` failed\n{}", indented(output))]
     Failed {
         /// The command.
         command: String,
@@ -218,15 +205,15 @@ pub enum BuildError {
         output: String,
     },
     /// A tool made something that cannot be a handler.
-    #[error("{what}: {reason}")]
     Component {
         /// What was made.
         what: String,
         /// What is wrong with it.
         reason: String,
+        /// How to fix it, where that is known.
+        hint: Option<&'static str>,
     },
     /// A file could not be read or written.
-    #[error("{}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -242,6 +229,61 @@ fn indented(output: &str) -> String {
 }
 
 impl BuildError {
+    /// The same as each other thing to fix.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let within = |path: &Path, code, message: &str| {
+            Diagnostic::error(code, message).within(path.display().to_string())
+        };
+        match self {
+            Self::NoBuildFile(folder) => within(folder, "no-build-file", "no build file").hint(
+                "a handler has a `Cargo.toml`, `package.json`, `pyproject.toml` or `handler.toml`; `pointsman new` writes one",
+            ),
+            Self::SeveralBuildFiles { folder, files } => {
+                let message = format!("several build files: {files}");
+                within(folder, "several-build-files", &message)
+                    .hint("keep the one of the handler's language")
+            }
+            Self::BuildFile { path, reason, hint } => {
+                within(path, "invalid-build-file", reason).maybe_hint(*hint)
+            }
+            Self::MissingTool { tool, fix } => {
+                Diagnostic::error("missing-tool", format!("{tool} is missing"))
+                    .hint(format!("install it with `{fix}`"))
+            }
+            Self::NoToolsFolder { tool } => {
+                let message =
+                    format!("no folder to install {tool} in: the user has no home folder");
+                Diagnostic::error("no-tools-folder", message)
+                    .hint("set `XDG_CACHE_HOME` to a folder that only you can write to")
+            }
+            Self::WrongVersion {
+                tool,
+                found,
+                wanted,
+                fix,
+            } => {
+                let message = format!("{tool} {found} does not do: {wanted} is needed");
+                Diagnostic::error("wrong-version", message)
+                    .hint(format!("install it with `{fix}`"))
+            }
+            Self::NoNetwork { command, output } => {
+                let message = format!("no network for `{command}`\n{}", indented(output));
+                Diagnostic::error("no-network", message)
+                    .hint("it fetches what is missing once; try again with a network")
+            }
+            Self::Failed { command, output } => {
+                let message = format!("`{command}` failed\n{}", indented(output));
+                Diagnostic::error("build-failed", message)
+            }
+            Self::Component { what, reason, hint } => {
+                Diagnostic::error("no-component", format!("{what}: {reason}")).maybe_hint(*hint)
+            }
+            // Why is its source.
+            Self::Io { path, .. } => Diagnostic::error("unreadable", path.display().to_string()),
+        }
+    }
+
     fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
@@ -251,6 +293,19 @@ impl BuildError {
         Self::BuildFile {
             path: path.into(),
             reason: reason.to_string(),
+            hint: None,
+        }
+    }
+
+    fn build_file_with_hint(
+        path: impl Into<PathBuf>,
+        reason: impl fmt::Display,
+        hint: &'static str,
+    ) -> Self {
+        Self::BuildFile {
+            path: path.into(),
+            reason: reason.to_string(),
+            hint: Some(hint),
         }
     }
 }
@@ -366,9 +421,10 @@ fn contract(folder: &Path) -> Result<PathBuf, BuildError> {
     if wit.is_dir() {
         Ok(wit)
     } else {
-        Err(BuildError::build_file(
+        Err(BuildError::build_file_with_hint(
             wit,
-            "the contract is missing\n  hint: `pointsman wit` prints it",
+            "the contract is missing",
+            "`pointsman wit` prints it",
         ))
     }
 }

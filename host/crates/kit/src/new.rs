@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pointsman_core::name::HandlerName;
+use pointsman_core::{diagnostic::Diagnostic, name::HandlerName};
 
 use crate::build::Language;
 
@@ -146,12 +146,11 @@ const C: &[File] = template! {
 
 /// Why there is no new folder.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 pub enum NewError {
     /// Something is there already.
-    #[error("{}: exists already\n  hint: choose another name, or remove it first", .0.display())]
     Exists(PathBuf),
     /// No handler of this language can have the name.
-    #[error("`{name}` cannot be the name of a handler in {}: {reason}\n  hint: choose another name", language.full_name())]
     Reserved {
         /// The name.
         name: HandlerName,
@@ -161,13 +160,36 @@ pub enum NewError {
         reason: &'static str,
     },
     /// A file could not be written.
-    #[error("{}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
+}
+
+impl NewError {
+    /// The same as each other thing to fix.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Exists(path) => Diagnostic::error("exists", "exists already")
+                .within(path.display().to_string())
+                .hint("choose another name, or remove it first"),
+            Self::Reserved {
+                name,
+                language,
+                reason,
+            } => {
+                let language = language.full_name();
+                let message =
+                    format!("`{name}` cannot be the name of a handler in {language}: {reason}");
+                Diagnostic::error("reserved-name", message).hint("choose another name")
+            }
+            // Why is its source.
+            Self::Io { path, .. } => Diagnostic::error("unwritable", path.display().to_string()),
+        }
+    }
 }
 
 /// Names that no package of the language can have. Those of the standard library,

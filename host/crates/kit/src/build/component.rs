@@ -24,19 +24,21 @@ use pointsman_core::name::HandlerName;
 /// # Errors
 /// [`BuildError::Component`] where the bytes are neither.
 pub fn lift(bytes: Vec<u8>, name: &HandlerName) -> Result<Vec<u8>, BuildError> {
-    let wrong = |reason: String| BuildError::Component {
+    let wrong = |reason: String, hint| BuildError::Component {
         what: format!("`{name}`"),
         reason,
+        hint,
     };
     if Parser::is_component(&bytes) {
         return Ok(bytes);
     }
     if !Parser::is_core_wasm(&bytes) {
-        return Err(wrong("the build made no WebAssembly".into()));
+        return Err(wrong("the build made no WebAssembly".into(), None));
     }
     if !says_its_world(&bytes) {
         return Err(wrong(
-            "the build made a core module that does not say which WIT world it fits\n  hint: link the bindings of the contract into it".into(),
+            "the build made a core module that does not say which WIT world it fits".into(),
+            Some("link the bindings of the contract into it"),
         ));
     }
     ComponentEncoder::default()
@@ -48,7 +50,7 @@ pub fn lift(bytes: Vec<u8>, name: &HandlerName) -> Result<Vec<u8>, BuildError> {
             )
         })
         .and_then(|encoder| encoder.validate(true).encode())
-        .map_err(|error| wrong(format!("cannot be lifted to a component: {error:#}")))
+        .map_err(|error| wrong(format!("cannot be lifted to a component: {error:#}"), None))
 }
 
 /// Whether a core module carries the section that binding generators leave.
@@ -70,6 +72,7 @@ pub fn annotate(
     let wrong = |reason: String| BuildError::Component {
         what: format!("`{}`", about.name),
         reason,
+        hint: None,
     };
     let mut metadata = AddMetadata::default();
     metadata.name = AddMetadataField::Set(about.name.to_string());

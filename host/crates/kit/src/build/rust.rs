@@ -104,8 +104,11 @@ pub(super) fn build(
     let manifest = folder.join("Cargo.toml");
     let (package, workspace_root) = package(&manifest, options)?;
     if !package.targets.iter().any(Target::is_cdylib) {
-        let reason = "builds no component\n  hint: add `crate-type = [\"cdylib\"]` under `[lib]`";
-        return Err(BuildError::build_file(manifest, reason));
+        return Err(BuildError::build_file_with_hint(
+            manifest,
+            "builds no component",
+            "add `crate-type = [\"cdylib\"]` under `[lib]`",
+        ));
     }
     let own = package.metadata.and_then(|metadata| metadata.pointsman);
     let stack_bytes = own.unwrap_or_default().stack_bytes;

@@ -334,9 +334,13 @@ fn pinned(folder: &Path, engine: &str, wanted: &str) -> Result<(), BuildError> {
 
 /// The `node_modules` that holds `package`, which was looked for before.
 fn modules(folder: &Path, package: &str) -> Result<PathBuf, BuildError> {
-    let reason = || format!("`{package}` is gone from `node_modules`\n  hint: build again");
-    installed(folder, package)
-        .ok_or_else(|| BuildError::build_file(folder.join("package.json"), reason()))
+    installed(folder, package).ok_or_else(|| {
+        BuildError::build_file_with_hint(
+            folder.join("package.json"),
+            format!("`{package}` is gone from `node_modules`"),
+            "build again",
+        )
+    })
 }
 
 /// The program `name` of an installed package.

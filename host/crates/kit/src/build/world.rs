@@ -84,9 +84,10 @@ fn copy_contract(wit: &Path, into: &Path) -> Result<String, BuildError> {
         write(&into.join(path.file_name().unwrap_or_default()), &text)?;
     }
     version.ok_or_else(|| {
-        BuildError::build_file(
+        BuildError::build_file_with_hint(
             wit,
-            "holds no package `pointsman:handler`\n  hint: `pointsman wit > wit/handler.wit` writes it",
+            "holds no package `pointsman:handler`",
+            "`pointsman wit > wit/handler.wit` writes it",
         )
     })
 }

@@ -57,12 +57,9 @@ const LINE_KEYS: [&str; 2] = ["level", "message"];
 
 /// Why there is no case.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.diagnostic())]
 pub enum CaseError {
     /// The folder is not there, or cannot be read.
-    #[error(
-        "{}: no cases: {cause}\n  hint: write `{}/greets.json`, such as {{\"command\":{{\"name\":\"Ada\"}},\"expect\":{{\"status\":\"succeeded\"}}}}",
-        .folder.display(), .folder.display()
-    )]
     NoFolder {
         /// The folder.
         folder: PathBuf,
@@ -70,13 +67,8 @@ pub enum CaseError {
         cause: io::Error,
     },
     /// The folder holds no case.
-    #[error(
-        "{}: no cases\n  hint: write `{}/greets.json`, such as {{\"command\":{{\"name\":\"Ada\"}},\"expect\":{{\"status\":\"succeeded\"}}}}",
-        .0.display(), .0.display()
-    )]
     Empty(PathBuf),
     /// A file cannot be read or written.
-    #[error("{}: {cause}", text::path(.path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -84,11 +76,45 @@ pub enum CaseError {
         cause: io::Error,
     },
     /// Something in the file is wrong; says where.
-    #[error(transparent)]
-    Wrong(#[from] Diagnostic),
+    Wrong(Diagnostic),
     /// A setting in the file is wrong; says where.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Settings(SettingsError),
+}
+
+impl From<Diagnostic> for CaseError {
+    fn from(error: Diagnostic) -> Self {
+        Self::Wrong(error)
+    }
+}
+
+impl From<SettingsError> for CaseError {
+    fn from(error: SettingsError) -> Self {
+        Self::Settings(error)
+    }
+}
+
+impl CaseError {
+    /// The same as each other thing to fix.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let no_cases = |folder: &Path, message: String| {
+            let folder = folder.display().to_string();
+            let hint = format!(
+                r#"write `{folder}/greets.json`, such as {{"command":{{"name":"Ada"}},"expect":{{"status":"succeeded"}}}}"#
+            );
+            Diagnostic::error("no-cases", message)
+                .within(folder)
+                .hint(hint)
+        };
+        match self {
+            Self::NoFolder { folder, cause } => no_cases(folder, format!("no cases: {cause}")),
+            Self::Empty(folder) => no_cases(folder, "no cases".into()),
+            Self::Io { path, cause } => Diagnostic::error("unreadable", cause.to_string())
+                .within(text::path(path).to_string()),
+            Self::Wrong(diagnostic) => diagnostic.clone(),
+            Self::Settings(error) => error.diagnostic(),
+        }
+    }
 }
 
 /// The case files of a folder, by name.
