@@ -37,7 +37,7 @@ use crate::{
     dispatcher::{DispatchError, Event, Observer, Options},
     metrics::{self, Now},
     outcome::{Report, ReportStatus},
-    queue::Depth,
+    queue::{Depth, Queue},
     shutdown::Health,
 };
 use answer::done;
@@ -217,6 +217,11 @@ fn log_observer(command: CommandId) -> Option<Observer> {
             }
         }
     }))
+}
+
+/// The queue of the app, or the problem that there is none.
+fn queue_of(app: &App) -> Result<&Queue, Problem> {
+    app.queue().ok_or_else(Problem::queue_off)
 }
 
 /// `application/json` and everything `+json`, with any parameters.

@@ -66,10 +66,10 @@ fn show(settings: &[&Setting]) {
     let lines: Vec<_> = settings.iter().map(|setting| line(setting)).collect();
     let width = lines.iter().map(String::len).max().unwrap_or(0);
     for (setting, line) in settings.iter().zip(&lines) {
-        let source = format!("# {}", setting.source);
+        let comment = format!("# {}", setting.source);
         match setting.is_default() {
-            true => out!("{line:width$}  {}", print::Styled(print::DIM, source)),
-            false => out!("{line:width$}  {source}"),
+            true => out!("{line:width$}  {}", print::Styled(print::DIM, comment)),
+            false => out!("{line:width$}  {comment}"),
         }
     }
 }

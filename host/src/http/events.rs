@@ -13,7 +13,7 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 
-use super::{parameters::parse, problem::Problem, queue::queue};
+use super::{parameters::parse, problem::Problem, queue_of};
 use crate::{
     app::App,
     budget::Share,
@@ -36,7 +36,7 @@ pub(super) async fn events(
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     let command: CommandId = parse("id", &id)?;
-    let store = queue(&app)?.store();
+    let store = queue_of(&app)?.store();
     let listener = app.budgets().listeners.take(1)?;
     let changes = store.signals().changes(command);
     let first = store.glance(command).await?;

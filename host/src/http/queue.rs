@@ -20,14 +20,13 @@ use super::{
     events::events,
     parameters::{Parameters, not, parse},
     problem::Problem,
-    traceparent,
+    queue_of, traceparent,
 };
 use crate::{
     app::App,
     command::CommandId,
     queue::{
-        CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId, EnqueueOptions, Queue,
-        wait_for,
+        CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId, EnqueueOptions, wait_for,
     },
 };
 
@@ -47,18 +46,13 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/queue/deliveries/{id}", get(inspect))
 }
 
-/// The queue of the app, or the problem that there is none.
-pub(super) fn queue(app: &App) -> Result<&Queue, Problem> {
-    app.queue().ok_or_else(Problem::queue_off)
-}
-
 async fn enqueue(
     State(app): State<Arc<App>>,
     mut parameters: Parameters,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let queue = queue(&app)?;
+    let queue = queue_of(&app)?;
     let mut command = command(&app, &headers, body).await?;
     command.traceparent = traceparent(&headers);
     let options = EnqueueOptions {
@@ -98,7 +92,7 @@ async fn show(
     Path(id): Path<String>,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let queue = queue(&app)?;
+    let queue = queue_of(&app)?;
     let id: CommandId = parse("id", &id)?;
     let wait = match parameters.take::<String>("wait")? {
         Some(text) => wait_of(&text)?,
@@ -124,7 +118,7 @@ async fn list(
     State(app): State<Arc<App>>,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let queue = queue(&app)?;
+    let queue = queue_of(&app)?;
     let filter = CommandFilter {
         state: parameters.take("state")?,
         handler: parameters.handler()?,
@@ -151,12 +145,12 @@ struct CommandPage {
 
 async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = parse("id", &id)?;
-    let cancellation = queue(&app)?.store().cancel(id).await?;
+    let cancellation = queue_of(&app)?.store().cancel(id).await?;
     Ok(Json(cancellation).into_response())
 }
 
 async fn depth(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let queue = queue(&app)?;
+    let queue = queue_of(&app)?;
     let depth = queue.store().depth().await?;
     let body = json!({
         "depth": depth,
@@ -177,7 +171,7 @@ async fn dead(
     State(app): State<Arc<App>>,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let queue = queue(&app)?;
+    let queue = queue_of(&app)?;
     let filter = parameters.dead()?;
     let page = parameters.page()?;
     let dead = queue.store().dead(filter, page).await?;
@@ -189,13 +183,13 @@ async fn dead(
 
 async fn retry(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
     let filter = chosen(parameters)?;
-    let retried = queue(&app)?.store().retry_dead(filter).await?;
+    let retried = queue_of(&app)?.store().retry_dead(filter).await?;
     Ok(Json(json!({ "retried": retried })).into_response())
 }
 
 async fn discard(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
     let filter = chosen(parameters)?;
-    let discarded = queue(&app)?.store().discard_dead(filter).await?;
+    let discarded = queue_of(&app)?.store().discard_dead(filter).await?;
     Ok(Json(json!({ "discarded": discarded })).into_response())
 }
 
@@ -213,7 +207,7 @@ fn chosen(mut parameters: Parameters) -> Result<DeadFilter, Problem> {
 
 async fn inspect(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id: DeliveryId = parse("id", &id)?;
-    let detail = queue(&app)?.store().inspect(id).await?;
+    let detail = queue_of(&app)?.store().inspect(id).await?;
     answer(&app, detail.weight(), &detail)
 }
 

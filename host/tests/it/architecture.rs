@@ -1,5 +1,7 @@
 //! The house stays as drawn: no arrow points up, and each library has its room.
 
+mod circles;
+
 use std::{fs, path::Path};
 
 /// The floors, top first; what stands on a line may use what stands below it.
@@ -257,6 +259,8 @@ fn no_message_has_its_hint_in_its_text() {
     let mut printers = 0;
     for (room, text) in all.iter().filter(|(room, _)| room != "tests") {
         let code = text.split("#[cfg(test)]").next().unwrap();
+        // Tests in a file of their own.
+        let code = code.split("#[test]").next().unwrap();
         let code = code.lines().map(str::trim_start);
         let code: Vec<_> = code.filter(|line| !line.starts_with("//")).collect();
         let has = |line: &&&str| line.contains(r"\n  hint:") || line.starts_with("hint: {");

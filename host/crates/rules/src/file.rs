@@ -1,6 +1,6 @@
-//! Owns the shape of a rule file: its keys, its limits, its tests. What comes
-//! out is valid; what is wrong is named with line, column and the nearest known
-//! key.
+//! Owns the shape of a rule file: its keys and its limits. What comes out is
+//! valid, but for its tests, which `load` runs; what is wrong is named with line,
+//! column and the nearest known key.
 
 mod reader;
 
@@ -9,24 +9,17 @@ use std::{collections::BTreeSet, sync::Arc};
 use pointsman_core::{
     command::Command,
     name::HandlerName,
-    source::{Source, excerpt, list},
+    source::Source,
     text::{NotText, decode},
 };
 
-use super::{
-    Diagnostic, Dialect, event::FieldTrie, fuel::ROUTING_STEPS_MAX, json, rule::Rule, set::RuleSet,
-    toml,
-};
+use super::{Diagnostic, Dialect, event::FieldTrie, json, rule::Rule, toml};
 
 /// The largest rule file in bytes; a larger one is refused before it is read.
 /// 100,000 rules of everyday size have about 20 MiB: split them.
 pub const MAX_FILE_BYTES: usize = 10 * 1024 * 1024;
 /// The most tests in one file.
 pub const MAX_TESTS: usize = 10_000;
-
-/// The steps of all tests of one file together: some 0.1 s. Tests of everyday
-/// size take less than 1,000 each.
-const TESTS_STEPS_MAX: u64 = 10 * ROUTING_STEPS_MAX;
 
 /// One valid rule file, its own tests passed. Cheap to share in an `Arc`.
 #[derive(Debug)]
@@ -45,19 +38,18 @@ pub struct RuleFile {
 #[derive(Debug)]
 pub(crate) struct RuleTest {
     pub(crate) command: Command,
-    handlers: BTreeSet<HandlerName>,
-    description: Option<Box<str>>,
-    line: u32,
-    column: u32,
+    pub(crate) handlers: BTreeSet<HandlerName>,
+    pub(crate) description: Option<Box<str>>,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
 }
 
 impl RuleFile {
-    /// Reads a rule file and runs its tests. `path` is what messages call the
-    /// file; it ends in `.json` or `.toml`, which says how to read it.
+    /// Reads a rule file; its tests are still to be run.
     ///
     /// # Errors
-    /// [`Diagnostic`] at the first thing wrong, a failed test among them.
-    pub fn parse(path: &str, bytes: &[u8]) -> Result<Self, Diagnostic> {
+    /// [`Diagnostic`] at the first thing wrong.
+    pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Self, Diagnostic> {
         let nowhere = Source { path, text: "" };
         if bytes.len() > MAX_FILE_BYTES {
             let message = format!(
@@ -96,9 +88,7 @@ impl RuleFile {
                 ));
             }
         };
-        let file = reader::Reader::new(&source, is_json).file(&root)?;
-        drop(root);
-        file.run_tests()
+        reader::Reader::new(&source, is_json).file(&root)
     }
 
     /// The file, as it was named when it was read.
@@ -117,74 +107,5 @@ impl RuleFile {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.dialect
-    }
-
-    /// Runs the file's tests against its rules alone.
-    fn run_tests(self) -> Result<Self, Diagnostic> {
-        if self.tests.is_empty() {
-            return Ok(self);
-        }
-        let file = Arc::new(self);
-        let rules = RuleSet::build([Arc::clone(&file)])?;
-        let mut steps = TESTS_STEPS_MAX;
-        for test in &file.tests {
-            steps = test.run(&file, &rules, steps)?;
-        }
-        drop(rules);
-        match Arc::into_inner(file) {
-            Some(file) => Ok(file),
-            None => unreachable!("the rule set was the only other owner"),
-        }
-    }
-}
-
-impl RuleTest {
-    /// Runs the test in at most `steps`, and returns those that are left.
-    fn run(&self, file: &RuleFile, rules: &RuleSet, steps: u64) -> Result<u64, Diagnostic> {
-        let fail = |code, message: String, hint| {
-            Err(Diagnostic::error(code, message)
-                .at(Arc::clone(&file.path), (self.line, self.column))
-                .maybe_hint(hint))
-        };
-        let routing = match rules.routing(&self.command, steps.min(ROUTING_STEPS_MAX)) {
-            Ok(routing) => routing,
-            Err(_) if steps < ROUTING_STEPS_MAX => {
-                let message =
-                    format!("the tests of one file take at most {TESTS_STEPS_MAX} steps together");
-                let hint = "leave large commands to a benchmark, or split the file";
-                return fail("too-many-steps", message, Some(hint.to_owned()));
-            }
-            Err(error) => {
-                return fail(
-                    "invalid-command",
-                    format!("the test's command: {error}"),
-                    None,
-                );
-            }
-        };
-        let matches = routing.matches.into_iter();
-        let chosen: BTreeSet<HandlerName> = matches.map(|found| found.handler).collect();
-        if chosen == self.handlers {
-            return Ok(steps.saturating_sub(routing.steps));
-        }
-        let names = |handlers: &BTreeSet<HandlerName>| match handlers.len() {
-            0 => "no handler".to_owned(),
-            _ => list(handlers.iter().map(HandlerName::as_str)),
-        };
-        let what = self
-            .description
-            .as_deref()
-            .map_or_else(String::new, |description| {
-                format!(" ({})", excerpt(description))
-            });
-        let message = format!(
-            "test failed{what}: the rules choose {}, the test wants {}",
-            names(&chosen),
-            names(&self.handlers)
-        );
-        let hint = rules
-            .nearest_miss(&self.command)
-            .map(|miss| format!("nearest miss: {miss}"));
-        fail("test-failed", message, hint)
     }
 }

@@ -9,6 +9,8 @@
 //! can never work) at load; `eval` over `value`s, bounded by a `meter`, for a
 //! command.
 
+mod binary;
+mod check;
 mod eval;
 mod expr;
 mod functions;
@@ -111,7 +113,7 @@ impl Guard {
             return Err(GuardError::at(0, message));
         }
         let expr = parser::parse(text)?;
-        types::check(&expr)?;
+        check::check(&expr)?;
         Ok(Self {
             text: text.into(),
             expr,

@@ -28,9 +28,9 @@ use super::{
     conjunct::Conjunct,
     event::{Event, PathId},
     fuel::Fuel,
+    indexed::IndexedFile,
     pattern::MAX_OR_COMBINATIONS,
     rule::{MAX_RULES, Rule},
-    set::IndexedFile,
 };
 
 /// Combinations that could hold for a command.

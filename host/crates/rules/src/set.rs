@@ -9,13 +9,13 @@ use smallvec::SmallVec;
 
 use super::{
     Diagnostic, RuleFile,
-    conjunct::View,
     error::RoutingError,
-    event::{Event, FieldTrie, PathId},
+    event::{Event, FieldTrie},
     fuel::{Fuel, ROUTING_STEPS_MAX},
     group::{self, Selects},
     guard::{Attributes, Unmet},
     index::Index,
+    indexed::IndexedFile,
     rule::{Rule, Select},
 };
 use pointsman_core::{
@@ -91,24 +91,6 @@ struct Segment {
     /// Where each rule name stands: file and rule.
     names: FxHashMap<RuleName, (u32, u32)>,
     index: Index,
-}
-
-/// A file, and its path numbers in terms of the rule set's.
-#[derive(Debug)]
-pub(crate) struct IndexedFile {
-    pub(crate) file: Arc<RuleFile>,
-    pub(crate) paths: Box<[PathId]>,
-}
-
-impl IndexedFile {
-    pub(crate) fn view<'v, 'e>(&'v self, event: &'v Event<'e>, fuel: &'v Fuel) -> View<'v, 'e> {
-        View {
-            event,
-            paths: &self.paths,
-            dialect: self.file.dialect(),
-            fuel,
-        }
-    }
 }
 
 impl RuleSet {
@@ -356,6 +338,27 @@ fn name_twice(rule: &Rule, other: &Rule) -> Diagnostic {
         message,
         "rule names are unique over all files",
     )
+}
+
+impl Rule {
+    /// Whether the guard holds, if there is one, and if not, why.
+    ///
+    /// # Errors
+    /// [`RoutingError::GuardLimit`].
+    pub(crate) fn check_guard(
+        &self,
+        attributes: &mut Attributes<'_>,
+        fuel: &Fuel,
+    ) -> Result<Result<(), Unmet>, RoutingError> {
+        let guard = self.guard.as_ref();
+        match guard.map_or(Ok(()), |guard| guard.check(attributes, fuel)) {
+            Err(Unmet::Limit(exceeded)) => Err(RoutingError::GuardLimit {
+                rule: self.reference(),
+                reason: exceeded.to_string(),
+            }),
+            other => Ok(other),
+        }
+    }
 }
 
 /// The segments of `previous` that are worth keeping for the files `fresh`,

@@ -198,9 +198,9 @@ fn without_a_network_that_is_what_is_said() {
         .says(&[], expect![[r#"
             installing the packages of `package.json`, once: npm install --ignore-scripts --include=dev
             error: no network for `npm install --ignore-scripts --include=dev --no-fund --no-audit --loglevel=error`
-              hint: it fetches what is missing once; try again with a network
               npm error code ENOTFOUND
               npm error network request to https://registry.npmjs.org/esbuild failed
+              hint: it fetches what is missing once; try again with a network
         "#]]);
     // A new environment is a folder with a Python in it.
     let venv = r#"for last; do :; done
@@ -212,16 +212,16 @@ printf '#!/bin/sh\necho "ERROR: Failed to establish a new connection: [Errno -3]
         .says(&[], expect![[r#"
             installing componentize-py 0.25.1, once: python3 -m venv cache/pointsman/tools/componentize-py-0.25.1 && cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install componentize-py==0.25.1
             error: no network for `cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install --quiet --no-input --disable-pip-version-check --only-binary=:all: --require-hashes --requirement cache/pointsman/tools/componentize-py-0.25.1/requirements.txt`
-              hint: it fetches what is missing once; try again with a network
               ERROR: Failed to establish a new connection: [Errno -3]
+              hint: it fetches what is missing once; try again with a network
         "#]]);
     Bench::new("c")
         .tool("python3", venv)
         .says(&[], expect![[r#"
             installing ziglang 0.17.1, once: python3 -m venv cache/pointsman/tools/ziglang-0.17.1 && cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install ziglang==0.17.1
             error: no network for `cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install --quiet --no-input --disable-pip-version-check --only-binary=:all: --require-hashes --requirement cache/pointsman/tools/ziglang-0.17.1/requirements.txt`
-              hint: it fetches what is missing once; try again with a network
               ERROR: Failed to establish a new connection: [Errno -3]
+              hint: it fetches what is missing once; try again with a network
         "#]]);
     Bench::new("rust")
         .tool("cargo", r#"case "$1" in --version) echo "cargo 1.95.0";; *) printf '{"packages":[{"name":"greet","version":"0.1.0","manifest_path":"%s/Cargo.toml","targets":[{"crate_types":["cdylib"]}]}],"workspace_root":"%s"}' "$PWD" "$PWD";; esac"#)
@@ -230,8 +230,8 @@ printf '#!/bin/sh\necho "ERROR: Failed to establish a new connection: [Errno -3]
         .says(&[], expect![[r#"
             adding the Rust target, once: rustup target add wasm32-unknown-unknown
             error: no network for `rustup target add wasm32-unknown-unknown`
-              hint: it fetches what is missing once; try again with a network
               error: could not download file: dns error: failed to lookup address
+              hint: it fetches what is missing once; try again with a network
         "#]]);
 }
 

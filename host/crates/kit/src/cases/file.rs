@@ -5,6 +5,7 @@ mod fields;
 
 use std::{
     fs, io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -24,7 +25,7 @@ use toml::Table;
 
 use fields::{Read, Reader, find};
 
-use super::{Case, Expect, ExpectedLine, ExpectedOutput, update::Places};
+use super::{Case, Expect, ExpectedLine, ExpectedOutput};
 
 /// When a call begins that does not say so: 2026-01-01T00:00:00Z.
 const NOW_MS: u64 = 1_767_225_600_000;
@@ -155,6 +156,17 @@ pub(super) fn text(path: &Path) -> Result<String, CaseError> {
         path: path.into(),
         cause,
     })
+}
+
+/// Keys with their JSON text.
+pub(super) type Members = Vec<(String, String)>;
+
+/// Where the expectation stands in a case file.
+pub(super) struct Places {
+    /// Its place, and its keys with their JSON text.
+    pub(super) expect: Option<(Range<usize>, Members)>,
+    /// The end of the last value of the file.
+    pub(super) end: usize,
 }
 
 /// Reads one case, whose settings lie over `defaults`.

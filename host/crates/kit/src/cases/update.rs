@@ -1,25 +1,20 @@
 //! Owns the writing of expectations: into the file, where the rest stays as it
 //! is, to the last space.
 
-use std::{fs, io::Write as _, ops::Range, path::Path};
+use std::{fs, io::Write as _, path::Path};
 
 use pointsman_core::{
     json::{self, Node, NodeValue},
     outcome::{LogLine, Outcome, Status},
 };
 
-use super::{Case, CaseError, Verdict, file};
+use super::{
+    Case, CaseError, Verdict,
+    file::{self, Members},
+};
 
 /// The longest line that is written where it can be broken.
 const WIDTH: usize = 100;
-
-/// Where the expectation stands in a case file.
-pub(super) struct Places {
-    /// Its place, and its keys with their JSON text.
-    pub(super) expect: Option<(Range<usize>, Members)>,
-    /// The end of the last value of the file.
-    pub(super) end: usize,
-}
 
 /// Writes what the call of `case` came to into its file, as far as it is not as
 /// expected; where the file has no `expect`, all of it. A pattern is left as
@@ -62,9 +57,6 @@ pub fn update(case: &Case, verdict: &Verdict) -> Result<bool, CaseError> {
     })?;
     Ok(true)
 }
-
-/// Keys and their JSON text.
-pub(super) type Members = Vec<(String, String)>;
 
 fn member(key: &str, json: impl Into<serde_json::Value>) -> (String, String) {
     (key.into(), json.into().to_string())

@@ -4,7 +4,8 @@
 use std::{cmp::Ordering, rc::Rc};
 
 use super::{
-    expr::{Binary, Each, EachKind, Expr, Kind},
+    binary::Binary,
+    expr::{Each, EachKind, Expr, Kind},
     meter::{Meter, Stop},
     value::{Map, Text, Value},
 };

@@ -2,7 +2,7 @@
 //! alone, through [`Expr::new`], which bounds its depth: everything that walks
 //! a tree, and dropping it, may recurse.
 
-use super::{functions::Function, regex::Regex};
+use super::{binary::Binary, functions::Function, regex::Regex};
 
 /// The deepest tree: a chain of operators has a level for each. A walk takes
 /// some 5 KiB of stack a level in a debug build.
@@ -83,41 +83,6 @@ pub(super) enum EachKind {
     ExistsOne,
     Filter,
     Map,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Binary {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Remainder,
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    In,
-}
-
-impl Binary {
-    pub(super) fn symbol(self) -> &'static str {
-        match self {
-            Self::Add => "+",
-            Self::Subtract => "-",
-            Self::Multiply => "*",
-            Self::Divide => "/",
-            Self::Remainder => "%",
-            Self::Equal => "==",
-            Self::NotEqual => "!=",
-            Self::Less => "<",
-            Self::LessOrEqual => "<=",
-            Self::Greater => ">",
-            Self::GreaterOrEqual => ">=",
-            Self::In => "in",
-        }
-    }
 }
 
 /// A tree would be deeper than [`DEPTH_MAX`].

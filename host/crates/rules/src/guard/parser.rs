@@ -4,7 +4,8 @@
 
 use super::{
     GuardError,
-    expr::{Binary, DEPTH_MAX, Each, EachKind, Expr, Kind, NESTING_MAX, TooDeep},
+    binary::Binary,
+    expr::{DEPTH_MAX, Each, EachKind, Expr, Kind, NESTING_MAX, TooDeep},
     functions::{self, Function},
     lexer::{Lexer, Token},
     regex::Regex,

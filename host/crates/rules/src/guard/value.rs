@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use pointsman_core::source::excerpt;
 
 use super::{
-    expr::Binary,
+    binary::Binary,
     meter::{Meter, Stop},
 };
 use crate::{

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     conjunct::{Clause, Conjunct},
     event::PathId,
+    indexed::IndexedFile,
     matcher::Matcher,
-    set::IndexedFile,
 };
 
 /// If more rules than this share the best key, two keys together are worth a

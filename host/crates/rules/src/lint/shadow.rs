@@ -15,9 +15,10 @@ use crate::{
     fold::fold_text,
     fuel::Fuel,
     group,
+    indexed::IndexedFile,
     matcher::{Bound, Matcher, Range, Scalar},
     rule::{Rule, Select},
-    set::{IndexedFile, RuleSet},
+    set::RuleSet,
 };
 use pointsman_core::diagnostic::Severity;
 
