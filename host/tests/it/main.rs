@@ -9,6 +9,7 @@ mod cli;
 mod components;
 mod dispatch;
 mod documents;
+mod egress;
 mod host;
 mod hostile;
 mod http;

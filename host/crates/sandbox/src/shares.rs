@@ -69,6 +69,11 @@ impl Shares {
         self.descriptors.take(amount, self.clone())
     }
 
+    /// A file descriptor, as soon as one is free.
+    pub(crate) async fn descriptor(self: &Arc<Self>) -> Held {
+        self.descriptors.wait(self.clone()).await
+    }
+
     /// Bytes of the host's memory for what a guest asked for.
     pub(crate) fn memory(self: &Arc<Self>, bytes: u64) -> Result<Held, Exhausted> {
         self.memory.take(bytes, self.clone())

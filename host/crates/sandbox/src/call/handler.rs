@@ -7,7 +7,7 @@ use pointsman_machine::budget::Budget;
 
 use super::turns::Turns;
 use crate::{
-    grants::{granted::Grants, outgoing::Resolver, settings::HandlerSettings},
+    grants::{granted::Grants, outgoing::Clients, settings::HandlerSettings},
     shares::Shares,
 };
 
@@ -19,7 +19,8 @@ pub(crate) struct Handler {
     pub(crate) settings: Arc<HandlerSettings>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) shares: Arc<Shares>,
-    pub(crate) resolver: Resolver,
+    /// Its connections to servers.
+    pub(crate) clients: Arc<Clients>,
     pub(crate) turns: Turns,
     /// Of all handlers of the host.
     pub(crate) memory: Arc<Budget>,

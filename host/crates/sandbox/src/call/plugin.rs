@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     component::parts::Parts,
-    grants::{granted::Grants, settings::HandlerSettings},
+    grants::{granted::Grants, outgoing::Clients, settings::HandlerSettings},
 };
 
 /// One loaded component. Immutable; a changed file makes another one.
@@ -57,10 +57,11 @@ impl Plugin {
         grants: Arc<Grants>,
     ) -> Self {
         let name = origin.name;
+        let shares = runtime.shares.of(&name);
         let handler = Handler {
             place: format!("plugins/{name}.toml").into(),
-            shares: runtime.shares.of(&name),
-            resolver: runtime.resolver.clone(),
+            clients: Clients::new(Arc::clone(&shares), runtime.resolver.clone(), grants.http()),
+            shares,
             turns: runtime.turns.clone(),
             memory: Arc::clone(&runtime.memory),
             table_elements_max: runtime.table_elements_max,
@@ -106,7 +107,7 @@ impl Plugin {
             settings: Arc::clone(&settings),
             grants: Arc::clone(&grants),
             shares: Arc::clone(&was.shares),
-            resolver: was.resolver.clone(),
+            clients: was.clients.with_settings(grants.http()),
             turns: was.turns.clone(),
             memory: Arc::clone(&was.memory),
             table_elements_max: was.table_elements_max,

@@ -78,7 +78,8 @@ impl Plugin {
         let limits = &self.settings.limits;
         let logs = LogSink::new(call.started, limits, call.on_line);
         let simulated = simulation.map(|simulation| Simulated::new(simulation, limits.timeout));
-        let shared = Arc::new(Shared::new(began, limits, logs, simulated));
+        let traceparent = command.traceparent.as_deref();
+        let shared = Arc::new(Shared::new(began, limits, logs, simulated, traceparent));
         let id = command.id.text();
         let delivery = DeliveryId::new(command.id, self.name.clone()).to_string();
         let command = bindings::Command {
@@ -86,7 +87,7 @@ impl Plugin {
             attributes: command.attributes(),
             attempt: call.attempt,
             delivery_id: &delivery,
-            traceparent: command.traceparent.as_deref(),
+            traceparent,
         };
         let running = pin!(self.run(&shared, command));
         let running = shared.cpu.measure(running);

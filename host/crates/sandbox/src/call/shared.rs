@@ -1,7 +1,7 @@
 //! Owns what a call shares with the store of its instance.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) simulated: Option<Simulated>,
     pub(crate) began: Instant,
     timeout: Duration,
+    traceparent: Option<Arc<str>>,
     denials: Mutex<Vec<Denial>>,
 }
 
@@ -34,6 +35,7 @@ impl Shared {
         limits: &HandlerLimits,
         logs: LogSink,
         simulated: Option<Simulated>,
+        traceparent: Option<&str>,
     ) -> Self {
         Self {
             logs,
@@ -42,6 +44,7 @@ impl Shared {
             memory: MemoryUse::default(),
             began,
             timeout: limits.timeout,
+            traceparent: traceparent.map(Into::into),
             denials: Mutex::default(),
         }
     }
@@ -56,6 +59,14 @@ impl Shared {
 impl Caller for Shared {
     fn time_left(&self) -> Duration {
         self.timeout.saturating_sub(self.began.elapsed())
+    }
+
+    fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+
+    fn warn(&self, message: &str) {
+        self.logs.write(Level::Warn, message);
     }
 
     fn deny(&self, denial: Denial) {

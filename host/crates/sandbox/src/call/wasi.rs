@@ -56,12 +56,12 @@ impl Wasi {
             ctx: ctx.build(),
             files: Files::new(preopened, Arc::clone(&handler.shares)),
             http: WasiHttpCtx::new(),
-            outgoing: Outgoing {
-                grants: Arc::clone(&handler.grants),
-                caller: Arc::clone(shared) as _,
-                shares: Arc::clone(&handler.shares),
-                resolver: handler.resolver.clone(),
-            },
+            outgoing: Outgoing::new(
+                &handler.grants,
+                &handler.clients,
+                &handler.place,
+                Arc::clone(shared) as _,
+            ),
             table,
             streams,
         }
@@ -69,7 +69,7 @@ impl Wasi {
 
     /// Serves the call `shared` from now on.
     pub(crate) fn begin(&mut self, shared: &Arc<Shared>) {
-        self.outgoing.caller = Arc::clone(shared) as _;
+        self.outgoing.begin(Arc::clone(shared) as _);
         for stream in &self.streams {
             stream.begin(shared);
         }

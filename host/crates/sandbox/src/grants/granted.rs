@@ -12,9 +12,9 @@ use std::{
 use super::{
     address::Reach,
     folders::{FolderGone, GrantedFolder, Preopened},
-    pattern::{HttpPattern, Target},
+    pattern::Target,
     secrets::{self, Secret},
-    settings::HandlerSettings,
+    settings::{HandlerSettings, HttpGrant},
 };
 use crate::{error::LoadError, shares::Shares};
 use pointsman_core::name::HandlerName;
@@ -36,9 +36,7 @@ pub struct Grants {
     name: HandlerName,
     secrets: BTreeMap<String, Secret>,
     folders: Vec<GrantedFolder>,
-    http: Vec<HttpPattern>,
-    // Those that reach this machine and its networks under any name.
-    http_private: Vec<HttpPattern>,
+    http: Arc<HttpGrant>,
     // The patterns that would have allowed what was denied.
     reported: Mutex<BTreeSet<String>>,
 }
@@ -55,12 +53,15 @@ pub(crate) struct Denial {
 #[derive(Debug)]
 pub(super) struct Permit {
     pub(super) reach: Reach,
-    // A name, or an address without brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) tls: bool,
     // What would grant it, as the guest wrote it.
     pattern: String,
+}
+
+impl Permit {
+    /// The request without its query.
+    pub(super) fn shown(&self) -> &str {
+        &self.pattern
+    }
 }
 
 impl Grants {
@@ -109,8 +110,7 @@ impl Grants {
             name,
             secrets,
             folders,
-            http: settings.http.allow.clone(),
-            http_private: settings.http.allow_private.clone(),
+            http: Arc::new(settings.http.clone()),
             reported: Mutex::default(),
         })
     }
@@ -118,10 +118,7 @@ impl Grants {
     /// Whether the other one grants the same, to the values of its secrets.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
-        self.secrets == other.secrets
-            && self.folders == other.folders
-            && self.http == other.http
-            && self.http_private == other.http_private
+        self.secrets == other.secrets && self.folders == other.folders && self.http == other.http
     }
 
     /// The secret with this key.
@@ -131,7 +128,12 @@ impl Grants {
 
     /// Whether any HTTP request may go out.
     pub(crate) fn has_http(&self) -> bool {
-        !self.http.is_empty() || !self.http_private.is_empty()
+        !self.http.allow.is_empty() || !self.http.allow_private.is_empty()
+    }
+
+    /// Where requests may go, and what they may take.
+    pub(crate) fn http(&self) -> &Arc<HttpGrant> {
+        &self.http
     }
 
     /// The folders, open for one instance.
@@ -168,9 +170,6 @@ impl Grants {
         {
             return Ok(Permit {
                 reach,
-                host: target.host().to_owned(),
-                port: target.port(),
-                tls: scheme == "https",
                 pattern: shown(authority),
             });
         }
@@ -194,9 +193,9 @@ impl Grants {
 
     /// How far the widest pattern for it reaches.
     fn reach(&self, target: &Target<'_>) -> Option<Reach> {
-        let patterns = self.http.iter();
+        let patterns = self.http.allow.iter();
         let reach = patterns.filter_map(|pattern| pattern.allows(target));
-        let private = self.http_private.iter();
+        let private = self.http.allow_private.iter();
         let private = private.filter_map(|pattern| pattern.allows(target));
         reach
             .chain(private.map(|reach| reach.max(Reach::Loopback)))

@@ -81,15 +81,11 @@ impl<'a> Target<'a> {
     }
 
     /// The host: an address of version 6 without its brackets.
-    pub(super) fn host(&self) -> &str {
+    fn host(&self) -> &str {
         let inner = self.host.strip_prefix('[');
         inner
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(&self.host)
-    }
-
-    pub(super) fn port(&self) -> u16 {
-        self.port
     }
 
     /// Whether the path alone can be granted.

@@ -5,9 +5,10 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use pointsman_core::settings::{self, RetrySettings, SettingsError};
+use pointsman_core::settings::{self, RetrySettings, SettingsError, duration, lasting, positive};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -108,8 +109,8 @@ pub struct Folder {
     pub write: bool,
 }
 
-/// Where a handler may send HTTP requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a handler may send HTTP requests, and what they may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpGrant {
     /// A request goes out if one of these allows it, and its name leads where
@@ -118,6 +119,32 @@ pub struct HttpGrant {
     /// As `allow`; the name may also lead to this machine and to private networks.
     #[serde(default)]
     pub allow_private: Vec<HttpPattern>,
+    /// Bytes of the body of one response.
+    pub response_max_bytes: u64,
+    /// Requests of one call at once: from the start to the end of the response.
+    pub requests_per_call_max: usize,
+    /// Requests of all calls of the handler at once; the next one waits.
+    pub requests_max: usize,
+    /// From the start of one request to the end of its response.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+}
+
+impl Default for HttpGrant {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            allow_private: Vec::new(),
+            // A quarter of the memory that a handler has by default.
+            response_max_bytes: 16 << 20,
+            // With as many streams and timers beside them, below `limits.resources_max`.
+            requests_per_call_max: 32,
+            // A handler's part of `host.outgoing_max` by default.
+            requests_max: 64,
+            // The default of `limits.timeout`.
+            timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 /// The sections whose keys are the handler's own: all are allowed.
@@ -198,6 +225,18 @@ impl HandlerSettings {
             })
         };
         self.limits.check(origin)?;
+        let http = &self.http;
+        lasting(origin, &[("http.timeout", http.timeout)])?;
+        positive(
+            origin,
+            &[
+                ("http.requests_max", http.requests_max as u64),
+                (
+                    "http.requests_per_call_max",
+                    http.requests_per_call_max as u64,
+                ),
+            ],
+        )?;
         if let Some(key) = self
             .secrets
             .keys()

@@ -2,22 +2,34 @@
 //! that its permit reaches, a connection to one of these, and TLS in the name.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, IoSlice},
     net::{IpAddr, SocketAddr, ToSocketAddrs},
-    sync::{Arc, LazyLock},
+    pin::Pin,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    task::{Context, Poll},
 };
 
+use http::Uri;
+use hyper_util::{
+    client::legacy::connect::{self, Connected},
+    rt::TokioIo,
+};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Instant, timeout_at},
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
+use tower_service::Service;
 use wasmtime_wasi_http::Error;
 
-use super::Way;
-use crate::grants::address::Reach;
+use super::limits::CONNECT_TIMEOUT;
+use crate::{
+    grants::address::Reach,
+    shares::{Held, Shares},
+};
 
 /// Finds the addresses of a name. Blocks.
 #[derive(Clone)]
@@ -44,49 +56,112 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// A connection, with TLS or without.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Opens connections of one handler that lead to addresses within a reach.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) reach: Reach,
+    pub(super) shares: Arc<Shares>,
+    pub(super) resolver: Resolver,
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The name leads to an address that is further inside than was granted.
+    Inside(Reach),
+    Failed(Error),
+}
 
-impl Way {
+/// [`Refused`] on its way through the client, which lends it and does not give it.
+#[derive(Debug)]
+pub(super) struct ConnectError(Mutex<Option<Refused>>);
+
+impl ConnectError {
+    pub(super) fn take(&self) -> Refused {
+        let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refused
+            .take()
+            .unwrap_or(Refused::Failed(Error::ConnectionTerminated))
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no connection")
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Connection>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move {
+            let opened = timeout(CONNECT_TIMEOUT, connector.open(&server)).await;
+            let opened = opened.unwrap_or_else(|_| Err(Error::ConnectionTimeout.into()));
+            opened
+                .map(TokioIo::new)
+                .map_err(|refused| ConnectError(Mutex::new(Some(refused))))
+        })
+    }
+}
+
+impl Connector {
     /// Connects to an address that was looked at: nothing is looked up again.
-    pub(super) async fn connect(&self, by: Instant) -> Result<Box<dyn Stream>, Error> {
-        let Ok(found) = timeout_at(by, self.addresses()).await else {
-            return Err(Error::DnsTimeout);
-        };
-        let found = found?;
-        let reach = self.permit.reach;
-        let within = |address: &&SocketAddr| Reach::of(address.ip()) <= reach;
+    async fn open(&self, server: &Uri) -> Result<Connection, Refused> {
+        let secure = server.scheme_str() == Some("https");
+        let host = server.host().unwrap_or_default();
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        let port = server.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let found = self.addresses(host, port).await?;
+        let within = |address: &&SocketAddr| Reach::of(address.ip()) <= self.reach;
         let reached: Vec<_> = found.iter().filter(within).copied().collect();
         if reached.is_empty() {
             let inside = found.iter().map(|address| Reach::of(address.ip())).max();
-            return Err(self.prohibit(inside.unwrap_or(Reach::Any)));
+            return Err(Refused::Inside(inside.unwrap_or(Reach::Any)));
         }
-        let Ok(stream) = timeout_at(by, connect_to(&reached)).await else {
-            return Err(Error::ConnectionTimeout);
-        };
-        let stream = stream.map_err(Error::Connect)?;
+        // Idle connections that had to make room are closed in a moment.
+        let descriptor = self.shares.descriptor().await;
+        let stream = connect_to(&reached).await.map_err(Error::Connect)?;
         // This machine under an address of its own, where our API may listen.
-        if reach < Reach::Private && is_here(&stream).map_err(Error::Connect)? {
-            return Err(self.prohibit(Reach::Private));
+        if self.reach < Reach::Private && is_here(&stream).map_err(Error::Connect)? {
+            return Err(Refused::Inside(Reach::Private));
         }
-        if !self.permit.tls {
-            return Ok(Box::new(stream));
+        let connection = |stream| Connection {
+            stream,
+            _descriptor: descriptor,
+        };
+        if !secure {
+            return Ok(connection(Box::new(stream)));
         }
-        let name = ServerName::try_from(self.permit.host.clone())?;
-        match timeout_at(by, connector().connect(name, stream)).await {
-            Ok(stream) => Ok(Box::new(stream.map_err(Error::Tls)?)),
-            Err(_) => Err(Error::ConnectionTimeout),
-        }
+        let name = ServerName::try_from(host.to_owned()).map_err(Error::from)?;
+        let stream = connector().connect(name, stream).await;
+        let stream = stream.map_err(Error::Tls)?;
+        Ok(connection(Box::new(stream)))
     }
 
-    async fn addresses(&self) -> Result<Vec<SocketAddr>, Error> {
-        let (host, port) = (self.permit.host.clone(), self.permit.port);
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let resolver = self.resolver.clone();
+        let (resolver, host) = (self.resolver.clone(), host.to_owned());
         let lane = self.shares.lane().await;
         let found = lane.run(move || (resolver.0)(&host, port)).await;
         let found = found.ok().filter(|found| !found.is_empty());
@@ -95,12 +170,61 @@ impl Way {
             info_code: None,
         })
     }
+}
 
-    fn prohibit(&self, inside: Reach) -> Error {
-        let denial = self.grants.leads_inside(&self.permit, inside);
-        self.grants.report(&denial);
-        self.caller.deny(denial);
-        Error::DestinationIpProhibited
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection, with TLS or without.
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    _descriptor: Held,
+}
+
+impl connect::Connection for Connection {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -109,7 +233,11 @@ async fn connect_to(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut last = None;
     for address in addresses {
         match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                // A request is written whole: nothing is gained by waiting for more.
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
             Err(error) => last = Some(error),
         }
     }
@@ -132,10 +260,22 @@ fn connector() -> TlsConnector {
             .with_safe_default_protocol_versions()
             .expect("ring has ciphers for both versions")
             .with_root_certificates(roots);
-        Arc::new(config.with_no_client_auth())
+        let mut config = config.with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
     });
     TlsConnector::from(Arc::clone(&CONFIG))
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn this_machine_is_known_by_its_own_address() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        assert!(is_here(&stream).unwrap());
+    }
+}

@@ -1,0 +1,148 @@
+//! Owns the connections of one handler, which outlive its calls: kept alive, shared
+//! by requests that could each have opened them, and by no other handler's.
+
+use std::{
+    collections::BTreeMap,
+    error::Error as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hyper::rt::Executor;
+use hyper_util::{
+    client::legacy::{self, Client},
+    rt::TokioTimer,
+};
+use pointsman_machine::budget::{Budget, Share};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::connect::{ConnectError, Connector, Refused, Resolver};
+use crate::{
+    grants::{address::Reach, settings::HttpGrant},
+    shares::{Held, Shares},
+};
+
+/// Bytes of the head of a response, which is in memory whole: eight times what
+/// servers and proxies send by default.
+const HEAD_MAX_BYTES: u32 = 64 << 10;
+/// Below the minute after which servers and load balancers close a connection.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// A burst of a few calls finds its connections open; each holds a descriptor.
+const IDLE_PER_SERVER_MAX: usize = 8;
+
+/// What requests must have in common to share connections, besides the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kind {
+    /// How far inside the connection may lead.
+    pub(super) reach: Reach,
+}
+
+type Pool = Client<Connector, WasiBody>;
+
+/// The connections of one handler. They are closed when this is dropped.
+pub(crate) struct Clients {
+    shares: Arc<Shares>,
+    resolver: Resolver,
+    // Requests of all calls.
+    open: Arc<Budget>,
+    pools: Mutex<BTreeMap<Kind, Pool>>,
+    tasks: Tasks,
+    _end: DropGuard,
+}
+
+impl Clients {
+    pub(crate) fn new(shares: Arc<Shares>, resolver: Resolver, http: &HttpGrant) -> Arc<Self> {
+        let end = CancellationToken::new();
+        Arc::new(Self {
+            open: Budget::new("http.requests_max", http.requests_max as u64),
+            shares,
+            resolver,
+            pools: Mutex::default(),
+            tasks: Tasks(end.clone()),
+            _end: end.drop_guard(),
+        })
+    }
+
+    /// Connections of its own for the same handler under other settings.
+    pub(crate) fn with_settings(&self, http: &HttpGrant) -> Arc<Self> {
+        Self::new(Arc::clone(&self.shares), self.resolver.clone(), http)
+    }
+
+    /// A place for one more request of the handler, as soon as there is one.
+    pub(super) async fn place(&self) -> (Share, Held) {
+        (self.open.wait_for_one().await, self.shares.outgoing().await)
+    }
+
+    /// The connections for requests of this kind.
+    pub(super) fn of(&self, kind: Kind) -> Pool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shares.descriptors(1).is_err() {
+            // Those that are idle make room; those in use live on.
+            pools.clear();
+        }
+        let pool = pools.entry(kind);
+        pool.or_insert_with(|| self.pool(kind)).clone()
+    }
+
+    fn pool(&self, kind: Kind) -> Pool {
+        let connector = Connector {
+            reach: kind.reach,
+            shares: Arc::clone(&self.shares),
+            resolver: self.resolver.clone(),
+        };
+        Client::builder(self.tasks.clone())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .pool_max_idle_per_host(IDLE_PER_SERVER_MAX)
+            .http1_max_buf_size(HEAD_MAX_BYTES as usize)
+            .build(connector)
+    }
+}
+
+/// Runs the connections of one handler until the handler is gone.
+#[derive(Clone)]
+struct Tasks(CancellationToken);
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::spawn(self.0.clone().run_until_cancelled_owned(task));
+    }
+}
+
+/// Why a request failed, in the terms of WASI.
+pub(super) fn failure(error: &legacy::Error) -> Refused {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<ConnectError>() {
+            return error.take();
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            return Refused::Failed(of_hyper(error));
+        }
+        cause = error.source();
+    }
+    Refused::Failed(Error::ConnectionTerminated)
+}
+
+/// Why the talk with a server failed.
+pub(super) fn of_hyper(error: &hyper::Error) -> Error {
+    let io = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    if error.is_timeout() {
+        Error::HttpResponseTimeout
+    } else if error.is_parse_too_large() {
+        Error::HttpResponseHeaderSectionSize(Some(HEAD_MAX_BYTES))
+    } else if error.is_incomplete_message() {
+        Error::HttpResponseIncomplete
+    } else if error.is_canceled() || error.is_closed() || io.is_some() {
+        Error::ConnectionTerminated
+    } else {
+        Error::HttpProtocolError
+    }
+}
