@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -123,23 +122,14 @@ impl Load {
             return Ok(Some(Arc::clone(last_good)));
         }
         let (runtime, settings, grants) = (&self.runtime, Arc::new(settings), Arc::new(grants));
-        // A fault of the compiler must not cost more than this one file.
-        catch_unwind(AssertUnwindSafe(|| {
-            let file = ComponentFile {
-                name,
-                path: &self.path,
-                bytes: &bytes,
-                digest,
-            };
-            plugin::load(runtime, file, settings, grants)
-        }))
-        .unwrap_or_else(|_| {
-            Err(self.error(
-                "the compiler failed on it; the log has its words".into(),
-                "build it again; if it stays so, report it with the file",
-            ))
-        })
-        .map(|plugin| Some(Arc::new(plugin)))
+        let file = ComponentFile {
+            name,
+            path: &self.path,
+            bytes: &bytes,
+            digest,
+        };
+        let plugin = plugin::load(runtime, file, settings, grants)?;
+        Ok(Some(Arc::new(plugin)))
     }
 
     fn settings(&self, path: &Path, text: Vec<u8>) -> Result<HandlerSettings, LoadError> {

@@ -1,7 +1,11 @@
 //! Owns the way from a component's bytes to a [`Plugin`]: the only file that
 //! knows all rooms.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
 
 use pointsman_core::{
     name::HandlerName,
@@ -46,6 +50,26 @@ pub struct ComponentFile<'a> {
 /// [`LoadError`], where the bytes are no component, or one of another contract,
 /// or one that imports what the host does not provide.
 pub fn load(
+    runtime: &Runtime,
+    file: ComponentFile<'_>,
+    settings: Arc<HandlerSettings>,
+    grants: Arc<Grants>,
+) -> Result<Plugin, LoadError> {
+    let path = file.path;
+    // A fault of a library that reads foreign bytes must not cost more than this one file.
+    catch_unwind(AssertUnwindSafe(|| {
+        checked(runtime, file, settings, grants)
+    }))
+    .unwrap_or_else(|_| {
+        Err(LoadError::new(
+            path,
+            "the compiler failed on it; the log has its words",
+            "build it again; if it stays so, report it with the file",
+        ))
+    })
+}
+
+fn checked(
     runtime: &Runtime,
     file: ComponentFile<'_>,
     settings: Arc<HandlerSettings>,

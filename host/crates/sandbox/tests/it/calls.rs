@@ -3,6 +3,7 @@
 
 use std::{fs, path::Path, sync::Arc, time::Instant};
 
+use expect_test::expect;
 use pointsman_core::{command::Command, name::HandlerName, outcome::Status};
 use pointsman_machine::budget::{BudgetSettings, Budgets};
 use pointsman_sandbox::{
@@ -65,4 +66,17 @@ fn what_is_no_component_says_what_is_wrong_with_it() {
     let error = plugin(&released()[..100]).unwrap_err();
     assert_eq!(error.fault, LoadFault::Component);
     assert!(!error.hint.is_empty());
+}
+
+#[test]
+fn types_that_the_reader_of_wit_panics_on_are_refused_with_a_reason() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/components");
+    let bytes = fs::read(corpus.join("panics-the-wit-reader")).unwrap();
+    let error = plugin(&bytes).err().unwrap();
+    assert!(!error.reason.contains("failed"), "{error:?}");
+    expect![[r#"
+        plugins/greet.wasm: does not fit the contract in 2 places
+          imports `pwintsman:handler/types@0.0.0`, which the host does not provide
+          missing export `pointsman:handler/command-handler@0.1.0`; it exports nothing
+          hint: a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2; build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]].assert_eq(&error.to_string());
 }
