@@ -10,6 +10,7 @@ use crate::{
     app::App,
     config::Config,
     diagnostic::Severity,
+    name::HandlerName,
     snapshot::{FileState, PluginView, PluginsView},
     text,
 };
@@ -48,6 +49,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
         terminal::json(&view)?;
     } else {
         table(plugins);
+        secrets(plugins);
         warn_of(problems);
     }
     // Broken rule files too are among the problems.
@@ -62,6 +64,26 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     } else {
         Exit::Succeeded
     })
+}
+
+/// Says of each secret who sees it.
+fn secrets(plugins: &[PluginView]) {
+    for plugin in plugins.iter().filter(|it| !it.secrets.is_empty()) {
+        let name = plugin.handler.as_ref().map_or("-", HandlerName::as_str);
+        for secret in &plugin.secrets {
+            let key = text::escaped(&secret.name);
+            match &secret.injected_into {
+                Some(to) => {
+                    let to = to.strip_prefix("* ").unwrap_or(to);
+                    out!(
+                        "`{name}`: secret `{key}` is added to requests to {}",
+                        text::escaped(to)
+                    );
+                }
+                None => out!("`{name}`: secret `{key}` is readable by the handler"),
+            }
+        }
+    }
 }
 
 fn table(plugins: &[PluginView]) {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{FileState, Snapshot};
-use crate::{diagnostic::Diagnostic, name::HandlerName, rules::Rule};
+use crate::{diagnostic::Diagnostic, name::HandlerName, plugin::HandlerSettings, rules::Rule};
 
 /// All plugin files.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,10 +41,23 @@ pub struct PluginView {
     pub digest: Option<Arc<str>>,
     /// Bytes of the file in use.
     pub size_bytes: Option<u64>,
+    /// The secrets that it was granted, and who sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretView>,
     /// The names of the rules that send commands to it.
     pub rules: Vec<String>,
     /// Why the file as it is now is not in use, and how to mend it.
     pub error: Option<ErrorView>,
+}
+
+/// A secret of a handler, without its value.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretView {
+    /// Its key.
+    pub name: String,
+    /// The requests that the host adds it to. Without, the handler reads it.
+    pub injected_into: Option<String>,
 }
 
 /// What is wrong with a file.
@@ -81,6 +94,15 @@ pub struct RuleFileView<'a> {
     pub error: Option<ErrorView>,
 }
 
+fn secrets(settings: &HandlerSettings) -> Vec<SecretView> {
+    let secrets = settings.secrets.iter();
+    let secrets = secrets.map(|(name, secret)| SecretView {
+        name: name.clone(),
+        injected_into: secret.inject.as_ref().map(|it| it.to.to_string()),
+    });
+    secrets.collect()
+}
+
 impl Snapshot {
     /// The plugin files as they look from outside.
     #[must_use]
@@ -108,6 +130,7 @@ impl Snapshot {
                 description: plugin.and_then(|plugin| plugin.description.clone()),
                 digest: plugin.map(|plugin| plugin.digest.clone()),
                 size_bytes: plugin.map(|plugin| plugin.size_bytes),
+                secrets: plugin.map_or_else(Vec::new, |plugin| secrets(&plugin.settings)),
                 rules: handler
                     .as_ref()
                     .and_then(|handler| rules.remove(handler))

@@ -1,5 +1,7 @@
 //! What a handler cannot make of its requests, tried by one that is written for it.
 
+use std::fs;
+
 use pointsman::{app::App, outcome::Report};
 use serde_json::{Value, json};
 use tokio::{
@@ -130,4 +132,88 @@ async fn a_limit_is_named_in_the_log_with_the_setting_that_sets_it() {
     let setting = "`http.response_max_bytes` in plugins/asks.toml sets the limit";
     let said = log.iter().any(|line| line.message.ends_with(setting));
     assert!(said, "{log:?}");
+}
+
+/// The settings of a handler whose secret goes to `/v1/` of the server alone.
+fn with_secret(folders: &Folders, url: &str) -> String {
+    fs::write(folders.path().join("token"), "hunter2\n").unwrap();
+    format!(
+        "[http]\nallow = ['* {url}/*']\n[secrets]\nplain = {{ file = '../token' }}\n\
+         token = {{ file = '../token', inject = '{url}/v1/*', header = 'Authorization: Bearer {{}}' }}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_goes_along_with_the_requests_that_are_named_and_with_no_other() {
+    let folders = Folders::new();
+    let url = echo().await;
+    let app = asks(&folders, &with_secret(&folders, &url)).await;
+    let sent = async |path: &str, headers: Value| {
+        let command = json!({ "url": format!("{url}{path}"), "headers": headers });
+        let text = outcome(&request(&app, command).await)["text"].clone();
+        let text = text.as_str().unwrap().to_lowercase();
+        let lines = text.lines().map(str::to_owned);
+        lines
+            .filter(|line| line.starts_with("authorization"))
+            .collect::<Vec<_>>()
+    };
+    let secret = vec!["authorization: bearer hunter2".to_owned()];
+    let none: Vec<String> = Vec::new();
+    assert_eq!(sent("/v1/a", json!({})).await, secret);
+    // Whatever the handler puts in its place.
+    let own = json!({ "AUTHORIZATION": "mine" });
+    assert_eq!(sent("/v1/a", own.clone()).await, secret);
+    assert_eq!(sent("/v2/a", own).await, ["authorization: mine"]);
+    for path in [
+        "/v1",
+        "/V1/a",
+        "//v1/a",
+        "/v2/a?/v1/",
+        "/v1%2fa",
+        "/%76%31/a",
+    ] {
+        assert_eq!(sent(path, json!({})).await, none, "{path}");
+    }
+    for path in ["/v1/../v2", "/v1/%2e%2e/v2"] {
+        let command = json!({ "url": format!("{url}{path}") });
+        let report = request(&app, command).await;
+        assert_eq!(outcome_or_denied(&report)["error"], "Denied", "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_added_to_requests_is_seen_by_nobody_else() {
+    let folders = Folders::new();
+    // Nobody listens there.
+    let url = "http://127.0.0.1:9";
+    let settings = with_secret(&folders, url);
+    let app = asks(&folders, &settings).await;
+    let report = request(&app, json!({ "url": format!("{url}/v1/a") })).await;
+    let view = serde_json::to_string(&app.snapshot().plugins_view()).unwrap();
+    let plugin = app.snapshot().plugin_files[0].plugin.clone().unwrap();
+    let shown = format!(
+        "{report:?} {view} {plugin:?} {:?} {:?}",
+        plugin.settings, plugin.grants
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
+    // The handler can ask for the plain one alone.
+    let config = async |key: &str| {
+        let command = json!({ "way": "config", "url": "", "key": key }).to_string();
+        let report = dispatch(&app, &command).await;
+        let output = report.handlers[0].outcome.result.as_ref().unwrap().clone();
+        output.unwrap().get().to_owned()
+    };
+    assert_eq!(config("plain").await, "\"hunter2\"");
+    assert_eq!(config("token").await, "null");
+    crate::cli::check(
+        &folders,
+        &["list"],
+        expect_test::expect![[r#"
+        HANDLER VERSION DIGEST SIZE STATE RULES
+        asks - DIGEST … KiB loaded asks
+        `asks`: secret `plain` is readable by the handler
+        `asks`: secret `token` is added to requests to http://127.0.0.1:9/v1/*
+        exit 0
+    "#]],
+    );
 }

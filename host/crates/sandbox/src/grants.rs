@@ -6,6 +6,7 @@
 //! | `settings` | `plugins/<name>.toml` |
 //! | `granted` | what was granted, as calls meet it |
 //! | `secrets` | values that are never shown |
+//! | `injected` | secrets that the host adds to requests |
 //! | `folders` | granted folders, open |
 //! | `pattern`, `path`, `address` | which requests may go out, and how far inside they may lead |
 //! | `outgoing` | requests on their way |
@@ -13,6 +14,7 @@
 mod address;
 pub(crate) mod folders;
 pub(crate) mod granted;
+pub(crate) mod injected;
 pub(crate) mod outgoing;
 mod path;
 pub(crate) mod pattern;

@@ -69,10 +69,11 @@ pub use component::{
 pub use error::{LoadError, LoadFault, Mismatch};
 pub use grants::{
     granted::Grants,
+    injected::{HeaderTemplate, Injection, TemplateError},
     pattern::{HttpPattern, PatternError},
     settings::{
         Folder, HandlerQueueSettings, HandlerSettings, HttpGrant, InstanceMode, InstanceSettings,
-        SecretSource,
+        SecretSettings, SecretSource,
     },
 };
 pub use load::{ComponentFile, load};

@@ -38,6 +38,7 @@ impl Handler for Asks {
                 ])
             }
             "status" => json!(http::get(to("missing"))?.error_for_status()?.text()),
+            "config" => json!(pointsman_sdk::config(&command.field::<String>("key")?)),
             // As the command says, in one request; its body and headers, or what kind of error.
             "request" => return request(&command, &url),
             other => return Err(Failure::rejected(format!("no way `{other}`"))),

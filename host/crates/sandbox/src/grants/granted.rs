@@ -12,6 +12,7 @@ use std::{
 use super::{
     address::Reach,
     folders::{FolderGone, GrantedFolder, Preopened},
+    injected::Injected,
     pattern::Target,
     secrets::{self, Secret},
     settings::{HandlerSettings, HttpGrant},
@@ -35,6 +36,7 @@ const AUTHORITY_MAX_BYTES: usize = 260;
 pub struct Grants {
     name: HandlerName,
     secrets: BTreeMap<String, Secret>,
+    injected: Vec<Injected>,
     folders: Vec<GrantedFolder>,
     http: Arc<HttpGrant>,
     // The patterns that would have allowed what was denied.
@@ -53,6 +55,8 @@ pub(crate) struct Denial {
 #[derive(Debug)]
 pub(super) struct Permit {
     pub(super) reach: Reach,
+    /// The secrets that it gets, as their places in the grants.
+    pub(super) injected: Vec<usize>,
     // What would grant it, as the guest wrote it.
     pattern: String,
 }
@@ -76,17 +80,23 @@ impl Grants {
         settings_path: &Path,
     ) -> Result<Self, LoadError> {
         let base = settings_path.parent().unwrap_or(Path::new(""));
-        let mut secrets = BTreeMap::new();
-        for (key, source) in &settings.secrets {
-            let secret = secrets::read(source, base).map_err(|(reason, hint)| {
-                LoadError::new(
-                    settings_path,
-                    format!("handler `{name}`: secret `{key}`: {reason}"),
-                    hint,
-                )
-                .of_settings()
-            })?;
-            secrets.insert(key.clone(), secret);
+        let (mut secrets, mut injected) = (BTreeMap::new(), Vec::new());
+        for (key, secret) in &settings.secrets {
+            let wrong = |reason: &str, hint: String| {
+                let reason = format!("handler `{name}`: secret `{key}`: {reason}");
+                LoadError::new(settings_path, reason, hint).of_settings()
+            };
+            let value = secrets::read(&secret.source, base)
+                .map_err(|(reason, hint)| wrong(&reason, hint))?;
+            let Some(injection) = &secret.inject else {
+                secrets.insert(key.clone(), value);
+                continue;
+            };
+            injected.push(Injected::new(injection, value.reveal()).ok_or_else(|| {
+                let hint =
+                    "a header holds no line breaks and no control characters: check its source";
+                wrong("its value cannot stand in a header", hint.into())
+            })?);
         }
         let mut folders = Vec::new();
         for folder in &settings.folders {
@@ -109,6 +119,7 @@ impl Grants {
         Ok(Self {
             name,
             secrets,
+            injected,
             folders,
             http: Arc::new(settings.http.clone()),
             reported: Mutex::default(),
@@ -118,7 +129,10 @@ impl Grants {
     /// Whether the other one grants the same, to the values of its secrets.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
-        self.secrets == other.secrets && self.folders == other.folders && self.http == other.http
+        self.secrets == other.secrets
+            && self.injected == other.injected
+            && self.folders == other.folders
+            && self.http == other.http
     }
 
     /// The secret with this key.
@@ -168,8 +182,11 @@ impl Grants {
         if let Some(target) = target
             && let Some(reach) = self.reach(&target)
         {
+            let injected = self.injected.iter().enumerate();
+            let injected = injected.filter(|(_, secret)| secret.is_for(&target));
             return Ok(Permit {
                 reach,
+                injected: injected.map(|(at, _)| at).collect(),
                 pattern: shown(authority),
             });
         }
@@ -189,6 +206,13 @@ impl Grants {
             ),
             pattern,
         })
+    }
+
+    /// Adds the secrets of a request, over what the guest put in their headers.
+    pub(super) fn inject(&self, permit: &Permit, headers: &mut http::HeaderMap) {
+        for at in &permit.injected {
+            self.injected[*at].add_to(headers);
+        }
     }
 
     /// How far the widest pattern for it reaches.

@@ -165,6 +165,7 @@ impl Way {
         self.complete(&mut request);
         let pool = self.clients.of(Kind {
             reach: self.permit.reach,
+            injected: self.permit.injected.clone(),
         });
         let mut captured = capture_connection(&mut request);
         let mut response = pool.request(request);
@@ -191,7 +192,7 @@ impl Way {
         Ok((response.map(body), Box::new(std::future::ready(Ok(())))))
     }
 
-    /// Adds what the guest leaves out.
+    /// Adds what the guest leaves out, or may not see.
     fn complete(&self, request: &mut http::Request<WasiBody>) {
         let given = self.caller.traceparent().map(HeaderValue::from_str);
         if let Some(Ok(traceparent)) = given {
@@ -200,6 +201,7 @@ impl Way {
                 .entry(TRACEPARENT)
                 .or_insert(traceparent);
         }
+        self.grants.inject(&self.permit, request.headers_mut());
     }
 
     /// Waits for the head of the response.

@@ -144,6 +144,16 @@ fn parse(text: &str) -> Result<HttpPattern, &'static str> {
 }
 
 impl HttpPattern {
+    /// Itself, where it names a host.
+    pub(super) fn of_a_host(self) -> Result<Self, PatternError> {
+        match self.host {
+            Host::Any => Err(PatternError {
+                reason: "names no host, and a secret is not for all of them",
+            }),
+            _ => Ok(self),
+        }
+    }
+
     /// How far inside the request may go; none where it may not go out.
     pub(super) fn allows(&self, target: &Target<'_>) -> Option<Reach> {
         let host = target.host.as_str();

@@ -12,7 +12,10 @@ use pointsman_core::settings::{self, RetrySettings, SettingsError, duration, las
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::pattern::HttpPattern;
+use super::{
+    injected::{HeaderTemplate, Injection},
+    pattern::HttpPattern,
+};
 use crate::settings::{BreakerSettings, HandlerDefaults, HandlerLimits};
 
 /// The settings of one handler.
@@ -29,9 +32,9 @@ pub struct HandlerSettings {
     pub queue: HandlerQueueSettings,
     /// What the handler reads with the contract's `config.get`.
     pub config: BTreeMap<String, String>,
-    /// What it reads in the same way, and what is never printed: where each
-    /// value comes from.
-    pub secrets: BTreeMap<String, SecretSource>,
+    /// What it reads in the same way, or uses without seeing it, and what is never
+    /// printed: where each value comes from.
+    pub secrets: BTreeMap<String, SecretSettings>,
     /// The environment variables of a WASI handler.
     pub env: BTreeMap<String, String>,
     /// The folders of the host that a WASI handler sees.
@@ -85,9 +88,71 @@ pub struct HandlerQueueSettings {
     pub retry: RetrySettings,
 }
 
-/// Where the value of a secret comes from.
+/// A secret: where it comes from, and who sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "RawSecret", into = "RawSecret")]
+pub struct SecretSettings {
+    /// Where its value comes from.
+    pub source: SecretSource,
+    /// The requests that the host adds it to. Without, the handler reads it itself.
+    pub inject: Option<Injection>,
+}
+
+/// [`SecretSettings`] as they are written.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSecret {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    env: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<HeaderTemplate>,
+}
+
+impl TryFrom<RawSecret> for SecretSettings {
+    type Error = String;
+
+    fn try_from(raw: RawSecret) -> Result<Self, String> {
+        let source = match (raw.env, raw.file) {
+            (Some(name), None) => SecretSource::Env(name),
+            (None, Some(path)) => SecretSource::File(path),
+            _ => return Err(NO_SOURCE.to_owned()),
+        };
+        let inject = match (raw.inject, raw.header) {
+            (None, None) => None,
+            (Some(to), Some(header)) => {
+                Some(Injection::new(&to, header).map_err(|error| format!("`inject`: {error}"))?)
+            }
+            _ => return Err(HALF_INJECTED.to_owned()),
+        };
+        Ok(Self { source, inject })
+    }
+}
+
+impl From<SecretSettings> for RawSecret {
+    fn from(secret: SecretSettings) -> Self {
+        let mut raw = Self::default();
+        match secret.source {
+            SecretSource::Env(name) => raw.env = Some(name),
+            SecretSource::File(path) => raw.file = Some(path),
+        }
+        if let Some(injection) = secret.inject {
+            raw.inject = Some(injection.to.to_string());
+            raw.header = Some(injection.header);
+        }
+        raw
+    }
+}
+
+const NO_SOURCE: &str =
+    "{ env = \"NAME\" } or { file = \"path\" }: the value itself stays out of this file";
+const HALF_INJECTED: &str = "both `inject = \"https://api.example.com/*\"` and `header = \"Authorization: Bearer {}\"`, or neither";
+
+/// Where the value of a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
     /// The environment variable of the host with this name.
     Env(String),
@@ -281,19 +346,26 @@ impl HandlerSettings {
 fn check_secrets(secrets: &Value, origin: &str) -> Result<(), SettingsError> {
     let secrets = secrets.as_table().into_iter().flatten();
     for (key, value) in secrets {
-        let is_source = |table: &Table| {
-            let known = |(key, value): (&String, &Value)| {
-                ["env", "file"].contains(&key.as_str()) && value.is_str()
-            };
-            table.len() == 1 && table.iter().all(known)
-        };
-        if !value.as_table().is_some_and(is_source) {
-            return Err(SettingsError::WrongValue {
+        let wrong = |found: &str, expected: &str| {
+            Err(SettingsError::WrongValue {
                 origin: origin.into(),
                 key: format!("secrets.{key}"),
-                found: "no source".into(),
-                expected: "{ env = \"NAME\" } or { file = \"path\" }: the value itself stays out of this file".into(),
-            });
+                found: found.into(),
+                expected: expected.into(),
+            })
+        };
+        let keys = ["env", "file", "inject", "header"];
+        let known =
+            |(key, value): (&String, &Value)| keys.contains(&key.as_str()) && value.is_str();
+        let Some(table) = value.as_table().filter(|it| it.iter().all(known)) else {
+            return wrong("no source", NO_SOURCE);
+        };
+        let [env, file, inject, header] = keys.map(|key| table.contains_key(key));
+        if env == file {
+            return wrong("no source", NO_SOURCE);
+        }
+        if inject != header {
+            return wrong("half an injection", HALF_INJECTED);
         }
     }
     Ok(())
@@ -337,6 +409,7 @@ mod tests {
             [secrets]
             token = { env = "TOKEN" }
             key = { file = "../key" }
+            bearer = { env = "B", inject = "https://api.example.com/*", header = "Authorization: Bearer {}" }
             [[folders]]
             host = "data"
             guest = "/data"
@@ -347,8 +420,17 @@ mod tests {
         .unwrap();
         assert_eq!(settings.config["scale"], "0.1");
         assert_eq!(settings.env["WORKERS"], "3");
-        assert_eq!(settings.secrets["token"], SecretSource::Env("TOKEN".into()));
-        assert_eq!(settings.secrets["key"], SecretSource::File("../key".into()));
+        assert_eq!(
+            settings.secrets["token"].source,
+            SecretSource::Env("TOKEN".into())
+        );
+        assert_eq!(
+            settings.secrets["key"].source,
+            SecretSource::File("../key".into())
+        );
+        let injection = settings.secrets["bearer"].inject.as_ref().unwrap();
+        assert_eq!(injection.to.to_string(), "* https://api.example.com/*");
+        assert_eq!(injection.header.to_string(), "authorization: Bearer {}");
         assert!(!settings.folders[0].write);
         assert_eq!(settings.http.allow.len(), 1);
     }
@@ -362,6 +444,10 @@ mod tests {
             "[secrets]\nkey = [\"hunter2\"]",
             "[secret]\nkey = \"hunter2\"",
             "[secrets]\nkey = \"hunter2",
+            "[secrets]\nkey = { env = \"A\", inject = \"https://hunter2@a.example\", header = \"x: {}\" }",
+            "[secrets]\nkey = { env = \"A\", inject = \"https://a.example\", header = \"x: hunter2\" }",
+            "[secrets]\nkey = { env = \"A\", header = \"x: hunter2 {}\" }",
+            "[secrets]\nkey = { env = \"A\", inject = [\"hunter2\"], header = \"x: {}\" }",
             "env = \"hunter2\"",
             "[env]\nKEY = [\"hunter2\"]",
             "config = \"hunter2\"",
@@ -407,6 +493,24 @@ mod tests {
             expect![[
                 r#"a.toml: `secrets.token` is no source, expected { env = "NAME" } or { file = "path" }: the value itself stays out of this file"#
             ]],
+        );
+        check(
+            "[secrets]\ntoken = { env = \"T\", inject = \"https://a.example\" }",
+            expect![[
+                r#"a.toml: `secrets.token` is half an injection, expected both `inject = "https://api.example.com/*"` and `header = "Authorization: Bearer {}"`, or neither"#
+            ]],
+        );
+        check(
+            "[secrets]\ntoken = { env = \"T\", inject = \"https://*\", header = \"x: {}\" }",
+            expect![
+                "a.toml: `secrets.token`: `inject`: a pattern names no host, and a secret is not for all of them; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com`"
+            ],
+        );
+        check(
+            "[secrets]\ntoken = { env = \"T\", inject = \"https://a.example\", header = \"x: y\" }",
+            expect![
+                "a.toml: `secrets.token.header`: has no `{}`; expected a header with `{}` for the secret, such as `Authorization: Bearer {}`"
+            ],
         );
         check(
             "[http]\nallow = [\"GET example.com\"]",

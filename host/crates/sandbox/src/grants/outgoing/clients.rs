@@ -32,10 +32,13 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 const IDLE_PER_SERVER_MAX: usize = 8;
 
 /// What requests must have in common to share connections, besides the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     /// How far inside the connection may lead.
     pub(super) reach: Reach,
+    /// The secrets that are added, as their places in the grants: a server may take a
+    /// connection for that of whoever first proved who they are on it.
+    pub(super) injected: Vec<usize>,
 }
 
 type Pool = Client<Connector, WasiBody>;
@@ -81,13 +84,14 @@ impl Clients {
             // Those that are idle make room; those in use live on.
             pools.clear();
         }
+        let reach = kind.reach;
         let pool = pools.entry(kind);
-        pool.or_insert_with(|| self.pool(kind)).clone()
+        pool.or_insert_with(|| self.pool(reach)).clone()
     }
 
-    fn pool(&self, kind: Kind) -> Pool {
+    fn pool(&self, reach: Reach) -> Pool {
         let connector = Connector {
-            reach: kind.reach,
+            reach,
             shares: Arc::clone(&self.shares),
             resolver: self.resolver.clone(),
         };

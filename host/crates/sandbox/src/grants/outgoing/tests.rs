@@ -176,14 +176,14 @@ fn handler(http: &str, resolver: Resolver) -> Handler {
 }
 
 fn handler_within(budgets: Budgets, http: &str, resolver: Resolver) -> Handler {
-    let name = HandlerName::parse("one").unwrap();
     let path = Path::new("plugins/one.toml");
-    let settings = HandlerSettings::parse(
-        path,
-        &format!("[http]\n{http}"),
-        &HandlerDefaults::default(),
-    )
-    .unwrap();
+    handler_of(budgets, &format!("[http]\n{http}"), path, resolver)
+}
+
+/// A handler with the settings `toml`, which stand in the file `path`.
+fn handler_of(budgets: Budgets, toml: &str, path: &Path, resolver: Resolver) -> Handler {
+    let name = HandlerName::parse("one").unwrap();
+    let settings = HandlerSettings::parse(path, toml, &HandlerDefaults::default()).unwrap();
     let call = Arc::new(Call::default());
     let grants = Arc::new(Grants::read(name.clone(), &settings, path).unwrap());
     let shares = AllShares::new(budgets.clone()).of(&name);

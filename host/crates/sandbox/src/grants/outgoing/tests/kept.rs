@@ -97,3 +97,36 @@ async fn the_trace_context_of_the_command_goes_along_unless_the_guest_sends_its_
     assert!(heads[0].contains(&given), "{}", heads[0]);
     assert!(heads[1].contains("traceparent: own\r\n") && !heads[1].contains(&given));
 }
+
+#[tokio::test]
+async fn requests_with_different_secrets_share_no_connection() {
+    let server = Server::ok().await;
+    let url = server.url();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("one"), "hunter1").unwrap();
+    std::fs::write(folder.path().join("two"), "hunter2").unwrap();
+    let toml = format!(
+        "[http]\nallow = ['* {url}*']\n[secrets]\n\
+         a = {{ file = 'one', inject = '{url}a', header = 'authorization: Bearer {{}}' }}\n\
+         b = {{ file = 'two', inject = '{url}b', header = 'authorization: Bearer {{}}' }}"
+    );
+    let budgets = Budgets::here(&BudgetSettings::default());
+    let settings = &folder.path().join("one.toml");
+    let mut handler = handler_of(budgets, &toml, settings, to_loopback());
+    for path in ["a", "a", "b", "", "a", "b"] {
+        handler.get(&format!("{url}{path}")).await.unwrap();
+    }
+    let heads = server.heads.lock().unwrap();
+    let sent = heads.iter().map(|head| {
+        let lines = head.lines();
+        lines
+            .filter_map(|line| line.strip_prefix("authorization: Bearer "))
+            .collect()
+    });
+    let sent: Vec<String> = sent.collect();
+    assert_eq!(
+        sent,
+        ["hunter1", "hunter1", "hunter2", "", "hunter1", "hunter2"]
+    );
+    assert_eq!(server.connections(), 3);
+}
