@@ -17,8 +17,13 @@ pub(crate) fn nothing(to: &str) -> String {
 /// How many handlers a command reaches by its `to`.
 pub(crate) const REACH: [(&str, usize); 3] = [("one", 1), ("two", 2), ("ten", 10)];
 
-/// The component of `host/tests/guests/examples/probe.rs`, built as the tests build it.
+/// The component of `host/tests/guests/examples/probe.rs`.
 pub(crate) fn probe() -> Vec<u8> {
+    example("probe")
+}
+
+/// The component of an example in `host/tests/guests`, built as the tests build it.
+pub(crate) fn example(name: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     let bench = std::env::current_exe().expect("this file");
     // target/release/deps/dispatch-…
@@ -31,7 +36,7 @@ pub(crate) fn probe() -> Vec<u8> {
             "--package",
             "test-guests",
             "--example",
-            "probe",
+            name,
         ])
         .args(["--target", "wasm32-unknown-unknown", "--profile", "plugin"])
         // As `pointsman build` links handlers.
@@ -44,9 +49,11 @@ pub(crate) fn probe() -> Vec<u8> {
         .status();
     assert!(
         status.expect("cargo runs").success(),
-        "the probe does not build"
+        "`{name}` does not build"
     );
-    let built = target.join("wasm32-unknown-unknown/plugin/examples/probe.wasm");
+    let built = target.join(format!(
+        "wasm32-unknown-unknown/plugin/examples/{name}.wasm"
+    ));
     fs::read(&built).unwrap_or_else(|error| panic!("{}: {error}", built.display()))
 }
 

@@ -1,5 +1,5 @@
-//! What the host adds to wasmtime: dispatch, HTTP, reload, start-up and sleeping
-//! handlers, each beside [raw wasmtime](raw) doing the same, in one run:
+//! What the host adds to wasmtime: dispatch, HTTP in and out, reload, start-up and
+//! sleeping handlers, each beside [raw wasmtime](raw) doing the same, in one run:
 //! `cargo bench --bench dispatch -- [MEASURE…] [large]`.
 //!
 //! `ratio` is ours over raw. Raw wasmtime makes its calls one after another, and
@@ -9,6 +9,7 @@
 //! slows one down.
 
 mod asleep;
+mod egress;
 mod guests;
 mod http;
 mod raw;
@@ -69,6 +70,9 @@ fn main() {
     }
     if wanted("http") {
         http::measure(&probe);
+    }
+    if wanted("egress") {
+        egress::measure();
     }
     if wanted("reload") {
         reload(&probe);

@@ -39,6 +39,16 @@ impl Handler for Asks {
             }
             "status" => json!(http::get(to("missing"))?.error_for_status()?.text()),
             "config" => json!(pointsman_sdk::config(&command.field::<String>("key")?)),
+            // One after the other, as often as the command says.
+            "one-by-one" => {
+                for _ in 0..command.field::<u32>("times")? {
+                    let body: Value = http::get(&url)?.json()?;
+                    if body["name"] != "Ada" {
+                        return Err(Failure::rejected(body.to_string()));
+                    }
+                }
+                json!("done")
+            }
             // As the command says, in one request; its body and headers, or what kind of error.
             "request" => return request(&command, &url),
             other => return Err(Failure::rejected(format!("no way `{other}`"))),
