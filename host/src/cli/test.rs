@@ -35,6 +35,10 @@ Source folders are built first. A test case is a file such as cases/greets.json:
   { \"command\": { \"name\": \"Ada\" }, \"expect\": { \"output\": { \"greeting\": \"hello Ada\" } } }
 
 Exit codes: 0 all cases passed, 1 a case failed, 2 invalid usage or case file.")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(super) struct Args {
     /// Source folders or components [default: this folder, or all sources in the plugins folder]
     #[arg(value_name = "DIR|FILE.wasm")]

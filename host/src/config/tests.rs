@@ -45,6 +45,7 @@ fn a_queue_that_could_not_work_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn a_wrong_setting_is_named_with_its_place() {
     let check = |file: &str, env: &[(&str, &str)], wanted: Expect| {
         wanted.assert_eq(&load(file, env, &[]).unwrap_err());

@@ -60,28 +60,8 @@ impl Load {
     fn plugin(&self, stamps: &mut Stamps) -> Result<Option<Arc<Plugin>>, LoadError> {
         let host = &self.config.host;
         let settings_path = self.path.with_extension("toml");
-        let (settings_stamp, settings_text) = match read(&settings_path, SETTINGS_MAX_BYTES) {
-            Ok(Content { stamp, bytes, len }) => match bytes {
-                Some(bytes) => (Some(stamp), bytes),
-                None => {
-                    return Err(LoadError::new(
-                        &settings_path,
-                        format!("has {len} bytes, more than {SETTINGS_MAX_BYTES}"),
-                        "keep large values in a file: a `[secrets]` entry or a folder names it",
-                    )
-                    .of_settings());
-                }
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Vec::new()),
-            Err(cause) => {
-                return Err(LoadError::new(
-                    &settings_path,
-                    format!("cannot be read: {cause}"),
-                    "make it readable, or remove it",
-                )
-                .of_settings());
-            }
-        };
+        let settings_file = settings_file(&settings_path)?;
+        let settings_stamp = settings_file.as_ref().map(|(stamp, _)| *stamp);
         let content = match read(&self.path, host.plugin_max_bytes) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -108,8 +88,8 @@ impl Load {
                 "raise `host.plugin_max_bytes` in pointsman.toml, or build it smaller",
             ));
         };
-        let settings = match settings_stamp {
-            Some(_) => self.settings(&settings_path, settings_text)?,
+        let settings = match settings_file {
+            Some((_, text)) => self.settings(&settings_path, text)?,
             None => HandlerSettings::new(&self.config.handler_defaults()),
         };
         let grants = Grants::read(name.clone(), &settings, &settings_path)?;
@@ -151,6 +131,30 @@ impl Load {
 
     fn error(&self, reason: String, hint: &str) -> LoadError {
         LoadError::new(&self.path, reason, hint)
+    }
+}
+
+/// A file that was read whole, and its stamp as [`Content`] has it.
+type Whole = (Option<Stamp>, Vec<u8>);
+
+/// The settings beside a plugin; none where it has none.
+fn settings_file(path: &Path) -> Result<Option<Whole>, LoadError> {
+    let refused = |reason: String, hint| LoadError::new(path, reason, hint).of_settings();
+    match read(path, SETTINGS_MAX_BYTES) {
+        Ok(Content {
+            stamp,
+            bytes: Some(bytes),
+            ..
+        }) => Ok(Some((stamp, bytes))),
+        Ok(Content { len, .. }) => Err(refused(
+            format!("has {len} bytes, more than {SETTINGS_MAX_BYTES}"),
+            "keep large values in a file: a `[secrets]` entry or a folder names it",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(refused(
+            format!("cannot be read: {cause}"),
+            "make it readable, or remove it",
+        )),
     }
 }
 

@@ -57,6 +57,7 @@ async fn some_failures_are_200_partial_and_nothing_but_failures_502() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn what_is_wrong_with_a_request_is_a_problem_document() {
     let folders = Folders::shipped();
     let (_app, url) = serve(&folders).await;

@@ -212,6 +212,7 @@ fn component(wat: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
     check_plugin(
         "empty",

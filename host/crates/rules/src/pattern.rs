@@ -135,6 +135,15 @@ pub(crate) type Conjuncts = SmallVec<[Conjunct; 1]>;
 /// One combination of branches while it is being read.
 type Combination = Vec<(PathId, SmallVec<[Matcher; 1]>)>;
 
+/// Where an object of a pattern stands.
+#[derive(Clone, Copy)]
+struct Scope<'p> {
+    /// Its path, empty at the top.
+    path: &'p str,
+    /// Whether a branch of `$or` is around it.
+    in_or: bool,
+}
+
 struct Reader<'r, 't> {
     source: &'r Source<'t>,
     dialect: Dialect,
@@ -150,7 +159,11 @@ impl Reader<'_, '_> {
         members: &[Member<'_>],
     ) -> Result<Conjuncts, Diagnostic> {
         let mut combinations = vec![Combination::new()];
-        self.object(node.at, members, "", false, &mut combinations)?;
+        let top = Scope {
+            path: "",
+            in_or: false,
+        };
+        self.object(node.at, members, top, &mut combinations)?;
         let conjuncts = combinations.into_iter().map(|mut combination| {
             combination.sort_by(|(a, _), (b, _)| {
                 self.trie
@@ -170,16 +183,15 @@ impl Reader<'_, '_> {
         Ok(conjuncts.collect())
     }
 
-    /// Reads the fields of one object into every combination; `path` is where
-    /// it stands, empty at the top.
+    /// Reads the fields of one object into every combination.
     fn object(
         &mut self,
         at: usize,
         members: &[Member<'_>],
-        path: &str,
-        in_or: bool,
+        scope: Scope<'_>,
         combinations: &mut Vec<Combination>,
     ) -> Result<(), Diagnostic> {
+        let Scope { path, in_or } = scope;
         if members.is_empty() {
             let place = if path.is_empty() {
                 "a pattern".into()
@@ -226,7 +238,8 @@ impl Reader<'_, '_> {
             };
             match &member.value.value {
                 NodeValue::Object(inner) => {
-                    self.object(member.value.at, inner, &name, in_or, combinations)?
+                    let inside = Scope { path: &name, in_or };
+                    self.object(member.value.at, inner, inside, combinations)?
                 }
                 _ => self.field(member, &name, combinations)?,
             }
@@ -258,19 +271,18 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Reads the alternatives of the field `name`.
-    fn field(
-        &mut self,
+    /// The alternatives of the field `name`.
+    fn matchers(
+        &self,
         member: &Member<'_>,
         name: &str,
-        combinations: &mut [Combination],
-    ) -> Result<(), Diagnostic> {
+    ) -> Result<SmallVec<[Matcher; 1]>, Diagnostic> {
         let operators = operator::Reader {
             source: self.source,
             dialect: self.dialect,
             field: name,
         };
-        let matchers: SmallVec<[Matcher; 1]> = match &member.value.value {
+        Ok(match &member.value.value {
             NodeValue::Array(items) if items.is_empty() => {
                 let message = format!("`{name}` has an empty array, which nothing matches");
                 let hint = "list what the value may be, or `[{\"exists\": true}]` for any value";
@@ -315,7 +327,17 @@ impl Reader<'_, '_> {
                 ));
             }
             _ => smallvec![operators.alternative(&member.value)?],
-        };
+        })
+    }
+
+    /// Reads the field `name` into every combination.
+    fn field(
+        &mut self,
+        member: &Member<'_>,
+        name: &str,
+        combinations: &mut [Combination],
+    ) -> Result<(), Diagnostic> {
+        let matchers = self.matchers(member, name)?;
         if name.len() > MAX_PATH_BYTES {
             let message = format!(
                 "the path `{}` has more than {MAX_PATH_BYTES} bytes",
@@ -398,6 +420,7 @@ impl Reader<'_, '_> {
             }
         };
         let before = std::mem::take(combinations);
+        let scope = Scope { path, in_or: true };
         for branch in branches {
             let NodeValue::Object(members) = &branch.value else {
                 let message = format!(
@@ -421,7 +444,7 @@ impl Reader<'_, '_> {
             let held = before.iter().flatten();
             self.copy(node.at, held.map(|(_, matchers)| matchers.len()).sum())?;
             let mut with_branch = before.clone();
-            self.object(branch.at, members, path, true, &mut with_branch)?;
+            self.object(branch.at, members, scope, &mut with_branch)?;
             combinations.append(&mut with_branch);
         }
         if combinations.len() > MAX_OR_COMBINATIONS {

@@ -151,6 +151,7 @@ async fn a_handler_that_fits_is_shown_with_what_it_carries_and_may_need() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
     let signature = "func(command: command) -> result<option<string>, failure>";
     check_one(

@@ -172,6 +172,7 @@ fn rules_diff_shows_which_commands_go_elsewhere() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn rule_files_that_would_take_too_much_are_refused() {
     let folders = Folders::probes(&["probe"]);
     let rule = |pattern: &str| {

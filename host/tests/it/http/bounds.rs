@@ -195,6 +195,7 @@ async fn a_page_of_another_site_reaches_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn what_the_server_refuses_is_a_problem_document_too() {
     let host = probed(|_| {}).await;
     let url = host.url.clone();

@@ -265,6 +265,7 @@ exit 1"#,
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn a_build_sees_nothing_of_the_callers_environment_that_changes_it() {
     let sees = r#"/usr/bin/env >> "$HOME/seen""#;
     let metadata = r#"printf '{"packages":[{"name":"greet","version":"0.1.0","manifest_path":"%s/Cargo.toml","targets":[{"crate_types":["cdylib"]}]}],"workspace_root":"%s"}' "$PWD" "$PWD""#;

@@ -207,6 +207,7 @@ async fn what_is_not_as_expected_is_shown() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn a_wrong_file_is_refused_with_its_place() {
     let bench = Bench::probe();
     for (case, wanted) in [

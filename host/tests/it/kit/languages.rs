@@ -304,6 +304,7 @@ fn assert_said(reports: &[(String, Report)], wanted: &[(&str, &str)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn whatever_javascript_throws_is_a_failure_and_no_trap() {
     if asked_for(&["js"]).is_empty() {
         return;
@@ -413,6 +414,7 @@ export const commandHandler = handler((command) => ways[command.attributes.way](
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn whatever_python_raises_is_a_failure_and_no_trap() {
     if asked_for(&["python"]).is_empty() {
         return;

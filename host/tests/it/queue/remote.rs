@@ -13,6 +13,10 @@ fn id(shown: &str) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, told from its start to its end"
+)]
 async fn with_url_the_command_line_shows_what_it_shows_without() {
     let folders = Folders::probes(&["probe"]);
     let mut host = Program::start(&folders);

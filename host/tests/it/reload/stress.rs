@@ -98,6 +98,10 @@ fn marks(snapshot: &Snapshot) -> Marks {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, told from its start to its end"
+)]
 async fn reloads_under_load_fail_no_command_and_mix_no_generations() {
     if !is_alone("reload_stress::reloads_under_load_fail_no_command_and_mix_no_generations") {
         return;

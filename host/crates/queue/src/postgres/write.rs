@@ -86,6 +86,11 @@ async fn stored_keys(
 
 /// Stores commands that are new.
 pub(super) async fn insert(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fault> {
+    insert_commands(tx, commands).await?;
+    insert_deliveries(tx, commands).await
+}
+
+async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fault> {
     let now_ms = tx.now.as_millis();
     let ids: Vec<Uuid> = commands.iter().map(|command| command.id.0).collect();
     let attributes: Vec<&str> = commands
@@ -124,6 +129,11 @@ pub(super) async fn insert(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), 
         )
         .await?;
     }
+    Ok(())
+}
+
+async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fault> {
+    let now_ms = tx.now.as_millis();
     let all = || {
         commands
             .iter()

@@ -141,7 +141,41 @@ impl<'r, 't> Reader<'r, 't> {
         };
         let (name_node, match_node, handlers_node) =
             (require("name")?, require("match")?, require("handlers")?);
-        let text = self.text(name_node, "`name`")?;
+        let name = self.name(name_node)?;
+        let handlers = self.handlers(handlers_node)?;
+        if handlers.is_empty() {
+            let message = format!("rule `{name}` names no handler");
+            return Err(self.source.error(handlers_node.at, "empty-array", message));
+        }
+        let description = match find(members, "description") {
+            None => None,
+            Some(node) => Some(self.text(node, "`description`")?.into()),
+        };
+        let membership = self.membership(members)?;
+        let guard = find(members, "guard")
+            .map(|node| self.guard(node))
+            .transpose()?;
+        let reading = (dialect, &mut self.copies);
+        let conjuncts = pattern::read(self.source, reading, trie, match_node)?;
+        let (line, column) = self.position(node.at);
+        Ok(Rule {
+            name,
+            handlers,
+            guard,
+            conjuncts,
+            membership,
+            origin: Box::new(Origin {
+                description,
+                pattern: self.json_text(match_node),
+                file: self.path.clone(),
+                line,
+                column,
+            }),
+        })
+    }
+
+    fn name(&self, node: &Node<'_>) -> Read<RuleName> {
+        let text = self.text(node, "`name`")?;
         let Some(name) = RuleName::parse(text) else {
             let message = format!("`{}` is no rule name", excerpt(text));
             let hint = format!(
@@ -150,20 +184,17 @@ impl<'r, 't> Reader<'r, 't> {
             );
             return Err(self
                 .source
-                .error_with_hint(name_node.at, "invalid-name", message, hint));
+                .error_with_hint(node.at, "invalid-name", message, hint));
         };
-        let handlers = self.handlers(handlers_node)?;
-        if handlers.is_empty() {
-            let message = format!("rule `{name}` names no handler");
-            return Err(self.source.error(handlers_node.at, "empty-array", message));
-        }
-        let optional_text = |key: &str| {
-            find(members, key)
-                .map(|node| self.text(node, &format!("`{key}`")))
-                .transpose()
+        Ok(name)
+    }
+
+    /// The group of a rule and what it is in it.
+    fn membership(&self, members: &[Member<'_>]) -> Read<Option<Box<Membership>>> {
+        let group: Option<Arc<str>> = match find(members, "group") {
+            None => None,
+            Some(node) => Some(self.text(node, "`group`")?.into()),
         };
-        let group: Option<Arc<str>> = optional_text("group")?.map(Arc::from);
-        let description = optional_text("description")?.map(Box::from);
         for key in ["fallback", "select", "priority"] {
             if let (None, Some(value)) = (&group, find(members, key)) {
                 let message = format!("`{key}` means nothing without `group`");
@@ -194,33 +225,14 @@ impl<'r, 't> Reader<'r, 't> {
             },
             Some((node, _)) => return self.wrong_kind(node, "`priority`", "a whole number"),
         };
-        let guard = find(members, "guard")
-            .map(|node| self.guard(node))
-            .transpose()?;
-        let reading = (dialect, &mut self.copies);
-        let conjuncts = pattern::read(self.source, reading, trie, match_node)?;
-        let (line, column) = self.position(node.at);
-        Ok(Rule {
-            name,
-            handlers,
-            guard,
-            conjuncts,
-            membership: group.map(|group| {
-                Box::new(Membership {
-                    group,
-                    fallback,
-                    select,
-                    priority,
-                })
-            }),
-            origin: Box::new(Origin {
-                description,
-                pattern: self.json_text(match_node),
-                file: self.path.clone(),
-                line,
-                column,
-            }),
-        })
+        Ok(group.map(|group| {
+            Box::new(Membership {
+                group,
+                fallback,
+                select,
+                priority,
+            })
+        }))
     }
 
     fn guard(&mut self, node: &Node<'_>) -> Read<Box<Guard>> {

@@ -6,7 +6,7 @@ use super::{
     GuardError,
     binary::Binary,
     eval::Evaluation,
-    expr::{EachKind, Expr, Kind},
+    expr::{Each, EachKind, Expr, Kind},
     meter::Stop,
     types::Type::{self, Bool, Duration, Dyn, List, Map, Null, Number, Text, Timestamp},
 };
@@ -122,17 +122,20 @@ fn type_of(expr: &Expr) -> Result<Type, GuardError> {
             function.makes()
         }
         Kind::Matches(of, _) => expect(of, &[Text], "matches").map(|_| Bool)?,
-        Kind::Each(each) => {
-            expect(&each.range, &[List, Map], each.kind.name())?;
-            if let Some(condition) = &each.condition {
-                expect(condition, &[Bool], each.kind.name())?;
-            }
-            each.makes.as_ref().map_or(Ok(Dyn), type_of)?;
-            match each.kind {
-                EachKind::Filter | EachKind::Map => List,
-                EachKind::All | EachKind::Exists | EachKind::ExistsOne => Bool,
-            }
-        }
+        Kind::Each(each) => of_each(each)?,
+    })
+}
+
+/// The type of a macro.
+fn of_each(each: &Each) -> Result<Type, GuardError> {
+    expect(&each.range, &[List, Map], each.kind.name())?;
+    if let Some(condition) = &each.condition {
+        expect(condition, &[Bool], each.kind.name())?;
+    }
+    each.makes.as_ref().map_or(Ok(Dyn), type_of)?;
+    Ok(match each.kind {
+        EachKind::Filter | EachKind::Map => List,
+        EachKind::All | EachKind::Exists | EachKind::ExistsOne => Bool,
     })
 }
 

@@ -26,6 +26,7 @@ fn refused(guard: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn a_guard_sees_the_attributes() {
     for (guard, command) in [
         (
@@ -238,6 +239,7 @@ fn a_guard_that_does_not_hold_says_why() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn a_guard_that_can_never_hold_is_refused() {
     for (guard, why) in [
         ("", "0: found the end, expected a value"),
@@ -439,6 +441,7 @@ fn a_guard_nested_too_deep_is_refused_whatever_nests() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn a_guard_takes_bounded_steps_and_memory() {
     let numbers = |count: usize| {
         let numbers: Vec<String> = (0..count).map(|number| number.to_string()).collect();
@@ -517,6 +520,7 @@ fn a_guard_takes_bounded_steps_and_memory() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn numbers_and_times_are_what_they_say_or_an_error() {
     for (guard, command, holds) in [
         ("command.n == 0", r#"{"n":1e-400}"#, false),

@@ -71,6 +71,10 @@ type Lengths = SmallVec<[u32; 4]>;
 
 /// The keys that the values of a field need.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each kind is needed or not, whatever the others"
+)]
 struct Kinds {
     literals: bool,
     numbers: bool,

@@ -167,6 +167,7 @@ fn what_an_interval_finds_costs_two_steps() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn rules_and_commands_that_multiply_take_bounded_steps() {
     let numbers = |count| list(count, |n| json!(n));
     let cases = [

@@ -87,6 +87,7 @@ fn check_error(path: &str, text: &str, expect: Expect) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn the_first_by_priority_wins_and_its_guard_counts() {
     let rules = set(r#"{"rules": [
         {"name": "any", "match": "*", "handlers": ["any"], "group": "g", "select": "first"},
@@ -238,6 +239,7 @@ handlers = ["audit"]
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn an_error_names_the_thing_the_reason_and_the_fix() {
     let rule = |pattern: &str| {
         format!(

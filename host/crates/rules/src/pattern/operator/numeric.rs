@@ -110,17 +110,13 @@ impl Reader<'_, '_> {
                 }
             }
         };
-        let used = if range.low.is_some() && range.high.is_some() && first != "=" {
-            4
-        } else {
-            2
-        };
-        if let Some(extra) = items.get(used) {
+        let is_between = range.low.is_some() && range.high.is_some() && first != "=";
+        if let Some(extra) = items.get(if is_between { 4 } else { 2 }) {
             let message = format!("`numeric` for `{}` has too many elements", self.field);
             return self.error_with_hint(extra.at, "numeric-range", message, HINT);
         }
         match (&range.low, &range.high) {
-            (Some(low), Some(high)) if first != "=" && low.value >= high.value => {
+            (Some(low), Some(high)) if is_between && low.value >= high.value => {
                 let message = format!(
                     "no number is {range_text} for `{}`",
                     self.field,
