@@ -1,6 +1,7 @@
 //! The host over HTTP.
 
 mod bounds;
+mod connections;
 
 use std::sync::Arc;
 

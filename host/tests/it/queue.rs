@@ -2,6 +2,7 @@
 //! several hosts on one database, and killed.
 
 mod database;
+mod following;
 pub(crate) mod host;
 mod hosts;
 mod kill;

@@ -14,7 +14,7 @@ use crate::{
 
 /// A host that keeps commands in its own folder, with quick retries.
 pub(crate) struct Serving {
-    app: Arc<App>,
+    pub(crate) app: Arc<App>,
     pub(crate) url: String,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -79,7 +79,7 @@ impl Serving {
     }
 
     /// The stream of a command's events, begun.
-    async fn follow(&self, place: &str) -> reqwest::Response {
+    pub(crate) async fn follow(&self, place: &str) -> reqwest::Response {
         let stream = format!("{}{place}/events", self.url);
         reqwest::get(stream).await.unwrap()
     }
@@ -232,63 +232,6 @@ async fn a_command_that_runs_is_cancelled() {
     host.stop().await;
 }
 
-/// The events of a stream up to its end: their names with their data.
-async fn events(response: reqwest::Response) -> Vec<(String, Value)> {
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let text = response.text().await.unwrap();
-    let named = text.split("\n\n").filter_map(|event| {
-        let (name, data) = event.trim().split_once('\n')?;
-        let data = serde_json::from_str(data.strip_prefix("data: ")?).unwrap();
-        Some((name.strip_prefix("event: ")?.to_owned(), data))
-    });
-    named.collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_progress_of_a_command_is_followed_to_its_end() {
-    let folders = Folders::probes(&["probe"]);
-    let host = serve(config(&folders), false).await;
-    let place = host
-        .accepted(json!({ "to": "probe", "do": "unavailable" }))
-        .await;
-    let response = host.follow(&place).await;
-    host.app.queue().unwrap().work();
-    let followed = events(response).await;
-    let told: Vec<_> = followed
-        .iter()
-        .map(|(name, data)| (name.as_str(), data["state"].as_str().unwrap()))
-        .collect();
-    assert_eq!(told.first(), Some(&("delivery", "available")));
-    let end = [("delivery", "discarded"), ("end", "discarded")];
-    assert_eq!(told[told.len() - 2..], end, "{told:?}");
-    assert_eq!(followed.last().unwrap().1, host.get(&place).await);
-    // Who comes late sees how it ended.
-    let late = events(host.follow(&place).await).await;
-    assert_eq!(late, followed[followed.len() - 2..]);
-    let (status, problem) = host
-        .ask(
-            Method::GET,
-            "/commands/01980a5c-7d3e-7f40-8000-0123456789ab/events",
-        )
-        .await;
-    assert_eq!(
-        (status, &problem["code"]),
-        (StatusCode::NOT_FOUND, &json!("unknown-command"))
-    );
-    host.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_ends_the_stream_of_a_command_that_waits() {
-    let folders = Folders::probes(&["probe"]);
-    let host = serve(config(&folders), false).await;
-    let place = host.accepted(echo()).await;
-    let response = host.follow(&place).await;
-    host.stop().await;
-    let followed = events(response).await;
-    assert!(followed.iter().all(|(name, _)| name == "delivery"));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_sets_retries_and_concurrency_of_a_handler() {
     let folders = Folders::probes(&["patient", "single"]);
@@ -437,41 +380,6 @@ async fn the_command_line_enqueues_for_the_next_host_and_sees_what_came_of_it() 
     assert_eq!(shown, "1 put back in the queue\n");
     let (_, shown, _) = cli::said(&folders, &["queue", "discard", "--all"]);
     assert_eq!(shown, "0 given up\n");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn those_who_wait_and_what_they_are_answered_are_bounded() {
-    let folders = Folders::probes(&["probe"]);
-    let mut config = config(&folders);
-    config.http.listeners_max = 1;
-    config.http.answers_max_bytes = 100_000;
-    let host = serve(config, false).await;
-    let place = host.accepted(echo()).await;
-    let first = host.follow(&place).await;
-    assert_eq!(first.status(), StatusCode::OK);
-    for path in [format!("{place}/events"), format!("{place}?wait=10s")] {
-        let (status, problem) = host.ask(Method::GET, &path).await;
-        assert_eq!(
-            (status, &problem["code"]),
-            (StatusCode::SERVICE_UNAVAILABLE, &json!("busy"))
-        );
-        let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains("`http.listeners_max` of 1"), "{detail}");
-    }
-    drop(first);
-    // Whoever only asks needs no place; a large answer needs room.
-    host.get(&place).await;
-    let large = json!({ "to": "probe", "do": "echo", "pad": "x".repeat(60_000) });
-    let place = host.accepted(large).await;
-    let (status, problem) = host.ask(Method::GET, &place).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("`http.answers_max_bytes`"), "{detail}");
-    // A list shows its size instead.
-    let page = host.get("/commands").await;
-    assert_eq!(page["commands"][0]["attributes"], Value::Null);
-    assert!(page["commands"][0]["attributesBytes"].as_u64().unwrap() > 60_000);
-    host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
