@@ -27,7 +27,7 @@ use crate::{
     diagnostic::Diagnostic,
     metrics::Metrics,
     name::{HandlerName, nearest},
-    outcome::{Failure, HandlerReport, LogLine, Outcome, Report, Status},
+    outcome::{Failure, HandlerReport, LogLine, Report, Status},
     plugin::{Call, Plugin},
     rules::{Match, RoutingError},
     shutdown::{Shutdown, Supervisor},
@@ -189,7 +189,7 @@ impl Dispatcher {
     }
 
     /// Routes one command and runs every matched handler, each in its own task
-    /// (but see [`Options::in_place`]) and its own sandbox. What a handler does is an [`Outcome`] in the report
+    /// (but see [`Options::in_place`]) and its own sandbox. What a handler does is an [`Outcome`](crate::outcome::Outcome) in the report
     /// and harms no other handler.
     ///
     /// # Errors
@@ -269,7 +269,7 @@ impl Dispatcher {
         command: &Command,
         handler: &HandlerName,
         attempt: Attempt,
-    ) -> Outcome {
+    ) -> HandlerReport {
         let started = Instant::now();
         let loaded = self.snapshots.current().plugins.get(handler).cloned();
         let places = loaded.map_or(1, |plugin| plugin.places());
@@ -278,27 +278,22 @@ impl Dispatcher {
             .cancel
             .run_until_cancelled(self.instances.take(places));
         let Some(_permit) = permit.await else {
-            return Outcome::not_run(Failure::new(
+            let cancelled = Failure::new(
                 Status::Cancelled,
                 format!("`{handler}`: cancelled while it waited for a free instance"),
-            ));
+            );
+            return HandlerReport::not_run(handler.clone(), started.elapsed(), cancelled);
         };
         let snapshot = self.snapshots.current();
-        match plugin(&snapshot, handler) {
-            Ok(plugin) => {
-                let call = Call {
-                    attempt: attempt.number,
-                    started,
-                    on_line: None,
-                    cancel: &attempt.cancel,
-                };
-                let _running = self.metrics.running();
-                let outcome = plugin.call(command, call).await;
-                self.metrics.call(handler, &outcome, started.elapsed());
-                outcome
-            }
-            Err(missing) => Outcome::not_run(missing),
-        }
+        let call = Call {
+            attempt: attempt.number,
+            started,
+            on_line: None,
+            cancel: &attempt.cancel,
+            simulation: None,
+        };
+        let plugin = plugin(&snapshot, handler);
+        run::called(&self.metrics, command, (handler.clone(), plugin), call).await
     }
 
     /// What commands are dispatched with now.

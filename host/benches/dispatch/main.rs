@@ -168,8 +168,9 @@ fn dispatch(probe: &[u8]) {
             started: Instant::now(),
             on_line: None,
             cancel: &cancel,
+            simulation: None,
         };
-        assert!(plugin.call(&command, call).await.result.is_ok());
+        assert!(plugin.call(&command, call).await.outcome.result.is_ok());
     };
     let raw_alone = async || assert_eq!(raw.call(0, &text).await, None);
     let (ours, theirs) = turns(&runtime, alone, raw_alone);

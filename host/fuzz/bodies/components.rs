@@ -89,6 +89,7 @@ impl Bench {
             started: Instant::now(),
             on_line: None,
             cancel: &CancellationToken::new(),
+            simulation: None,
         };
         self.threads.block_on(async {
             let ended = tokio::time::timeout(CALL_MAX, plugin.call(&command, call)).await;

@@ -138,8 +138,9 @@ async fn call(
             move |line| run::show_line(&name, width, line)
         })),
         cancel: &CancellationToken::new(),
+        simulation: None,
     };
-    let outcome = plugin.call(&command, call).await;
-    run::show_outcome(&name, width, started.elapsed(), &outcome);
+    let report = plugin.call(&command, call).await;
+    run::show_report(width, &report);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `pointsman run`: one command, its handlers' lines as they come, its report.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     Exit, build, print,
@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     dispatcher::{DispatchError, Event, Observer, Options},
     name::HandlerName,
-    outcome::{LogLine, Outcome, Report, ReportStatus},
+    outcome::{HandlerReport, LogLine, Report, ReportStatus},
     reload::Wait,
 };
 
@@ -97,7 +97,7 @@ fn observer(app: &App) -> Observer {
         Event::Started(_) => {}
         Event::Log(handler, line) => show_line(handler, width, line),
         Event::Finished(report) => {
-            show_outcome(&report.handler, width, report.duration, &report.outcome);
+            show_report(width, report);
         }
     })
 }
@@ -116,10 +116,11 @@ pub(super) fn show_line(handler: &HandlerName, width: usize, line: &LogLine) {
 }
 
 /// How a handler's call went.
-pub(super) fn show_outcome(handler: &HandlerName, width: usize, took: Duration, outcome: &Outcome) {
-    let name = print::handler(handler);
+pub(super) fn show_report(width: usize, report: &HandlerReport) {
+    let outcome = &report.outcome;
+    let name = print::handler(&report.handler);
     let status = print::status(outcome.status());
-    let took = print::duration(took);
+    let took = print::duration(report.duration);
     match &outcome.result {
         Ok(Some(output)) => out_lines!(4, "{name:width$}  {status} in {took}  {output}"),
         Ok(None) => out!("{name:width$}  {status} in {took}"),
@@ -140,7 +141,8 @@ pub(super) fn show_outcome(handler: &HandlerName, width: usize, took: Duration, 
             dropped => format!("{dropped} log lines"),
         };
         out!(
-            "{name:width$}  {lines} dropped: `limits.log_lines_max` and `limits.log_max_bytes` in plugins/{handler}.toml set the limits"
+            "{name:width$}  {lines} dropped: `limits.log_lines_max` and `limits.log_max_bytes` in plugins/{}.toml set the limits",
+            report.handler
         );
     }
 }

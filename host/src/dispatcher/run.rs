@@ -19,7 +19,7 @@ use crate::{
     command::Command,
     metrics::Metrics,
     name::HandlerName,
-    outcome::{Failure, HandlerReport, Outcome, ReportStatus, Status, millis},
+    outcome::{Failure, HandlerReport, ReportStatus, Status, millis},
     plugin::{Call, OnLine, Plugin},
     rules::Match,
     shutdown::Shutdown,
@@ -96,36 +96,19 @@ impl Run {
         matched: Match,
         plugin: Result<Arc<Plugin>, Failure>,
     ) -> HandlerReport {
-        let began = self.started.elapsed();
         let Match { handler, rules } = matched;
         if let Some(observer) = &self.observer {
             observer(Event::Started(&handler));
         }
-        let (plugin, outcome) = match plugin {
-            Ok(plugin) => {
-                let call = Call {
-                    attempt: 1,
-                    started: self.started,
-                    on_line: on_line(self.observer.as_ref(), &handler),
-                    cancel: &self.cancel,
-                };
-                let _running = self.metrics.running();
-                let outcome = plugin.call(&self.command, call).await;
-                (Some(plugin), outcome)
-            }
-            Err(missing) => (None, Outcome::not_run(missing)),
+        let call = Call {
+            attempt: 1,
+            started: self.started,
+            on_line: on_line(self.observer.as_ref(), &handler),
+            cancel: &self.cancel,
+            simulation: None,
         };
-        let report = HandlerReport {
-            version: plugin.as_ref().and_then(|plugin| plugin.version.clone()),
-            digest: plugin.as_ref().map(|plugin| plugin.digest.clone()),
-            rules,
-            handler,
-            outcome,
-            started_after: began,
-            duration: self.started.elapsed().saturating_sub(began),
-        };
-        self.metrics
-            .call(&report.handler, &report.outcome, report.duration);
+        let report = called(&self.metrics, &self.command, (handler, plugin), call).await;
+        let report = HandlerReport { rules, ..report };
         if let Some(observer) = &self.observer {
             observer(Event::Finished(&report));
         }
@@ -136,6 +119,25 @@ impl Run {
         }
         report
     }
+}
+
+/// One call of a handler, counted: the one way to it, for commands that are run and
+/// for deliveries.
+pub(super) async fn called(
+    metrics: &Metrics,
+    command: &Command,
+    (handler, plugin): (HandlerName, Result<Arc<Plugin>, Failure>),
+    call: Call<'_>,
+) -> HandlerReport {
+    let report = match plugin {
+        Ok(plugin) => {
+            let _running = metrics.running();
+            plugin.call(command, call).await
+        }
+        Err(missing) => HandlerReport::not_run(handler, call.started.elapsed(), missing),
+    };
+    metrics.call(&report.handler, &report.outcome, report.duration);
+    report
 }
 
 /// One handler's share of a command, counted among the tasks of the host.

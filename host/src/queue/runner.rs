@@ -53,8 +53,8 @@ impl Runner for HandlerRunner {
                 number: delivery.attempt,
                 cancel,
             };
-            let outcome = self.dispatcher.run_one(&command, &id.handler, attempt);
-            let outcome = outcome.await;
+            let report = self.dispatcher.run_one(&command, &id.handler, attempt);
+            let outcome = report.await.outcome;
             for line in &outcome.logs.lines {
                 debug!(delivery = %id, level = line.level.as_str(), "{}", line.message);
             }

@@ -258,6 +258,22 @@ pub struct HandlerReport {
     pub duration: Duration,
 }
 
+impl HandlerReport {
+    /// Of a handler that is not loaded, so that no call took place.
+    #[must_use]
+    pub fn not_run(handler: HandlerName, started_after: Duration, failure: Failure) -> Self {
+        Self {
+            handler,
+            version: None,
+            digest: None,
+            rules: Vec::new(),
+            outcome: Outcome::not_run(failure),
+            started_after,
+            duration: Duration::ZERO,
+        }
+    }
+}
+
 impl Serialize for HandlerReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // The wire shape: flat, with either `output` or `error`.

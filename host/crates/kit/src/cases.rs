@@ -309,8 +309,9 @@ impl Subject {
             started: Instant::now(),
             on_line: None,
             cancel: &CancellationToken::new(),
+            simulation: Some(case.simulation),
         };
-        let outcome = plugin.simulate(&command, call, case.simulation).await;
+        let outcome = plugin.call(&command, call).await.outcome;
         Ok(Verdict {
             differences: case.expect.compare(&outcome),
             outcome,

@@ -47,8 +47,9 @@
 //!     started: Instant::now(),
 //!     on_line: None,
 //!     cancel: &CancellationToken::new(),
+//!     simulation: None,
 //! };
-//! let outcome = plugin.call(&command, call).await;
+//! let outcome = plugin.call(&command, call).await.outcome;
 //! println!("{}", outcome.status().as_str());
 //! # Ok(()) }
 //! ```

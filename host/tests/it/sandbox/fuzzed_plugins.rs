@@ -230,6 +230,13 @@ async fn end(runtime: &Runtime, bytes: Vec<u8>) -> String {
         started: Instant::now(),
         on_line: None,
         cancel: &CancellationToken::new(),
+        simulation: None,
     };
-    plugin.call(&command, call).await.status().as_str().into()
+    plugin
+        .call(&command, call)
+        .await
+        .outcome
+        .status()
+        .as_str()
+        .into()
 }

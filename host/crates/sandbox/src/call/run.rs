@@ -22,7 +22,7 @@ use super::{
 use pointsman_core::{
     command::Command,
     delivery::DeliveryId,
-    outcome::{Failure, Outcome, Spent, Status},
+    outcome::{Failure, HandlerReport, Outcome, Spent, Status},
 };
 
 /// What the host says to a handler, besides the command.
@@ -35,6 +35,12 @@ pub struct Call<'a> {
     pub on_line: Option<OnLine>,
     /// Ends the call as cancelled.
     pub cancel: &'a CancellationToken,
+    /// For a test: the clock and the random numbers of the call, which then always
+    /// has a fresh instance. Sleeping takes no time, but counts towards the timeout.
+    /// All else is real: CPU time, memory, folders, requests. Timers of WASI are real
+    /// too where `[http]` grants something, since a simulated one would always be
+    /// faster than the request beside it.
+    pub simulation: Option<Simulation>,
 }
 
 /// What the guest itself said, with its instance if that may serve another
@@ -43,33 +49,26 @@ type Answer = Result<(Result<Option<String>, bindings::Failure>, Option<Live>), 
 
 impl Plugin {
     /// Handles one command in a fresh instance, or in one that waited for it
-    /// where the settings say `reuse`. Dropping the future frees the
-    /// instance, at the latest when the guest reaches its next tick.
-    pub async fn call(&self, command: &Command, call: Call<'_>) -> Outcome {
-        self.call_in(command, call, None).await
+    /// where the settings say `reuse`: the one way to a handler, for commands,
+    /// deliveries and cases. The report has no rules: whoever asked them adds
+    /// them. Dropping the future frees the instance, at the latest when the guest
+    /// reaches its next tick.
+    pub async fn call(&self, command: &Command, call: Call<'_>) -> HandlerReport {
+        let started = call.started;
+        let began = started.elapsed();
+        let outcome = self.outcome(command, call).await;
+        HandlerReport {
+            handler: self.name.clone(),
+            version: self.version.clone(),
+            digest: Some(Arc::clone(&self.digest)),
+            rules: Vec::new(),
+            outcome,
+            started_after: began,
+            duration: started.elapsed().saturating_sub(began),
+        }
     }
 
-    /// Handles one command as [`Plugin::call`] does, always in a fresh
-    /// instance, with the clock and the random numbers of `simulation`.
-    /// Sleeping takes no time, but counts towards the timeout. All else is
-    /// real: CPU time, memory, folders, requests. Timers of WASI are real too
-    /// where `[http]` grants something, since a simulated one would always be
-    /// faster than the request beside it.
-    pub async fn simulate(
-        &self,
-        command: &Command,
-        call: Call<'_>,
-        simulation: Simulation,
-    ) -> Outcome {
-        self.call_in(command, call, Some(simulation)).await
-    }
-
-    async fn call_in(
-        &self,
-        command: &Command,
-        call: Call<'_>,
-        simulation: Option<Simulation>,
-    ) -> Outcome {
+    async fn outcome(&self, command: &Command, call: Call<'_>) -> Outcome {
         let began = Instant::now();
         let (pass, _permit) = match self.admit(began) {
             Ok(admitted) => admitted,
@@ -77,7 +76,9 @@ impl Plugin {
         };
         let limits = &self.settings.limits;
         let logs = LogSink::new(call.started, limits, call.on_line);
-        let simulated = simulation.map(|simulation| Simulated::new(simulation, limits.timeout));
+        let simulated = call
+            .simulation
+            .map(|simulation| Simulated::new(simulation, limits.timeout));
         let traceparent = command.traceparent.as_deref();
         let shared = Arc::new(Shared::new(began, limits, logs, simulated, traceparent));
         let id = command.id.text();

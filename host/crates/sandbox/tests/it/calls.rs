@@ -51,8 +51,9 @@ async fn a_component_is_loaded_and_called() {
             started: Instant::now(),
             on_line: None,
             cancel: &stop,
+            simulation: None,
         };
-        plugin.call(&command, call).await
+        plugin.call(&command, call).await.outcome
     };
     let output = call(r#"{"name":"Ada"}"#).await.result.unwrap().unwrap();
     assert_eq!(output.get(), r#"{"greeting":"good day Ada"}"#);
