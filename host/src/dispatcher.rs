@@ -229,8 +229,8 @@ impl Dispatcher {
             // A token of its own only where it may be cancelled alone: the
             // tree of tokens has locks.
             cancel: match options.fail_fast || options.cancel_on_drop {
-                true => self.shutdown.killing.child_token(),
-                false => self.shutdown.killing.clone(),
+                true => self.shutdown.abort.child_token(),
+                false => self.shutdown.abort.clone(),
             },
             observer: options.observer,
             fail_fast: options.fail_fast,

@@ -19,7 +19,7 @@ pub struct Shutdown {
     /// Set first: nothing new is taken up.
     pub draining: CancellationToken,
     /// Set last: what still runs is cancelled.
-    pub killing: CancellationToken,
+    pub abort: CancellationToken,
     /// Every task of the host.
     pub tasks: TaskTracker,
     /// The tasks that must not end before the host does.
@@ -34,10 +34,10 @@ impl Shutdown {
         self.draining.cancel();
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {
-            self.killing.cancel();
+            self.abort.cancel();
             return true;
         }
-        self.killing.cancel();
+        self.abort.cancel();
         if tokio::time::timeout(KILL_MAX, self.tasks.wait())
             .await
             .is_err()
@@ -60,6 +60,6 @@ mod tests {
         let shutdown = Shutdown::default();
         shutdown.tasks.spawn(std::future::pending::<()>());
         assert!(!shutdown.drain(Duration::from_millis(1)).await);
-        assert!(shutdown.killing.is_cancelled());
+        assert!(shutdown.abort.is_cancelled());
     }
 }

@@ -97,7 +97,7 @@ async fn all_handlers_together_have_one_memory_budget() {
     assert!(memory.refused() >= 3);
 
     drop(holding);
-    app.shutdown().killing.cancel();
+    app.shutdown().abort.cancel();
     until("all of it is given back", || memory.used() == 0).await;
 }
 
@@ -142,7 +142,7 @@ async fn a_component_of_many_parts_leaves_room_for_others() {
             // The probe does not know what to do, and says so.
             assert_eq!(status, Status::Rejected, "{what}: {other:?}");
         }
-        app.shutdown().killing.cancel();
+        app.shutdown().abort.cancel();
         many.join_all().await;
     }
 }
