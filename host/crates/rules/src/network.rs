@@ -164,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn in_event_bridge_the_families_meet_between_the_ends_of_a_network() {
+        let dialect = Dialect::EventBridge;
+        let network = Network::parse("2001::/16", dialect).unwrap();
+        let contains =
+            |address| network.contains(Address::parse(address, dialect).unwrap(), dialect);
+        assert!(contains("32.1.0.1") && contains("32.1.255.254"));
+        assert!(!contains("32.1.0.0") && !contains("32.1.255.255") && !contains("32.2.0.1"));
+    }
+
+    #[test]
     fn what_is_no_network_is_refused() {
         for text in [
             "",

@@ -394,3 +394,12 @@ fn guards_are_those_of_another_implementation_of_cel() {
     }
     assert_eq!(answers.next(), None);
 }
+
+#[test]
+fn lists_are_joined() {
+    let command = r#"{"a":[1]}"#;
+    for joined in ["command.a + [2]", "[1] + command.a", "[1] + [2]"] {
+        let guard = format!("size({joined}) == 2");
+        assert!(check(&guard, command).is_ok(), "{guard}");
+    }
+}

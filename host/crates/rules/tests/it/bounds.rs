@@ -150,6 +150,25 @@ fn a_large_command_that_people_send_is_routed() {
     }
 }
 
+#[test]
+fn a_wildcard_costs_a_step_for_some_bytes_of_the_text() {
+    let rules = set(&rules(1, |_| json!({"a": [{"wildcard": "*xx*z"}]})));
+    let command = parsed(&json!({"a": format!("xx{}", "y".repeat(64_000))}));
+    let steps = rules.routing(&command, ROUTING_STEPS_MAX).unwrap().steps;
+    assert!((16_000..64_000).contains(&steps), "{steps}");
+}
+
+#[test]
+fn the_nearest_miss_is_the_rule_with_the_fewest_clauses_that_fail() {
+    let far = json!({"name": "far", "match": {"a": [1], "b": [1], "c": [1]}, "handlers": ["h"]});
+    let near = json!({"name": "near", "match": {"a": [1], "b": [2], "c": [1]}, "handlers": ["h"]});
+    let command = parsed(&json!({"a": 1, "b": 2, "c": 3}));
+    for order in [json!([far, near]), json!([near, far])] {
+        let miss = set(&json!({ "rules": order })).nearest_miss(&command);
+        assert_eq!(miss.unwrap().rule.as_str(), "near");
+    }
+}
+
 /// A range or network that contains a value is found in a tree, which takes twice
 /// as long as a key in a hash: 4 million of them would take over 20 ms.
 #[test]
@@ -322,6 +341,10 @@ fn a_rule_file_cannot_multiply_into_memory_or_hold_the_reload() {
     slow["tests"] = list(2_000, |_| test.clone());
     let error = RuleFile::parse("rules/test.json", slow.to_string().as_bytes()).unwrap_err();
     assert_eq!(error.code(), "too-many-steps");
+    // One that takes more than a command may.
+    slow["tests"] = json!([{"command": {"x": list(3_000, |n| json!(n))}, "handlers": ["h"]}]);
+    let error = RuleFile::parse("rules/test.json", slow.to_string().as_bytes()).unwrap_err();
+    assert_eq!(error.code(), "invalid-command");
     // Dotted keys and tables of TOML nest too.
     for deep in [
         format!("match.{} = [1]", vec!["a"; 100_000].join(".")),
