@@ -12,9 +12,9 @@ use crate::{
     dispatcher::{DispatchError, Dispatcher, Options},
     name::HandlerName,
     outcome::Report,
-    plugin::Runtime,
     queue::{Queue, QueueError},
     reload::{self, Reload, Reloader, Wait},
+    sandbox::Runtime,
     shutdown::{KILL_MAX, Shutdown},
     snapshot::{Snapshot, Snapshots},
 };

@@ -48,8 +48,8 @@ use crate::{
     config::{Config, Setting},
     diagnostic::Diagnostic,
     log::Log,
-    plugin::{COMPILE_SUBCOMMAND, compile_component, forget_unfinished},
     queue::{Queue, QueueError},
+    sandbox::{COMPILE_SUBCOMMAND, compile_component, forget_unfinished},
     text::escaped,
 };
 use signals::Signals;

@@ -28,8 +28,8 @@ use crate::{
     metrics::Metrics,
     name::{HandlerName, nearest},
     outcome::{Failure, HandlerReport, LogLine, Report, Status},
-    plugin::{Call, Plugin},
     rules::{Match, RoutingError},
+    sandbox::{Call, Handler},
     shutdown::{Shutdown, Supervisor},
     snapshot::{Snapshot, Snapshots},
 };
@@ -40,7 +40,7 @@ pub struct Dispatcher {
     snapshots: Arc<Snapshots>,
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
-    // One for each place: see `Plugin::places`.
+    // One for each place: see `Handler::places`.
     instances: Arc<Line>,
     instances_max: u32,
     waiting: Arc<AtomicUsize>,
@@ -347,7 +347,7 @@ fn places(snapshot: &Snapshot, matches: &[Match]) -> u32 {
     places.fold(0, u32::saturating_add)
 }
 
-fn plugin(snapshot: &Snapshot, handler: &HandlerName) -> Result<Arc<Plugin>, Failure> {
+fn plugin(snapshot: &Snapshot, handler: &HandlerName) -> Result<Arc<Handler>, Failure> {
     let plugin = snapshot.plugins.get(handler).cloned();
     plugin.ok_or_else(|| not_loaded(handler, snapshot))
 }

@@ -242,7 +242,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 async fn plugins(State(app): State<Arc<App>>) -> impl IntoResponse {
-    Json(app.snapshot().plugins_view())
+    Json(app.snapshot().handlers_view())
 }
 
 async fn rules(State(app): State<Arc<App>>) -> impl IntoResponse {

@@ -10,9 +10,9 @@
 //! | service | [`queue`] | accepted commands, durable until finished: store, worker |
 //! | | [`dispatcher`] | command + snapshot → one task a match → report |
 //! | | [`reload`] | changed files → the next snapshot |
-//! | core | [`snapshot`] | plugins + rules of one generation, swapped whole |
+//! | core | [`snapshot`] | handlers + rules of one generation, swapped whole |
 //! | | [`rules`] | rule files → rule set; which handlers a command goes to, and why |
-//! | | [`plugin`] | component → plugin; one call in a sandbox → outcome |
+//! | | [`sandbox`] | component → handler; one call in a sandbox → outcome |
 //! | leaves | [`command`] | one valid JSON object |
 //! | | [`outcome`] | what a handler's call and a command came to |
 //! | | [`config`] | every setting and limit |
@@ -56,7 +56,7 @@ pub use pointsman_core::{command, delivery, diagnostic, name, outcome, text};
 pub use pointsman_kit::{build, cases, new, sources};
 pub use pointsman_machine::{budget, files, shutdown};
 pub use pointsman_rules as rules;
-pub use pointsman_sandbox as plugin;
+pub use pointsman_sandbox as sandbox;
 
 /// Its examples are tests.
 #[cfg(doctest)]

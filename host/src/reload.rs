@@ -26,8 +26,8 @@ use crate::{
     config::Config,
     diagnostic::Diagnostic,
     name::HandlerName,
-    plugin::{LoadError, Plugin, Runtime},
-    snapshot::{PluginFile, RuleFileState, Snapshot, Snapshots},
+    sandbox::{Handler, LoadError, Runtime},
+    snapshot::{HandlerFile, RuleFileState, Snapshot, Snapshots},
 };
 use changes::changes;
 pub use changes::{ChangeKind, FileChange};
@@ -81,7 +81,7 @@ impl Reloader {
 
     /// Reloads until none of these handlers is being compiled any more.
     pub async fn wait_for(&self, handlers: &[HandlerName]) {
-        let compiling = |file: &PluginFile| {
+        let compiling = |file: &HandlerFile| {
             let is_wanted = |stem: &str| handlers.iter().any(|name| name.as_str() == stem);
             let stem = file.path.file_stem().and_then(|stem| stem.to_str());
             file.compiling && stem.is_some_and(is_wanted)
@@ -133,7 +133,7 @@ impl Reloader {
         }
     }
 
-    async fn plugin_files(&self, previous: &Snapshot, wait: Wait) -> Folder<PluginFile> {
+    async fn plugin_files(&self, previous: &Snapshot, wait: Wait) -> Folder<HandlerFile> {
         let folder = self.config.plugins.clone();
         // 2,000 files take some milliseconds, and the file system may hang.
         let listed = blocking(move || list_plugins(&folder)).await;
@@ -205,7 +205,7 @@ fn list_plugins(folder: &Path) -> Result<Listed, Diagnostic> {
 }
 
 /// What is known of the file at `path`.
-fn known<'a>(previous: &'a Snapshot, path: &Path) -> Option<&'a PluginFile> {
+fn known<'a>(previous: &'a Snapshot, path: &Path) -> Option<&'a HandlerFile> {
     // Sorted by path.
     let files = &previous.plugin_files;
     let at = files.binary_search_by(|file| file.path.as_path().cmp(path));
@@ -213,28 +213,28 @@ fn known<'a>(previous: &'a Snapshot, path: &Path) -> Option<&'a PluginFile> {
 }
 
 /// What was loaded, with the last good plugin where that failed altogether.
-fn keeping(known: Option<PluginFile>, loaded: PluginFile) -> PluginFile {
+fn keeping(known: Option<HandlerFile>, loaded: HandlerFile) -> HandlerFile {
     let last_good = known.and_then(|known| known.plugin);
-    PluginFile {
+    HandlerFile {
         plugin: loaded.plugin.or(last_good),
         ..loaded
     }
 }
 
 /// A file that takes long to load, with its last good version, if it had one.
-fn compiling(path: &Path, known: Option<PluginFile>) -> PluginFile {
+fn compiling(path: &Path, known: Option<HandlerFile>) -> HandlerFile {
     if known.as_ref().is_none_or(|known| !known.compiling) {
         let path = path.display();
         tracing::info!("{path}: still compiling; it is taken up as soon as that is done");
     }
-    let known = known.unwrap_or_else(|| PluginFile {
+    let known = known.unwrap_or_else(|| HandlerFile {
         path: path.into(),
         stamps: None,
         plugin: None,
         error: None,
         compiling: true,
     });
-    PluginFile {
+    HandlerFile {
         compiling: true,
         ..known
     }
@@ -263,7 +263,7 @@ async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -
 fn assemble(
     config: &Config,
     previous: &Snapshot,
-    plugins: Folder<PluginFile>,
+    plugins: Folder<HandlerFile>,
 ) -> (Option<Snapshot>, Reload) {
     let mut rules = rules::files(&config.rules, previous);
     let mut folder_problems = [plugins.problems, std::mem::take(&mut rules.problems)].concat();
@@ -289,7 +289,7 @@ fn assemble(
         };
         return (None, reload);
     }
-    let plugins: BTreeMap<HandlerName, Arc<Plugin>> = plugin_files
+    let plugins: BTreeMap<HandlerName, Arc<Handler>> = plugin_files
         .iter()
         .filter_map(|file| file.plugin.clone())
         .map(|plugin| (plugin.name.clone(), plugin))
@@ -328,8 +328,8 @@ fn assemble(
 }
 
 /// Whether no file would have to be read at the next look that is known now.
-fn same_stamps(previous: &Snapshot, plugins: &[PluginFile], rules: &[RuleFileState]) -> bool {
-    let plugin = |file: &PluginFile| (file.stamps, file.compiling);
+fn same_stamps(previous: &Snapshot, plugins: &[HandlerFile], rules: &[RuleFileState]) -> bool {
+    let plugin = |file: &HandlerFile| (file.stamps, file.compiling);
     let rule = |state: &RuleFileState| state.stamp;
     previous
         .plugin_files

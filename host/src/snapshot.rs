@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-pub use view::{ErrorView, PluginView, PluginsView, RuleFileView, RulesView};
+pub use view::{ErrorView, HandlerView, HandlersView, RuleFileView, RulesView};
 
 use crate::{
     diagnostic::Diagnostic,
     name::HandlerName,
-    plugin::{LoadError, Plugin},
     rules::{RuleFile, RuleSet},
+    sandbox::{Handler, LoadError},
 };
 
 /// What commands run on: one generation of plugins and rules.
@@ -24,11 +24,11 @@ pub struct Snapshot {
     /// Counts from 1; 0 is the empty snapshot before the first load.
     pub generation: u64,
     /// The loaded plugins.
-    pub plugins: BTreeMap<HandlerName, Arc<Plugin>>,
+    pub plugins: BTreeMap<HandlerName, Arc<Handler>>,
     /// The rules, compiled together.
     pub rules: RuleSet,
     /// Every plugin file, the broken ones too, by path.
-    pub plugin_files: Vec<PluginFile>,
+    pub plugin_files: Vec<HandlerFile>,
     /// Every rule file, the broken ones too, by path.
     pub rule_files: Vec<RuleFileState>,
     /// What is wrong with the files or between them.
@@ -52,7 +52,7 @@ pub struct Stamp {
 
 /// One `.wasm` file.
 #[derive(Clone)]
-pub struct PluginFile {
+pub struct HandlerFile {
     /// The file.
     pub path: PathBuf,
     /// The file and its settings as they were read. None where they are to be
@@ -60,7 +60,7 @@ pub struct PluginFile {
     /// written to meanwhile.
     pub stamps: Option<(Stamp, Option<Stamp>)>,
     /// The last good plugin from it.
-    pub plugin: Option<Arc<Plugin>>,
+    pub plugin: Option<Arc<Handler>>,
     /// Why the file as it is now was not taken.
     pub error: Option<LoadError>,
     /// Whether the file as it is now is still being compiled. Its stamps are
@@ -73,7 +73,7 @@ pub struct PluginFile {
 pub struct RuleFileState {
     /// The file.
     pub path: PathBuf,
-    /// The file as it was read, or none, as in [`PluginFile::stamps`].
+    /// The file as it was read, or none, as in [`HandlerFile::stamps`].
     pub stamp: Option<Stamp>,
     /// The SHA-256 of its text in lower-case hex, where it could be read.
     pub digest: Option<String>,
@@ -120,7 +120,7 @@ impl FileState {
     }
 }
 
-impl PluginFile {
+impl HandlerFile {
     /// Whether it is in use.
     #[must_use]
     pub fn state(&self) -> FileState {

@@ -30,8 +30,8 @@ use pointsman::{
     config::Config,
     dispatcher::Options,
     outcome::ReportStatus,
-    plugin::{Call, Runtime},
     reload::Reloader,
+    sandbox::{Call, Runtime},
     snapshot::Snapshots,
 };
 use tokio::runtime;

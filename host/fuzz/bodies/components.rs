@@ -12,7 +12,7 @@ use pointsman::{
     command::Command,
     config::{Config, HandlerLimits},
     name::HandlerName,
-    plugin::{self, Call, ComponentFile, Grants, HandlerSettings, LoadError, Plugin, Runtime},
+    sandbox::{self, Call, ComponentFile, Grants, Handler, HandlerSettings, LoadError, Runtime},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +66,7 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 impl Bench {
-    fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
+    fn load(&self, bytes: &[u8]) -> Result<Handler, LoadError> {
         let settings = HandlerSettings::new(&self.config.handler_defaults());
         let name = HandlerName::parse("fuzzed").expect("a name");
         let path = Path::new("plugins/fuzzed.wasm");
@@ -79,10 +79,10 @@ impl Bench {
             bytes,
             digest,
         };
-        plugin::load(&self.runtime, file, settings, grants)
+        sandbox::load(&self.runtime, file, settings, grants)
     }
 
-    fn call(&self, plugin: &Plugin) {
+    fn call(&self, plugin: &Handler) {
         let command = Command::parse(r#"{"requestType":"CreatePolicy"}"#).expect("a command");
         let call = Call {
             attempt: 1,

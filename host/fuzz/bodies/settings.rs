@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::LazyLock};
 
-use pointsman::{config::Config, plugin::HandlerSettings};
+use pointsman::{config::Config, sandbox::HandlerSettings};
 
 static DEFAULTS: LazyLock<Config> = LazyLock::new(Config::default);
 

@@ -13,9 +13,9 @@ use crate::{
     budget::Budgets,
     config::Config,
     files,
-    plugin::{Inspection, LoadError, Runtime},
     reload::load_file,
-    snapshot::PluginFile,
+    sandbox::{Inspection, LoadError, Runtime},
+    snapshot::HandlerFile,
     text::{self, MESSAGE_MAX_BYTES},
 };
 
@@ -54,7 +54,7 @@ pub(super) fn run(files: &[PathBuf], as_json: bool, config: &Config) -> anyhow::
             show(file, about);
         }
     }
-    let fits = |(file, _): &(PluginFile, _)| file.error.is_none();
+    let fits = |(file, _): &(HandlerFile, _)| file.error.is_none();
     Ok(if checked.iter().all(fits) {
         Exit::Succeeded
     } else {
@@ -62,7 +62,7 @@ pub(super) fn run(files: &[PathBuf], as_json: bool, config: &Config) -> anyhow::
     })
 }
 
-fn document(file: &PluginFile, about: &Inspection) -> Value {
+fn document(file: &HandlerFile, about: &Inspection) -> Value {
     let plugin = file.plugin.as_ref();
     let error = file.error.as_ref().map(|error| {
         let mismatches = error.mismatches.iter().map(|mismatch| {
@@ -99,7 +99,7 @@ fn document(file: &PluginFile, about: &Inspection) -> Value {
     })
 }
 
-fn show(file: &PluginFile, about: &Inspection) {
+fn show(file: &HandlerFile, about: &Inspection) {
     // What a component says of itself is as long as its author likes.
     let line = |label: &str, text: &str| {
         let text = text::bounded(text, MESSAGE_MAX_BYTES);

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     config::{Config, FILE_MAX_BYTES, Setting},
     files::read_text,
-    plugin::HandlerSettings,
     reload::Listing,
+    sandbox::HandlerSettings,
 };
 
 #[derive(Debug, clap::Args)]

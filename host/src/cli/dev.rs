@@ -18,7 +18,7 @@ use crate::{
     command::Command,
     config::{Config, FILE_MAX_BYTES},
     files::read_text,
-    plugin::{Call, HandlerSettings},
+    sandbox::{Call, HandlerSettings},
     sources::Sources,
 };
 

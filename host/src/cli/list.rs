@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     diagnostic::Severity,
     name::HandlerName,
-    snapshot::{FileState, PluginView, PluginsView},
+    snapshot::{FileState, HandlerView, HandlersView},
     text,
 };
 
@@ -40,9 +40,9 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     let view = match &args.url {
         Some(host) => host.get("/plugins").await?,
-        None => App::start(config).await?.snapshot().plugins_view(),
+        None => App::start(config).await?.snapshot().handlers_view(),
     };
-    let PluginsView {
+    let HandlersView {
         plugins, problems, ..
     } = &view;
     if args.json {
@@ -67,7 +67,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
 }
 
 /// Says of each secret who sees it.
-fn secrets(plugins: &[PluginView]) {
+fn secrets(plugins: &[HandlerView]) {
     for plugin in plugins.iter().filter(|it| !it.secrets.is_empty()) {
         let name = plugin.handler.as_ref().map_or("-", HandlerName::as_str);
         for secret in &plugin.secrets {
@@ -86,8 +86,8 @@ fn secrets(plugins: &[PluginView]) {
     }
 }
 
-fn table(plugins: &[PluginView]) {
-    let name = |plugin: &PluginView| {
+fn table(plugins: &[HandlerView]) {
+    let name = |plugin: &HandlerView| {
         plugin.handler.as_ref().map_or_else(
             || text::escaped(&plugin.file).to_string(),
             ToString::to_string,

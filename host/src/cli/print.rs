@@ -8,7 +8,7 @@ use super::terminal::{self, err_lines};
 use crate::{
     diagnostic::{Diagnostic, Severity},
     outcome::{Level, Status},
-    snapshot::{FileState, PluginView},
+    snapshot::{FileState, HandlerView},
 };
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -61,7 +61,7 @@ pub(super) fn status(status: Status) -> Styled<String> {
     }
 }
 
-pub(super) fn state(plugin: &PluginView) -> Styled<&'static str> {
+pub(super) fn state(plugin: &HandlerView) -> Styled<&'static str> {
     let style = match plugin.state {
         _ if plugin.quarantined_ms.is_some() => return Styled(YELLOW, "quarantined"),
         FileState::Loaded => GREEN,

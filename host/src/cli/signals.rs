@@ -117,7 +117,7 @@ fn listen(
                 signal = sources.next() => drop(tell.try_send(signal)),
                 () = sleep_until(end) => {
                     tracing::error!("did not end within {ends_within:?} after {first}: ends now");
-                    crate::plugin::forget_unfinished();
+                    crate::sandbox::forget_unfinished();
                     // The log's thread may be the one that hangs.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     std::process::exit(Exit::from(first) as i32);

@@ -20,8 +20,8 @@ use crate::{
     metrics::Metrics,
     name::HandlerName,
     outcome::{Failure, HandlerReport, ReportStatus, Status, millis},
-    plugin::{Call, OnLine, Plugin},
     rules::Match,
+    sandbox::{Call, Handler, OnLine},
     shutdown::Shutdown,
     snapshot::Snapshot,
 };
@@ -94,7 +94,7 @@ impl Run {
     async fn one(
         self: Arc<Self>,
         matched: Match,
-        plugin: Result<Arc<Plugin>, Failure>,
+        plugin: Result<Arc<Handler>, Failure>,
     ) -> HandlerReport {
         let Match { handler, rules } = matched;
         if let Some(observer) = &self.observer {
@@ -126,7 +126,7 @@ impl Run {
 pub(super) async fn called(
     metrics: &Metrics,
     command: &Command,
-    (handler, plugin): (HandlerName, Result<Arc<Plugin>, Failure>),
+    (handler, plugin): (HandlerName, Result<Arc<Handler>, Failure>),
     call: Call<'_>,
 ) -> HandlerReport {
     let report = match plugin {

@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     diagnostic::Diagnostic,
-    plugin::{LoadError, LoadFault},
-    snapshot::{PluginFile, RuleFileState, Snapshot},
+    sandbox::{LoadError, LoadFault},
+    snapshot::{HandlerFile, RuleFileState, Snapshot},
 };
 
 /// One file that is not as it was.
@@ -60,10 +60,10 @@ impl fmt::Display for FileChange {
 /// As in [`Reload::changed`](super::Reload::changed).
 pub(super) fn changes(
     previous: &Snapshot,
-    plugins: &[PluginFile],
+    plugins: &[HandlerFile],
     rules: &[RuleFileState],
 ) -> Vec<FileChange> {
-    let of_plugin = |file: &PluginFile| Found {
+    let of_plugin = |file: &HandlerFile| Found {
         address: file
             .plugin
             .as_ref()

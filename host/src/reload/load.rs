@@ -1,4 +1,4 @@
-//! Owns the way from one plugin file and its settings to a [`PluginFile`].
+//! Owns the way from one plugin file and its settings to a [`HandlerFile`].
 //! Reads, hashes and compiles: not for an async thread.
 
 use std::{
@@ -11,14 +11,14 @@ use super::file::{Content, digest, read};
 use crate::{
     config::{Config, FILE_MAX_BYTES as SETTINGS_MAX_BYTES},
     name::HandlerName,
-    plugin::{self, ComponentFile, Grants, HandlerSettings, LoadError, Plugin, Runtime},
-    snapshot::{PluginFile, Stamp},
+    sandbox::{self, ComponentFile, Grants, Handler, HandlerSettings, LoadError, Runtime},
+    snapshot::{HandlerFile, Stamp},
 };
 
 /// Loads one plugin file, with its settings beside it, as a reload does; none
 /// if the file is not there. Blocks while it compiles.
 #[must_use]
-pub fn load_file(config: &Config, runtime: &Runtime, path: &Path) -> Option<PluginFile> {
+pub fn load_file(config: &Config, runtime: &Runtime, path: &Path) -> Option<HandlerFile> {
     let load = Load {
         config: Arc::new(config.clone()),
         runtime: runtime.clone(),
@@ -33,7 +33,7 @@ pub(super) struct Load {
     pub(super) config: Arc<Config>,
     pub(super) runtime: Runtime,
     /// What came of the file before.
-    pub(super) last_good: Option<Arc<Plugin>>,
+    pub(super) last_good: Option<Arc<Handler>>,
     pub(super) path: PathBuf,
 }
 
@@ -42,13 +42,13 @@ pub(super) type Stamps = Option<(Stamp, Option<Stamp>)>;
 
 impl Load {
     /// The file as it is now; none if it is gone.
-    pub(super) fn run(self) -> Option<PluginFile> {
+    pub(super) fn run(self) -> Option<HandlerFile> {
         let mut stamps = None;
         let (plugin, error) = match self.plugin(&mut stamps).transpose()? {
             Ok(plugin) => (Some(plugin), None),
             Err(error) => (self.last_good, Some(error)),
         };
-        Some(PluginFile {
+        Some(HandlerFile {
             path: self.path,
             stamps,
             plugin,
@@ -57,7 +57,7 @@ impl Load {
         })
     }
 
-    fn plugin(&self, stamps: &mut Stamps) -> Result<Option<Arc<Plugin>>, LoadError> {
+    fn plugin(&self, stamps: &mut Stamps) -> Result<Option<Arc<Handler>>, LoadError> {
         let host = &self.config.host;
         let settings_path = self.path.with_extension("toml");
         let settings_file = settings_file(&settings_path)?;
@@ -108,7 +108,7 @@ impl Load {
             bytes: &bytes,
             digest,
         };
-        let plugin = plugin::load(runtime, file, settings, grants)?;
+        let plugin = sandbox::load(runtime, file, settings, grants)?;
         Ok(Some(Arc::new(plugin)))
     }
 

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     config::{Config, HostLimits},
-    plugin::{LoadError, Plugin, Runtime},
-    snapshot::PluginFile,
+    sandbox::{Handler, LoadError, Runtime},
+    snapshot::HandlerFile,
 };
 
 /// What a reload waits for the plugins that changed with its rules: longer than
@@ -78,9 +78,9 @@ pub(super) struct Run {
     /// Of the file and its settings when it began.
     seen: Seen,
     begun: Instant,
-    ended: oneshot::Receiver<Option<PluginFile>>,
+    ended: oneshot::Receiver<Option<HandlerFile>>,
     /// What came of it; the inner one is none where the file is gone.
-    pub(super) done: Option<Option<PluginFile>>,
+    pub(super) done: Option<Option<HandlerFile>>,
     path: PathBuf,
     _stop: DropGuard,
 }
@@ -117,7 +117,7 @@ impl Loading {
     }
 
     /// Begins to load the file at `path`, which looks like `seen`.
-    pub(super) fn begin(&self, path: PathBuf, seen: Seen, last_good: Option<Arc<Plugin>>) -> Run {
+    pub(super) fn begin(&self, path: PathBuf, seen: Seen, last_good: Option<Arc<Handler>>) -> Run {
         let stop = self.stop.child_token();
         let load = Load {
             config: Arc::clone(&self.config),
@@ -151,8 +151,8 @@ impl Loading {
 fn spawn(
     tasks: &TaskTracker,
     news: &Arc<Notify>,
-    task: impl Future<Output = Option<PluginFile>> + Send + 'static,
-) -> oneshot::Receiver<Option<PluginFile>> {
+    task: impl Future<Output = Option<HandlerFile>> + Send + 'static,
+) -> oneshot::Receiver<Option<HandlerFile>> {
     struct Tell(Arc<Notify>);
     impl Drop for Tell {
         fn drop(&mut self) {
@@ -198,13 +198,13 @@ impl Run {
     }
 
     /// What came of it where it panicked, which has been logged.
-    fn failed(&self) -> Option<PluginFile> {
+    fn failed(&self) -> Option<HandlerFile> {
         let error = LoadError::new(
             &self.path,
             "the host failed to load it; the log has the reason",
             "build it again; if it stays so, report it with the file",
         );
-        Some(PluginFile {
+        Some(HandlerFile {
             path: self.path.clone(),
             stamps: self.seen,
             plugin: None,
@@ -270,7 +270,7 @@ impl Jobs {
         }
     }
 
-    async fn run(&self, load: Load) -> Option<PluginFile> {
+    async fn run(&self, load: Load) -> Option<HandlerFile> {
         // Before reading, so that many large files are not in memory at once.
         let place = Arc::clone(&self.quick).acquire_owned().await;
         let mut loading = tokio::task::spawn_blocking(move || load.run());
@@ -303,7 +303,7 @@ impl Jobs {
 mod tests {
     use super::*;
 
-    fn run(ended: oneshot::Receiver<Option<PluginFile>>) -> Run {
+    fn run(ended: oneshot::Receiver<Option<HandlerFile>>) -> Run {
         Run {
             seen: None,
             // What a reload waits is over.

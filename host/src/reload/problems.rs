@@ -12,17 +12,17 @@ use crate::{
     config::Config,
     diagnostic::{Diagnostic, Severity},
     name::HandlerName,
-    plugin::Plugin,
     rules::{Finding, RuleSet},
-    snapshot::PluginFile,
+    sandbox::Handler,
+    snapshot::HandlerFile,
     text,
 };
 
 /// What is wrong between plugins and rules, each of which is fine by itself.
 pub(super) fn between(
     config: &Config,
-    plugins: &BTreeMap<HandlerName, Arc<Plugin>>,
-    files: &[PluginFile],
+    plugins: &BTreeMap<HandlerName, Arc<Handler>>,
+    files: &[HandlerFile],
     rules: &RuleSet,
 ) -> Vec<Diagnostic> {
     let names: Vec<_> = plugins.keys().cloned().collect();

@@ -6,16 +6,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{FileState, Snapshot};
-use crate::{diagnostic::Diagnostic, name::HandlerName, plugin::HandlerSettings, rules::Rule};
+use crate::{diagnostic::Diagnostic, name::HandlerName, rules::Rule, sandbox::HandlerSettings};
 
 /// All plugin files.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PluginsView {
+pub struct HandlersView {
     /// The generation.
     pub generation: u64,
     /// One entry a file, by path.
-    pub plugins: Vec<PluginView>,
+    pub plugins: Vec<HandlerView>,
     /// What is to be mended.
     pub problems: Vec<Diagnostic>,
 }
@@ -23,7 +23,7 @@ pub struct PluginsView {
 /// One plugin file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PluginView {
+pub struct HandlerView {
     /// The handler that it provides, if its name is one.
     pub handler: Option<HandlerName>,
     /// The file.
@@ -106,7 +106,7 @@ fn secrets(settings: &HandlerSettings) -> Vec<SecretView> {
 impl Snapshot {
     /// The plugin files as they look from outside.
     #[must_use]
-    pub fn plugins_view(&self) -> PluginsView {
+    pub fn handlers_view(&self) -> HandlersView {
         let mut rules: BTreeMap<&HandlerName, Vec<String>> = BTreeMap::new();
         for rule in self.rules.rules() {
             for handler in rule.handlers() {
@@ -120,7 +120,7 @@ impl Snapshot {
             let plugin = file.plugin.as_ref();
             let stem = file.path.file_stem().and_then(|stem| stem.to_str());
             let handler = stem.and_then(|stem| HandlerName::parse(stem).ok());
-            PluginView {
+            HandlerView {
                 file: file.path.display().to_string(),
                 state: file.state(),
                 quarantined_ms: plugin
@@ -142,7 +142,7 @@ impl Snapshot {
                 }),
             }
         });
-        PluginsView {
+        HandlersView {
             generation: self.generation,
             plugins: plugins.collect(),
             problems: self.problems.clone(),

@@ -189,7 +189,7 @@ async fn a_secret_that_is_added_to_requests_is_seen_by_nobody_else() {
     let settings = with_secret(&folders, url);
     let app = asks(&folders, &settings).await;
     let report = request(&app, json!({ "url": format!("{url}/v1/a") })).await;
-    let view = serde_json::to_string(&app.snapshot().plugins_view()).unwrap();
+    let view = serde_json::to_string(&app.snapshot().handlers_view()).unwrap();
     let plugin = app.snapshot().plugin_files[0].plugin.clone().unwrap();
     let shown = format!(
         "{report:?} {view} {plugin:?} {:?} {:?}",

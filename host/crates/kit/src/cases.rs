@@ -70,8 +70,8 @@ use pointsman_core::{
 };
 use pointsman_machine::budget::{BudgetSettings, Budgets};
 use pointsman_sandbox::{
-    self as sandbox, Call, ComponentFile, Grants, HandlerDefaults, HandlerSettings, LoadError,
-    Plugin, Runtime, SandboxSettings, Simulation,
+    self as sandbox, Call, ComponentFile, Grants, Handler, HandlerDefaults, HandlerSettings,
+    LoadError, Runtime, SandboxSettings, Simulation,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -156,7 +156,7 @@ pub struct Runner {
 pub struct Subject {
     source: Arc<Source>,
     // By the size of the call stack, which belongs to the compiled code.
-    loaded: Mutex<BTreeMap<usize, Arc<Plugin>>>,
+    loaded: Mutex<BTreeMap<usize, Arc<Handler>>>,
 }
 
 /// What the handler is loaded from.
@@ -233,7 +233,7 @@ impl Runner {
 }
 
 impl Source {
-    fn load(&self, stack_max_bytes: usize) -> Result<Plugin, LoadError> {
+    fn load(&self, stack_max_bytes: usize) -> Result<Handler, LoadError> {
         let mut settings = HandlerSettings::new(&self.runner.defaults);
         settings.limits.stack_max_bytes = stack_max_bytes;
         let grants = Grants::read(self.name.clone(), &settings, &self.path)?;
@@ -264,7 +264,11 @@ impl Subject {
     /// # Errors
     /// [`LoadError`] where a secret or a folder of the settings is not there, or
     /// where there is no memory for such a call stack.
-    pub async fn under(&self, settings: HandlerSettings, path: &Path) -> Result<Plugin, LoadError> {
+    pub async fn under(
+        &self,
+        settings: HandlerSettings,
+        path: &Path,
+    ) -> Result<Handler, LoadError> {
         self.placed(settings, path, None).await
     }
 
@@ -273,13 +277,13 @@ impl Subject {
         settings: HandlerSettings,
         path: &Path,
         place: Option<&str>,
-    ) -> Result<Plugin, LoadError> {
+    ) -> Result<Handler, LoadError> {
         let grants = Grants::read(self.name().clone(), &settings, path)?;
         let plugin = self.with_stack(settings.limits.stack_max_bytes).await?;
         Ok(plugin.with_settings(settings, grants, place))
     }
 
-    async fn with_stack(&self, stack_max_bytes: usize) -> Result<Arc<Plugin>, LoadError> {
+    async fn with_stack(&self, stack_max_bytes: usize) -> Result<Arc<Handler>, LoadError> {
         let loaded = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plugin) = loaded().get(&stack_max_bytes) {
             return Ok(Arc::clone(plugin));

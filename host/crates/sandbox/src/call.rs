@@ -3,16 +3,16 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `plugin` | one component, ready to be called |
+//! | `handler` | one component, ready to be called |
 //! | `run` | one call, from admission to outcome |
 //! | `until` | cancellation, and the call's time |
 //! | `ending` | what each way to stop means |
 //! | `places`, `breaker` | whether a call may run |
 //! | `idle` | instances that wait for their next call |
-//! | `engine`, `pool` | what all plugins share, and the places in it |
+//! | `engine`, `pool` | what all handlers share, and the places in it |
 //! | `bindings` | the contract's imports and exports |
 //! | `polling`, `timers`, `files` | WASI where ours differs from wasmtime's |
-//! | `state` | the data of a store: `handler` and `shared`, and `wasi` with `stdio` |
+//! | `state` | the data of a store: `context` and `shared`, and `wasi` with `stdio` |
 //! | `cpu`, `turns` | CPU time, and the cores shared out |
 //! | `memory`, `limiter` | memory, counted and refused |
 //! | `logs` | log lines within limits |
@@ -20,6 +20,7 @@
 
 pub(crate) mod bindings;
 pub(crate) mod breaker;
+pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod ending;
 pub(crate) mod engine;
@@ -30,7 +31,6 @@ pub(crate) mod limiter;
 pub(crate) mod logs;
 pub(crate) mod memory;
 pub(crate) mod places;
-pub(crate) mod plugin;
 pub(crate) mod polling;
 pub(crate) mod pool;
 pub(crate) mod run;

@@ -6,7 +6,7 @@
 //!
 //! | room | owns | may use |
 //! |---|---|---|
-//! | `load` | bytes → [`Plugin`] | all rooms |
+//! | `load` | bytes → [`Handler`] | all rooms |
 //! | `call` | one run | `component`, `grants` |
 //! | `component` | what a file is | none of the others |
 //! | `grants` | what it may do: folders, HTTP, secrets, environment | none of the others |
@@ -62,7 +62,9 @@ mod load;
 mod settings;
 mod shares;
 
-pub use call::{engine::Runtime, logs::OnLine, plugin::Plugin, run::Call, simulation::Simulation};
+pub use call::{
+    engine::Runtime, handler::Handler, logs::OnLine, run::Call, simulation::Simulation,
+};
 pub use component::{
     compiler::{SUBCOMMAND as COMPILE_SUBCOMMAND, compile_component, forget_unfinished},
     inspect::{Inspection, Need},

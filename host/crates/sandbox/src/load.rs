@@ -1,4 +1,4 @@
-//! Owns the way from a component's bytes to a [`Plugin`]: the only file that
+//! Owns the way from a component's bytes to a [`Handler`]: the only file that
 //! knows all rooms.
 
 use std::{
@@ -17,7 +17,7 @@ use crate::{
     call::{
         bindings::{self, Pre},
         engine::Runtime,
-        plugin::{Origin, Plugin},
+        handler::{Handler, Origin},
     },
     component::{
         compiler::Failure,
@@ -54,7 +54,7 @@ pub fn load(
     file: ComponentFile<'_>,
     settings: Arc<HandlerSettings>,
     grants: Arc<Grants>,
-) -> Result<Plugin, LoadError> {
+) -> Result<Handler, LoadError> {
     let path = file.path;
     // A fault of a library that reads foreign bytes must not cost more than this one file.
     catch_unwind(AssertUnwindSafe(|| {
@@ -74,7 +74,7 @@ fn checked(
     file: ComponentFile<'_>,
     settings: Arc<HandlerSettings>,
     grants: Arc<Grants>,
-) -> Result<Plugin, LoadError> {
+) -> Result<Handler, LoadError> {
     header::check(file.bytes).map_err(|(reason, hint)| file.error(reason, hint))?;
     let stack = settings.limits.stack_max_bytes;
     let runtime = &runtime.with_stack(stack).map_err(|cause| {
@@ -93,7 +93,13 @@ fn checked(
         name: file.name,
         digest: file.digest,
     };
-    Ok(Plugin::new(runtime, origin, (pre, parts), settings, grants))
+    Ok(Handler::new(
+        runtime,
+        origin,
+        (pre, parts),
+        settings,
+        grants,
+    ))
 }
 
 impl ComponentFile<'_> {

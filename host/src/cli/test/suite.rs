@@ -113,7 +113,7 @@ impl Ran {
             message: error.to_string(),
             in_file: true,
         };
-        let not_run = |error: crate::plugin::LoadError| Broken {
+        let not_run = |error: crate::sandbox::LoadError| Broken {
             message: error.to_string(),
             in_file: false,
         };

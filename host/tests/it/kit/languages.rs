@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pointsman::{budget::Budgets, config::Config, plugin::Runtime, reload::load_file};
+use pointsman::{budget::Budgets, config::Config, reload::load_file, sandbox::Runtime};
 use serde_json::Value;
 
 use crate::{

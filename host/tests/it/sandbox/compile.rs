@@ -14,8 +14,8 @@ use pointsman::{
     budget::Budgets,
     config::Config,
     outcome::Status,
-    plugin::Runtime,
     reload::{Wait, load_file},
+    sandbox::Runtime,
     snapshot::FileState,
 };
 use serde_json::Value;
@@ -244,7 +244,7 @@ fn state(app: &App, handler: &str) -> Option<FileState> {
     let is = |stem: &std::ffi::OsStr| stem == handler;
     let mut files = snapshot.plugin_files.iter();
     let file = files.find(|file| file.path.file_stem().is_some_and(is));
-    file.map(pointsman::snapshot::PluginFile::state)
+    file.map(pointsman::snapshot::HandlerFile::state)
 }
 
 #[test]

@@ -14,7 +14,7 @@ use pointsman::{
     budget::Budgets,
     config::{Config, HandlerLimits},
     name::HandlerName,
-    plugin::{self, Call, ComponentFile, Grants, HandlerSettings, LoadError, Plugin, Runtime},
+    sandbox::{self, Call, ComponentFile, Grants, Handler, HandlerSettings, LoadError, Runtime},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -126,7 +126,7 @@ fn file(random: &mut Random, number: usize, corpus: &[Vec<u8>], modules: &[Vec<u
     }
 }
 
-fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Plugin, LoadError> {
+fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Handler, LoadError> {
     let limits = HandlerLimits {
         timeout: std::time::Duration::from_millis(200),
         cpu_max: std::time::Duration::from_millis(20),
@@ -141,7 +141,7 @@ fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Plugin, LoadError> {
     let name = HandlerName::parse("mutant").unwrap();
     let path = Path::new("plugins/mutant.wasm");
     let grants = Grants::read(name.clone(), &settings, path)?;
-    plugin::load(
+    sandbox::load(
         runtime,
         ComponentFile {
             name,

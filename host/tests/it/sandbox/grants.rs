@@ -144,7 +144,7 @@ async fn a_secret_comes_from_a_file_or_the_environment_and_is_never_printed() {
         plugin.settings,
         plugin.grants,
         serde_json::to_string(&*plugin.settings).unwrap(),
-        serde_json::to_string(&snapshot.plugins_view()).unwrap(),
+        serde_json::to_string(&snapshot.handlers_view()).unwrap(),
     );
     assert!(
         shown.contains("token") && !shown.contains("hunter2"),

@@ -10,7 +10,7 @@ use wasmtime::{
 };
 use wasmtime_wasi::I32Exit;
 
-use super::{bindings, handler::Handler, memory::Refused, shared::Shared};
+use super::{bindings, context::HandlerContext, memory::Refused, shared::Shared};
 use crate::grants::folders::FolderGone;
 use pointsman_core::{
     json,
@@ -34,7 +34,7 @@ pub(crate) enum Stopped {
     Running(wasmtime::Error),
 }
 
-impl Handler {
+impl HandlerContext {
     /// The answer, as the report has it.
     pub(crate) fn output(&self, answer: Option<String>) -> Result<Option<Box<RawValue>>, Failure> {
         let Some(answer) = answer else {

@@ -11,9 +11,9 @@ use super::{
     bindings,
     breaker::Pass,
     ending::{CpuExceeded, Stopped, said},
+    handler::Handler,
     idle::Live,
     logs::{LogSink, OnLine},
-    plugin::Plugin,
     shared::Shared,
     simulation::{Simulated, Simulation},
     state::State,
@@ -47,7 +47,7 @@ pub struct Call<'a> {
 /// call, or how it stopped.
 type Answer = Result<(Result<Option<String>, bindings::Failure>, Option<Live>), Stopped>;
 
-impl Plugin {
+impl Handler {
     /// Handles one command in a fresh instance, or in one that waited for it
     /// where the settings say `reuse`: the one way to a handler, for commands,
     /// deliveries and cases. The report has no rules: whoever asked them adds

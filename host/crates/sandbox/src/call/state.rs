@@ -7,8 +7,8 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::{
+    context::HandlerContext,
     files::FilesView,
-    handler::Handler,
     limiter::MemoryLimiter,
     shared::Shared,
     simulation::{Clock, Simulated, SplitMix64},
@@ -19,7 +19,7 @@ use crate::grants::folders::Preopened;
 /// The data of one store.
 pub(crate) struct State {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) handler: Arc<Handler>,
+    pub(crate) handler: Arc<HandlerContext>,
     preopened: Vec<Preopened>,
     pub(crate) limiter: MemoryLimiter,
     /// The numbers of a simulated call.
@@ -32,7 +32,7 @@ impl State {
     /// its folders.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        handler: Arc<Handler>,
+        handler: Arc<HandlerContext>,
         preopened: Vec<Preopened>,
     ) -> Self {
         Self {

@@ -8,8 +8,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::{
+    context::HandlerContext,
     files::Files,
-    handler::Handler,
     shared::Shared,
     stdio::{LogStream, Stream},
 };
@@ -31,7 +31,11 @@ pub(crate) struct Wasi {
 
 impl Wasi {
     /// The context of an instance of `handler` with these folders, for the call `shared`.
-    pub(crate) fn new(handler: &Handler, shared: &Arc<Shared>, preopened: Vec<Preopened>) -> Self {
+    pub(crate) fn new(
+        handler: &HandlerContext,
+        shared: &Arc<Shared>,
+        preopened: Vec<Preopened>,
+    ) -> Self {
         let mut ctx = WasiCtxBuilder::new();
         let streams = [Level::Info, Level::Warn]
             .map(|level| Arc::new(LogStream::new(level, Arc::clone(shared))));

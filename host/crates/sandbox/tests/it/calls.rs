@@ -7,12 +7,12 @@ use expect_test::expect;
 use pointsman_core::{command::Command, name::HandlerName, outcome::Status};
 use pointsman_machine::budget::{BudgetSettings, Budgets};
 use pointsman_sandbox::{
-    Call, ComponentFile, Grants, HandlerDefaults, HandlerSettings, LoadError, LoadFault, Plugin,
+    Call, ComponentFile, Grants, Handler, HandlerDefaults, HandlerSettings, LoadError, LoadFault,
     Runtime, SandboxSettings, load,
 };
 use tokio_util::sync::CancellationToken;
 
-fn plugin(bytes: &[u8]) -> Result<Plugin, LoadError> {
+fn plugin(bytes: &[u8]) -> Result<Handler, LoadError> {
     let defaults = HandlerDefaults::default();
     let sandbox = SandboxSettings {
         instances_max: 16,
