@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "rules",
         "delivery",
-        "plugin",
+        "sandbox",
         "build",
         "cases",
         "new",

@@ -52,8 +52,8 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
     let package = resolve.push_str("wasi.wit", WASI).unwrap();
     let world = resolve.select_world(&[package], Some("text")).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    let mut encoder = ComponentEncoder::default();
-    encoder.module(&module).unwrap().validate(true);
+    let encoder = ComponentEncoder::default();
+    let mut encoder = encoder.module(&module).unwrap().validate(true);
     encoder.encode().unwrap()
 }
 

@@ -34,8 +34,8 @@ pub(crate) fn fitting_as(changes: &[(&str, &str)], edit: fn(String) -> String) -
     let world = resolve.select_world(&[package], Some("handler")).unwrap();
     let mut module = wat::parse_str(edit(module(&resolve, world))).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    let mut encoder = ComponentEncoder::default();
-    encoder.module(&module).unwrap().validate(true);
+    let encoder = ComponentEncoder::default();
+    let mut encoder = encoder.module(&module).unwrap().validate(true);
     encoder.encode().unwrap()
 }
 
@@ -139,7 +139,7 @@ async fn a_handler_that_fits_is_shown_with_what_it_carries_and_may_need() {
         plugins/wasi.wasm fits pointsman:handler@0.1.0
           size … KiB
           sha256 DIGEST
-          made by wit-component 0.258.3
+          made by wit-component 0.254.2
           imports pointsman:handler@0.1.0: log, clock, random, config, types
                     wasi:cli@0.2.0: environment
                     wasi:random@0.2.0: random
@@ -162,7 +162,7 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
               expected: handle: func(command: command) -> result<option<string>, failure>
               found: handle: func(command: command, again: bool) -> string
               hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
-              made by wit-component 0.258.3
+              made by wit-component 0.254.2
               imports pointsman:handler@0.1.0: log, clock, random, config, types
             exit 1
         "#]],
@@ -201,7 +201,7 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
                             unavailable(retry-info),
                           }
               hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
-              made by wit-component 0.258.3
+              made by wit-component 0.254.2
               imports pointsman:handler@0.1.0: log, clock, random, config, types
             exit 1
         "#]],
@@ -214,7 +214,7 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
             error: plugins/no-handle.wasm: missing export `handle` in `pointsman:handler/command-handler@0.1.0`
               expected: handle: func(command: command) -> result<option<string>, failure>
               hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
-              made by wit-component 0.258.3
+              made by wit-component 0.254.2
               imports pointsman:handler@0.1.0: log, clock, random, config, types
             exit 1
         "#]],
@@ -249,7 +249,7 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
               imports `zone` of `pointsman:handler/clock@0.1.0`, which the contract does not have
                 found: zone: func() -> string
               hint: a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2; the contract has no interface `configuration`; build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
-              made by wit-component 0.258.3
+              made by wit-component 0.254.2
               imports pointsman:handler@0.1.0: log, clock, random, configuration, types
                         acme:mail@1.0.0: outbox
             exit 1

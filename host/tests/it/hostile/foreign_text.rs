@@ -206,7 +206,7 @@ fn what_a_guest_says_in_a_case_is_escaped() {
 fn what_a_build_says_is_escaped() {
     use std::os::unix::fs::PermissionsExt as _;
     let folders = Folders::new();
-    assert!(shown(&folders, &["new", "greet", "--lang", "js"]).contains("wrote"));
+    assert!(shown(&folders, &["new", "greet", "--lang", "js"]).contains("created"));
     let bin = folders.path().join("bin");
     fs::create_dir(&bin).unwrap();
     let node = bin.join("node");

@@ -16,7 +16,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// The environment variable that names a linker for [`TARGET`].
 const LINKER_VARIABLE: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER";
 const LINKER: &str = "wasm-component-ld";
-/// What wit-bindgen 0.61 asks for.
+/// What wit-bindgen 0.60 asks for.
 const CARGO_LEAST: &[u32] = &[1, 88];
 const CARGO_FIX: &str = "rustup toolchain install stable";
 

@@ -203,7 +203,7 @@ impl Totals {
         section: &ComponentTypeSectionReader<'_>,
     ) -> Result<(), Refused> {
         let range = section.range();
-        self.type_bytes += range.end - range.start;
+        self.type_bytes += (range.end - range.start) as u64;
         TYPE_BYTES.check(self.type_bytes)?;
         ITEMS.count(&mut self.items[0], section.count())?;
         types::check(bytes, section, TYPE_NESTING)
@@ -222,7 +222,7 @@ const BLOCK_BYTES_MIN: u64 = 3;
 
 fn function(body: &FunctionBody<'_>) -> Result<(), Refused> {
     let range = body.range();
-    let bytes = range.end - range.start;
+    let bytes = (range.end - range.start) as u64;
     FUNCTION_BYTES.check(bytes)?;
     let mut locals = 0;
     for group in body.get_locals_reader()? {

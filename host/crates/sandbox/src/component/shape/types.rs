@@ -20,7 +20,7 @@ pub(super) fn check(
 ) -> Result<(), Refused> {
     // Behind the number of types.
     let start = section.original_position();
-    let range = start as usize..section.range().end as usize;
+    let range = start..section.range().end;
     let mut reader = BinaryReader::new(bytes.get(range).unwrap_or_default(), start);
     // Declarations left to read in each type that has been begun; at the
     // bottom, the types of the section.
