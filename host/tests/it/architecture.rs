@@ -49,6 +49,9 @@ fn walk(folder: &Path, room: Option<&str>, sources: &mut Vec<(String, String)>) 
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let room = room.unwrap_or(stem);
+        if stem == "tests" {
+            continue;
+        }
         if path.is_dir() {
             walk(&path, Some(room), sources);
         } else if path.extension().is_some_and(|ending| ending == "rs") {

@@ -2,7 +2,7 @@
 
 use std::{any::Any, error::Error, path::PathBuf, time::Duration};
 
-use super::model::State;
+use super::state::{State, UnknownState};
 use pointsman_core::{
     command::CommandId,
     delivery::DeliveryId,
@@ -220,5 +220,14 @@ pub(super) fn panicked(doing: &'static str, panic: &(dyn Any + Send)) -> QueueEr
     QueueError::Storage {
         doing,
         source: format!("it panicked: {}", escaped(&text)).into(),
+    }
+}
+
+impl From<UnknownState> for QueueError {
+    fn from(unknown: UnknownState) -> Self {
+        Self::Invalid {
+            field: "state",
+            reason: unknown.to_string(),
+        }
     }
 }

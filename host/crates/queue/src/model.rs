@@ -3,8 +3,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
-    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,99 +11,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    QueueError,
     clock::Timestamp,
-    policy::{Ending, FailureClass},
+    ending::{Ending, FailureClass},
+    error::QueueError,
+    state::State,
 };
 use pointsman_core::{
     command::CommandId, delivery::DeliveryId, name::HandlerName, outcome::Status,
 };
-
-/// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Waits for a free worker.
-    Available,
-    /// A worker has it.
-    Running,
-    /// Failed, and waits for its next try.
-    Retryable,
-    /// Waits for its time.
-    Scheduled,
-    /// Done.
-    Completed,
-    /// In the dead letter.
-    Discarded,
-    /// Called off.
-    Cancelled,
-}
-
-impl State {
-    /// Every state.
-    pub const ALL: [Self; 7] = [
-        Self::Available,
-        Self::Running,
-        Self::Retryable,
-        Self::Scheduled,
-        Self::Completed,
-        Self::Discarded,
-        Self::Cancelled,
-    ];
-
-    /// The name, as stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Available => "available",
-            Self::Running => "running",
-            Self::Retryable => "retryable",
-            Self::Scheduled => "scheduled",
-            Self::Completed => "completed",
-            Self::Discarded => "discarded",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// Whether nothing more happens by itself.
-    #[must_use]
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Discarded | Self::Cancelled)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for State {
-    type Err = UnknownState;
-
-    fn from_str(text: &str) -> Result<Self, UnknownState> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| UnknownState { text: text.into() })
-    }
-}
-
-/// A text that is not a state. Whoever asked says where it stands.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a state: use one of {}", State::ALL.map(State::as_str).join(", "))]
-pub struct UnknownState {
-    text: String,
-}
-
-impl From<UnknownState> for QueueError {
-    fn from(unknown: UnknownState) -> Self {
-        Self::Invalid {
-            field: "state",
-            reason: unknown.to_string(),
-        }
-    }
-}
 
 /// A command to store, with where it goes.
 #[derive(Clone, Debug)]

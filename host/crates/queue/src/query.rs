@@ -6,9 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    clock::Timestamp,
-    model::{AttemptError, State},
-    policy::Ending,
+    clock::Timestamp, ending::Ending, error::QueueError, model::AttemptError, state::State,
 };
 use pointsman_core::{
     command::CommandId,
@@ -351,15 +349,13 @@ impl std::fmt::Display for DeadCursor {
 }
 
 impl std::str::FromStr for DeadCursor {
-    type Err = super::QueueError;
+    type Err = QueueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| super::QueueError::Invalid {
-                field: "cursor",
-                reason: "use the one that the page before named".to_owned(),
-            })
+        text.parse().map(Self).map_err(|_| QueueError::Invalid {
+            field: "cursor",
+            reason: "use the one that the page before named".to_owned(),
+        })
     }
 }
 

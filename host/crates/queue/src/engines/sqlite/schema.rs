@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
-use super::{files::Files, room::Room};
+use super::{fault::to, files::Files, room::Room};
 use crate::{QueueError, Timestamp};
 
 /// How long to wait for a lock that another process holds.
@@ -157,21 +157,4 @@ fn migrate(connection: &mut Connection) -> Result<(), QueueError> {
             .map_err(to("migrate the database"))?;
     }
     transaction.commit().map_err(to("migrate the database"))
-}
-
-/// Makes a [`QueueError`] of SQLite's, for `map_err`.
-pub(super) fn to(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> QueueError {
-    move |error| match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => QueueError::NoRoom,
-        // Nothing was read or written: no fault of the connection.
-        Some(
-            ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::FileLockingProtocolFailed,
-        ) => QueueError::Busy { doing },
-        _ => QueueError::Storage {
-            doing,
-            source: error.into(),
-        },
-    }
 }

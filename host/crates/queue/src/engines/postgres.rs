@@ -49,12 +49,12 @@ use self::{
     session::Terms,
     tx::Tx,
 };
-use super::{
+use crate::settings::Pooler;
+use crate::{
     Cancellation, ClaimRequest, Claims, Clock, CommandId, CommandView, DEPTH_MAX, DeadFilter,
     Enqueued, Lease, NewCommand, QueueError, REREAD, Renewal, RetentionSettings, Signals, State,
     Swept, model::SettlementRow, policy::Pass, query::Payloads, signals::News,
 };
-use crate::settings::Pooler;
 use pointsman_machine::shutdown::Supervisor;
 
 /// How long one step of the retention may take: it may have to read all that is

@@ -9,22 +9,23 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
 };
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 use super::{
+    fault::to,
     files::Files,
     read::OPEN,
-    room::{Free, Relief, Room},
-    schema::{self, to},
+    relief,
+    room::{Relief, Room},
+    schema,
+    tx::{Counts, Tx},
 };
 use crate::{
-    Clock, CommandId, QueueError, RetentionSettings, Signals, Timestamp,
+    Clock, QueueError, Signals,
     error::panicked,
     signals::{News, Part},
 };
@@ -34,87 +35,6 @@ use crate::{
 const GROUP_MAX: usize = 1024;
 /// Operations that may wait for the writer; beyond it, callers wait to be let in.
 const WAITING_MAX: usize = 8192;
-
-/// What an operation works with, within a transaction.
-pub(super) struct Tx<'c> {
-    pub(super) connection: &'c Connection,
-    pub(super) now: Timestamp,
-    /// The time for leases.
-    pub(super) steady: Timestamp,
-    /// How far the wall clock was set since the last claim.
-    pub(super) clock_moved_ms: i64,
-    pub(super) depth_max: u64,
-    pub(super) counts: Counts,
-    pub(super) news: News,
-    /// The next time that something falls due, once what is due now was looked
-    /// after: one claim does it for all of a transaction, where no time passes.
-    pub(super) due: Option<Option<Duration>>,
-    files: &'c Files,
-    room: &'c Room,
-    relief: &'c mut Relief,
-    /// What is free for new commands, once one asked.
-    free: Option<(Free, u64)>,
-    /// The bytes of a command that was refused for want of room.
-    refused: Option<u64>,
-}
-
-/// Figures that would be slow to count each time. Only a commit changes the writer's.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    /// Unfinished deliveries.
-    pub(super) depth: u64,
-    /// The newest place in the queue.
-    pub(super) position: i64,
-}
-
-impl Tx<'_> {
-    /// A place behind all others.
-    pub(super) fn next_position(&mut self) -> rusqlite::Result<i64> {
-        let next = self.counts.position.checked_add(1);
-        // Only another program can have written a row that high.
-        self.counts.position = next.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))?;
-        Ok(self.counts.position)
-    }
-
-    /// Takes room for new commands from what is not kept for work under way,
-    /// and makes it where finished commands can give way. Says whether there was
-    /// enough.
-    pub(super) fn admit(&mut self, bytes: u64) -> rusqlite::Result<bool> {
-        let (free, mut left) = match self.free {
-            Some(known) => known,
-            None => self.measure()?,
-        };
-        if left < bytes {
-            let want = bytes.saturating_add(self.room.spare_bytes());
-            let mut relief = std::mem::take(self.relief);
-            let made = relief.run(self, free, want);
-            *self.relief = relief;
-            made?;
-            left = free.left(self.connection)?;
-        }
-        self.free = Some((free, left.saturating_sub(bytes)));
-        if left < bytes {
-            self.refused = Some(bytes);
-        }
-        Ok(left >= bytes)
-    }
-
-    fn measure(&self) -> rusqlite::Result<(Free, u64)> {
-        let free = self
-            .room
-            .free(self.connection, self.files.folder(), self.files.log_bytes())?;
-        Ok((free, free.left(self.connection)?))
-    }
-
-    /// So many bytes of finished commands are kept at most.
-    pub(super) fn history_max(&self, policy: &RetentionSettings) -> u64 {
-        policy.bytes_max.min(self.room.history_max_bytes())
-    }
-
-    pub(super) fn changed(&mut self, command: Uuid) {
-        self.news.changed.push(CommandId(command));
-    }
-}
 
 trait Operation: Send {
     /// Runs it; only an engine's error comes back, the rest waits for the answer.
@@ -324,7 +244,7 @@ impl State {
                 .iter_mut()
                 .try_for_each(|operation| operation.run(tx))?;
             if let (Some(bytes), None) = (refused, tx.refused) {
-                tx.admit(bytes).map_err(to("look for room"))?;
+                relief::admit(tx, bytes).map_err(to("look for room"))?;
             }
             Ok(())
         })?;
@@ -431,7 +351,8 @@ impl State {
         }
         self.relief.hurry();
         let spare = self.settings.room.spare_bytes();
-        let made = self.transaction(|tx| tx.admit(spare).map_err(to("make room")).map(drop));
+        let made =
+            self.transaction(|tx| relief::admit(tx, spare).map_err(to("make room")).map(drop));
         match made {
             Ok(news) => self.settings.signals.tell(news),
             Err(error) => self.settings.signals.failed(Part::Intake, &error),

@@ -7,10 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::{dead::remove, writer::Tx};
-use crate::{Timestamp, policy::Pass, query::SWEEP_STEP};
+use crate::policy::Pass;
 
 /// The most that is kept free: what `queue.concurrency` runs may answer, with
 /// the defaults of both.
@@ -22,9 +21,6 @@ const RESERVE_MIN_BYTES: u64 = 256 << 10;
 const LOG_MAX_BYTES: u64 = 64 << 20;
 /// The least: at 4 KiB a page, 64 of them.
 const LOG_MIN_BYTES: u64 = 256 << 10;
-/// Steps of a sweep in one call: it keeps the writer from other work for some
-/// ten milliseconds.
-const STEPS: usize = 8;
 /// The pause after all commands were looked at in vain: a store full of what is
 /// not finished must not be searched again for each command that is refused.
 const REST: Duration = Duration::from_millis(100);
@@ -134,9 +130,9 @@ impl Free {
 /// Where the search for finished commands goes on.
 #[derive(Debug)]
 pub(super) struct Relief {
-    after: i64,
-    pass: Pass,
-    rests_until: Option<Instant>,
+    pub(super) after: i64,
+    pub(super) pass: Pass,
+    pub(super) rests_until: Option<Instant>,
 }
 
 impl Default for Relief {
@@ -150,45 +146,13 @@ impl Default for Relief {
 }
 
 impl Relief {
-    /// Removes finished commands, the oldest first, dead letters last, until
-    /// `free` has `want` bytes; some of them in each call. Says whether it has.
-    pub(super) fn run(&mut self, tx: &mut Tx<'_>, free: Free, want: u64) -> rusqlite::Result<bool> {
-        if self.rests_until.is_some_and(|until| Instant::now() < until) {
-            return Ok(false);
-        }
-        self.rests_until = None;
-        for _ in 0..STEPS {
-            let old = tx
-                .connection
-                .prepare_cached("SELECT seq, id FROM command WHERE seq > ?1 ORDER BY seq LIMIT ?2")?
-                .query_map(params![self.after, SWEEP_STEP], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })?
-                .collect::<rusqlite::Result<Vec<(i64, [u8; 16])>>>()?;
-            let cutoffs = self.pass.for_size(Timestamp::from_millis(i64::MAX));
-            for (seq, id) in &old {
-                self.after = *seq;
-                if remove(tx, *seq, *id, cutoffs)? {
-                    tx.news.gave_way += 1;
-                    if free.left(tx.connection)? >= want {
-                        return Ok(true);
-                    }
-                }
-            }
-            if old.is_empty() && !self.next_pass() {
-                return Ok(false);
-            }
-        }
-        Ok(false)
-    }
-
     /// Searches again at once: work under way waits for it.
     pub(super) fn hurry(&mut self) {
         self.rests_until = None;
     }
 
     /// Begins at the oldest again; not where all was looked at.
-    fn next_pass(&mut self) -> bool {
+    pub(super) fn next_pass(&mut self) -> bool {
         self.after = 0;
         let next = self.pass.next();
         self.pass = next.unwrap_or(Pass::Size);

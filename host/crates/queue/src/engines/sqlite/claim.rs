@@ -8,10 +8,10 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::{
+    fault::to,
     row::{command_id, handler, is_damage},
-    schema::to,
     settle::{add_failure, ended, unblock},
-    writer::Tx,
+    tx::Tx,
 };
 use crate::{
     AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, Lease, QueueError,

@@ -5,13 +5,16 @@
 mod claim;
 mod dead;
 mod enqueue;
+mod fault;
 mod files;
 mod read;
 mod readers;
+mod relief;
 mod room;
 mod row;
 mod schema;
 mod settle;
+mod tx;
 mod writer;
 
 use std::{
@@ -25,9 +28,10 @@ use self::{
     files::Files,
     readers::Readers,
     room::Room,
-    writer::{Settings, Tx, Writer},
+    tx::Tx,
+    writer::{Settings, Writer},
 };
-use super::{
+use crate::{
     Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView, DEPTH_MAX,
     DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease,
     NewCommand, Page, QueueError, REREAD, Renewal, RetentionSettings, Settlement, Signals, State,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{schema::to, writer::Tx};
+use super::{fault::to, relief, tx::Tx};
 use crate::{
     CommandId, Enqueued, NewCommand, QueueError, State,
     policy::{BodyDigest, admit, body_digest, recognise},
@@ -46,7 +46,7 @@ pub(super) fn enqueue(
     let added: usize = fresh().map(|(command, _)| command.deliveries.len()).sum();
     admit(tx.counts.depth, added as u64, tx.depth_max)?;
     let bytes = fresh().map(|(command, _)| size(command)).sum();
-    if bytes > 0 && !tx.admit(bytes).map_err(to(STORE))? {
+    if bytes > 0 && !relief::admit(tx, bytes).map_err(to(STORE))? {
         return Ok(Err(QueueError::NoRoom));
     }
     tx.counts.depth = tx.counts.depth.saturating_add(added as u64);

@@ -4,7 +4,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{read, room, row::command_id, schema::to, settle::unblock, writer::Tx};
+use super::{fault::to, read, room, row::command_id, settle::unblock, tx::Tx};
 use crate::{
     DeadFilter, QueueError, RetentionSettings, State, Swept,
     policy::{Cutoffs, Pass},

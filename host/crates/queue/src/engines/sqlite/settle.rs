@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{schema::to, writer::Tx};
+use super::{fault::to, tx::Tx};
 use crate::{
     AttemptError, Cancellation, CommandId, Lease, QueueError, State, model::SettlementRow,
     policy::settled,

@@ -1,0 +1,195 @@
+use std::{collections::HashMap, time::Duration};
+
+use pointsman_core::{command::CommandId, outcome::Status, settings::RetrySettings};
+
+use super::{
+    retry::{random_unit, settle_with},
+    *,
+};
+use crate::{
+    clock::Timestamp,
+    ending::Ending,
+    error::QueueError,
+    model::{Failures, NewCommand, Settlement},
+    settings::RetentionSettings,
+    state::State,
+};
+
+fn delay(settlement: Settlement) -> Option<Duration> {
+    match settlement {
+        Settlement::Retry { delay, .. } => Some(delay),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_backoff_doubles_up_to_its_cap() {
+    let policy = RetrySettings {
+        delay_max: Duration::from_secs(5),
+        ..RetrySettings::default()
+    };
+    let waits: Vec<_> = (0..5)
+        .map(|transient| {
+            let failures = Failures {
+                transient,
+                ..Failures::default()
+            };
+            let result = RunResult::failed(Status::Unavailable, "later");
+            delay(settle_with(&policy, failures, result, 1.0))
+                .unwrap()
+                .as_secs()
+        })
+        .collect();
+    assert_eq!(waits, [1, 2, 4, 5, 5]);
+}
+
+#[test]
+fn each_class_of_failure_has_its_own_limit() {
+    let policy = RetrySettings::default();
+    let failures = Failures {
+        trap: 2,
+        ..Failures::default()
+    };
+    let settle = |status| settle_with(&policy, failures, RunResult::failed(status, ""), 0.5);
+    assert_eq!(delay(settle(Status::Trapped)), None);
+    assert!(delay(settle(Status::TimedOut)).is_some());
+    assert_eq!(delay(settle(Status::Rejected)), None);
+}
+
+#[test]
+fn retry_after_is_obeyed() {
+    let mut result = RunResult::failed(Status::Unavailable, "later");
+    result.retry_after = Some(Duration::from_secs(7));
+    let settlement = settle_with(&RetrySettings::default(), Failures::default(), result, 0.0);
+    assert_eq!(delay(settlement), Some(Duration::from_secs(7)));
+}
+
+#[test]
+fn jitter_stays_in_its_range() {
+    assert!(
+        (0..100)
+            .map(|_| random_unit())
+            .all(|unit| (0.0..=1.0).contains(&unit))
+    );
+}
+
+#[test]
+fn a_lost_lease_is_given_to_another_host_until_it_is_taken_to_be_the_cause() {
+    let end = |hosts_lost, cancel_requested| {
+        let lost = LostLease {
+            attempt: 7,
+            hosts_lost,
+            cancel_requested,
+        };
+        let end = lost.end();
+        assert_eq!(end.hosts_lost, hosts_lost.saturating_add(1));
+        assert_eq!(end.error.status, Ending::HostLost);
+        assert!(
+            end.error.message.contains("attempt 7"),
+            "{}",
+            end.error.message
+        );
+        end.state
+    };
+    assert_eq!(end(0, false), State::Available);
+    assert_eq!(end(HOSTS_LOST_MAX - 2, false), State::Available);
+    assert_eq!(end(HOSTS_LOST_MAX - 1, false), State::Discarded);
+    assert_eq!(end(u32::MAX, false), State::Discarded);
+    assert_eq!(end(0, true), State::Cancelled);
+    assert_eq!(end(HOSTS_LOST_MAX, true), State::Cancelled);
+}
+
+#[test]
+fn what_was_cancelled_while_it_ran_is_cancelled_unless_it_is_done() {
+    for asked in State::ALL {
+        assert_eq!(settled(asked, false), asked);
+        let cancelled = match asked {
+            State::Completed => State::Completed,
+            _ => State::Cancelled,
+        };
+        assert_eq!(settled(asked, true), cancelled);
+    }
+}
+
+#[test]
+fn the_queue_is_full_only_for_what_adds_to_it() {
+    for (depth, added, fits) in [
+        (0, 10, true),
+        (1, 10, false),
+        (10, 0, true),
+        (99, 0, true),
+        (u64::MAX, 1, false),
+    ] {
+        assert_eq!(admit(depth, added, 10).is_ok(), fits, "{depth} + {added}");
+    }
+}
+
+fn keyed(key: Option<&str>, attributes: &str) -> NewCommand {
+    NewCommand {
+        idempotency_key: key.map(str::to_owned),
+        ..NewCommand::new(attributes, Vec::new())
+    }
+}
+
+#[test]
+fn a_key_names_the_first_command_that_had_it_stored_or_in_the_batch() {
+    let first = CommandId::generate();
+    let stored = HashMap::from([("old".to_owned(), (first, body_digest("{}")))]);
+    let batch = [
+        keyed(None, "{}"),
+        keyed(None, "{}"),
+        keyed(Some("old"), "{}"),
+        keyed(Some("new"), "{}"),
+        keyed(Some("new"), "{}"),
+    ];
+    let answers = recognise(&batch, &stored).unwrap();
+    let told: Vec<_> = answers.iter().map(|one| (one.id, one.repeated)).collect();
+    let expected = [
+        (batch[0].id, false),
+        (batch[1].id, false),
+        (first, true),
+        (batch[3].id, false),
+        (batch[3].id, true),
+    ];
+    assert_eq!(told, expected);
+    for (key, of) in [("old", first), ("new", batch[3].id)] {
+        let other = keyed(Some(key), "{\"a\":1}");
+        match recognise(&[batch[3].clone(), other], &stored).unwrap_err() {
+            QueueError::Conflict { key: named, first } => {
+                assert_eq!((named.as_str(), first), (key, of))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_passes_of_the_retention_spare_the_dead_letter_longest() {
+    let policy = RetentionSettings {
+        age: Duration::from_millis(10),
+        dead_age: Duration::from_millis(30),
+        bytes_max: 0,
+    };
+    let now = Timestamp::from_millis(100);
+    let mut passes = vec![Pass::Age];
+    while let Some(next) = passes.last().and_then(|pass| pass.next()) {
+        passes.push(next);
+    }
+    let cutoffs: Vec<_> = passes
+        .iter()
+        .map(|pass| pass.cutoffs(&policy, now))
+        .map(|cutoffs| {
+            (
+                cutoffs.ended.as_millis(),
+                cutoffs.dead.as_millis(),
+                cutoffs.latest().as_millis(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        cutoffs,
+        [(90, 70, 90), (100, i64::MIN, 100), (100, 100, 100)]
+    );
+    let for_size: Vec<_> = passes.iter().map(|pass| pass.is_for_size()).collect();
+    assert_eq!(for_size, [false, true, true]);
+}
