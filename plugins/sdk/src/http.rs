@@ -16,7 +16,7 @@
 //! }
 //! ```
 //!
-//! [`Error`] becomes a [`Failure`] with `?`: no response, or one that may pass, is
+//! [`Error`] becomes a [`Failure`](crate::Failure) with `?`: no response, or one that may pass, is
 //! unavailable and is tried again; a request that is not granted is rejected.
 
 mod error;
