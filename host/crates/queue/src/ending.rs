@@ -32,7 +32,7 @@ impl Ending {
             .chain([Self::HostLost])
     }
 
-    /// Which limit of the [`RetrySettings`] a failure counts against; none where
+    /// Which limit of the [`RetrySettings`](pointsman_core::settings::RetrySettings) a failure counts against; none where
     /// no retry can help.
     #[must_use]
     pub fn class(self) -> Option<FailureClass> {

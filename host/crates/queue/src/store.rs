@@ -36,7 +36,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Takes the most urgent deliveries: by priority, then in the order stored.
     /// First ends the leases that ran out: such a delivery is available again,
-    /// and dead-lettered after [`HOSTS_LOST_MAX`] times.
+    /// and dead-lettered after [`HOSTS_LOST_MAX`](crate::HOSTS_LOST_MAX) times.
     ///
     /// # Errors
     /// The engine's.
@@ -68,14 +68,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn get(&self, command: CommandId) -> StoreFuture<'_, CommandView>;
 
     /// The same without what is long: attributes and outputs over
-    /// [`PAYLOAD_SHORT_MAX_BYTES`] are left out. For those who follow it.
+    /// [`PAYLOAD_SHORT_MAX_BYTES`](crate::PAYLOAD_SHORT_MAX_BYTES) are left out. For those who follow it.
     ///
     /// # Errors
     /// [`QueueError::UnknownCommand`], or the engine's.
     fn glance(&self, command: CommandId) -> StoreFuture<'_, CommandView>;
 
     /// Commands, newest first, as [`Store::glance`] shows them. The page ends
-    /// early where its [weight](CommandView::weight) comes to [`PAGE_MAX_BYTES`].
+    /// early where its [weight](CommandView::weight) comes to [`PAGE_MAX_BYTES`](crate::PAGE_MAX_BYTES).
     ///
     /// # Errors
     /// The engine's.
