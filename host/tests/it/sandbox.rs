@@ -9,6 +9,7 @@ mod grants;
 mod grants_bounds;
 mod guest_text;
 mod instances;
+mod left_out;
 mod swap;
 
 use std::{

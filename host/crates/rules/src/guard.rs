@@ -16,6 +16,7 @@ mod expr;
 mod functions;
 mod lexer;
 mod meter;
+mod never;
 mod parser;
 mod regex;
 mod types;

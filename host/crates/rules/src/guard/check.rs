@@ -8,6 +8,7 @@ use super::{
     eval::Evaluation,
     expr::{Each, EachKind, Expr, Kind},
     meter::Stop,
+    never,
     types::Type::{self, Bool, Duration, Dyn, List, Map, Null, Number, Text, Timestamp},
 };
 use crate::fuel::Fuel;
@@ -26,7 +27,8 @@ pub(super) fn check(guard: &Expr) -> Result<(), GuardError> {
         return Err(GuardError::at(guard.at, message)
             .with_hint("a guard is a condition, such as `command.amount > 5`"));
     }
-    constants(guard, &Fuel::new(CONSTANT_STEPS_MAX))
+    constants(guard, &Fuel::new(CONSTANT_STEPS_MAX))?;
+    never::check(guard)
 }
 
 /// Evaluates the largest constant parts.

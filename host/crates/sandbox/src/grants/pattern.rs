@@ -122,7 +122,17 @@ fn parse(text: &str) -> Result<HttpPattern, &'static str> {
     if rest.contains(['?', '#', '@']) || rest.contains(char::is_whitespace) {
         return Err("holds a query, a fragment, a user name or a space");
     }
+    // A request holds none of these, so that the pattern would never allow any.
+    if rest.contains(char::is_control) {
+        return Err("holds a control character");
+    }
     let (host, port) = split_port(authority).ok_or("has a port that is no number")?;
+    let is_of_hosts = |b: u8| b.is_ascii_alphanumeric() || b"-._*:[]".contains(&b);
+    if !host.bytes().all(is_of_hosts) {
+        return Err(
+            "has a host with other characters than letters, digits, `-`, `_` and dots; names in other scripts are written as `xn--…`",
+        );
+    }
     let host = match host.to_ascii_lowercase() {
         any if any == "*" => Host::Any,
         host => match host.strip_prefix('*') {

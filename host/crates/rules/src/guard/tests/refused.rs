@@ -123,6 +123,27 @@ fn a_guard_that_can_never_hold_is_refused() {
             "13: `9223372036854775808` is not a 64-bit integer (a larger number is written with a fraction, such as `1e20`)",
         ),
         ("command.if.a && for", "16: `for` is a reserved word"),
+        ("command.a in []", "0: this never holds: the list is empty"),
+        (
+            "command.b && [].exists(x, x == command.a)",
+            "0: this never holds: the list is empty",
+        ),
+        (
+            "command.a[-1] == 1",
+            "0: this never holds: the first index is 0",
+        ),
+        (
+            "size(command.a) < 0",
+            "0: this never holds: no size is negative",
+        ),
+        (
+            "-command.a == 'x'",
+            "0: this never holds: a number is no string",
+        ),
+        (
+            "command.a == 'x' && command.b > 1 && command.a == 'y'",
+            "0: this never holds: `command.a` cannot equal two values (write `command.a in [..]` for one of several)",
+        ),
     ] {
         // Offsets of operators are those of the symbol.
         assert_eq!(
@@ -135,4 +156,20 @@ fn a_guard_that_can_never_hold_is_refused() {
         refused("command.amount > 5 && amnt < 3").split(':').next(),
         Some("22")
     );
+}
+
+#[test]
+fn what_only_looks_as_if_it_never_held_is_taken() {
+    for guard in [
+        "command.a in [] || command.b == 1",
+        "!(command.a in [])",
+        "command.a == 1 && command.a == 1.0",
+        "command.a == 'x' || command.a == 'y'",
+        "command.a.b == 'x' && command.a.c == 'y'",
+        "size(command.a) <= 0",
+        "command.a[0] == 1",
+        "-command.a == 1",
+    ] {
+        assert!(Guard::parse(guard).is_ok(), "{guard}");
+    }
 }
