@@ -36,6 +36,7 @@ use std::{
 
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use self::{
     admit::Admission,
@@ -314,32 +315,53 @@ impl Postgres {
         Ok(done)
     }
 
-    async fn sweep_all(&self, policy: &RetentionSettings) -> Result<Swept, QueueError> {
+    /// One step of a sweep: what it removed, and the next one.
+    async fn try_sweep(
+        &self,
+        policy: &RetentionSettings,
+        step: Sweep,
+    ) -> Result<(Swept, Option<Sweep>), QueueError> {
         const DOING: &str = "remove what is past its retention";
+        let Sweep { pass, after } = step;
         let mut swept = Swept::default();
-        let (mut pass, mut after) = (Pass::Age, dead::START);
-        loop {
-            let mut lent = self.sessions.get_for(SWEEP_MAX).await?;
-            let mut tx = self.begin(&mut lent).await?;
-            tx.may_take(SWEEP_MAX).await.map_err(to(DOING))?;
-            if pass.is_for_size() && !dead::too_large(&tx, policy).await.map_err(to(DOING))? {
-                return Ok(swept);
-            }
-            if pass == Pass::Age && after == dead::START {
-                swept.keys = dead::sweep_keys(&tx).await.map_err(to(DOING))?;
-            }
-            let cutoffs = pass.cutoffs(policy, tx.now);
-            let (removed, rest) = dead::sweep(&tx, cutoffs, after).await.map_err(to(DOING))?;
-            if pass.is_for_size() {
-                tx.news.gave_way = removed;
-            }
-            self.commit(tx).await?;
-            swept.commands += removed;
-            (pass, after) = match (rest, pass.next()) {
-                (Some(after), _) => (pass, after),
-                (None, Some(next)) => (next, dead::START),
-                (None, None) => return Ok(swept),
-            };
+        let mut lent = self.sessions.get_for(SWEEP_MAX).await?;
+        let mut tx = self.begin(&mut lent).await?;
+        tx.may_take(SWEEP_MAX).await.map_err(to(DOING))?;
+        if pass.is_for_size() && !dead::too_large(&tx, policy).await.map_err(to(DOING))? {
+            return Ok((swept, None));
         }
+        if step == Sweep::FIRST {
+            swept.keys = dead::sweep_keys(&tx).await.map_err(to(DOING))?;
+        }
+        let cutoffs = pass.cutoffs(policy, tx.now);
+        let (removed, rest) = dead::sweep(&tx, cutoffs, after).await.map_err(to(DOING))?;
+        swept.commands = removed;
+        if pass.is_for_size() {
+            tx.news.gave_way = removed;
+        }
+        self.commit(tx).await?;
+        let next = match rest {
+            Some(after) => Some(Sweep { pass, after }),
+            None => pass.next().map(|pass| Sweep {
+                pass,
+                after: dead::START,
+            }),
+        };
+        Ok((swept, next))
     }
+}
+
+/// Where a sweep goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sweep {
+    pass: Pass,
+    /// Looks at commands stored after this one.
+    after: (i64, Uuid),
+}
+
+impl Sweep {
+    const FIRST: Self = Self {
+        pass: Pass::Age,
+        after: dead::START,
+    };
 }

@@ -8,7 +8,7 @@ use pointsman_core::{name::HandlerName, outcome::Status};
 use pointsman_queue::postgres::{Postgres, PostgresConfig};
 use pointsman_queue::{
     AttemptError, Capacity, ClaimRequest, Claimed, CommandId, Held, ManualClock, NewCommand,
-    NewDelivery, Settlement, State, Store, Timestamp,
+    NewDelivery, QueueError, Settlement, State, Store, Timestamp,
     sqlite::{Sqlite, SqliteConfig},
 };
 
@@ -27,15 +27,15 @@ pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
-    _keep: Keep,
+    keep: Keep,
 }
 
-#[expect(dead_code, reason = "held only to be dropped")]
 enum Keep {
     Folder(tempfile::TempDir),
     #[cfg(feature = "postgres")]
-    Server(Arc<Server>),
+    Server(#[expect(dead_code, reason = "held only to be dropped")] Arc<Server>),
     #[cfg(feature = "postgres")]
+    #[expect(dead_code, reason = "held only to be dropped")]
     Pooler(Arc<Server>, Pooler),
 }
 
@@ -45,36 +45,52 @@ pub(crate) fn clock() -> Arc<ManualClock> {
 
 /// An SQLite store that takes so many unfinished deliveries.
 pub(crate) async fn sqlite(depth_max: u64) -> Option<Fixture> {
-    let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
+    Some(sqlite_in(tempfile::tempdir().unwrap(), depth_max).unwrap())
+}
+
+/// The same in this folder, which may hold one.
+pub(crate) fn sqlite_in(folder: tempfile::TempDir, depth_max: u64) -> Result<Fixture, QueueError> {
+    let clock = clock();
     let config = SqliteConfig {
         depth_max,
         reread: NEVER,
         clock: clock.clone(),
         ..SqliteConfig::new(folder.path())
     };
-    let store = Arc::new(Sqlite::open(config).unwrap());
-    Some(Fixture {
-        store,
+    Ok(Fixture {
+        store: Arc::new(Sqlite::open(config)?),
         clock,
-        _keep: Keep::Folder(folder),
+        keep: Keep::Folder(folder),
     })
 }
 
 #[cfg(feature = "postgres")]
 /// The same on PostgreSQL; none where the tests on it are [skipped].
 pub(crate) async fn postgres(depth_max: u64) -> Option<Fixture> {
-    let (server, clock) = (server()?, clock());
+    let server = server()?;
     let config = PostgresConfig {
         depth_max,
-        reread: NEVER,
-        clock: Some(clock.clone()),
         ..config(&server)
     };
-    let store = Arc::new(Postgres::open(config).await.unwrap());
-    Some(Fixture {
-        store,
+    Some(postgres_in(server, config).await.unwrap())
+}
+
+#[cfg(feature = "postgres")]
+/// The same in the schema that `config` names, which may hold one.
+pub(crate) async fn postgres_in(
+    server: Arc<Server>,
+    config: PostgresConfig,
+) -> Result<Fixture, QueueError> {
+    let clock = clock();
+    let config = PostgresConfig {
+        reread: NEVER,
+        clock: Some(clock.clone()),
+        ..config
+    };
+    Ok(Fixture {
+        store: Arc::new(Postgres::open(config).await?),
         clock,
-        _keep: Keep::Server(server),
+        keep: Keep::Server(server),
     })
 }
 
@@ -95,7 +111,7 @@ pub(crate) async fn pooled(depth_max: u64) -> Option<Fixture> {
     Some(Fixture {
         store,
         clock,
-        _keep: Keep::Pooler(server, pooler),
+        keep: Keep::Pooler(server, pooler),
     })
 }
 
@@ -168,6 +184,15 @@ pub(crate) fn done() -> Settlement {
 impl Fixture {
     pub(crate) async fn add(&self, command: NewCommand) -> CommandId {
         self.store.enqueue(vec![command]).await.unwrap()[0].id
+    }
+
+    /// The folder of an SQLite store that is closed.
+    pub(crate) fn into_folder(self) -> tempfile::TempDir {
+        match self.keep {
+            Keep::Folder(folder) => folder,
+            #[cfg(feature = "postgres")]
+            Keep::Server(_) | Keep::Pooler(..) => panic!("it has no folder"),
+        }
     }
 
     pub(crate) async fn claim(&self, max: usize) -> Vec<Claimed> {

@@ -5,9 +5,12 @@ mod engines;
 mod faults;
 mod fuzzed;
 mod lifecycle;
+mod schema;
 mod store;
 mod worker;
 
+#[cfg(feature = "postgres")]
+mod conflicts;
 #[cfg(feature = "postgres")]
 mod network;
 #[cfg(feature = "postgres")]
@@ -18,3 +21,5 @@ mod postgres;
 mod postgres_server;
 #[cfg(feature = "postgres")]
 mod proxy;
+#[cfg(feature = "postgres")]
+mod tls;

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{
-    Postgres,
+    Postgres, Sweep,
     fault::{is_conflict, to},
     read,
 };
@@ -44,6 +44,17 @@ impl Postgres {
             let (changed, next) = retried!(self.try_change_dead(filter, retry, from))?;
             total += changed;
             below = next;
+        }
+        Ok(total)
+    }
+
+    async fn sweep_all(&self, policy: &RetentionSettings) -> Result<Swept, QueueError> {
+        let (mut total, mut next) = (Swept::default(), Some(Sweep::FIRST));
+        while let Some(step) = next {
+            let (swept, rest) = retried!(self.try_sweep(policy, step))?;
+            total.commands += swept.commands;
+            total.keys += swept.keys;
+            next = rest;
         }
         Ok(total)
     }

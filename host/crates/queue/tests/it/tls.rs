@@ -1,0 +1,139 @@
+//! TLS to PostgreSQL: a server with a certificate of a private authority, which is
+//! trusted only where the settings name that authority, and only under its name.
+
+use std::{path::Path, sync::Arc};
+
+use pointsman_queue::{
+    QueueError, Store,
+    postgres::{Postgres, PostgresConfig},
+};
+
+use crate::{
+    engines::{command, done, request},
+    postgres_server::{Server, as_postgres, missing, new_schema},
+};
+
+/// The name in the server's certificate.
+const NAME: &str = "db.example.test";
+
+/// Makes two authorities, `ca.crt` and `other.crt`, and a certificate of the first.
+const CERTIFICATES: &str = r#"
+set -e
+cd "$0"
+key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+for ca in ca other; do
+  openssl req -x509 $key -keyout $ca.key -out $ca.crt -days 2 -subj "/CN=$ca"
+done
+openssl req $key -keyout server.key -out server.csr -subj "/CN=$1"
+printf 'basicConstraints=CA:FALSE\nsubjectAltName=DNS:%s\n' "$1" > extensions
+openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out server.crt
+"#;
+
+/// A server that takes connections from this machine over TLS alone.
+fn with_tls() -> Option<Server> {
+    let server = Server::new()?;
+    if std::process::Command::new("openssl")
+        .arg("version")
+        .output()
+        .is_err()
+    {
+        missing("openssl", "openssl");
+    }
+    let folder = server.folder.to_str().unwrap();
+    as_postgres(Path::new("sh"), &["-c", CERTIFICATES, folder, NAME]);
+    server.sql("postgres", "CREATE ROLE secretive LOGIN PASSWORD 'hunter2'; GRANT CREATE ON DATABASE postgres TO secretive");
+    for (setting, value) in [
+        ("ssl_cert_file", format!("{folder}/server.crt")),
+        ("ssl_key_file", format!("{folder}/server.key")),
+        ("ssl", "on".to_owned()),
+    ] {
+        server.sql(
+            "postgres",
+            &format!("ALTER SYSTEM SET {setting} = '{value}'"),
+        );
+    }
+    let rules =
+        "hostssl all secretive 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 trust\n";
+    let file = server.folder.join("data/pg_hba.conf");
+    let write = format!("printf '{rules}' > \"$0\"");
+    as_postgres(Path::new("sh"), &["-c", &write, file.to_str().unwrap()]);
+    server.stop();
+    server.start();
+    Some(server)
+}
+
+/// A URL that names the server so, and leads to it.
+fn url(server: &Server, role: &str, name: &str, options: &str) -> String {
+    let port = server.port;
+    format!("postgres://{role}@{name}:{port}/postgres?hostaddr=127.0.0.1{options}")
+}
+
+async fn open(url: String, authority: Option<&Path>) -> Result<Arc<Postgres>, QueueError> {
+    let config = PostgresConfig {
+        schema: new_schema(),
+        root_certificates: authority.map(Path::to_owned),
+        ..PostgresConfig::new(url)
+    };
+    Postgres::open(config).await.map(Arc::new)
+}
+
+/// Stores a command and works it off.
+async fn works(store: &Postgres) {
+    store.enqueue(vec![command(&["greet"])]).await.unwrap();
+    let claimed = store.claim(request(1)).await.unwrap().deliveries.remove(0);
+    store.settle(claimed.lease, done()).await.unwrap();
+}
+
+/// What such an error tells, with its cause and the way out.
+fn told(error: &QueueError) -> String {
+    assert_eq!(error.code(), "queue-unavailable", "{error:?}");
+    let cause = std::error::Error::source(error).unwrap();
+    format!("{error}: {cause}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_trusted_by_its_authority_and_its_name() {
+    let Some(server) = with_tls() else { return };
+    let (ca, other) = (
+        server.folder.join("ca.crt"),
+        server.folder.join("other.crt"),
+    );
+    // As a setting, and as libpq has it in the URL; a password is bound to the connection.
+    let in_url = format!("&sslmode=verify-full&sslrootcert={}", ca.display());
+    let bound = "&sslmode=require&channel_binding=require";
+    for (role, options, authority) in [
+        ("postgres", "", Some(ca.as_path())),
+        ("postgres", in_url.as_str(), None),
+        ("secretive:hunter2", bound, Some(ca.as_path())),
+    ] {
+        let store = open(url(&server, role, NAME, options), authority).await;
+        let store = store.unwrap_or_else(|error| panic!("{options}: {}", told(&error)));
+        works(&store).await;
+        let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+             WHERE application_name = 'pointsman' AND NOT ssl";
+        assert_eq!(server.sql("postgres", plain), "0");
+    }
+    for (name, authority, reason) in [
+        (NAME, Some(other.as_path()), "UnknownIssuer"),
+        // The authorities of this machine do not know it either.
+        (NAME, None, "UnknownIssuer"),
+        ("db2.example.test", Some(ca.as_path()), "not valid for name"),
+    ] {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let url = url(&server, "postgres", name, &format!("&sslmode={mode}"));
+            let told = told(&open(url, authority).await.unwrap_err());
+            assert!(told.contains(reason), "{mode}: {told}");
+            let hint = "hint: `queue.root_certificates` names a file with the authority to trust; the name in `queue.url` must be one in the certificate";
+            assert!(told.contains(hint), "{mode}: {told}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_wants_tls_says_so_to_a_connection_without() {
+    let Some(server) = with_tls() else { return };
+    let url = url(&server, "postgres", NAME, "&sslmode=disable");
+    let told = told(&open(url, None).await.unwrap_err());
+    assert!(told.contains("no encryption"), "{told}");
+    assert!(told.contains("SQLSTATE 28000"), "{told}");
+}
