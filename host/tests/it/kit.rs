@@ -3,6 +3,7 @@
 mod build_tools;
 mod cases;
 pub(crate) mod contract;
+mod failures;
 mod languages;
 mod new;
 mod packages;

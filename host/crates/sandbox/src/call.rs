@@ -11,7 +11,7 @@
 //! | `idle` | instances that wait for their next call |
 //! | `engine`, `pool` | what all handlers share, and the places in it |
 //! | `bindings` | the contract's imports and exports |
-//! | `polling`, `timers`, `files` | WASI where ours differs from wasmtime's |
+//! | `polling`, `timers`, `files`, `request_errors` | WASI where ours differs from wasmtime's |
 //! | `state` | the data of a store: `context` and `shared`, and `wasi` with `stdio` |
 //! | `cpu`, `turns` | CPU time, and the cores shared out |
 //! | `memory`, `limiter` | memory, counted and refused |
@@ -33,6 +33,7 @@ pub(crate) mod memory;
 pub(crate) mod places;
 pub(crate) mod polling;
 pub(crate) mod pool;
+pub(crate) mod request_errors;
 pub(crate) mod run;
 pub(crate) mod shared;
 pub(crate) mod simulation;

@@ -37,6 +37,7 @@ impl Handler for Asks {
                     other?.status()
                 ])
             }
+            "text" => json!(http::get(url)?.text()),
             "status" => json!(http::get(to("missing"))?.error_for_status()?.text()),
             "config" => json!(pointsman_sdk::config(&command.field::<String>("key")?)),
             // One after the other, as often as the command says.

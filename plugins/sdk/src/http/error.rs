@@ -61,20 +61,29 @@ impl Error {
         }
     }
 
+    /// Which codes may pass is the same in every SDK.
     pub(super) fn of_code(url: &str, code: &ErrorCode) -> Self {
         let kind = match code {
             ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => ErrorKind::Denied,
-            ErrorCode::HttpRequestMethodInvalid
+            ErrorCode::HttpRequestLengthRequired
+            | ErrorCode::HttpRequestBodySize(_)
+            | ErrorCode::HttpRequestMethodInvalid
             | ErrorCode::HttpRequestUriInvalid
             | ErrorCode::HttpRequestUriTooLong
             | ErrorCode::HttpRequestHeaderSectionSize(_)
-            | ErrorCode::HttpRequestHeaderSize(_) => ErrorKind::Invalid,
+            | ErrorCode::HttpRequestHeaderSize(_)
+            | ErrorCode::HttpRequestTrailerSectionSize(_)
+            | ErrorCode::HttpRequestTrailerSize(_) => ErrorKind::Invalid,
             ErrorCode::DnsTimeout
             | ErrorCode::ConnectionTimeout
             | ErrorCode::ConnectionReadTimeout
             | ErrorCode::ConnectionWriteTimeout
             | ErrorCode::HttpResponseTimeout => ErrorKind::Timeout,
-            ErrorCode::HttpResponseBodySize(_) => ErrorKind::TooLarge,
+            ErrorCode::HttpResponseHeaderSectionSize(_)
+            | ErrorCode::HttpResponseHeaderSize(_)
+            | ErrorCode::HttpResponseBodySize(_)
+            | ErrorCode::HttpResponseTrailerSectionSize(_)
+            | ErrorCode::HttpResponseTrailerSize(_) => ErrorKind::TooLarge,
             _ => ErrorKind::Failed,
         };
         let reason = match code {

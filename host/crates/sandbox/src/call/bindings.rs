@@ -11,7 +11,7 @@ use wasmtime::{
     component::{HasSelf, InstancePre, Linker, WasmStr, types::ComponentItem},
 };
 
-use super::{files, polling, state::State, timers};
+use super::{files, polling, request_errors, state::State, timers};
 use crate::{component::contract::Version, grants::secrets::Secret};
 use pointsman_core::outcome::Level;
 
@@ -117,7 +117,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     files::add_to_linker(linker, State::files)?;
     timers::add_to_linker(linker)?;
     polling::add_to_linker(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    request_errors::add_to_linker(linker)
 }
 
 impl types::Host for State {}

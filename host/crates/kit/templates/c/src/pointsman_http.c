@@ -65,11 +65,35 @@ static const char *const ERRORS[] = {
     "upgrade failed", "protocol error", "loop detected", "configuration error", "internal error",
 };
 
+// What another try does not change: a request that is not granted or not valid, a
+// response over a limit. In every SDK the same.
+static bool is_permanent(const wasi_http_types_error_code_t *code) {
+  switch (code->tag) {
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_DENIED:
+    case WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_IP_PROHIBITED:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_LENGTH_REQUIRED:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_BODY_SIZE:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_METHOD_INVALID:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_URI_INVALID:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_URI_TOO_LONG:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_HEADER_SECTION_SIZE:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_HEADER_SIZE:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_TRAILER_SECTION_SIZE:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_TRAILER_SIZE:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_HEADER_SECTION_SIZE:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_HEADER_SIZE:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_BODY_SIZE:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_TRAILER_SECTION_SIZE:
+    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_TRAILER_SIZE:
+      return true;
+    default:
+      return false;
+  }
+}
+
 static void fail_with(exchange *it, const wasi_http_types_error_code_t *code) {
   bool known = code->tag < sizeof ERRORS / sizeof *ERRORS;
-  bool never = code->tag == WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_DENIED ||
-               code->tag == WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_IP_PROHIBITED;
-  fail(it, !never, known ? ERRORS[code->tag] : "unknown error");
+  fail(it, !is_permanent(code), known ? ERRORS[code->tag] : "unknown error");
 }
 
 static wasi_http_types_method_t method_of(const pm_http_request *request) {
@@ -232,7 +256,10 @@ static bool read(exchange *it) {
   wasi_http_types_incoming_body_drop_own(it->body);
   wasi_http_types_incoming_response_drop_own(it->incoming);
   it->at = DONE;
-  if (ended.tag != WASI_IO_STREAMS_STREAM_ERROR_CLOSED) fail(it, true, "the response broke off");
+  if (ended.tag == WASI_IO_STREAMS_STREAM_ERROR_CLOSED) return true;
+  wasi_http_types_error_code_t code;
+  if (wasi_http_types_http_error_code(wasi_io_error_borrow_error(ended.val.last_operation_failed), &code)) fail_with(it, &code);
+  else fail(it, true, "the response broke off");
   return true;
 }
 

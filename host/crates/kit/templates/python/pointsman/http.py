@@ -22,7 +22,18 @@ from . import Rejected, Unavailable
 if TYPE_CHECKING:
     from wit_world.imports import poll
 
-__all__ = ["RequestDenied", "RequestFailed", "Response", "aget", "apost", "arequest", "get", "post", "request"]
+__all__ = [
+    "RequestDenied",
+    "RequestFailed",
+    "Response",
+    "ResponseTooLarge",
+    "aget",
+    "apost",
+    "arequest",
+    "get",
+    "post",
+    "request",
+]
 
 _CHUNK_BYTES = 65_536
 # As many as browsers follow.
@@ -35,6 +46,10 @@ class RequestFailed(Unavailable):
 
 class RequestDenied(Rejected):
     """The request may not go out, or is not valid. Not caught, it rejects the command."""
+
+
+class ResponseTooLarge(Rejected):
+    """The response exceeds a limit that the operator set. Not caught, it rejects the command."""
 
 
 class Headers(Mapping[str, str]):
@@ -204,19 +219,34 @@ def _followed(request: _Request) -> Iterator["poll.Pollable"]:
     raise RequestFailed(f"{request.url}: more than {_REDIRECTS_MAX} redirects")
 
 
+# What another try does not change. In every SDK the same.
 _DENIED = (
     wasi.ErrorCode_HttpRequestDenied,
     wasi.ErrorCode_DestinationIpProhibited,
+    wasi.ErrorCode_HttpRequestLengthRequired,
+    wasi.ErrorCode_HttpRequestBodySize,
     wasi.ErrorCode_HttpRequestMethodInvalid,
     wasi.ErrorCode_HttpRequestUriInvalid,
+    wasi.ErrorCode_HttpRequestUriTooLong,
+    wasi.ErrorCode_HttpRequestHeaderSectionSize,
+    wasi.ErrorCode_HttpRequestHeaderSize,
+    wasi.ErrorCode_HttpRequestTrailerSectionSize,
+    wasi.ErrorCode_HttpRequestTrailerSize,
+)
+_TOO_LARGE = (
+    wasi.ErrorCode_HttpResponseHeaderSectionSize,
+    wasi.ErrorCode_HttpResponseHeaderSize,
+    wasi.ErrorCode_HttpResponseBodySize,
+    wasi.ErrorCode_HttpResponseTrailerSectionSize,
+    wasi.ErrorCode_HttpResponseTrailerSize,
 )
 
 
 def _failed(url: str, code: Any) -> Exception:
     kind = type(code).__name__.removeprefix("ErrorCode_")
     value = getattr(code, "value", None)
-    reason = f"{kind}: {value}" if value else kind
-    return (RequestDenied if isinstance(code, _DENIED) else RequestFailed)(f"{url}: {reason}")
+    error = RequestDenied if isinstance(code, _DENIED) else ResponseTooLarge if isinstance(code, _TOO_LARGE) else RequestFailed
+    return error(f"{url}: {kind}: {value}" if value else f"{url}: {kind}")
 
 
 def _exchange(request: _Request) -> Iterator["poll.Pollable"]:
@@ -304,6 +334,8 @@ def _received(request: _Request, incoming: wasi.IncomingResponse) -> Iterator["p
                         yield stream.subscribe()
             except Err as error:
                 if not isinstance(error.value, streams.StreamError_Closed):
+                    if code := wasi.http_error_code(error.value.value):
+                        raise _failed(request.url, code) from None
                     said = error.value.value.to_debug_string()
                     raise RequestFailed(f"{request.url}: the response broke off: {said}") from None
         return Response(request.url, incoming.status(), Headers(pairs), b"".join(parts))

@@ -27,7 +27,7 @@ class _Handler(urllib.request.HTTPHandler):
         try:
             # Redirects are for `urllib` to follow, by its own rules.
             answer = http._blocking(http._exchange(asked))
-        except (http.RequestFailed, http.RequestDenied) as error:
+        except (http.RequestFailed, http.RequestDenied, http.ResponseTooLarge) as error:
             raise URLError(error) from error
         message = Message()
         for name, value in answer.headers.pairs:

@@ -5,7 +5,7 @@
 
 import { subscribeDuration } from "wasi:clocks/monotonic-clock@0.2.6";
 import { handle } from "wasi:http/outgoing-handler@0.2.6";
-import { Fields, IncomingBody, OutgoingBody, OutgoingRequest, RequestOptions } from "wasi:http/types@0.2.6";
+import { Fields, httpErrorCode, OutgoingBody, OutgoingRequest, RequestOptions } from "wasi:http/types@0.2.6";
 import { poll } from "wasi:io/poll@0.2.6";
 
 import { useIo } from "./async.js";
@@ -71,19 +71,42 @@ function readiness(source, signal) {
   });
 }
 
-/** What the host says of a request that cannot ever go out: trying again does not help. */
-const NEVER = ["HTTP-request-denied", "destination-IP-prohibited", "HTTP-request-method-invalid", "HTTP-request-URI-invalid"];
+/** What another try does not change: a request that is not granted or not valid, a response over a limit. In every SDK the same. */
+const PERMANENT = new Set([
+  "http-request-denied",
+  "destination-ip-prohibited",
+  "http-request-length-required",
+  "http-request-body-size",
+  "http-request-method-invalid",
+  "http-request-uri-invalid",
+  "http-request-uri-too-long",
+  "http-request-header-section-size",
+  "http-request-header-size",
+  "http-request-trailer-section-size",
+  "http-request-trailer-size",
+  "http-response-header-section-size",
+  "http-response-header-size",
+  "http-response-body-size",
+  "http-response-trailer-section-size",
+  "http-response-trailer-size",
+]);
 
 /** What the host gave as the error of one of its functions. */
 const payload = (error) => error?.payload ?? error;
 
+/** The error of a request, also where it came by way of its stream. */
+function codeOf(thrown) {
+  const error = payload(thrown);
+  return (error?.tag === "last-operation-failed" && httpErrorCode(error.val)) || error;
+}
+
 /** The TypeError of a request that failed, as in browsers. What nobody catches becomes `unavailable`. */
 function networkError(url, thrown) {
-  const code = payload(thrown);
+  const code = codeOf(thrown);
   const kind = code?.tag ?? String(code);
   const detail = typeof code?.val === "string" ? `: ${code.val}` : "";
   const error = new TypeError(`fetch of ${url} failed: ${kind}${detail}`, { cause: code });
-  if (!NEVER.some((never) => never.toLowerCase() === kind.toLowerCase())) error[Symbol.for("pointsman.unavailable")] = true;
+  if (!PERMANENT.has(kind.toLowerCase())) error[Symbol.for("pointsman.unavailable")] = true;
   return error;
 }
 
