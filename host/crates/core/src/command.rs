@@ -14,7 +14,7 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
     json::{Index, JsonError, Kind, Reason, Value},
-    text::{NotText, decode},
+    text::{Encoding, NotText, decode},
 };
 
 /// The id of a command: a UUID of version 7, so ids sort by the time of acceptance.
@@ -170,9 +170,9 @@ pub enum CommandError {
         "the command is empty: send one JSON object, such as {{\"requestType\":\"CreatePolicy\"}}"
     )]
     Empty,
-    /// Text in UTF-16.
-    #[error("the command is UTF-16 text: save it as UTF-8")]
-    Utf16,
+    /// Text in another encoding than UTF-8.
+    #[error("the command is {} text: save it as UTF-8", .0.as_str())]
+    Encoded(Encoding),
     /// Bytes that are no UTF-8.
     #[error("the command is not UTF-8 text: invalid byte at line {}, column {}", position.0, position.1)]
     NotUtf8 {
@@ -199,7 +199,7 @@ pub enum CommandError {
 impl CommandError {
     fn not_text(error: NotText, bytes: &[u8]) -> Self {
         match error {
-            NotText::Utf16 => Self::Utf16,
+            NotText::Encoded(encoding) => Self::Encoded(encoding),
             NotText::NotUtf8 { .. } => Self::NotUtf8 {
                 position: error.position(bytes),
             },
@@ -210,7 +210,7 @@ impl CommandError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Empty | Self::Utf16 | Self::NotUtf8 { .. } => "invalid-json",
+            Self::Empty | Self::Encoded(_) | Self::NotUtf8 { .. } => "invalid-json",
             Self::Json { error } => error.reason.code(),
             Self::NotAnObject { .. } => "not-an-object",
         }

@@ -172,12 +172,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// # Errors
 /// [`NotText`], which names the other encoding where it shows.
 pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
-    let is_utf_16 = bytes.starts_with(b"\xff\xfe")
-        || bytes.starts_with(b"\xfe\xff")
-        // Without a mark: every other byte of ASCII is zero.
-        || matches!(bytes, [first, second, ..] if (*first == 0) != (*second == 0));
-    if is_utf_16 {
-        return Err(NotText::Utf16);
+    if let Some(encoding) = Encoding::of(bytes) {
+        return Err(NotText::Encoded(encoding));
     }
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| NotText::NotUtf8 {
@@ -185,12 +181,45 @@ pub fn decode(bytes: &[u8]) -> Result<&str, NotText> {
     })
 }
 
+/// An encoding of text other than UTF-8 that the first bytes give away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// In either byte order.
+    Utf16,
+    /// In either byte order.
+    Utf32,
+}
+
+impl Encoding {
+    /// By the byte order mark, or by the zeros around the first character, which is
+    /// ASCII in everything that is read here.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            // The mark of UTF-16 followed by a NUL, which no text begins with.
+            [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some(Self::Utf32),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(Self::Utf16),
+            [first, 0, 0, 0, ..] | [0, 0, 0, first, ..] if *first != 0 => Some(Self::Utf32),
+            [first, 0, ..] | [0, first, ..] if *first != 0 => Some(Self::Utf16),
+            _ => None,
+        }
+    }
+
+    /// As people write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Utf16 => "UTF-16",
+            Self::Utf32 => "UTF-32",
+        }
+    }
+}
+
 /// Why bytes are not text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotText {
-    /// Text in UTF-16.
-    #[error("is UTF-16 text: save it as UTF-8")]
-    Utf16,
+    /// Text in another encoding.
+    #[error("is {} text: save it as UTF-8", .0.as_str())]
+    Encoded(Encoding),
     /// In no encoding that shows.
     #[error("is not UTF-8 text: invalid byte at offset {offset}")]
     NotUtf8 {
@@ -205,7 +234,7 @@ impl NotText {
     #[must_use]
     pub fn position(self, bytes: &[u8]) -> (u32, u32) {
         match self {
-            Self::Utf16 => (1, 1),
+            Self::Encoded(_) => (1, 1),
             Self::NotUtf8 { offset } => {
                 let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
                 let before = String::from_utf8_lossy(&bytes[..offset]);
@@ -279,14 +308,18 @@ mod tests {
     }
 
     #[test]
-    fn text_is_utf_8_and_utf_16_is_named() {
-        for utf_16 in [
-            &b"\xff\xfe{\0}\0"[..],
-            b"\xfe\xff\0{\0}",
-            b"{\0}\0",
-            b"\0{\0}",
+    fn text_is_utf_8_and_other_encodings_are_named() {
+        for (text, encoding) in [
+            (&b"\xff\xfe{\0}\0"[..], Encoding::Utf16),
+            (b"\xfe\xff\0{\0}", Encoding::Utf16),
+            (b"{\0}\0", Encoding::Utf16),
+            (b"\0{\0}", Encoding::Utf16),
+            (b"\xff\xfe\0\0{\0\0\0", Encoding::Utf32),
+            (b"\0\0\xfe\xff\0\0\0{", Encoding::Utf32),
+            (b"{\0\0\0}\0\0\0", Encoding::Utf32),
+            (b"\0\0\0{\0\0\0}", Encoding::Utf32),
         ] {
-            assert_eq!(decode(utf_16), Err(NotText::Utf16), "{utf_16:?}");
+            assert_eq!(decode(text), Err(NotText::Encoded(encoding)), "{text:?}");
         }
         assert_eq!(decode(b""), Ok(""));
         assert_eq!(decode(b"{"), Ok("{"));

@@ -65,7 +65,7 @@ impl RuleFile {
         }
         let text = decode(bytes).map_err(|error| {
             let message = match error {
-                NotText::Utf16 => format!("the file {error}"),
+                NotText::Encoded(_) => format!("the file {error}"),
                 // The location has the offset.
                 NotText::NotUtf8 { .. } => "the file is not UTF-8 text".to_owned(),
             };
