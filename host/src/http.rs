@@ -10,6 +10,7 @@ mod connections;
 mod events;
 mod framing;
 mod gate;
+mod media;
 mod parameters;
 mod problem;
 mod queue;
@@ -175,7 +176,7 @@ async fn command(
         StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(app.config().host.command_max_bytes),
         _ => Problem::unreadable_body(),
     })?;
-    require_json(headers)?;
+    media::require_json(headers)?;
     if body.len() <= PARSED_IN_PLACE_MAX_BYTES {
         return Ok(Command::parse(&body)?);
     }
@@ -222,23 +223,6 @@ fn log_observer(command: CommandId) -> Option<Observer> {
 /// The queue of the app, or the problem that there is none.
 fn queue_of(app: &App) -> Result<&Queue, Problem> {
     app.queue().ok_or_else(Problem::queue_off)
-}
-
-/// `application/json` and everything `+json`, with any parameters.
-fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let found = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = found
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    if essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"))
-    {
-        return Ok(());
-    }
-    Err(Problem::unsupported_media_type(found))
 }
 
 async fn plugins(State(app): State<Arc<App>>) -> impl IntoResponse {

@@ -179,13 +179,19 @@ impl Problem {
     }
 
     pub(super) fn unsupported_media_type(found: Option<&str>) -> Self {
-        let found = found.map_or_else(|| "no content type".into(), |found| format!("`{found}`"));
+        let found = match found {
+            None => "no content type".into(),
+            Some(found) => {
+                let found = text::cut(found.into(), FOREIGN_MAX_BYTES);
+                format!("the content type `{found}`")
+            }
+        };
         Self::error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",
             format!("the body has {found}"),
         )
-        .hint("send `Content-Type: application/json`")
+        .hint("send `Content-Type: application/json`, and the command in UTF-8")
     }
 }
 

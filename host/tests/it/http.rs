@@ -103,7 +103,17 @@ async fn what_is_wrong_with_a_request_is_a_problem_document() {
             .body("{}"),
         expect![[r#"
         415 Unsupported Media Type unsupported-media-type: the body has no content type
-        hint: send `Content-Type: application/json`"#]],
+        hint: send `Content-Type: application/json`, and the command in UTF-8"#]],
+    )
+    .await;
+    check(
+        Client::new()
+            .post(format!("{url}/commands/execute"))
+            .header("Content-Type", "application/json; charset=utf-16")
+            .body("{}"),
+        expect![[r#"
+        415 Unsupported Media Type unsupported-media-type: the body has the content type `application/json; charset=utf-16`
+        hint: send `Content-Type: application/json`, and the command in UTF-8"#]],
     )
     .await;
     check(
