@@ -23,6 +23,16 @@ fn is_closed(mut stream: TcpStream) -> bool {
     }
 }
 
+/// Whether the host closes the connection without another answer.
+fn ends_unanswered(mut stream: TcpStream) -> bool {
+    let mut rest = Vec::new();
+    let ended = match stream.read_to_end(&mut rest) {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    };
+    ended && !String::from_utf8_lossy(&rest).contains("HTTP/1.1")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_keeps_the_host_waiting_loses_its_connection() {
     let host = probed(|config| {
@@ -57,6 +67,39 @@ async fn a_client_that_keeps_the_host_waiting_loses_its_connection() {
         assert!(is_closed(silent));
         assert!(is_closed(half_head));
         assert_eq!(answer(&mut idle).status, 200);
+    })
+    .await;
+    until("all are closed", || app.budgets().connections.used() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_has_the_same_limits_after_its_first_answer() {
+    let host = probed(|config| {
+        config.http.header_timeout = std::time::Duration::from_millis(300);
+        config.http.idle_timeout = std::time::Duration::from_millis(300);
+    })
+    .await;
+    let (app, url) = (Arc::clone(&host.app), host.url.clone());
+    blocking(move || {
+        let asked = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", address(&url));
+        let kept = || {
+            let mut stream = connect(&url);
+            stream.write_all(asked.as_bytes()).unwrap();
+            let mut said = [0; 12];
+            stream.read_exact(&mut said).unwrap();
+            assert_eq!(&said, b"HTTP/1.1 200");
+            stream
+        };
+        // Each byte comes well within any limit, and the head would be whole after a second.
+        let mut trickling = kept();
+        for byte in asked.bytes() {
+            if trickling.write_all(&[byte]).is_err() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(ends_unanswered(trickling), "it trickled");
+        assert!(ends_unanswered(kept()), "it was idle");
     })
     .await;
     until("all are closed", || app.budgets().connections.used() == 0).await;
