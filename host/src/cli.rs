@@ -11,6 +11,7 @@ mod enqueue;
 mod explain;
 mod health;
 mod init;
+mod input;
 mod kept;
 mod list;
 mod log_fields;
@@ -29,8 +30,7 @@ mod usage;
 
 use std::{
     ffi::OsString,
-    fs,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -400,14 +400,14 @@ impl Cmd {
             Self::Queue(args) => queue::run(args, config).await,
             Self::Dev(args) => dev::run(args, config).await,
             Self::Test(args) => test::run(args, config).await,
-            Self::List(args) => list::run(&args, config).await,
+            Self::List(args) => list::run(args, config).await,
             Self::Check(args) => check::run(&args, config).await,
             Self::Explain(args) => explain::run(&args, config).await,
             Self::Build(args) => spawn_blocking(move || build::run(&args, &config.plugins)).await?,
             Self::Init(args) => spawn_blocking(move || init::run(&args)).await?,
             Self::New(args) => new::run(&args),
             Self::Doctor(args) => spawn_blocking(move || doctor::run(&args, &config)).await?,
-            Self::Health(args) => health::run(&args).await,
+            Self::Health(args) => health::run(args).await,
             Self::Rules(args) => spawn_blocking(move || rules::run(&args)).await?,
             Self::Serve(_)
             | Self::Config(_)
@@ -453,32 +453,4 @@ fn warn_of(problems: &[Diagnostic]) {
     for problem in problems {
         terminal::err_lines!(2, "{} {problem}", print::severity(problem.severity()));
     }
-}
-
-/// The command's text, of at most one byte more than the limit.
-fn read(command: &str, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
-    let limit = max_bytes as u64 + 1;
-    let mut text = Vec::new();
-    match command.strip_prefix('@') {
-        Some(path) => {
-            let file = fs::File::open(path).with_context(|| format!("{path}: cannot be read"))?;
-            file.take(limit)
-                .read_to_end(&mut text)
-                .with_context(|| format!("{path}: cannot be read"))?;
-        }
-        None if command == "-" => {
-            io::stdin()
-                .lock()
-                .take(limit)
-                .read_to_end(&mut text)
-                .context("standard input cannot be read")?;
-        }
-        None => text = command.into(),
-    }
-    if text.len() > max_bytes {
-        anyhow::bail!(
-            "the command has more than {max_bytes} bytes: `host.command_max_bytes` sets the limit"
-        );
-    }
-    Ok(text)
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, print, run, terminal::out, test};
+use super::{Exit, input, print, run, terminal::out, test};
 use crate::{
     build,
     cases::{self, Runner, Subject},
@@ -47,10 +47,10 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
     build::recognise(&args.dir)?;
     let command = match &args.command {
-        Some(command) => Some(Command::parse(super::read(
-            command,
-            config.host.command_max_bytes,
-        )?)?),
+        Some(command) => {
+            let text = input::command(command, config.host.command_max_bytes)?;
+            Some(Command::parse(text)?)
+        }
         None => None,
     };
     let runner = Runner::new(&config.runner_settings())?;

@@ -2,10 +2,10 @@
 //! host that serves.
 
 use super::{
-    Exit,
+    Exit, input,
     kept::{Kept, matched_nothing},
     print,
-    remote::Remote,
+    remote::Server,
     terminal::{self, out},
     warn_of,
 };
@@ -54,15 +54,17 @@ pub(super) struct Args {
     /// Accept the command even if no rule matches
     #[arg(long, conflicts_with = "url")]
     accept_unmatched: bool,
-    /// Send the command to the server at this URL
-    #[arg(long, value_name = "URL")]
-    url: Option<Remote>,
+    #[command(flatten)]
+    server: Server,
 }
 
 pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> {
     config.queue.accept_unmatched |= args.accept_unmatched;
-    let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
-    let kept = Kept::open(args.url, config).await?;
+    let command = Command::parse(input::command(
+        &args.command,
+        config.host.command_max_bytes,
+    )?)?;
+    let kept = Kept::open(args.server.remote(), config).await?;
     if let Kept::Here(app) = &kept {
         warn_of(&app.snapshot().problems);
     }

@@ -1,7 +1,7 @@
 //! `pointsman explain`: why each rule did or did not fire for a command.
 
 use super::{
-    Exit, print,
+    Exit, input, print,
     terminal::{self, out},
     warn_of,
 };
@@ -28,7 +28,10 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
-    let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
+    let command = Command::parse(input::command(
+        &args.command,
+        config.host.command_max_bytes,
+    )?)?;
     let app = App::new(config)?;
     // Rules alone say where a command goes: what compiles long is not waited for.
     app.load(Wait::WhileLoading).await;

@@ -1,7 +1,13 @@
 //! `pointsman health`: asks a running server whether it works, for container
 //! health checks.
 
-use super::{Exit, print, remote::Remote, terminal::out};
+use std::time::Duration;
+
+use super::{
+    Exit, print,
+    remote::{Remote, parse_timeout},
+    terminal::out,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -14,14 +20,23 @@ pub(super) struct Args {
     /// URL of the server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000")]
     url: Remote,
+    /// How long the server may take to answer
+    // Docker gives a health check 30 s, Kubernetes 1 s; a host answers within milliseconds.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_timeout)]
+    timeout: Duration,
     /// Ask whether it accepts commands, not only whether it is alive
     #[arg(long)]
     ready: bool,
 }
 
-pub(super) async fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: Args) -> anyhow::Result<Exit> {
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    match args.url.get::<serde_json::Value>(path).await {
+    match args
+        .url
+        .within(args.timeout)
+        .get::<serde_json::Value>(path)
+        .await
+    {
         Ok(_) => {
             out!("{}", if args.ready { "ready" } else { "healthy" });
             Ok(Exit::Succeeded)

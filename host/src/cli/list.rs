@@ -2,7 +2,7 @@
 
 use super::{
     Exit, print,
-    remote::Remote,
+    remote::Server,
     terminal::{self, out},
     warn_of,
 };
@@ -32,13 +32,12 @@ pub(super) struct Args {
     /// Print the list as JSON
     #[arg(long)]
     json: bool,
-    /// Ask the server at this URL
-    #[arg(long, value_name = "URL")]
-    url: Option<Remote>,
+    #[command(flatten)]
+    server: Server,
 }
 
-pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
-    let view = match &args.url {
+pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
+    let view = match args.server.remote() {
         Some(host) => host.get("/plugins").await?,
         None => App::start(config).await?.snapshot().handlers_view(),
     };

@@ -6,7 +6,7 @@ use super::{
     Exit,
     kept::Kept,
     print,
-    remote::Remote,
+    remote::Server,
     terminal::{self, out, out_lines},
 };
 use crate::{
@@ -31,9 +31,8 @@ Examples:
 With `queue.engine = \"sqlite\"`, one process at a time can open the queue: while
 `pointsman serve` runs, ask it with --url.")]
 pub(super) struct Args {
-    /// Ask the server at this URL
-    #[arg(long, global = true, value_name = "URL")]
-    url: Option<Remote>,
+    #[command(flatten)]
+    server: Server,
     #[command(subcommand)]
     command: Cmd,
 }
@@ -105,7 +104,7 @@ impl From<DeadArgs> for DeadFilter {
 }
 
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
-    let kept = Kept::open(args.url, config).await?;
+    let kept = Kept::open(args.server.remote(), config).await?;
     match args.command {
         Cmd::List(args) => list(&kept, args).await?,
         Cmd::Inspect { id, json } => inspect(&kept, &id, json).await?,

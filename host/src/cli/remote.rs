@@ -7,22 +7,47 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use pointsman_core::integer::split_port;
+use pointsman_core::{integer::split_port, settings::duration};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::net::TcpStream;
 
 use crate::{diagnostic::Diagnostic, text::escaped};
 
-/// A host answers within milliseconds; one that hangs is told of.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// An answer of some 100,000 entries.
 const ANSWER_MAX_BYTES: usize = 256 << 20;
+
+/// The flags of a subcommand that may ask a running server.
+#[derive(Debug, clap::Args)]
+pub(super) struct Server {
+    /// Ask the server at this URL
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<Remote>,
+    /// How long the server may take to answer
+    // A list of 100,000 entries from a store under load takes some seconds.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = parse_timeout, requires = "url")]
+    timeout: Duration,
+}
+
+impl Server {
+    /// The server that is to be asked, if one is.
+    pub(super) fn remote(self) -> Option<Remote> {
+        Some(self.url?.within(self.timeout))
+    }
+}
+
+/// How long an answer may take, as `5s`.
+pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
+    duration::parse(text)
+        .filter(|timeout| !timeout.is_zero())
+        .ok_or_else(|| "write a number with its unit, such as `500ms`, `5s` or `1m`".into())
+}
 
 /// Where a host serves, such as `http://127.0.0.1:3000`.
 #[derive(Clone, Debug)]
 pub(super) struct Remote {
     host: String,
     port: u16,
+    timeout: Duration,
 }
 
 impl FromStr for Remote {
@@ -49,6 +74,7 @@ impl FromStr for Remote {
         Ok(Self {
             host: host.to_owned(),
             port: port.unwrap_or(80),
+            timeout: Duration::MAX,
         })
     }
 }
@@ -86,6 +112,11 @@ struct Asked<'a> {
 }
 
 impl Remote {
+    /// The same server, which may take so long to answer.
+    pub(super) fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
     /// The JSON that `GET path` answers.
     ///
     /// # Errors
@@ -129,12 +160,13 @@ impl Remote {
     async fn ask<T: DeserializeOwned>(&self, asked: Asked<'_>) -> anyhow::Result<T> {
         let address = format!("{}:{}", self.host, self.port);
         let url = format!("http://{address}{}", asked.path);
-        let answer = tokio::time::timeout(TIMEOUT, self.send(asked, &address));
-        let (status, body) = answer
-            .await
-            .map_err(|_| anyhow!("no answer after {TIMEOUT:?}"))
-            .and_then(|answer| answer)
-            .with_context(|| url.clone())?;
+        let answer = tokio::time::timeout(self.timeout, self.send(asked, &address));
+        let Ok(answer) = answer.await else {
+            let message = format!("no answer within {}", duration::text(self.timeout));
+            let error = Diagnostic::error("no-answer", message).within(url);
+            return Err(error.hint("`--timeout` sets the limit").into());
+        };
+        let (status, body) = answer.with_context(|| url.clone())?;
         if status.is_success() {
             return serde_json::from_slice(&body)
                 .with_context(|| format!("{url} is not what a host answers"));

@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{BufRead, BufReader, Read as _},
+    io::{self, BufRead, BufReader, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,7 +10,7 @@ use std::{
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Exit, print, terminal::out};
+use super::{Exit, input, print, terminal::out};
 use crate::{
     command::Command,
     files, reload,
@@ -43,7 +42,7 @@ struct Diff {
     old: PathBuf,
     /// Rule file or folder: the new version
     new: PathBuf,
-    /// Commands, one JSON object per line
+    /// Commands, one JSON object per line; `-` to read standard input
     #[arg(long, value_name = "FILE.jsonl")]
     commands: PathBuf,
     /// Print one line of JSON per command that is routed differently
@@ -58,9 +57,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let Cmd::Diff(diff) = &args.command;
     let (old, new) = (load(&diff.old)?, load(&diff.new)?);
     let path = diff.commands.display();
-    let commands =
-        fs::File::open(&diff.commands).with_context(|| format!("{path}: cannot be read"))?;
-    let mut commands = BufReader::new(commands);
+    let mut commands = open(&diff.commands)?;
     let (mut all, mut moved) = (0_u64, 0_u64);
     for number in 1_u64.. {
         let at = || format!("{path}:{number}");
@@ -110,6 +107,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     } else {
         Exit::Succeeded
     })
+}
+
+fn open(commands: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    if commands == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = files::apart_blocking(commands, files::open)
+        .map_err(|error| input::unreadable(commands, &error))?;
+    Ok(Box::new(BufReader::new(file)))
 }
 
 fn load(path: &Path) -> anyhow::Result<RuleSet> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Exit, build, print,
+    Exit, build, input, print,
     terminal::{self, err, out, out_lines},
     warn_of,
 };
@@ -43,7 +43,10 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
-    let command = Command::parse(super::read(&args.command, config.host.command_max_bytes)?)?;
+    let command = Command::parse(input::command(
+        &args.command,
+        config.host.command_max_bytes,
+    )?)?;
     if args.build {
         let plugins = config.plugins.clone();
         let built = tokio::task::spawn_blocking(move || build::all(&plugins, &Default::default()))

@@ -148,3 +148,32 @@ async fn health_asks_a_running_server() {
     let (exit, _, error) = said(&folders, &["health", "--url", "http://127.0.0.1:1"]);
     assert_eq!(exit, Some(1), "{error}");
 }
+
+#[test]
+fn a_server_that_never_answers_is_not_waited_for_long() {
+    let folders = Folders::new();
+    // The kernel accepts, and nobody reads.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    for (args, path, exit) in [
+        (&["health"][..], "healthz", 1),
+        (&["list"], "plugins", 2),
+        (&["queue", "list"], "commands?limit=50", 2),
+        (&["enqueue", "{}"], "commands?priority=0", 2),
+    ] {
+        let args = [args, &["--url", &url, "--timeout", "50ms"]].concat();
+        let (code, _, error) = said(&folders, &args);
+        assert_eq!(
+            (code, error),
+            (
+                Some(exit),
+                format!(
+                    "error: {url}/{path}: no answer within 50ms\n  hint: `--timeout` sets the limit\n"
+                )
+            )
+        );
+    }
+    let (exit, _, error) = said(&folders, &["health", "--timeout", "5"]);
+    assert_eq!(exit, Some(2));
+    assert!(error.contains("such as `500ms`"), "{error}");
+}
