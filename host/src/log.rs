@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pointsman_core::panics;
+
 use crate::text;
 
 /// Lines that wait for the reader at most: some seconds of a busy log.
@@ -101,9 +103,13 @@ impl Log {
         true
     }
 
-    /// Panics are logged as errors, one line each, and not written past the log.
+    /// Panics are logged as errors, one line each, and not written past the log. Those
+    /// that are caught and reported are left to whoever does that.
     pub fn log_panics(&self) {
         std::panic::set_hook(Box::new(|panic| {
+            if panics::is_caught(panic) {
+                return;
+            }
             let thread = thread::current();
             let backtrace = std::backtrace::Backtrace::capture();
             let backtrace = match backtrace.status() {

@@ -8,6 +8,7 @@ pub mod integer;
 pub mod json;
 pub mod name;
 pub mod outcome;
+pub mod panics;
 pub mod settings;
 pub mod source;
 pub mod text;

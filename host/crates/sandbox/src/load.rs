@@ -1,14 +1,11 @@
 //! Owns the way from a component's bytes to a [`Handler`]: the only file that
 //! knows all rooms.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use pointsman_core::{
     name::HandlerName,
+    panics,
     text::{MESSAGE_MAX_BYTES, bounded},
 };
 use wasmtime::component::Component;
@@ -57,13 +54,10 @@ pub fn load(
 ) -> Result<Handler, LoadError> {
     let path = file.path;
     // A fault of a library that reads foreign bytes must not cost more than this one file.
-    catch_unwind(AssertUnwindSafe(|| {
-        checked(runtime, file, settings, grants)
-    }))
-    .unwrap_or_else(|_| {
+    panics::caught(|| checked(runtime, file, settings, grants)).unwrap_or_else(|said| {
         Err(LoadError::new(
             path,
-            "the compiler failed on it; the log has its words",
+            format!("the compiler failed on it: {said}"),
             "build it again; if it stays so, report it with the file",
         ))
     })

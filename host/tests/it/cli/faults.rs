@@ -6,7 +6,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write as _},
     os::unix::ffi::OsStrExt as _,
     process::{Child, ChildStderr, Command, Stdio},
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    cli::pointsman,
+    cli::{pointsman, said},
     host::{Folders, without_settings},
     raw::{connect, get, post},
 };
@@ -441,4 +441,67 @@ fn a_host_that_listens_off_loopback_warns() {
     };
     assert!(warns("0.0.0.0:0"));
     assert!(!warns("127.0.0.1:0"));
+}
+
+#[test]
+fn a_command_is_read_from_a_regular_file_or_standard_input_and_nothing_else() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folders = Folders::probes(&["probe"]);
+    let pipe = folders.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    for path in ["pipe", "/dev/zero", "rules"] {
+        let command = format!("@{path}");
+        for args in [
+            &["run", &command][..],
+            &["enqueue", &command],
+            &["explain", &command],
+            &["rules", "diff", "rules", "rules", "--commands", path],
+        ] {
+            let (exit, _, error) = said(&folders, args);
+            assert_eq!(
+                (exit, error),
+                (
+                    Some(2),
+                    format!(
+                        "error: {path}: cannot be read: is not a regular file\n  hint: pipe it in, and write `-` to read standard input\n"
+                    )
+                )
+            );
+        }
+    }
+    std::fs::write(folders.path().join("long"), " ".repeat(11)).unwrap();
+    let args = ["run", "@long", "--set", "host.command_max_bytes=10"];
+    let (exit, _, error) = said(&folders, &args);
+    assert_eq!(exit, Some(2));
+    assert!(error.contains("more than 10 bytes"), "{error}");
+    let mut diff = pointsman(
+        &folders,
+        &["rules", "diff", "rules", "rules", "--commands", "-"],
+    );
+    let mut diff = diff
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    diff.stdin.take().unwrap().write_all(b"{}\n{}\n").unwrap();
+    let output = diff.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "0 of 2 commands are routed differently\n"
+    );
+}
+
+#[test]
+fn a_panic_of_the_reader_of_components_is_no_fault_of_the_host_in_the_log() {
+    let folders = Folders::new();
+    // The reader takes all imports of functions for ones with plain names.
+    let odd = wat::parse_str(r#"(component (import "url=<https://x.y>" (func)))"#).unwrap();
+    fs::write(folders.path().join("plugins/odd.wasm"), odd).unwrap();
+    let (exit, _, error) = said(&folders, &["list"]);
+    assert_eq!(exit, Some(1));
+    assert!(error.contains("imports `url=<https://x.y>`"), "{error}");
+    assert!(!error.contains("panicked"), "{error}");
+    let (_, _, error) = said(&folders, &["list", "--log", "pointsman_sandbox=debug"]);
+    assert_eq!(error.matches("panicked").count(), 1, "{error}");
+    assert!(!error.contains("ERROR"), "{error}");
 }

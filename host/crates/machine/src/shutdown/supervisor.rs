@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use pointsman_core::text;
+use pointsman_core::{panics, text};
 
 /// The pause before the first restart; it doubles with each failure in a row.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -167,11 +167,7 @@ impl Supervisor {
 
 /// What a panic said.
 fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let said = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let said = said.unwrap_or("a panic without a message");
+    let said = panics::message(panic);
     text::bounded(format_args!("panicked: {said}"), text::MESSAGE_MAX_BYTES)
 }
 

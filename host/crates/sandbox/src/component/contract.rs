@@ -7,12 +7,10 @@
 mod compare;
 mod type_text;
 
-use std::panic::catch_unwind;
-
 use wit_parser::{InterfaceId, Resolve, WorldItem, decoding::DecodedWasm};
 
 use crate::error::{MISMATCH_MAX_BYTES, Mismatch};
-use pointsman_core::{name::nearest, text};
+use pointsman_core::{name::nearest, panics, text};
 
 /// The package of the contract, without its version.
 const PACKAGE: &str = "pointsman:handler";
@@ -157,7 +155,11 @@ pub(crate) fn mismatches(names: &Names, bytes: &[u8], cause: Option<String>) -> 
     if !names.exports.iter().any(|name| exported(name).is_some()) {
         found.push(no_export(names, served));
     }
-    found.extend(differences(served, bytes).unwrap_or_default());
+    match differences(served, bytes) {
+        Ok(differences) => found.extend(differences),
+        // What wasmtime says has to do.
+        Err(error) => tracing::debug!("the types of a component cannot be compared: {error:#}"),
+    }
     if found.is_empty() {
         let cause = cause.unwrap_or_else(|| "it was refused without a reason".into());
         found.push(Mismatch::new(
@@ -306,8 +308,8 @@ fn contract(served: &Served) -> Resolve {
 fn differences(served: &Served, bytes: &[u8]) -> anyhow::Result<Vec<Mismatch>> {
     let expected = contract(served);
     // The reader panics on some types that no compiler writes.
-    let decoded = catch_unwind(|| wit_component::decode(bytes))
-        .map_err(|_| anyhow::anyhow!("its types cannot be read"))??;
+    let decoded = panics::caught(|| wit_component::decode(bytes))
+        .map_err(|said| anyhow::anyhow!("its types cannot be read: {said}"))??;
     let DecodedWasm::Component(found, world) = decoded else {
         return Ok(Vec::new());
     };

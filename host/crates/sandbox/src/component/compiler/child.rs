@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Read as _},
-    panic::catch_unwind,
     path::Path,
 };
 
@@ -10,7 +9,7 @@ use wasmtime::{Cache, CacheConfig, Engine, component::Component};
 
 use super::{Answer, Job, Limits};
 use crate::component::config::{AddressSpace, config};
-use pointsman_core::text;
+use pointsman_core::{panics, text};
 
 /// Compiles the component in `input`, as `job` says, in this process, which it
 /// limits first. What comes of it is for the host that wrote the job.
@@ -24,13 +23,8 @@ pub fn main(job: &str, input: impl io::Read) -> io::Result<String> {
     input
         .take(job.component_max_bytes)
         .read_to_end(&mut component)?;
-    let compiled = catch_unwind(|| compile(&component, job.engine, job.output.as_deref()));
-    let answer = compiled.unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-        let message = message.unwrap_or("it gave no reason");
-        Answer::Panicked(text::bounded(message, text::MESSAGE_MAX_BYTES))
-    });
+    let compiled = panics::caught(|| compile(&component, job.engine, job.output.as_deref()));
+    let answer = compiled.unwrap_or_else(Answer::Panicked);
     Ok(serde_json::to_string(&answer)?)
 }
 
