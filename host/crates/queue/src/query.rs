@@ -38,30 +38,21 @@ pub(super) enum Payloads {
 }
 
 impl Payloads {
-    /// The SQL that reads a column of text.
-    pub(super) fn column(self, name: &str) -> String {
-        self.up_to(name, PAYLOAD_SHORT_MAX_BYTES)
+    /// The longest attributes or output that is read, in bytes.
+    pub(super) fn payload_max(self) -> i64 {
+        self.up_to(PAYLOAD_SHORT_MAX_BYTES)
     }
 
-    fn up_to(self, name: &str, max: usize) -> String {
+    /// The longest stored failure that is read, in bytes.
+    pub(super) fn failure_max(self) -> i64 {
+        self.up_to(FAILURE_READ_MAX_BYTES)
+    }
+
+    fn up_to(self, max: usize) -> i64 {
         match self {
-            Self::Whole => name.to_owned(),
-            Self::Short => {
-                format!("CASE WHEN octet_length({name}) <= {max} THEN {name} END")
-            }
+            Self::Whole => i64::MAX,
+            Self::Short => i64::try_from(max).unwrap_or(i64::MAX),
         }
-    }
-
-    /// The columns of a [`DeliveryView`] in the order in which both engines read
-    /// them, of a `delivery d` and its last `failure f`.
-    pub(super) fn delivery(self) -> String {
-        format!(
-            "d.command_id, d.handler, d.digest, d.rules, d.state, d.attempt, d.priority, d.run_at_ms,
-             d.ordering_key, d.cancel_requested, {}, d.finished_ms,
-             f.attempt, f.at_ms, {}, f.status, octet_length(d.output)",
-            self.column("d.output"),
-            self.up_to("f.error", FAILURE_READ_MAX_BYTES),
-        )
     }
 }
 
@@ -151,9 +142,6 @@ pub struct DeliveryView {
     /// Why its last attempt that failed did so.
     pub last_failure: Option<LastFailure>,
 }
-
-/// How many columns [`Payloads::delivery`] has.
-pub(super) const DELIVERY_COLUMNS: usize = 17;
 
 impl DeliveryView {
     /// About how many bytes it takes as JSON.

@@ -50,11 +50,7 @@ impl Admission {
         let started = Instant::now();
         let limit = i64::try_from(self.max).unwrap_or(i64::MAX);
         let row = tx
-            .query_opt(
-                "SELECT count(*) FROM (SELECT 1 FROM @.delivery
-                     WHERE state IN ('available', 'running', 'scheduled', 'retryable') LIMIT $1) open",
-                &[&limit],
-            )
+            .query_opt(include_str!("sql/unfinished.sql"), &[&limit])
             .await
             .map_err(to("count the queue"))?;
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);

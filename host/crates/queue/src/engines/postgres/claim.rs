@@ -107,12 +107,7 @@ async fn end_leases(tx: &mut Tx<'_>) -> Result<(), Fault> {
 async fn wake(tx: &Tx<'_>) -> Result<(), Fault> {
     let woken = tx
         .query(
-            "UPDATE @.delivery SET state = 'available',
-                 blocked = blocked OR state = 'scheduled' AND ordering_key IS NOT NULL
-             WHERE seq IN (
-                 SELECT seq FROM @.delivery WHERE state IN ('scheduled', 'retryable') AND run_at_ms <= $1
-                 ORDER BY run_at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)
-             RETURNING seq, handler, ordering_key, run_at_ms, position, blocked",
+            include_str!("sql/wake.sql"),
             &[&tx.now.as_millis(), &DUE_STEP],
         )
         .await?;
@@ -134,8 +129,7 @@ async fn wake(tx: &Tx<'_>) -> Result<(), Fault> {
 async fn next_due(tx: &Scope<'_>, leases: Leases) -> Result<Option<i64>, Fault> {
     let row = tx
         .query_opt(
-            "SELECT least((SELECT min(run_at_ms) FROM @.delivery WHERE state IN ('scheduled', 'retryable')),
-                 CASE WHEN $1 THEN (SELECT min(lease_until_ms) FROM @.delivery WHERE state = 'running') END)",
+            include_str!("sql/next_due.sql"),
             &[&(leases == Leases::End)],
         )
         .await?;
@@ -183,10 +177,7 @@ async fn room<'r>(
         tx.lock(&format!("/limit/{name}")).await?;
     }
     let running: HashMap<String, i64> = tx
-        .query(
-            "SELECT handler, count(*) FROM @.delivery WHERE state = 'running' GROUP BY handler",
-            &[],
-        )
+        .query(include_str!("sql/running.sql"), &[])
         .await?
         .iter()
         .map(|row| (row.get(0), row.get(1)))
@@ -233,10 +224,7 @@ pub(super) async fn renew(
     let tokens: Vec<Uuid> = leases.iter().map(|lease| lease.token).collect();
     let renewed: HashMap<i64, bool> = tx
         .query(
-            "UPDATE @.delivery d SET lease_until_ms = $3
-             FROM unnest($1::int8[], $2::uuid[]) AS held (seq, token)
-             WHERE d.seq = held.seq AND d.lease_token = held.token AND d.state = 'running'
-             RETURNING d.seq, d.cancel_requested",
+            include_str!("sql/renew.sql"),
             &[&rows, &tokens, &until.as_millis()],
         )
         .await?

@@ -100,11 +100,7 @@ impl Connector {
     /// Whose the session is; refuses a server that the queue cannot use.
     async fn examine(&self, client: &Client) -> Result<Ownership, Fault> {
         let rows = client
-            .query_typed(
-                "SELECT pg_backend_pid(), pg_is_in_recovery(),
-                     current_setting('server_encoding'), current_setting('client_encoding')",
-                &[],
-            )
+            .query_typed(include_str!("sql/examine.sql"), &[])
             .await?;
         let row = rows.first().ok_or(Fault::Silent(CONNECT_MAX))?;
         for (column, setting) in [(2, "server_encoding"), (3, "client_encoding")] {

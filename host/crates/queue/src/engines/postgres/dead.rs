@@ -65,17 +65,14 @@ pub(super) async fn step(
 /// Changes one, unless another host was first; its command.
 async fn change(tx: &Tx<'_>, seq: i64, retry: bool) -> Result<Option<CommandId>, Fault> {
     if !retry {
-        let sql = "UPDATE @.delivery SET state = 'cancelled' WHERE seq = $1 AND state = 'discarded'
-                   RETURNING command_id";
-        let found = tx.query_opt(sql, &[&seq]).await?;
+        let found = tx
+            .query_opt(include_str!("sql/give_up.sql"), &[&seq])
+            .await?;
         return Ok(found.map(|found| CommandId(found.get(0))));
     }
     let found = tx
         .query_opt(
-            "UPDATE @.delivery SET state = 'available', position = nextval($3::text::regclass), run_at_ms = $2,
-                 transient = 0, trap = 0, timeout = 0, memory = 0, hosts_lost = 0,
-                 finished_ms = NULL, blocked = ordering_key IS NOT NULL
-             WHERE seq = $1 AND state = 'discarded' RETURNING handler, ordering_key, command_id",
+            include_str!("sql/retry_dead.sql"),
             &[&seq, &tx.now.as_millis(), &tx.schema().table("place")],
         )
         .await?;
@@ -97,9 +94,13 @@ pub(super) async fn sweep(
 ) -> Result<(u64, Option<(i64, Uuid)>), Fault> {
     let old = tx
         .query(
-            "SELECT created_ms, id FROM @.command WHERE (created_ms, id) > ($1, $2) AND created_ms <= $3
-             ORDER BY created_ms, id LIMIT $4",
-            &[&after.0, &after.1, &cutoffs.latest().as_millis(), &SWEEP_STEP],
+            include_str!("sql/old_commands.sql"),
+            &[
+                &after.0,
+                &after.1,
+                &cutoffs.latest().as_millis(),
+                &SWEEP_STEP,
+            ],
         )
         .await?;
     let Some(last) = old.last() else {
@@ -108,14 +109,7 @@ pub(super) async fn sweep(
     let ids: Vec<Uuid> = old.iter().map(|row| row.get(1)).collect();
     let removed = tx
         .execute(
-            "WITH gone AS (
-                 SELECT id FROM @.command c WHERE id = ANY ($1) AND NOT EXISTS (
-                     SELECT 1 FROM @.delivery d WHERE d.command_id = c.id AND (d.finished_ms IS NULL
-                         OR d.finished_ms > CASE WHEN d.state = 'discarded' THEN $3::int8 ELSE $2::int8 END))
-                 FOR UPDATE SKIP LOCKED),
-             deliveries AS (DELETE FROM @.delivery WHERE command_id IN (SELECT id FROM gone) RETURNING seq),
-             failures AS (DELETE FROM @.failure WHERE delivery IN (SELECT seq FROM deliveries))
-             DELETE FROM @.command WHERE id IN (SELECT id FROM gone)",
+            include_str!("sql/remove_ended.sql"),
             &[&ids, &cutoffs.ended.as_millis(), &cutoffs.dead.as_millis()],
         )
         .await?;
@@ -136,7 +130,7 @@ pub(super) async fn too_large(tx: &Scope<'_>, policy: &RetentionSettings) -> Res
     let max = i64::try_from(policy.bytes_max).unwrap_or(i64::MAX);
     let files: i64 = tx
         .query_opt(
-            "SELECT pg_total_relation_size($1::text::regclass) + pg_total_relation_size($2::text::regclass)",
+            include_str!("sql/file_bytes.sql"),
             &[
                 &tx.schema().table("command"),
                 &tx.schema().table("delivery"),
@@ -148,11 +142,7 @@ pub(super) async fn too_large(tx: &Scope<'_>, policy: &RetentionSettings) -> Res
         return Ok(false);
     }
     let rows: i64 = tx
-        .query_opt(
-            "SELECT (coalesce((SELECT sum(pg_column_size(c.*)) FROM @.command c), 0)
-                 + coalesce((SELECT sum(pg_column_size(d.*)) FROM @.delivery d), 0))::int8",
-            &[],
-        )
+        .query_opt(include_str!("sql/row_bytes.sql"), &[])
         .await?
         .map_or(0, |row| row.get(0));
     Ok(rows > max)

@@ -77,12 +77,7 @@ async fn step(tx: &Scope<'_>, found: i64, known: i64) -> Result<(), QueueError> 
 async fn version(tx: &Scope<'_>) -> Result<Option<i64>, QueueError> {
     let name = tx.schema().name().to_owned();
     let found = tx
-        .query_opt(
-            "SELECT has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT')
-             FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
-             WHERE n.nspname = $1 AND c.relname = 'schema_version'",
-            &[&name],
-        )
+        .query_opt(include_str!("sql/may_read_version.sql"), &[&name])
         .await
         .map_err(to(DOING))?;
     let Some(row) = found else { return Ok(None) };
@@ -108,13 +103,7 @@ struct Rights {
 async fn rights(tx: &Scope<'_>) -> Result<Rights, QueueError> {
     let name = tx.schema().name().to_owned();
     let row = tx
-        .query_opt(
-            "SELECT current_user::text, current_database()::text,
-                 has_database_privilege(current_database(), 'CREATE'), n.oid IS NOT NULL,
-                 coalesce(has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE'), false)
-             FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1",
-            &[&name],
-        )
+        .query_opt(include_str!("sql/rights.sql"), &[&name])
         .await
         .map_err(to(DOING))?
         .ok_or(QueueError::Closed)?;
@@ -155,12 +144,7 @@ async fn usable(tx: &Scope<'_>) -> Result<(), QueueError> {
     for table in ["command", "delivery", "failure", "idempotency"] {
         let name = tx.schema().table(table);
         let row = tx
-            .query_opt(
-                // One after the other: a list of rights means any of them.
-                "SELECT has_table_privilege($1, 'SELECT') AND has_table_privilege($1, 'INSERT')
-                     AND has_table_privilege($1, 'UPDATE') AND has_table_privilege($1, 'DELETE')",
-                &[&name],
-            )
+            .query_opt(include_str!("sql/may_use_table.sql"), &[&name])
             .await
             .map_err(to(DOING))?;
         missing += usize::from(row.is_none_or(|row| !row.get::<_, bool>(0)));

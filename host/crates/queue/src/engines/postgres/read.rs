@@ -10,8 +10,7 @@ use super::{
 };
 use crate::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryId, Depth, PAGE_MAX_BYTES, Page, QueueError, State, Timestamp,
-    query::{DELIVERY_COLUMNS, Payloads},
+    DeliveryId, Depth, PAGE_MAX_BYTES, Page, QueueError, State, Timestamp, query::Payloads,
 };
 
 /// Entries of a page that are read at once.
@@ -24,12 +23,11 @@ pub(super) async fn commands(
     payloads: Payloads,
 ) -> Result<Vec<CommandView>, QueueError> {
     const DOING: &str = "read commands";
-    let sql = format!(
-        "SELECT id, {}, idempotency_key, rules_generation, created_ms, octet_length(attributes)
-         FROM @.command WHERE id = ANY ($1) ORDER BY id DESC",
-        payloads.column("attributes")
-    );
-    let found = client.query(&sql, &[&ids]).await.map_err(to(DOING))?;
+    let sql = include_str!("sql/commands.sql");
+    let found = client
+        .query(sql, &[&ids, &payloads.payload_max()])
+        .await
+        .map_err(to(DOING))?;
     let mut views: Vec<CommandView> = found
         .iter()
         .map(|row| CommandView {
@@ -42,11 +40,15 @@ pub(super) async fn commands(
             deliveries: Vec::new(),
         })
         .collect();
-    let sql = format!(
-        "{} WHERE d.command_id = ANY ($1) ORDER BY d.handler",
-        deliveries(payloads, "")
-    );
-    for found in client.query(&sql, &[&ids]).await.map_err(to(DOING))? {
+    let sql = deliveries!("WHERE d.command_id = ANY ($3) ORDER BY d.handler");
+    let found = client
+        .query(
+            sql,
+            &[&payloads.payload_max(), &payloads.failure_max(), &ids],
+        )
+        .await
+        .map_err(to(DOING))?;
+    for found in found {
         let delivery = row::delivery(&found)?;
         if let Some(view) = views.iter_mut().find(|view| view.id == delivery.id.command) {
             view.deliveries.push(delivery);
@@ -60,23 +62,11 @@ pub(super) async fn list(
     filter: &CommandFilter,
     page: Page<CommandId>,
 ) -> Result<Vec<CommandView>, QueueError> {
-    // The conditions are fixed texts; what the caller gave is bound.
-    let by_delivery = match filter.state {
-        // Named outright, so that the partial index of ended deliveries serves.
-        Some(State::Discarded) => {
-            "id IN (SELECT command_id FROM @.delivery WHERE state = 'discarded' AND $4::text IS NOT NULL
-                 AND ($5::text IS NULL OR handler = $5))"
-        }
-        _ => {
-            "(($4::text IS NULL AND $5::text IS NULL) OR EXISTS (SELECT 1 FROM @.delivery d
-                 WHERE d.command_id = command.id AND ($4 IS NULL OR d.state = $4)
-                 AND ($5 IS NULL OR d.handler = $5)))"
-        }
+    let sql = match (filter.state, &filter.handler) {
+        (None, None) => include_str!("sql/list.sql"),
+        (Some(State::Discarded), _) => include_str!("sql/list_discarded.sql"),
+        _ => include_str!("sql/list_by_delivery.sql"),
     };
-    let sql = format!(
-        "SELECT id FROM @.command WHERE id < $1 AND created_ms >= $2 AND created_ms < $3 AND {by_delivery}
-         ORDER BY id DESC LIMIT $6"
-    );
     let after = page.after.map_or(Uuid::max(), |id| id.0);
     let parameters: &[&dyn Param] = &[
         &after,
@@ -110,25 +100,34 @@ pub(super) async fn inspect(
     id: &DeliveryId,
 ) -> Result<DeliveryDetail, QueueError> {
     const DOING: &str = "read a delivery";
-    let sql = format!(
-        "{} JOIN @.command c ON c.id = d.command_id WHERE d.command_id = $1 AND d.handler = $2",
-        deliveries(Payloads::Whole, ", d.seq, c.attributes")
-    );
-    let found = client
-        .query_opt(&sql, &[&id.command.0, &id.handler.as_str()])
+    let (all, command, handler) = (Payloads::Whole, id.command.0, id.handler.as_str());
+    let attributes = client
+        .query_opt(
+            "SELECT attributes FROM @.command WHERE id = $1",
+            &[&command],
+        )
         .await
-        .map_err(to(DOING))?
-        .ok_or_else(|| QueueError::UnknownDelivery(id.clone()))?;
+        .map_err(to(DOING))?;
+    let found = client
+        .query_opt(
+            deliveries!("WHERE d.command_id = $3 AND d.handler = $4"),
+            &[&all.payload_max(), &all.failure_max(), &command, &handler],
+        )
+        .await
+        .map_err(to(DOING))?;
+    let (Some(attributes), Some(found)) = (attributes, found) else {
+        return Err(QueueError::UnknownDelivery(id.clone()));
+    };
     let failures = client
         .query(
             "SELECT attempt, at_ms, error FROM @.failure WHERE delivery = $1 ORDER BY ordinal",
-            &[&found.get::<_, i64>(DELIVERY_COLUMNS)],
+            &[&found.get::<_, i64>(row::ROW)],
         )
         .await
         .map_err(to(DOING))?;
     Ok(DeliveryDetail {
         delivery: row::delivery(&found)?,
-        attributes: found.get(DELIVERY_COLUMNS + 1),
+        attributes: attributes.get(0),
         failures: failures
             .iter()
             .map(|row| row::failure(row, 0))
@@ -145,13 +144,7 @@ pub(super) async fn dead_rows(
 ) -> Result<Vec<i64>, Fault> {
     let found = client
         .query(
-            "SELECT d.seq FROM @.delivery d WHERE d.state = 'discarded'
-                 AND ($1::uuid IS NULL OR d.command_id = $1) AND ($2::text IS NULL OR d.handler = $2)
-                 AND ($3::text IS NULL OR d.handler = $3)
-                 AND ($4::text IS NULL OR $4 = (SELECT status FROM @.failure f WHERE f.delivery = d.seq
-                     ORDER BY ordinal DESC LIMIT 1))
-                 AND d.finished_ms >= $5 AND d.finished_ms < $6 AND d.seq < $7
-             ORDER BY d.seq DESC LIMIT $8",
+            include_str!("sql/dead_rows.sql"),
             &[
                 &filter.delivery.as_ref().map(|id| id.command.0),
                 &filter.delivery.as_ref().map(|id| id.handler.as_str()),
@@ -177,19 +170,20 @@ pub(super) async fn dead(
     let rows = dead_rows(client, filter, below, page.rows())
         .await
         .map_err(to(DOING))?;
-    let sql = format!(
-        "{} WHERE d.seq = ANY ($1) ORDER BY d.seq DESC",
-        deliveries(Payloads::Short, ", d.seq")
-    );
+    let sql = deliveries!("WHERE d.seq = ANY ($3) ORDER BY d.seq DESC");
+    let (payload_max, failure_max) = (Payloads::Short.payload_max(), Payloads::Short.failure_max());
     let (mut letters, mut weight) = (Vec::new(), 0);
     for some in rows.chunks(LIST_STEP) {
-        let found = client.query(&sql, &[&some]).await.map_err(to(DOING))?;
-        for row in &found {
-            let delivery = row::delivery(row)?;
+        let found = client
+            .query(sql, &[&payload_max, &failure_max, &some])
+            .await
+            .map_err(to(DOING))?;
+        for letter in &found {
+            let delivery = row::delivery(letter)?;
             weight += delivery.weight();
             letters.push(DeadLetter {
                 delivery,
-                row: row.get(DELIVERY_COLUMNS),
+                row: letter.get(row::ROW),
             });
             if weight >= PAGE_MAX_BYTES {
                 return Ok(letters);
@@ -201,18 +195,7 @@ pub(super) async fn dead(
 
 pub(super) async fn depth(client: &Scope<'_>) -> Result<Vec<Depth>, QueueError> {
     let found = client
-        .query(
-            // Each part has its partial index: what is finished is not read.
-            "SELECT handler, state, count(*) FROM (
-                 SELECT handler, state FROM @.delivery WHERE state = 'available' AND NOT blocked
-                 UNION ALL SELECT handler, state FROM @.delivery WHERE state = 'available' AND blocked
-                     AND ordering_key IS NOT NULL
-                 UNION ALL SELECT handler, state FROM @.delivery WHERE state IN ('scheduled', 'retryable')
-                 UNION ALL SELECT handler, state FROM @.delivery WHERE state = 'running'
-                 UNION ALL SELECT handler, state FROM @.delivery WHERE state = 'discarded') open
-             GROUP BY 1, 2 ORDER BY 1, 2",
-            &[],
-        )
+        .query(include_str!("sql/depth.sql"), &[])
         .await
         .map_err(to("count the queue"))?;
     found

@@ -11,23 +11,22 @@ use tokio_postgres::{
 use super::fault::{Fault, to};
 use crate::{
     CommandId, DeliveryId, DeliveryView, Failure, LastFailure, QueueError, State, Timestamp,
-    query::Payloads,
 };
 use pointsman_core::name::HandlerName;
 
 /// What failed where a row is not as this program writes it.
 pub(super) const FOREIGN: &str = "read a row that another program changed";
 
-/// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
-/// failure. `more` are columns after its own, from [`DELIVERY_COLUMNS`](crate::query::DELIVERY_COLUMNS) on.
-pub(super) fn deliveries(payloads: Payloads, more: &str) -> String {
-    format!(
-        "SELECT {} {more}
-         FROM @.delivery d LEFT JOIN LATERAL (
-             SELECT * FROM @.failure WHERE delivery = d.seq ORDER BY ordinal DESC LIMIT 1) f ON true",
-        payloads.delivery()
-    )
+/// What [`delivery`] reads, of the deliveries that the conditions name.
+macro_rules! deliveries {
+    ($conditions:literal) => {
+        concat!(include_str!("sql/deliveries.sql"), $conditions)
+    };
 }
+pub(super) use deliveries;
+
+/// The column of [`deliveries`] with the row.
+pub(super) const ROW: usize = 17;
 
 /// The state in a column.
 pub(super) fn state(row: &Row, column: usize) -> Result<State, Fault> {
@@ -63,7 +62,7 @@ pub(super) fn foreign(error: impl std::error::Error + Send + Sync + 'static) -> 
     }
 }
 
-/// Reads what [`deliveries`] selects, at the front of a row.
+/// Reads what [`deliveries`] selects, from a row.
 pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
     Ok(DeliveryView {
         id: DeliveryId::new(CommandId(row.get(0)), handler(row.get(1))?),

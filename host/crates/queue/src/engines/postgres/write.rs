@@ -71,7 +71,7 @@ async fn stored_keys(
     }
     let found = tx
         .query(
-            "SELECT key, command_id, body FROM @.idempotency WHERE key = ANY ($1) AND expires_ms > $2",
+            include_str!("sql/stored_keys.sql"),
             &[&keys, &tx.now.as_millis()],
         )
         .await?;
@@ -110,9 +110,7 @@ async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fa
         .map(|command| command.traceparent.as_deref())
         .collect();
     tx.execute(
-        "INSERT INTO @.command (id, attributes, idempotency_key, rules_generation, traceparent, created_ms)
-             SELECT id, a, k, g, t, $6 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::text[])
-                 AS new (id, a, k, g, t)",
+        include_str!("sql/insert_commands.sql"),
         &[&ids, &attributes, &keys, &generations, &traces, &now_ms],
     )
     .await?;
@@ -123,8 +121,7 @@ async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fa
         let body = policy::body_digest(&command.attributes).to_vec();
         let expires = tx.now.after(command.idempotency_kept).as_millis();
         tx.execute(
-            "INSERT INTO @.idempotency (key, command_id, body, expires_ms) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (key) DO UPDATE SET command_id = $2, body = $3, expires_ms = $4",
+            include_str!("sql/remember_key.sql"),
             &[key, &command.id.0, &body, &expires],
         )
         .await?;
@@ -158,15 +155,7 @@ async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), 
     // Blocked where the store, or an earlier row of this batch, has one of the same key;
     // one that is scheduled enters the order when it is due.
     tx.execute(
-        "INSERT INTO @.delivery (command_id, handler, digest, rules, state, priority, run_at_ms, ordering_key, blocked)
-             SELECT c, h, d, r, CASE WHEN t > $8 THEN 'scheduled' ELSE 'available' END, p, t, o,
-                 o IS NOT NULL AND t <= $8 AND (row_number() OVER (PARTITION BY h, o, t > $8 ORDER BY n) > 1
-                     OR EXISTS (SELECT 1 FROM @.delivery x WHERE x.handler = h AND x.ordering_key = o
-                         AND x.state IN ('available', 'running', 'scheduled', 'retryable')
-                         AND x.state <> 'scheduled'))
-             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::int4[], $7::text[])
-                 WITH ORDINALITY AS new (c, h, d, r, t, p, o, n)
-             ORDER BY n",
+        include_str!("sql/insert_deliveries.sql"),
         &[
             &owners,
             &handlers,
@@ -193,10 +182,7 @@ pub(super) async fn complete(
     let now = now.map(Timestamp::as_millis);
     let completed = client
         .execute(
-            "UPDATE @.delivery SET state = 'completed', output = $3,
-                 finished_ms = coalesce($4, (extract(epoch FROM clock_timestamp()) * 1000)::int8),
-                 lease_until_ms = NULL, lease_token = NULL
-             WHERE seq = $1 AND lease_token = $2 AND state = 'running' AND ordering_key IS NULL",
+            include_str!("sql/complete.sql"),
             &[&lease.row, &lease.token, &row.output, &now],
         )
         .await?;
@@ -210,11 +196,7 @@ pub(super) async fn settle(
     row: &SettlementRow,
 ) -> Result<Option<State>, Fault> {
     let found = tx
-        .query_opt(
-            "SELECT cancel_requested, attempt, handler, ordering_key FROM @.delivery
-             WHERE seq = $1 AND lease_token = $2 AND state = 'running' FOR UPDATE",
-            &[&lease.row, &lease.token],
-        )
+        .query_opt(include_str!("sql/leased.sql"), &[&lease.row, &lease.token])
         .await?;
     let Some(found) = found else { return Ok(None) };
     let state = policy::settled(row.state, found.get(0));
@@ -259,8 +241,7 @@ pub(super) async fn add_failure(
     // Texts and closed enums only: it always has a JSON form.
     let text = serde_json::json!(error).to_string();
     tx.execute(
-        "INSERT INTO @.failure (delivery, ordinal, attempt, at_ms, status, error)
-             VALUES ($1, (SELECT coalesce(max(ordinal), 0) + 1 FROM @.failure WHERE delivery = $1), $2, $3, $4, $5)",
+        include_str!("sql/add_failure.sql"),
         &[
             &seq,
             &attempt,
@@ -285,17 +266,7 @@ pub(super) async fn ended(
         return Ok(());
     };
     lock(tx, &[order_lock(handler, key)]).await?;
-    tx.execute(
-        "UPDATE @.delivery SET blocked = false WHERE blocked AND seq = (
-                 SELECT next.seq FROM @.delivery AS ended JOIN @.delivery AS next
-                     ON next.handler = ended.handler AND next.ordering_key = ended.ordering_key
-                 WHERE ended.seq = $1 AND next.ordering_key IS NOT NULL
-                     AND next.state IN ('available', 'running', 'scheduled', 'retryable')
-                     AND next.state <> 'scheduled'
-                 ORDER BY next.position, next.seq LIMIT 1)",
-        &[&seq],
-    )
-    .await?;
+    tx.execute(include_str!("sql/unblock.sql"), &[&seq]).await?;
     Ok(())
 }
 
@@ -317,13 +288,11 @@ pub(super) async fn cancel(
     )
     .await?;
     let interrupting = tx
-        .execute("UPDATE @.delivery SET cancel_requested = true WHERE command_id = $1 AND state = 'running'", &[&command.0])
+        .execute(include_str!("sql/request_cancel.sql"), &[&command.0])
         .await?;
     let cancelled = tx
         .query(
-            "UPDATE @.delivery SET state = 'cancelled', finished_ms = $2
-             WHERE command_id = $1 AND state IN ('available', 'scheduled', 'retryable')
-             RETURNING seq, handler, ordering_key",
+            include_str!("sql/cancel.sql"),
             &[&command.0, &tx.now.as_millis()],
         )
         .await?;

@@ -53,10 +53,9 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Claims, Q
 /// process: it alone works on the store, and what it runs is not lost, however
 /// late it came to renew.
 fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
-    let mut statement = tx.connection.prepare_cached(
-        "SELECT seq, command_id, attempt, hosts_lost, cancel_requested, lease_token FROM delivery
-         WHERE state = 'running' AND lease_until_ms <= ?1 LIMIT ?2",
-    )?;
+    let mut statement = tx
+        .connection
+        .prepare_cached(include_str!("sql/lost_leases.sql"))?;
     let lost = statement
         .query_map(params![tx.steady.as_millis(), DUE_STEP], |row| {
             Ok((row.get::<_, i64>(0)?, lost(row)))
@@ -85,10 +84,7 @@ fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
         } = lost.end();
         add_failure(tx, seq, lost.attempt, &error)?;
         tx.connection
-            .prepare_cached(
-                "UPDATE delivery SET state = ?2, hosts_lost = ?3, lease_until_ms = NULL,
-                     lease_token = NULL, finished_ms = ?4 WHERE seq = ?1",
-            )?
+            .prepare_cached(include_str!("sql/end_lease.sql"))?
             .execute(params![
                 seq,
                 state.as_str(),
@@ -106,14 +102,7 @@ fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
 fn wake(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
     let woken = tx
         .connection
-        .prepare_cached(
-            "UPDATE delivery SET state = 'available',
-                 blocked = blocked OR (state = 'scheduled' AND ordering_key IS NOT NULL)
-             WHERE seq IN (
-                 SELECT seq FROM delivery WHERE state IN ('scheduled', 'retryable')
-                 AND run_at_ms <= ?1 ORDER BY run_at_ms LIMIT ?2)
-             RETURNING run_at_ms, position, seq, blocked",
-        )?
+        .prepare_cached(include_str!("sql/wake.sql"))?
         .query_map(params![tx.now.as_millis(), DUE_STEP], |row| {
             let place = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok(row.get::<_, bool>(3)?.then_some(place))
@@ -154,11 +143,7 @@ fn lost(row: &Row<'_>) -> rusqlite::Result<(Uuid, Uuid, LostLease)> {
 fn follow_clock(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
     if tx.clock_moved_ms != 0 {
         tx.connection
-            .prepare_cached(
-                "UPDATE delivery SET run_at_ms = run_at_ms + ?1
-                 WHERE state IN ('scheduled', 'retryable') AND state = 'retryable'
-                     AND abs(run_at_ms) < 1000000000000000",
-            )?
+            .prepare_cached(include_str!("sql/move_delays.sql"))?
             .execute([tx.clock_moved_ms])?;
         tx.clock_moved_ms = 0;
     }
@@ -168,10 +153,7 @@ fn follow_clock(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
 fn next_due(tx: &Tx<'_>) -> rusqlite::Result<Option<Duration>> {
     let (wake, lease): (Option<i64>, Option<i64>) = tx
         .connection
-        .prepare_cached(
-            "SELECT (SELECT min(run_at_ms) FROM delivery WHERE state IN ('scheduled', 'retryable')),
-                 (SELECT min(lease_until_ms) FROM delivery WHERE state = 'running')",
-        )?
+        .prepare_cached(include_str!("sql/next_due.sql"))?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let wake = query::until(wake, tx.now);
     Ok(wake.into_iter().chain(query::until(lease, tx.steady)).min())
@@ -198,11 +180,9 @@ fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result
         if !wanted || room == 0 {
             continue;
         }
-        let mut statement = tx.connection.prepare_cached(
-            "SELECT -priority, position, seq FROM delivery
-             WHERE state = 'available' AND blocked = 0 AND handler = ?1
-             ORDER BY priority DESC, position LIMIT ?2",
-        )?;
+        let mut statement = tx
+            .connection
+            .prepare_cached(include_str!("sql/heads.sql"))?;
         let rows = statement.query_map(params![handler.as_str(), room as i64], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
@@ -241,20 +221,13 @@ fn set_aside(tx: &mut Tx<'_>, seq: i64, error: &rusqlite::Error) -> rusqlite::Re
     };
     add_failure(tx, seq, 0, &failure)?;
     tx.connection
-        .prepare_cached(
-            "UPDATE delivery SET state = 'discarded', finished_ms = ?2, lease_until_ms = NULL,
-                 lease_token = NULL WHERE seq = ?1",
-        )?
+        .prepare_cached(include_str!("sql/set_aside.sql"))?
         .execute([seq, tx.now.as_millis()])?;
     ended(tx, seq)
 }
 
 fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Result<Claimed> {
-    let mut statement = tx.connection.prepare_cached(
-        "UPDATE delivery SET state = 'running', attempt = attempt + 1, lease_until_ms = ?2,
-             lease_token = ?3 WHERE seq = ?1
-         RETURNING command_id, handler, attempt, transient, trap, timeout, memory",
-    )?;
+    let mut statement = tx.connection.prepare_cached(include_str!("sql/take.sql"))?;
     let mut claimed = statement.query_row(params![seq, until, token.into_bytes()], |row| {
         let delivery = DeliveryId::new(command_id(row, 0)?, handler(row, 1)?);
         Ok(Claimed {
@@ -291,10 +264,9 @@ fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Res
 fn waiting_handlers(tx: &Tx<'_>) -> rusqlite::Result<Vec<HandlerName>> {
     let mut names: Vec<HandlerName> = Vec::new();
     let mut last = String::new();
-    let mut statement = tx.connection.prepare_cached(
-        "SELECT handler FROM delivery WHERE state = 'available' AND blocked = 0 AND handler > ?1
-         ORDER BY handler LIMIT 1",
-    )?;
+    let mut statement = tx
+        .connection
+        .prepare_cached(include_str!("sql/next_handler.sql"))?;
     loop {
         match statement
             .query_row([&last], |row| row.get::<_, String>(0))
@@ -316,9 +288,7 @@ fn running(tx: &Tx<'_>, capacity: &Capacity) -> rusqlite::Result<HashMap<Handler
         return Ok(HashMap::new());
     }
     tx.connection
-        .prepare_cached(
-            "SELECT handler, count(*) FROM delivery WHERE state = 'running' GROUP BY handler",
-        )?
+        .prepare_cached(include_str!("sql/running.sql"))?
         .query_map([], |row| {
             let name = HandlerName::parse(row.get_ref(0)?.as_str()?);
             Ok(name
@@ -337,10 +307,7 @@ pub(super) fn renew(
     let one = |lease: &Lease| {
         let cancelled = tx
             .connection
-            .prepare_cached(
-                "UPDATE delivery SET lease_until_ms = ?3
-                 WHERE seq = ?1 AND lease_token = ?2 AND state = 'running' RETURNING cancel_requested",
-            )?
+            .prepare_cached(include_str!("sql/renew.sql"))?
             .query_row(
                 params![lease.row, lease.token.into_bytes(), until.as_millis()],
                 |row| row.get(0),

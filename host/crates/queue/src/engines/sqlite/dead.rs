@@ -72,21 +72,14 @@ fn change(tx: &mut Tx<'_>, seq: i64, fate: Fate) -> rusqlite::Result<()> {
     let command = match fate {
         Fate::GiveUp => tx
             .connection
-            .prepare_cached(
-                "UPDATE delivery SET state = 'cancelled' WHERE seq = ?1 RETURNING command_id",
-            )?
+            .prepare_cached(include_str!("sql/give_up.sql"))?
             .query_row([seq], |row| Ok(command_id(row, 0).ok()))?,
         Fate::Retry => {
             let position = tx.next_position()?;
             tx.counts.depth += 1;
             tx.news.work = true;
             tx.connection
-                .prepare_cached(
-                    "UPDATE delivery SET state = 'available', position = ?2, run_at_ms = ?3,
-                         transient = 0, trap = 0, timeout = 0, memory = 0, hosts_lost = 0,
-                         finished_ms = NULL, blocked = ordering_key IS NOT NULL
-                     WHERE seq = ?1 RETURNING command_id",
-                )?
+                .prepare_cached(include_str!("sql/retry_dead.sql"))?
                 .query_row(params![seq, position, tx.now.as_millis()], |row| {
                     Ok(command_id(row, 0).ok())
                 })?
@@ -141,9 +134,7 @@ fn sweep_rows(
     // Commands lie in the order stored: the first that is too young ends the pass.
     let old = tx
         .connection
-        .prepare_cached(
-            "SELECT seq, id FROM command WHERE seq > ?1 AND created_ms <= ?2 ORDER BY seq LIMIT ?3",
-        )?
+        .prepare_cached(include_str!("sql/old_commands.sql"))?
         .query_map(
             params![sweep.after, cutoffs.latest().as_millis(), SWEEP_STEP],
             |row| Ok((row.get(0)?, row.get(1)?)),
@@ -174,10 +165,7 @@ pub(super) fn remove(
 ) -> rusqlite::Result<bool> {
     let kept: bool = tx
         .connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM delivery WHERE command_id = ?1 AND (finished_ms IS NULL
-                 OR finished_ms > iif(state = 'discarded', ?3, ?2)))",
-        )?
+        .prepare_cached(include_str!("sql/is_kept.sql"))?
         .query_row(
             params![id, cutoffs.ended.as_millis(), cutoffs.dead.as_millis()],
             |row| row.get(0),
@@ -186,7 +174,7 @@ pub(super) fn remove(
         return Ok(false);
     }
     tx.connection
-        .prepare_cached("DELETE FROM failure WHERE delivery IN (SELECT seq FROM delivery WHERE command_id = ?1)")?
+        .prepare_cached(include_str!("sql/remove_failures.sql"))?
         .execute([id])?;
     tx.connection
         .prepare_cached("DELETE FROM delivery WHERE command_id = ?1")?

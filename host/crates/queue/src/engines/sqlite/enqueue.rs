@@ -68,9 +68,7 @@ fn stored_keys(
     {
         let found = tx
             .connection
-            .prepare_cached(
-                "SELECT command_id, body FROM idempotency WHERE key = ?1 AND expires_ms > ?2",
-            )?
+            .prepare_cached(include_str!("sql/stored_key.sql"))?
             .query_row(params![key, tx.now.as_millis()], |row| {
                 Ok((CommandId(Uuid::from_bytes(row.get(0)?)), row.get(1)?))
             })
@@ -84,10 +82,7 @@ fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
     let now = tx.now.as_millis();
     let id = command.id.0.into_bytes();
     tx.connection
-        .prepare_cached(
-            "INSERT INTO command (id, attributes, idempotency_key, rules_generation, traceparent, created_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
+        .prepare_cached(include_str!("sql/insert_command.sql"))?
         .execute(params![
             id,
             command.attributes,
@@ -99,10 +94,7 @@ fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
     if let Some(key) = &command.idempotency_key {
         let body = body_digest(&command.attributes);
         tx.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO idempotency (key, command_id, body, expires_ms)
-                 VALUES (?1, ?2, ?3, ?4)",
-            )?
+            .prepare_cached(include_str!("sql/remember_key.sql"))?
             .execute(params![
                 key,
                 id,
@@ -121,21 +113,13 @@ fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
             // One that is scheduled enters the order when it is due.
             Some(key) if state == State::Available => tx
                 .connection
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM delivery WHERE handler = ?1 AND ordering_key = ?2
-                     AND state IN ('available', 'running', 'scheduled', 'retryable')
-                     AND state <> 'scheduled')",
-                )?
+                .prepare_cached(include_str!("sql/has_line.sql"))?
                 .query_row(params![delivery.handler.as_str(), key], |row| row.get(0))?,
             _ => false,
         };
         let position = tx.next_position()?;
         tx.connection
-            .prepare_cached(
-                "INSERT INTO delivery (seq, command_id, handler, digest, rules, state, priority,
-                     position, run_at_ms, ordering_key, blocked)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?1, ?8, ?9, ?10)",
-            )?
+            .prepare_cached(include_str!("sql/insert_delivery.sql"))?
             .execute(params![
                 position,
                 id,

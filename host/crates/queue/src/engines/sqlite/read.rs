@@ -9,7 +9,7 @@ use super::{
 use crate::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
     DeliveryId, DeliveryView, Depth, PAGE_MAX_BYTES, Page, QueueError, State, Timestamp,
-    query::{DELIVERY_COLUMNS, Payloads},
+    query::Payloads,
 };
 
 pub(super) fn get(
@@ -27,12 +27,8 @@ fn command(
     payloads: Payloads,
 ) -> rusqlite::Result<Option<CommandView>> {
     let found = reader
-        .prepare_cached(&format!(
-            "SELECT {}, octet_length(attributes), idempotency_key, rules_generation, created_ms
-             FROM command WHERE id = ?1",
-            payloads.column("attributes")
-        ))?
-        .query_row([id.0.into_bytes()], |row| {
+        .prepare_cached(include_str!("sql/command.sql"))?
+        .query_row(params![id.0.into_bytes(), payloads.payload_max()], |row| {
             Ok(CommandView {
                 id,
                 attributes: row.get::<_, Option<String>>(0)?.unwrap_or_default(),
@@ -48,11 +44,15 @@ fn command(
         return Ok(None);
     };
     view.deliveries = reader
-        .prepare_cached(&format!(
-            "{} WHERE d.command_id = ?1 ORDER BY d.handler",
-            deliveries(payloads, "")
-        ))?
-        .query_map([id.0.into_bytes()], row::delivery)?
+        .prepare_cached(deliveries!("WHERE d.command_id = ?3 ORDER BY d.handler"))?
+        .query_map(
+            params![
+                payloads.payload_max(),
+                payloads.failure_max(),
+                id.0.into_bytes()
+            ],
+            row::delivery,
+        )?
         .collect::<rusqlite::Result<_>>()?;
     Ok(Some(view))
 }
@@ -82,30 +82,14 @@ fn list_ids(
     filter: &CommandFilter,
     page: Page<CommandId>,
 ) -> rusqlite::Result<Vec<CommandId>> {
-    // The conditions are fixed texts; what the caller gave is bound.
-    let by_delivery = match (filter.state, &filter.handler) {
-        (None, None) => "",
-        // Named outright, so that the partial index of ended deliveries serves.
-        (Some(State::Discarded), _) => {
-            "AND id IN (SELECT command_id FROM delivery WHERE state = 'discarded' AND ?4 = ?4
-                 AND (?5 IS NULL OR handler = ?5))"
-        }
-        _ => {
-            "AND EXISTS (SELECT 1 FROM delivery d WHERE d.command_id = command.id
-                 AND (?4 IS NULL OR d.state = ?4) AND (?5 IS NULL OR d.handler = ?5))"
-        }
-    };
-    let by_delivery = if by_delivery.is_empty() {
-        "AND ?4 IS ?4 AND ?5 IS ?5"
-    } else {
-        by_delivery
+    let sql = match (filter.state, &filter.handler) {
+        (None, None) => include_str!("sql/list.sql"),
+        (Some(State::Discarded), _) => include_str!("sql/list_discarded.sql"),
+        _ => include_str!("sql/list_by_delivery.sql"),
     };
     let after = page.after.map_or([0xff; 16], |id| id.0.into_bytes());
     reader
-        .prepare_cached(&format!(
-            "SELECT id FROM command WHERE id < ?1 AND created_ms >= ?2 AND created_ms < ?3 {by_delivery}
-             ORDER BY id DESC LIMIT ?6"
-        ))?
+        .prepare_cached(sql)?
         .query_map(
             params![
                 after,
@@ -126,23 +110,24 @@ pub(super) fn inspect(reader: &Connection, id: &DeliveryId) -> Result<DeliveryDe
 }
 
 fn detail(reader: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<DeliveryDetail>> {
-    let found: Option<(DeliveryView, i64, String)> = reader
-        .prepare_cached(&format!(
-            "{} JOIN command c ON c.id = d.command_id WHERE d.command_id = ?1 AND d.handler = ?2",
-            deliveries(Payloads::Whole, ", d.seq, c.attributes")
-        ))?
+    let (all, command) = (Payloads::Whole, id.command.0.into_bytes());
+    let attributes: Option<String> = reader
+        .prepare_cached("SELECT attributes FROM command WHERE id = ?1")?
+        .query_row([command], |row| row.get(0))
+        .optional()?;
+    let found: Option<(DeliveryView, i64)> = reader
+        .prepare_cached(deliveries!("WHERE d.command_id = ?3 AND d.handler = ?4"))?
         .query_row(
-            params![id.command.0.into_bytes(), id.handler.as_str()],
-            |row| {
-                Ok((
-                    row::delivery(row)?,
-                    row.get(DELIVERY_COLUMNS)?,
-                    row.get(DELIVERY_COLUMNS + 1)?,
-                ))
-            },
+            params![
+                all.payload_max(),
+                all.failure_max(),
+                command,
+                id.handler.as_str()
+            ],
+            |row| Ok((row::delivery(row)?, row.get(row::ROW)?)),
         )
         .optional()?;
-    let Some((delivery, seq, attributes)) = found else {
+    let (Some(attributes), Some((delivery, seq))) = (attributes, found) else {
         return Ok(None);
     };
     let failures = reader
@@ -158,13 +143,6 @@ fn detail(reader: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<Deliv
     }))
 }
 
-/// The conditions of a [`DeadFilter`], for parameters ?1 to ?6 and a table `d`.
-const DEAD: &str = "d.state = 'discarded'
-    AND (?1 IS NULL OR d.command_id = ?1) AND (?2 IS NULL OR d.handler = ?2)
-    AND (?3 IS NULL OR ?3 = (SELECT status FROM failure f WHERE f.delivery = d.seq
-         ORDER BY ordinal DESC LIMIT 1))
-    AND d.finished_ms >= ?4 AND d.finished_ms < ?5 AND d.seq < ?6";
-
 /// The rows of dead letters below `below`, newest first.
 pub(super) fn dead_rows(
     connection: &Connection,
@@ -179,9 +157,7 @@ pub(super) fn dead_rows(
         return Ok(Vec::new());
     }
     connection
-        .prepare_cached(&format!(
-            "SELECT d.seq FROM delivery d WHERE {DEAD} ORDER BY d.seq DESC LIMIT ?7"
-        ))?
+        .prepare_cached(include_str!("sql/dead_rows.sql"))?
         .query_map(
             params![
                 command,
@@ -218,30 +194,23 @@ pub(super) fn dead(
 }
 
 fn dead_letter(reader: &Connection, seq: i64) -> rusqlite::Result<DeadLetter> {
+    let short = Payloads::Short;
     let delivery = reader
-        .prepare_cached(&format!(
-            "{} WHERE d.seq = ?1",
-            deliveries(Payloads::Short, "")
-        ))?
-        .query_row([seq], row::delivery)?;
+        .prepare_cached(deliveries!("WHERE d.seq = ?3"))?
+        .query_row(
+            params![short.payload_max(), short.failure_max(), seq],
+            row::delivery,
+        )?;
     Ok(DeadLetter { delivery, row: seq })
 }
 
-/// The handler and state of every unfinished delivery: each part is answered
-/// from one partial index alone.
-pub(super) const OPEN: &str = "SELECT handler, 'available' AS state FROM delivery
-        WHERE state = 'available' AND blocked = 0
-    UNION ALL SELECT handler, state FROM delivery WHERE ordering_key IS NOT NULL AND blocked = 1
-        AND state IN ('available', 'running', 'scheduled', 'retryable') AND state = 'available'
-    UNION ALL SELECT handler, state FROM delivery WHERE state IN ('scheduled', 'retryable')
-    UNION ALL SELECT handler, 'running' FROM delivery WHERE state = 'running'";
-
 pub(super) fn depth(reader: &Connection) -> Result<Vec<Depth>, QueueError> {
     reader
-        .prepare_cached(&format!(
-            "SELECT handler, state, count(*) FROM ({OPEN}
-                 UNION ALL SELECT handler, 'discarded' FROM delivery WHERE state = 'discarded')
-             GROUP BY 1, 2 ORDER BY 1, 2"
+        .prepare_cached(concat!(
+            "SELECT handler, state, count(*) FROM (",
+            include_str!("sql/unfinished.sql"),
+            "UNION ALL SELECT handler, 'discarded' FROM delivery WHERE state = 'discarded')
+            GROUP BY 1, 2 ORDER BY 1, 2"
         ))
         .and_then(|mut statement| {
             statement

@@ -4,24 +4,22 @@ use rusqlite::{Error, ErrorCode, Row, types::Type};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::{
-    CommandId, DeliveryId, DeliveryView, Failure, LastFailure, State, Timestamp, query::Payloads,
-};
+use crate::{CommandId, DeliveryId, DeliveryView, Failure, LastFailure, State, Timestamp};
 use pointsman_core::{
     name::HandlerName,
     text::{MESSAGE_MAX_BYTES, bounded, escaped},
 };
 
-/// What [`delivery`] reads, up to the conditions: deliveries `d` with their last
-/// failure. `more` are columns after its own, from [`DELIVERY_COLUMNS`](crate::query::DELIVERY_COLUMNS) on.
-pub(super) fn deliveries(payloads: Payloads, more: &str) -> String {
-    format!(
-        "SELECT {} {more}
-         FROM delivery d LEFT JOIN failure f ON f.delivery = d.seq
-             AND f.ordinal = (SELECT max(ordinal) FROM failure WHERE delivery = d.seq)",
-        payloads.delivery()
-    )
+/// What [`delivery`] reads, of the deliveries that the conditions name.
+macro_rules! deliveries {
+    ($conditions:literal) => {
+        concat!(include_str!("sql/deliveries.sql"), $conditions)
+    };
 }
+pub(super) use deliveries;
+
+/// The column of [`deliveries`] with the row.
+pub(super) const ROW: usize = 17;
 
 /// Whether a row holds what this program never writes. The engine itself is well.
 pub(super) fn is_damage(error: &Error) -> bool {
@@ -72,7 +70,7 @@ fn parse<T, E: std::error::Error + Send + Sync + 'static>(
     parse(text).map_err(|error| Error::FromSqlConversionFailure(column, Type::Text, error.into()))
 }
 
-/// Reads what [`deliveries`] selects, at the front of a row.
+/// Reads what [`deliveries`] selects, from a row.
 pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
     Ok(DeliveryView {
         id: DeliveryId::new(command_id(row, 0)?, handler(row, 1)?),

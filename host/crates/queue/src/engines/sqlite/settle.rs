@@ -31,11 +31,7 @@ fn complete(
 ) -> rusqlite::Result<Option<State>> {
     let ordering_key: Option<Option<String>> = tx
         .connection
-        .prepare_cached(
-            "UPDATE delivery SET state = 'completed', output = ?3, finished_ms = ?4,
-                 lease_until_ms = NULL, lease_token = NULL
-             WHERE seq = ?1 AND lease_token = ?2 AND state = 'running' RETURNING ordering_key",
-        )?
+        .prepare_cached(include_str!("sql/complete.sql"))?
         .query_row(
             params![
                 lease.row,
@@ -60,10 +56,7 @@ fn complete(
 fn fail(tx: &mut Tx<'_>, lease: &Lease, row: &SettlementRow) -> rusqlite::Result<Option<State>> {
     let found: Option<(bool, u32)> = tx
         .connection
-        .prepare_cached(
-            "SELECT cancel_requested, attempt FROM delivery
-             WHERE seq = ?1 AND lease_token = ?2 AND state = 'running'",
-        )?
+        .prepare_cached(include_str!("sql/leased.sql"))?
         .query_row(params![lease.row, lease.token.into_bytes()], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
@@ -77,13 +70,7 @@ fn fail(tx: &mut Tx<'_>, lease: &Lease, row: &SettlementRow) -> rusqlite::Result
     }
     let now = tx.now.as_millis();
     tx.connection
-        .prepare_cached(
-            "UPDATE delivery SET state = ?2, attempt = attempt - ?3,
-                 run_at_ms = iif(?2 = 'retryable', ?4, run_at_ms),
-                 transient = transient + ?5, trap = trap + ?6, timeout = timeout + ?7,
-                 memory = memory + ?8, finished_ms = ?9, lease_until_ms = NULL, lease_token = NULL
-             WHERE seq = ?1",
-        )?
+        .prepare_cached(include_str!("sql/settle.sql"))?
         .execute(params![
             lease.row,
             state.as_str(),
@@ -113,11 +100,7 @@ pub(super) fn add_failure(
     let text = serde_json::to_string(error)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     tx.connection
-        .prepare_cached(
-            "INSERT INTO failure (delivery, ordinal, attempt, at_ms, status, error)
-             VALUES (?1, (SELECT ifnull(max(ordinal), 0) + 1 FROM failure WHERE delivery = ?1),
-                 ?2, ?3, ?4, ?5)",
-        )?
+        .prepare_cached(include_str!("sql/add_failure.sql"))?
         .execute(params![
             seq,
             attempt,
@@ -138,15 +121,7 @@ pub(super) fn ended(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
 pub(super) fn unblock(tx: &mut Tx<'_>, ended: i64) -> rusqlite::Result<()> {
     let freed = tx
         .connection
-        .prepare_cached(
-            "UPDATE delivery SET blocked = 0 WHERE blocked = 1 AND seq = (
-                 SELECT next.seq FROM delivery AS ended JOIN delivery AS next
-                     ON next.handler = ended.handler AND next.ordering_key = ended.ordering_key
-                 WHERE ended.seq = ?1 AND next.ordering_key IS NOT NULL
-                     AND next.state IN ('available', 'running', 'scheduled', 'retryable')
-                     AND next.state <> 'scheduled'
-                 ORDER BY next.position, next.seq LIMIT 1)",
-        )?
+        .prepare_cached(include_str!("sql/unblock.sql"))?
         .execute([ended])?;
     tx.news.work |= freed > 0;
     Ok(())
@@ -169,16 +144,11 @@ fn cancel_known(tx: &mut Tx<'_>, command: Uuid) -> rusqlite::Result<Cancellation
     let id = command.into_bytes();
     let interrupting = tx
         .connection
-        .prepare_cached(
-            "UPDATE delivery SET cancel_requested = 1 WHERE command_id = ?1 AND state = 'running'",
-        )?
+        .prepare_cached(include_str!("sql/request_cancel.sql"))?
         .execute([id])?;
     let cancelled = tx
         .connection
-        .prepare_cached(
-            "UPDATE delivery SET state = 'cancelled', finished_ms = ?2
-             WHERE command_id = ?1 AND state IN ('available', 'scheduled', 'retryable') RETURNING seq",
-        )?
+        .prepare_cached(include_str!("sql/cancel.sql"))?
         .query_map(params![id, tx.now.as_millis()], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
     for seq in &cancelled {

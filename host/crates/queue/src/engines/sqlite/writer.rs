@@ -18,7 +18,6 @@ use tracing::{error, info, warn};
 use super::{
     fault::to,
     files::Files,
-    read::OPEN,
     relief,
     room::{Relief, Room},
     schema,
@@ -396,8 +395,10 @@ fn count(connection: &Connection) -> Result<Counts, QueueError> {
     // From the partial indexes: it must not read the whole history at every start.
     connection
         .query_row(
-            &format!(
-                "SELECT (SELECT count(*) FROM ({OPEN})), (SELECT ifnull(max(seq), 0) FROM delivery)"
+            concat!(
+                "SELECT (SELECT count(*) FROM (",
+                include_str!("sql/unfinished.sql"),
+                ")), (SELECT ifnull(max(seq), 0) FROM delivery)"
             ),
             [],
             |row| {

@@ -1,0 +1,4 @@
+-- The front of the queue of handler ?1, ?2 long, with what it is ordered by.
+SELECT -priority, position, seq FROM delivery
+WHERE state = 'available' AND blocked = 0 AND handler = ?1
+ORDER BY priority DESC, position LIMIT ?2
