@@ -183,12 +183,10 @@ fn show(view: &CommandView) {
         state(view.state())
     );
     for delivery in &view.deliveries {
-        let output = match &delivery.output {
-            Some(output) => format!("  {output}"),
-            None if delivery.output_bytes > 0 => {
-                format!("  (an output of {} bytes)", delivery.output_bytes)
-            }
-            None => String::new(),
+        let output = match (&delivery.output, delivery.output_bytes) {
+            (Some(output), _) => format!("  {output}"),
+            (None, Some(bytes)) => format!("  (an output of {bytes} bytes)"),
+            (None, None) => String::new(),
         };
         out_lines!(
             4,

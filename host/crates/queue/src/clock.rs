@@ -10,9 +10,38 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// A point in time: milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use serde::{Deserialize, Serialize};
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z. As JSON it is a
+/// text in RFC 3339, or its milliseconds past the year 9999, which that cannot write.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(from = "Written", into = "Written")]
 pub struct Timestamp(i64);
+
+/// A time as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(jiff::Timestamp),
+    Millis(i64),
+}
+
+impl From<Timestamp> for Written {
+    fn from(time: Timestamp) -> Self {
+        jiff::Timestamp::from_millisecond(time.0).map_or(Self::Millis(time.0), Self::Text)
+    }
+}
+
+impl From<Written> for Timestamp {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Text(time) => Self(time.as_millisecond()),
+            Written::Millis(millis) => Self(millis),
+        }
+    }
+}
 
 impl Timestamp {
     /// From milliseconds since 1970-01-01T00:00:00Z.

@@ -2,11 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use super::error::QueueError;
 use pointsman_core::outcome::Status;
 
 /// How one attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Ending {
     /// The handler was called.
     Ran(Status),
@@ -80,6 +83,20 @@ impl FromStr for Ending {
                 reason: format!("`{text}` is no status: use one of {}", names.join(", ")),
             }
         })
+    }
+}
+
+impl From<Ending> for &'static str {
+    fn from(ending: Ending) -> Self {
+        ending.as_str()
+    }
+}
+
+impl TryFrom<String> for Ending {
+    type Error = QueueError;
+
+    fn try_from(text: String) -> Result<Self, QueueError> {
+        text.parse()
     }
 }
 

@@ -1,7 +1,10 @@
 //! Owns how a command enters the queue: what a caller asks of it besides its
 //! attributes, and what it is told of where it went.
 
+use std::ops::Not;
+
 use pointsman_core::{command::CommandId, delivery::DeliveryId};
+use serde::{Deserialize, Serialize};
 
 use super::{NewCommand, QueueError, Store, Timestamp, signals::Part};
 
@@ -19,17 +22,52 @@ pub struct EnqueueOptions {
 }
 
 /// A command that is stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Accepted {
     /// Its id: that of an earlier command where the idempotency key was known.
+    #[serde(rename = "commandId")]
     pub id: CommandId,
     /// Whether it was stored before.
     pub repeated: bool,
     /// By handler name.
+    #[serde(with = "with_handlers")]
     pub deliveries: Vec<DeliveryId>,
     /// Whether it was stored before, ended, and is no longer kept: its
     /// idempotency key is remembered longer. Then it has no deliveries here.
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub removed: bool,
+}
+
+/// Ids of deliveries as JSON, each with its handler beside it.
+mod with_handlers {
+    use pointsman_core::name::HandlerName;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::DeliveryId;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct One {
+        delivery_id: DeliveryId,
+        handler: HandlerName,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        ids: &[DeliveryId],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(ids.iter().map(|id| One {
+            delivery_id: id.clone(),
+            handler: id.handler.clone(),
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<DeliveryId>, D::Error> {
+        let all = Vec::<One>::deserialize(deserializer)?;
+        Ok(all.into_iter().map(|one| one.delivery_id).collect())
+    }
 }
 
 /// Stores the command with its deliveries. Returns after the commit.

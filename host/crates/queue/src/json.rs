@@ -1,179 +1,192 @@
-//! Owns how the queue looks as JSON (camelCase, times in RFC 3339), in answers
-//! over HTTP and from the command line. [`read`] is the way back.
+//! Owns how the queue looks as JSON (camelCase, times in RFC 3339), in answers over
+//! HTTP and from the command line, and reads it again into the same views. Keys
+//! that are not known are left out: the host may be newer.
 
-mod read;
+use std::ops::Not;
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::value::RawValue;
 
 use super::{
-    Accepted, CommandView, DeadLetter, DeliveryDetail, DeliveryId, DeliveryView, Ending, Failure,
-    LastFailure, State, Timestamp,
+    CommandView, DeadLetter, DeliveryDetail, DeliveryId, DeliveryView, Failure, LastFailure, State,
+    Timestamp,
 };
+use pointsman_core::{command::CommandId, name::HandlerName};
 
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match jiff::Timestamp::from_millisecond(self.as_millis()) {
-            Ok(time) => time.serialize(serializer),
-            // Past the year 9999, which RFC 3339 cannot write.
-            Err(_) => serializer.serialize_i64(self.as_millis()),
+/// The keys of a command, in their order.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "CommandView", rename_all = "camelCase")]
+struct CommandJson {
+    #[serde(rename = "commandId")]
+    id: CommandId,
+    #[serde(getter = "CommandView::state")]
+    state: State,
+    #[serde(rename = "createdAt")]
+    created: Timestamp,
+    #[serde(rename = "generation")]
+    rules_generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+    #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+    attributes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attributes_bytes: Option<u64>,
+    deliveries: Vec<DeliveryView>,
+}
+
+impl From<CommandJson> for CommandView {
+    fn from(json: CommandJson) -> Self {
+        Self {
+            id: json.id,
+            created: json.created,
+            rules_generation: json.rules_generation,
+            idempotency_key: json.idempotency_key,
+            attributes: json.attributes,
+            attributes_bytes: json.attributes_bytes,
+            deliveries: json.deliveries,
         }
     }
 }
 
-impl Serialize for Ending {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-/// JSON text as it was stored; as a string where it is no JSON.
-struct Json<'a>(&'a str);
-
-impl Serialize for Json<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match serde_json::from_str::<&RawValue>(self.0) {
-            Ok(value) => value.serialize(serializer),
-            Err(_) => serializer.serialize_str(self.0),
-        }
-    }
-}
-
-impl Serialize for Accepted {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct One<'a> {
-            delivery_id: &'a DeliveryId,
-            handler: &'a str,
-        }
-        let deliveries = self.deliveries.iter().map(|delivery| One {
-            delivery_id: delivery,
-            handler: delivery.handler.as_str(),
-        });
-        let mut map = serializer.serialize_map(Some(3 + usize::from(self.removed)))?;
-        map.serialize_entry("commandId", &self.id)?;
-        map.serialize_entry("repeated", &self.repeated)?;
-        map.serialize_entry("deliveries", &deliveries.collect::<Vec<_>>())?;
-        if self.removed {
-            map.serialize_entry("removed", &true)?;
-        }
-        map.end()
-    }
-}
-
-impl Serialize for CommandView {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Wire<'a> {
-            command_id: super::CommandId,
-            state: State,
-            created_at: Timestamp,
-            generation: u64,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            idempotency_key: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            attributes: Option<Json<'a>>,
-            // In place of attributes that were left out.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            attributes_bytes: Option<u64>,
-            deliveries: &'a [DeliveryView],
-        }
-        let there = !self.attributes.is_empty();
-        let wire = Wire {
-            command_id: self.id,
-            state: self.state(),
-            created_at: self.created,
-            generation: self.rules_generation,
-            idempotency_key: self.idempotency_key.as_deref(),
-            attributes: there.then(|| Json(&self.attributes)),
-            attributes_bytes: (!there).then_some(self.attributes_bytes),
-            deliveries: &self.deliveries,
-        };
-        wire.serialize(serializer)
-    }
-}
-
-/// The keys of a delivery, alone and within more.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DeliveryWire<'a> {
-    delivery_id: &'a DeliveryId,
-    handler: &'a str,
+/// The keys of a delivery, in their order.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "DeliveryView", rename_all = "camelCase")]
+struct DeliveryJson {
+    #[serde(rename = "deliveryId")]
+    id: DeliveryId,
+    #[serde(getter = "handler")]
+    handler: HandlerName,
     state: State,
     attempt: u32,
-    digest: &'a str,
-    rules: &'a [String],
+    digest: String,
+    rules: Vec<String>,
     priority: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ordering_key: Option<&'a str>,
+    ordering_key: Option<String>,
     run_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    finished_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(rename = "finishedAt", skip_serializing_if = "Option::is_none")]
+    finished: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Not::not")]
     cancel_requested: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<Json<'a>>,
-    // In place of an output that was left out.
+    #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_failure: Option<&'a LastFailure>,
+    last_failure: Option<LastFailure>,
 }
 
-impl<'a> From<&'a DeliveryView> for DeliveryWire<'a> {
-    fn from(view: &'a DeliveryView) -> Self {
+fn handler(view: &DeliveryView) -> &HandlerName {
+    &view.id.handler
+}
+
+impl From<DeliveryJson> for DeliveryView {
+    fn from(json: DeliveryJson) -> Self {
         Self {
-            delivery_id: &view.id,
-            handler: view.id.handler.as_str(),
-            state: view.state,
-            attempt: view.attempt,
-            digest: &view.digest,
-            rules: &view.rules,
-            priority: view.priority,
-            ordering_key: view.ordering_key.as_deref(),
-            run_at: view.run_at,
-            finished_at: view.finished,
-            cancel_requested: view.cancel_requested,
-            output: view.output.as_deref().map(Json),
-            output_bytes: (view.output.is_none() && view.output_bytes > 0)
-                .then_some(view.output_bytes),
-            last_failure: view.last_failure.as_ref(),
+            id: json.id,
+            digest: json.digest,
+            rules: json.rules,
+            state: json.state,
+            attempt: json.attempt,
+            priority: json.priority,
+            run_at: json.run_at,
+            ordering_key: json.ordering_key,
+            cancel_requested: json.cancel_requested,
+            output: json.output,
+            output_bytes: json.output_bytes,
+            finished: json.finished,
+            last_failure: json.last_failure,
         }
     }
 }
 
-impl Serialize for DeliveryView {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        DeliveryWire::from(self).serialize(serializer)
-    }
+macro_rules! written_as {
+    ($($view:ty: $json:ty),*) => {$(
+        impl Serialize for $view {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                <$json>::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $view {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <$json>::deserialize(deserializer)
+            }
+        }
+    )*};
+}
+
+written_as!(CommandView: CommandJson, DeliveryView: DeliveryJson);
+
+/// The keys of a delivery with all its failures.
+#[derive(Serialize)]
+#[serde(remote = "DeliveryDetail")]
+struct DetailJson {
+    #[serde(flatten)]
+    delivery: DeliveryView,
+    #[serde(serialize_with = "written")]
+    attributes: String,
+    failures: Vec<Failure>,
 }
 
 impl Serialize for DeliveryDetail {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Wire<'a> {
-            #[serde(flatten)]
-            delivery: DeliveryWire<'a>,
-            attributes: Json<'a>,
-            failures: &'a [Failure],
+        DetailJson::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeliveryDetail {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Rest {
+            #[serde(deserialize_with = "read")]
+            attributes: String,
+            failures: Vec<Failure>,
         }
-        let wire = Wire {
-            // The failures say it.
-            delivery: DeliveryWire {
-                last_failure: None,
-                ..(&self.delivery).into()
-            },
-            attributes: Json(&self.attributes),
-            failures: &self.failures,
-        };
-        wire.serialize(serializer)
+        // Read twice: `flatten` would not keep the text of the output.
+        let whole = Box::<RawValue>::deserialize(deserializer)?;
+        let delivery = serde_json::from_str(whole.get()).map_err(D::Error::custom)?;
+        let rest: Rest = serde_json::from_str(whole.get()).map_err(D::Error::custom)?;
+        Ok(Self::new(delivery, rest.attributes, rest.failures))
     }
 }
 
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.delivery.serialize(serializer)
+    }
+}
+
+/// JSON text as it was stored; as a string where it is no JSON.
+fn written<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(value) => value.serialize(serializer),
+        Err(_) => serializer.serialize_str(text),
+    }
+}
+
+/// The JSON text of a value, as the host wrote it.
+fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Box::<RawValue>::deserialize(deserializer)?.get().to_owned())
+}
+
+/// The same of one that may be missing: `null` is a value like any other.
+mod text {
+    use super::{Deserializer, Serializer, read, written};
+
+    pub(super) fn serialize<S: Serializer>(
+        text: &Option<String>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match text {
+            Some(text) => written(text, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<String>, D::Error> {
+        read(deserializer).map(Some)
     }
 }

@@ -61,10 +61,10 @@ impl Payloads {
 pub struct CommandView {
     /// Its id.
     pub id: CommandId,
-    /// The JSON text of its attributes; empty where it was left out as too long.
-    pub attributes: String,
-    /// How long that text is, in bytes.
-    pub attributes_bytes: u64,
+    /// The JSON text of its attributes; none where it was left out as too long.
+    pub attributes: Option<String>,
+    /// How long that text is, in bytes, where it was left out.
+    pub attributes_bytes: Option<u64>,
     /// The idempotency key it came with.
     pub idempotency_key: Option<String>,
     /// The generation of the rules that routed it.
@@ -108,7 +108,8 @@ impl CommandView {
     #[must_use]
     pub fn weight(&self) -> usize {
         let deliveries = self.deliveries.iter().map(DeliveryView::weight);
-        ENTRY_BYTES + self.attributes.len() + deliveries.sum::<usize>()
+        let attributes = self.attributes.as_ref().map_or(0, String::len);
+        ENTRY_BYTES + attributes + deliveries.sum::<usize>()
     }
 }
 
@@ -135,8 +136,8 @@ pub struct DeliveryView {
     pub cancel_requested: bool,
     /// The handler's answer: JSON text; none also where it was left out as too long.
     pub output: Option<String>,
-    /// How long the answer is, in bytes.
-    pub output_bytes: u64,
+    /// How long the answer is, in bytes, where it was left out.
+    pub output_bytes: Option<u64>,
     /// When it ended.
     pub finished: Option<Timestamp>,
     /// Why its last attempt that failed did so.
@@ -168,17 +169,6 @@ pub struct LastFailure {
     pub status: Ending,
     /// The reason, for people.
     pub message: String,
-}
-
-impl From<Failure> for LastFailure {
-    fn from(failure: Failure) -> Self {
-        Self {
-            attempt: failure.attempt,
-            at: failure.at,
-            status: failure.error.status,
-            message: failure.error.message,
-        }
-    }
 }
 
 impl LastFailure {
@@ -226,7 +216,7 @@ pub struct Failure {
 /// Everything about one delivery.
 #[derive(Clone, Debug)]
 pub struct DeliveryDetail {
-    /// The delivery.
+    /// The delivery. Its last failure is not told twice: it is the last of `failures`.
     pub delivery: DeliveryView,
     /// The JSON text of the command's attributes.
     pub attributes: String,
@@ -235,6 +225,17 @@ pub struct DeliveryDetail {
 }
 
 impl DeliveryDetail {
+    pub(super) fn new(delivery: DeliveryView, attributes: String, failures: Vec<Failure>) -> Self {
+        Self {
+            delivery: DeliveryView {
+                last_failure: None,
+                ..delivery
+            },
+            attributes,
+            failures,
+        }
+    }
+
     /// About how many bytes it takes as JSON.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -345,6 +346,11 @@ impl std::str::FromStr for DeadCursor {
             reason: "use the one that the page before named".to_owned(),
         })
     }
+}
+
+/// The length of a text where it was left out.
+pub(super) fn left_out(text: Option<&String>, bytes: Option<u64>) -> Option<u64> {
+    bytes.filter(|_| text.is_none())
 }
 
 /// How many deliveries of one handler are in one state.

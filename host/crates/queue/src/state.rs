@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum State {
     /// Waits for a free worker.
     Available,
@@ -71,6 +71,20 @@ impl FromStr for State {
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or_else(|| UnknownState { text: text.into() })
+    }
+}
+
+impl From<State> for &'static str {
+    fn from(state: State) -> Self {
+        state.as_str()
+    }
+}
+
+impl TryFrom<String> for State {
+    type Error = UnknownState;
+
+    fn try_from(text: String) -> Result<Self, UnknownState> {
+        text.parse()
     }
 }
 

@@ -4,6 +4,7 @@ mod conformance;
 mod engines;
 mod faults;
 mod fuzzed;
+mod json;
 mod lifecycle;
 mod schema;
 mod store;

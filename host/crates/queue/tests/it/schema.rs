@@ -39,7 +39,7 @@ async fn is_taken_over(fixture: &Fixture) {
         assert_eq!(state(fixture, id(number)).await, expected, "{number}");
     }
     let first = fixture.store.get(id(1)).await.unwrap();
-    assert_eq!(first.attributes, r#"{"n":1}"#);
+    assert_eq!(first.attributes.as_deref(), Some(r#"{"n":1}"#));
     assert_eq!(first.idempotency_key.as_deref(), Some("first"));
     assert_eq!(first.rules_generation, 3);
     let outputs: Vec<_> = first.deliveries.iter().map(|d| d.output.clone()).collect();

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryId, Depth, PAGE_MAX_BYTES, Page, QueueError, State, Timestamp, query::Payloads,
+    DeliveryId, Depth, PAGE_MAX_BYTES, Page, QueueError, State, Timestamp,
+    query::{Payloads, left_out},
 };
 
 /// Entries of a page that are read at once.
@@ -30,14 +31,17 @@ pub(super) async fn commands(
         .map_err(to(DOING))?;
     let mut views: Vec<CommandView> = found
         .iter()
-        .map(|row| CommandView {
-            id: CommandId(row.get(0)),
-            attributes: row.get::<_, Option<String>>(1).unwrap_or_default(),
-            attributes_bytes: row::bytes(row, 5),
-            idempotency_key: row.get(2),
-            rules_generation: row.get::<_, i64>(3).cast_unsigned(),
-            created: Timestamp::from_millis(row.get(4)),
-            deliveries: Vec::new(),
+        .map(|row| {
+            let attributes: Option<String> = row.get(1);
+            CommandView {
+                id: CommandId(row.get(0)),
+                attributes_bytes: left_out(attributes.as_ref(), row::bytes(row, 5)),
+                attributes,
+                idempotency_key: row.get(2),
+                rules_generation: row.get::<_, i64>(3).cast_unsigned(),
+                created: Timestamp::from_millis(row.get(4)),
+                deliveries: Vec::new(),
+            }
         })
         .collect();
     let sql = deliveries!("WHERE d.command_id = ANY ($3) ORDER BY d.handler");
@@ -77,7 +81,7 @@ pub(super) async fn list(
         &page.rows(),
     ];
     let found = client
-        .query(&sql, parameters)
+        .query(sql, parameters)
         .await
         .map_err(to("list commands"))?;
     let ids: Vec<Uuid> = found.iter().map(|row| row.get(0)).collect();
@@ -125,14 +129,12 @@ pub(super) async fn inspect(
         )
         .await
         .map_err(to(DOING))?;
-    Ok(DeliveryDetail {
-        delivery: row::delivery(&found)?,
-        attributes: attributes.get(0),
-        failures: failures
-            .iter()
-            .map(|row| row::failure(row, 0))
-            .collect::<Result<_, _>>()?,
-    })
+    let failures = failures.iter().map(|row| row::failure(row, 0));
+    Ok(DeliveryDetail::new(
+        row::delivery(&found)?,
+        attributes.get(0),
+        failures.collect::<Result<_, _>>()?,
+    ))
 }
 
 /// The rows of dead letters below `below`, newest first.

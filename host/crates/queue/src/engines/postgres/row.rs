@@ -11,6 +11,7 @@ use tokio_postgres::{
 use super::fault::{Fault, to};
 use crate::{
     CommandId, DeliveryId, DeliveryView, Failure, LastFailure, QueueError, State, Timestamp,
+    query::left_out,
 };
 use pointsman_core::name::HandlerName;
 
@@ -64,6 +65,7 @@ pub(super) fn foreign(error: impl std::error::Error + Send + Sync + 'static) -> 
 
 /// Reads what [`deliveries`] selects, from a row.
 pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
+    let output: Option<String> = row.get(10);
     Ok(DeliveryView {
         id: DeliveryId::new(CommandId(row.get(0)), handler(row.get(1))?),
         digest: row.get(2),
@@ -74,7 +76,6 @@ pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
         run_at: Timestamp::from_millis(row.get(7)),
         ordering_key: row.get(8),
         cancel_requested: row.get(9),
-        output: row.get(10),
         finished: row.get::<_, Option<i64>>(11).map(Timestamp::from_millis),
         last_failure: match row.get::<_, Option<i64>>(12) {
             Some(attempt) => {
@@ -84,14 +85,15 @@ pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
             }
             None => None,
         },
-        output_bytes: bytes(row, 16),
+        output_bytes: left_out(output.as_ref(), bytes(row, 16)),
+        output,
     })
 }
 
-/// The length that a column has; none is 0.
-pub(super) fn bytes(row: &Row, column: usize) -> u64 {
+/// The length of a text.
+pub(super) fn bytes(row: &Row, column: usize) -> Option<u64> {
     let length: Option<i32> = row.get(column);
-    length.map_or(0, |length| length.unsigned_abs().into())
+    length.map(|length| length.unsigned_abs().into())
 }
 
 /// Reads `attempt, at_ms, error` from `first` on.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     CommandFilter, CommandId, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
     DeliveryId, DeliveryView, Depth, PAGE_MAX_BYTES, Page, QueueError, State, Timestamp,
-    query::Payloads,
+    query::{Payloads, left_out},
 };
 
 pub(super) fn get(
@@ -29,10 +29,11 @@ fn command(
     let found = reader
         .prepare_cached(include_str!("sql/command.sql"))?
         .query_row(params![id.0.into_bytes(), payloads.payload_max()], |row| {
+            let attributes: Option<String> = row.get(0)?;
             Ok(CommandView {
                 id,
-                attributes: row.get::<_, Option<String>>(0)?.unwrap_or_default(),
-                attributes_bytes: row.get(1)?,
+                attributes_bytes: left_out(attributes.as_ref(), row.get(1)?),
+                attributes,
                 idempotency_key: row.get(2)?,
                 rules_generation: row.get::<_, i64>(3)?.cast_unsigned(),
                 created: Timestamp::from_millis(row.get(4)?),
@@ -136,11 +137,7 @@ fn detail(reader: &Connection, id: &DeliveryId) -> rusqlite::Result<Option<Deliv
         )?
         .query_map([seq], |row| row::failure(row, 0))?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(Some(DeliveryDetail {
-        delivery,
-        attributes,
-        failures,
-    }))
+    Ok(Some(DeliveryDetail::new(delivery, attributes, failures)))
 }
 
 /// The rows of dead letters below `below`, newest first.

@@ -4,7 +4,9 @@ use rusqlite::{Error, ErrorCode, Row, types::Type};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::{CommandId, DeliveryId, DeliveryView, Failure, LastFailure, State, Timestamp};
+use crate::{
+    CommandId, DeliveryId, DeliveryView, Failure, LastFailure, State, Timestamp, query::left_out,
+};
 use pointsman_core::{
     name::HandlerName,
     text::{MESSAGE_MAX_BYTES, bounded, escaped},
@@ -72,6 +74,7 @@ fn parse<T, E: std::error::Error + Send + Sync + 'static>(
 
 /// Reads what [`deliveries`] selects, from a row.
 pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
+    let output: Option<String> = row.get(10)?;
     Ok(DeliveryView {
         id: DeliveryId::new(command_id(row, 0)?, handler(row, 1)?),
         digest: row.get(2)?,
@@ -83,13 +86,13 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
         run_at: Timestamp::from_millis(row.get(7)?),
         ordering_key: row.get(8)?,
         cancel_requested: row.get(9)?,
-        output: row.get(10)?,
         finished: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
         last_failure: match row.get::<_, Option<u32>>(12)? {
             Some(attempt) => Some(last_failure(row, attempt)?),
             None => None,
         },
-        output_bytes: row.get::<_, Option<u64>>(16)?.unwrap_or(0),
+        output_bytes: left_out(output.as_ref(), row.get(16)?),
+        output,
     })
 }
 
