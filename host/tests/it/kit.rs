@@ -1,6 +1,7 @@
 //! What an author of handlers works with: templates, builds, cases, the contract.
 
 mod build_tools;
+mod case_requests;
 mod cases;
 pub(crate) mod contract;
 mod failures;

@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `command` | the command; all other keys may be left out |
 //! | `config`, `secrets`, `env`, `folders`, `http`, `limits` | as in `plugins/<name>.toml`, which itself is not read; relative paths begin beside the case |
+//! | `requests` | the HTTP requests that the handler sends, each once and in any order, and what comes of each; none goes out |
 //! | `now` | the time when the call begins, RFC 3339; else 2026-01-01T00:00:00Z |
 //! | `seed` | where the random numbers begin; else 0 |
 //! | `attempt` | which try this is; else 1 |
@@ -29,10 +30,24 @@
 //! | `expect.retry_after_ms` | when an unavailable handler wants to be asked again |
 //! | `expect.logs` | all lines in order: a text is a part of the line, an object with `level` and `message` the whole line |
 //!
-//! The clock stands still but for sleeping, which takes no time and counts
+//! A request of `requests`:
+//!
+//! | key | is |
+//! |---|---|
+//! | `request` | the method and the URL, such as `GET https://api.example.com/v1/rates?base=EUR` |
+//! | `headers` | headers that it has, among others, such as those that the host adds for `secrets` |
+//! | `json`, `body` | its body, equal as JSON or as text; else any |
+//! | `response` | what is received: `status` (else 200), `headers`, and `json` or `body`; else 200 without a body |
+//! | `fails` | why no response is received, or not all of it: an error of `wasi:http`, such as `connection-refused` |
+//! | `delay_ms` | how long that takes by the simulated clock; else no time |
+//!
+//! A case without `requests` expects none, unless its `http` grants something: then
+//! those requests go out. With both, a request is expected and granted.
+//!
+//! The clock stands still but for waiting, which takes no time and counts
 //! towards `limits.timeout`. The clocks and random numbers of WASI are
-//! simulated too; its timers are real where `http` grants something. Requests,
-//! folders, CPU time and memory are real.
+//! simulated too; its timers are real where requests go out. Folders, CPU time
+//! and memory are real.
 //!
 //! A handler written in Rust runs its cases from `cargo test` with this in
 //! `tests/cases.rs`:
@@ -48,6 +63,7 @@
 mod diff;
 mod expect;
 mod file;
+mod requests;
 mod update;
 
 use std::{
@@ -61,12 +77,13 @@ use std::{
 pub use diff::{Edit, Side};
 pub use expect::{Difference, Expect, ExpectedLine, ExpectedOutput};
 pub use file::CaseError;
+pub use requests::{ExpectedBody, ExpectedRequest};
 pub use update::update;
 
 use pointsman_core::{
     command::{Command, CommandId},
     name::HandlerName,
-    outcome::Outcome,
+    outcome::{Outcome, Status},
 };
 use pointsman_machine::budget::{BudgetSettings, Budgets};
 use pointsman_sandbox::{
@@ -77,6 +94,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::build;
+use requests::Expectations;
 
 /// The folder of the cases, beside the source.
 pub const FOLDER: &str = "cases";
@@ -98,6 +116,9 @@ pub struct Case {
     pub settings: HandlerSettings,
     /// The clock and the random numbers.
     pub simulation: Simulation,
+    /// The requests that the handler sends, with what comes of each. Without, those
+    /// that the settings grant go out, and none is expected where they grant none.
+    pub requests: Option<Vec<ExpectedRequest>>,
     /// What the call must come to.
     pub expect: Expect,
 }
@@ -305,22 +326,58 @@ impl Subject {
     pub async fn run(&self, case: &Case) -> Result<Verdict, LoadError> {
         let settings = case.settings.clone();
         let plugin = self.placed(settings, &case.path, Some("the case")).await?;
-        let Simulation { now_ms, seed } = case.simulation;
-        let mut command = case.command.clone();
-        command.id = CommandId::simulated(now_ms, seed);
-        let call = Call {
-            attempt: case.attempt,
-            started: Instant::now(),
-            on_line: None,
-            cancel: &CancellationToken::new(),
-            simulation: Some(case.simulation),
+        let expectations = case.expectations().map(Arc::new);
+        let simulation = Simulation {
+            servers: expectations.clone().map(|it| it as _),
+            ..case.simulation.clone()
         };
-        let outcome = plugin.call(&command, call).await.outcome;
+        let (mut command, attempt) = (case.command.clone(), case.attempt);
+        command.id = CommandId::simulated(simulation.now_ms, simulation.seed);
+        let cancel = CancellationToken::new();
+        let _until_dropped = cancel.clone().drop_guard();
+        // A thread of its own, where requests and the guest take turns in one order.
+        let call = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let call = Call {
+                attempt,
+                started: Instant::now(),
+                on_line: None,
+                cancel: &cancel,
+                simulation: Some(simulation),
+            };
+            let report = runtime.block_on(plugin.call(&command, call));
+            std::io::Result::Ok(report.outcome)
+        };
+        let outcome = match tokio::task::spawn_blocking(call).await {
+            Ok(outcome) => outcome.map_err(|cause| no_runtime(&case.path, &cause))?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        let mut differences = case.expect.compare(&outcome);
+        // What was denied on purpose is no surprise.
+        let expectations = expectations.filter(|_| case.expect.status != Status::Denied);
+        differences.extend(expectations.iter().flat_map(|it| it.differences()));
         Ok(Verdict {
-            differences: case.expect.compare(&outcome),
+            differences,
             outcome,
         })
     }
+}
+
+impl Case {
+    fn expectations(&self) -> Option<Expectations> {
+        let http = &self.settings.http;
+        let grants_none = http.allow.is_empty() && http.allow_private.is_empty();
+        let expected = self.requests.clone();
+        let expected = expected.or_else(|| grants_none.then(Vec::new));
+        expected.map(Expectations::new)
+    }
+}
+
+fn no_runtime(path: &Path, cause: &std::io::Error) -> LoadError {
+    let hint = "close programs, or raise the limits of open files and processes";
+    LoadError::new(path, format!("no thread for the case: {cause}"), hint)
 }
 
 /// Builds the handler in `folder` and runs the cases in its folder `cases/`.

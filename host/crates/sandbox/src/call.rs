@@ -16,10 +16,12 @@
 //! | `cpu`, `turns` | CPU time, and the cores shared out |
 //! | `memory`, `limiter` | memory, counted and refused |
 //! | `logs` | log lines within limits |
-//! | `simulation` | the clock and the numbers of a call in a test |
+//! | `simulation` | the world of a call in a test: `clock`, and `servers` that fail by their `codes` |
 
 pub(crate) mod bindings;
 pub(crate) mod breaker;
+pub(crate) mod clock;
+pub(crate) mod codes;
 pub(crate) mod context;
 pub(crate) mod cpu;
 pub(crate) mod ending;
@@ -35,6 +37,7 @@ pub(crate) mod polling;
 pub(crate) mod pool;
 pub(crate) mod request_errors;
 pub(crate) mod run;
+pub(crate) mod servers;
 pub(crate) mod shared;
 pub(crate) mod simulation;
 pub(crate) mod state;

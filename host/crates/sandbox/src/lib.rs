@@ -63,7 +63,13 @@ mod settings;
 mod shares;
 
 pub use call::{
-    engine::Runtime, handler::Handler, logs::OnLine, run::Call, simulation::Simulation,
+    codes::RequestFailure,
+    engine::Runtime,
+    handler::Handler,
+    logs::OnLine,
+    run::Call,
+    servers::{Received, SimulatedReply, SimulatedServers},
+    simulation::Simulation,
 };
 pub use component::{
     compiler::{SUBCOMMAND as COMPILE_SUBCOMMAND, compile_component, forget_unfinished},

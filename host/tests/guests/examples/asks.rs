@@ -37,7 +37,10 @@ impl Handler for Asks {
                     other?.status()
                 ])
             }
-            "text" => json!(http::get(url)?.text()),
+            "text" => {
+                let request = Request::get(url).timeout(Duration::from_secs(10));
+                json!(request.send()?.text())
+            }
             "status" => json!(http::get(to("missing"))?.error_for_status()?.text()),
             "config" => json!(pointsman_sdk::config(&command.field::<String>("key")?)),
             // One after the other, as often as the command says.

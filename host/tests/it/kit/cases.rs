@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use crate::host::{guest, wasi_guest};
 
 /// One handler, and cases for it.
-struct Bench {
+pub(super) struct Bench {
     folder: TempDir,
     subject: Subject,
 }
 
 impl Bench {
-    fn new(name: &str, component: &[u8]) -> Self {
+    pub(super) fn new(name: &str, component: &[u8]) -> Self {
         let runner = Runner::new(&RunnerSettings::default()).unwrap();
         let name = HandlerName::parse(name).unwrap();
         let subject = runner.load(&name, "handler.wasm".as_ref(), component.into());
@@ -40,29 +40,29 @@ impl Bench {
         path
     }
 
-    fn read(&self, case: &str) -> CaseFile {
+    pub(super) fn read(&self, case: &str) -> CaseFile {
         CaseFile::read(self.file(case), &HandlerDefaults::default())
     }
 
     /// What a case that is valid comes to.
-    async fn run(&self, case: &str) -> cases::Verdict {
+    pub(super) async fn run(&self, case: &str) -> cases::Verdict {
         let case = self.read(case).case.unwrap();
         self.subject.run(&case).await.unwrap()
     }
 
     /// The output of a case that succeeds.
-    async fn output(&self, case: &str) -> String {
+    pub(super) async fn output(&self, case: &str) -> String {
         let outcome = self.run(case).await.outcome;
         outcome.result.unwrap().unwrap().get().to_owned()
     }
 
-    async fn passes(&self, case: &str) {
+    pub(super) async fn passes(&self, case: &str) {
         let verdict = self.run(case).await;
         assert!(verdict.passed(), "{case}: {:?}", verdict.differences);
     }
 
     /// What is not as expected in a case.
-    async fn differs(&self, case: &str, wanted: Expect) {
+    pub(super) async fn differs(&self, case: &str, wanted: Expect) {
         let verdict = self.run(case).await;
         let shown: Vec<_> = verdict
             .differences
@@ -73,7 +73,7 @@ impl Bench {
     }
 
     /// What is wrong with a case file.
-    fn refuses(&self, case: &str, wanted: Expect) {
+    pub(super) fn refuses(&self, case: &str, wanted: Expect) {
         let error = self.read(case).case.unwrap_err().to_string();
         wanted.assert_eq(&error.replace(&format!("{}/", self.folder.path().display()), ""));
     }
@@ -215,7 +215,7 @@ fn a_wrong_file_is_refused_with_its_place() {
             "{\n  \"comand\": {}\n}",
             expect![[r#"
                 case.json:2:3: unknown key `comand` in a case
-                  hint: did you mean `command`? allowed here: `attempt`, `command`, `config`, `description`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `secrets`, `seed`"#]],
+                  hint: did you mean `command`? allowed here: `attempt`, `command`, `config`, `description`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`"#]],
         ),
         (
             r#"{"config":{}}"#,
@@ -339,7 +339,7 @@ async fn wasi_has_the_same_clock_and_seed() {
     // Nothing is granted that the case does not grant.
     bench
         .passes(
-            r#"{"command":{"do":"get","authority":"127.0.0.1:1","path":"/"},"expect":{"status":"denied","message":"is not granted"}}"#,
+            r#"{"command":{"do":"get","authority":"127.0.0.1:1","path":"/"},"expect":{"status":"denied","message":"does not expect the HTTP request `GET http://127.0.0.1:1/`"}}"#,
         )
         .await;
 }

@@ -3,14 +3,17 @@
 
 use std::fs;
 
-use pointsman::{app::App, outcome::Status};
-use serde_json::json;
+use pointsman::{app::App, outcome::Status, sandbox::RequestFailure};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
-use super::languages::{asked_for, pointsman};
+use super::{
+    cases::Bench,
+    languages::{asked_for, pointsman},
+};
 use crate::host::{Folders, guest, only};
 
 /// What the server answers, and how the call ends of a handler that wants to read it.
@@ -75,8 +78,8 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// The handler `asks` that gets a URL and answers with the text of the response.
-async fn reader(language: &str) -> (Folders, App, String) {
+/// The handler `asks` that gets a URL within 10 s and answers with the text of the response.
+fn reader(language: &str) -> Folders {
     let folders = Folders::new();
     match source(language) {
         None => folders.plugin("asks", guest("asks")),
@@ -86,17 +89,7 @@ async fn reader(language: &str) -> (Folders, App, String) {
             pointsman(&folders, &["build", "asks"]);
         }
     }
-    let url = server().await;
-    folders.settings(
-        "asks",
-        &format!("[http]\nallow = ['* {url}/*']\nresponse_max_bytes = 1000"),
-    );
-    folders.rules(
-        "asks.json",
-        r#"{"rules":[{"name":"asks","match":"*","handlers":["asks"]}]}"#,
-    );
-    let app = folders.start().await;
-    (folders, app, url)
+    folders
 }
 
 /// The file of the template, and what it holds; none where the guest `asks` does it.
@@ -107,7 +100,10 @@ fn source(language: &str) -> Option<(&'static str, &'static str)> {
             r#"
 import { field, handler } from "./pointsman.js";
 
-export const commandHandler = handler(async (command) => (await fetch(field(command, "url", "string"))).text());
+export const commandHandler = handler(async (command) => {
+  const response = await fetch(field(command, "url", "string"), { signal: AbortSignal.timeout(10_000) });
+  return response.text();
+});
 "#,
         )),
         "python" => Some((
@@ -117,7 +113,7 @@ from pointsman import Command, export, http
 
 
 def handle(command: Command):
-    return http.get(command.field("url", str)).text
+    return http.get(command.field("url", str), timeout=10).text
 
 
 CommandHandler = export(handle)
@@ -132,7 +128,7 @@ pm_result pm_handle(const pm_command *command) {
   pm_result failure;
   const char *url = pm_string_field(command, "url", &failure);
   if (!url) return failure;
-  pm_http_response response = pm_http_send(&(pm_http_request){.url = url});
+  pm_http_response response = pm_http_send(&(pm_http_request){.url = url, .timeout_ms = 10000});
   if (!response.status) return pm_http_failure(&response);
   return pm_answer("\"%s\"", response.body);
 }
@@ -147,16 +143,84 @@ async fn a_failure_that_another_try_cannot_mend_rejects_the_command_in_every_lan
     let mut languages = vec!["rust"];
     languages.extend(asked_for(&["js", "python", "c"]));
     for language in languages {
-        let (_folders, app, url) = reader(language).await;
-        for (path, _, status) in ANSWERS {
-            let command = json!({ "way": "text", "url": format!("{url}{path}") });
-            let outcome = only(&app, &command.to_string()).await.outcome;
-            assert_eq!(
-                outcome.status(),
-                status,
-                "{language} {path}: {:?}",
-                outcome.result
+        let folders = reader(language);
+        let component = fs::read(folders.plugins().join("asks.wasm")).unwrap();
+        assert_named_failures(language, &Bench::new("asks", &component)).await;
+        assert_failures_of_servers(language, &folders).await;
+    }
+}
+
+/// What is not one of these may pass.
+fn is_permanent(failure: &str) -> bool {
+    let of_a_response = failure.starts_with("http-response-") && failure.ends_with("-size");
+    failure.starts_with("http-request-") || of_a_response || failure == "destination-ip-prohibited"
+}
+
+/// Every error of wasi:http, in place of the response and at the end of it; and time.
+async fn assert_named_failures(language: &str, bench: &Bench) {
+    let case = |request: Value, status: &str| {
+        json!({
+            "command": { "way": "text", "url": "http://a.example/" },
+            "requests": [request], "expect": { "status": status },
+        })
+    };
+    let request = |more: Value| {
+        let mut request = json!({ "request": "GET http://a.example/" });
+        let (all, more) = (request.as_object_mut().unwrap(), more.as_object().unwrap());
+        all.extend(more.clone());
+        request
+    };
+    for failure in RequestFailure::ALL.map(|failure| failure.name()) {
+        let status = match is_permanent(failure) {
+            true => "rejected",
+            false => "unavailable",
+        };
+        for request in [
+            request(json!({ "fails": failure })),
+            request(json!({ "fails": failure, "response": { "body": "some" } })),
+        ] {
+            let verdict = bench.run(&case(request, status).to_string()).await;
+            let differences = verdict.differences;
+            assert!(
+                differences.is_empty(),
+                "{language} {failure}: {differences:?}"
             );
         }
+    }
+    for (delay_ms, status) in [(9_999, "succeeded"), (10_001, "unavailable")] {
+        let case = case(request(json!({ "delay_ms": delay_ms })), status);
+        let differences = bench.run(&case.to_string()).await.differences;
+        assert!(
+            differences.is_empty(),
+            "{language} {delay_ms} ms: {differences:?}"
+        );
+    }
+}
+
+/// A host with this handler, and the URL of the server that it may ask.
+async fn start(folders: &Folders) -> (App, String) {
+    let url = server().await;
+    folders.settings(
+        "asks",
+        &format!("[http]\nallow = ['* {url}/*']\nresponse_max_bytes = 1000"),
+    );
+    folders.rules(
+        "asks.json",
+        r#"{"rules":[{"name":"asks","match":"*","handlers":["asks"]}]}"#,
+    );
+    (folders.start().await, url)
+}
+
+async fn assert_failures_of_servers(language: &str, folders: &Folders) {
+    let (app, url) = start(folders).await;
+    for (path, _, status) in ANSWERS {
+        let command = json!({ "way": "text", "url": format!("{url}{path}") });
+        let outcome = only(&app, &command.to_string()).await.outcome;
+        assert_eq!(
+            outcome.status(),
+            status,
+            "{language} {path}: {:?}",
+            outcome.result
+        );
     }
 }

@@ -61,7 +61,7 @@ pub enum ExpectedLine {
 /// One thing that is not as expected.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// The key below `expect`.
+    /// The key below `expect`, or `requests`.
     pub key: &'static str,
     /// What was expected and what was found, in one line.
     pub summary: String,
@@ -72,7 +72,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    fn new(key: &'static str, summary: String) -> Self {
+    pub(super) fn new(key: &'static str, summary: String) -> Self {
         Self {
             key,
             summary,
@@ -189,7 +189,7 @@ impl ExpectedOutput {
 
 impl Difference {
     /// Shows no more lines than a person reads.
-    fn cut(mut self) -> Self {
+    pub(super) fn cut(mut self) -> Self {
         let more = self.diff.len().saturating_sub(LINES_MAX);
         self.diff.truncate(LINES_MAX);
         if more > 0 {
@@ -262,7 +262,7 @@ fn shown(line: &LogLine) -> String {
 }
 
 /// JSON text, a line for each value, keys in order and numbers spelled alike.
-fn canonical(json: &str) -> Vec<String> {
+pub(super) fn canonical(json: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     match json::parse(json) {
         Ok(node) => write(&node, 0, &mut lines),

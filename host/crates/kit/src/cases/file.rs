@@ -2,6 +2,7 @@
 //! not as it should be.
 
 mod fields;
+mod requests;
 
 use std::{
     fs, io,
@@ -30,7 +31,7 @@ use super::{Case, Expect, ExpectedLine, ExpectedOutput};
 /// When a call begins that does not say so: 2026-01-01T00:00:00Z.
 const NOW_MS: u64 = 1_767_225_600_000;
 
-const CASE_KEYS: [&str; 12] = [
+const CASE_KEYS: [&str; 13] = [
     "attempt",
     "command",
     "config",
@@ -41,6 +42,7 @@ const CASE_KEYS: [&str; 12] = [
     "http",
     "limits",
     "now",
+    "requests",
     "secrets",
     "seed",
 ];
@@ -258,7 +260,11 @@ impl Reader<'_, '_> {
             simulation: Simulation {
                 now_ms,
                 seed: number("seed")?.unwrap_or(0),
+                servers: None,
             },
+            requests: find(members, "requests")
+                .map(|node| self.requests(node))
+                .transpose()?,
             settings: self.settings(members, defaults)?,
             expect,
         })

@@ -9,8 +9,9 @@ use pointsman_core::{
 };
 
 use super::{
-    Case, CaseError, Verdict,
+    Case, CaseError, Difference, Verdict,
     file::{self, Members},
+    requests,
 };
 
 /// The longest line that is written where it can be broken.
@@ -19,13 +20,15 @@ const WIDTH: usize = 100;
 /// Writes what the call of `case` came to into its file, as far as it is not as
 /// expected; where the file has no `expect`, all of it. A pattern is left as
 /// it is: it says what a person means. So is the file of a call that the host
-/// did not let begin. Says whether it wrote.
+/// did not let begin, or whose requests are not as expected: what it came to says
+/// nothing yet. Says whether it wrote.
 ///
 /// # Errors
 /// [`CaseError`], if the file cannot be read or written.
 pub fn update(case: &Case, verdict: &Verdict) -> Result<bool, CaseError> {
     let (path, outcome) = (&case.path, &verdict.outcome);
-    if !Status::ENDS.contains(&outcome.status()) {
+    let unexpected = |difference: &Difference| difference.key == requests::KEY;
+    if !Status::ENDS.contains(&outcome.status()) || verdict.differences.iter().any(unexpected) {
         return Ok(false);
     }
     let text = file::text(path)?;

@@ -1,7 +1,8 @@
-//! Owns `wasi:io/poll.poll`, in place of the one of wasmtime-wasi, which takes
-//! in every entry of the guest's list before anything can be said of it: a list
-//! with millions of entries, which are only the same few over and over, would
-//! keep a worker thread from all other tasks.
+//! Owns how a guest waits, in place of `wasi:io/poll` of wasmtime-wasi. `poll` there
+//! takes in every entry of the guest's list before anything can be said of it: a
+//! list with millions of entries, which are only the same few over and over, would
+//! keep a worker thread from all other tasks. And in a simulated call the clock
+//! moves where the guest waits.
 
 use wasmtime::{
     StoreContextMut,
@@ -25,7 +26,13 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     let added = linker.instance(INTERFACE).and_then(|mut interface| {
         interface.func_wrap_async("poll", |store, (list,): (Pollables,)| {
             Box::new(poll(store, list))
-        })
+        })?;
+        interface.func_wrap_async(
+            "[method]pollable.block",
+            |mut store, (pollable,): (Resource<DynPollable>,)| {
+                Box::new(async move { wait(&mut store, vec![pollable]).await.map(drop) })
+            },
+        )
     });
     linker.allow_shadowing(false);
     added
@@ -44,6 +51,17 @@ async fn poll(
     }
     let pollables = (0..count).filter_map(|index| list.get(&mut store, index));
     let pollables = pollables.collect::<wasmtime::Result<Vec<_>>>()?;
-    let ready = Host::poll(store.data_mut().ctx().table, pollables).await?;
-    Ok((ready,))
+    Ok((wait(&mut store, pollables).await?,))
+}
+
+async fn wait(
+    store: &mut StoreContextMut<'_, State>,
+    pollables: Vec<Resource<DynPollable>>,
+) -> wasmtime::Result<Vec<u32>> {
+    let clock = store.data().simulated_waits();
+    let ready = Host::poll(store.data_mut().ctx().table, pollables);
+    match clock {
+        Some(clock) => clock.until(ready).await,
+        None => ready.await,
+    }
 }

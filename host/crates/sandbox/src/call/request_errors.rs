@@ -7,12 +7,9 @@ use wasmtime::{
     component::{Linker, Resource},
 };
 use wasmtime_wasi::WasiView as _;
-use wasmtime_wasi_http::{
-    Error,
-    p2::bindings::http::types::{ErrorCode, IoError},
-};
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, IoError};
 
-use super::state::State;
+use super::{codes, state::State};
 
 /// As wasmtime-wasi-http names it: another version would stand beside it.
 const INTERFACE: &str = "wasi:http/types@0.2.12";
@@ -36,21 +33,5 @@ fn code(
 ) -> wasmtime::Result<Option<ErrorCode>> {
     let error = store.data_mut().ctx().table.get(error)?;
     let known = error.downcast_ref::<ErrorCode>().cloned();
-    Ok(known.or_else(|| error.downcast_ref().map(of_body)))
-}
-
-/// An error of the body of a response, as WASI names it.
-fn of_body(error: &Error) -> ErrorCode {
-    match error {
-        Error::ConnectionReadTimeout => ErrorCode::ConnectionReadTimeout,
-        Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,
-        Error::HttpProtocolError => ErrorCode::HttpProtocolError,
-        Error::HttpResponseBodySize(bytes) => ErrorCode::HttpResponseBodySize(*bytes),
-        Error::HttpResponseIncomplete => ErrorCode::HttpResponseIncomplete,
-        Error::HttpResponseHeaderSectionSize(bytes) => {
-            ErrorCode::HttpResponseTrailerSectionSize(*bytes)
-        }
-        Error::HttpResponseTimeout => ErrorCode::HttpResponseTimeout,
-        error => ErrorCode::InternalError(Some(error.to_string())),
-    }
+    Ok(known.or_else(|| error.downcast_ref().map(codes::of_body)))
 }

@@ -37,9 +37,9 @@ pub struct Call<'a> {
     pub cancel: &'a CancellationToken,
     /// For a test: the clock and the random numbers of the call, which then always
     /// has a fresh instance. Sleeping takes no time, but counts towards the timeout.
-    /// All else is real: CPU time, memory, folders, requests. Timers of WASI are real
-    /// too where `[http]` grants something, since a simulated one would always be
-    /// faster than the request beside it.
+    /// All else is real: CPU time, memory, folders; requests, unless the simulation
+    /// has servers. Where requests may be real, the timers of WASI are too, since a
+    /// simulated one would always be faster than the request beside it.
     pub simulation: Option<Simulation>,
 }
 

@@ -7,7 +7,10 @@ use std::{
 
 use super::{cpu::CpuMeter, logs::LogSink, memory::MemoryUse, simulation::Simulated};
 use crate::{
-    grants::{granted::Denial, outgoing::Caller},
+    grants::{
+        granted::Denial,
+        outgoing::{Caller, StandIn},
+    },
     settings::HandlerLimits,
 };
 use pointsman_core::outcome::Level;
@@ -63,6 +66,11 @@ impl Caller for Shared {
 
     fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
+    }
+
+    fn stand_in(&self) -> Option<Arc<dyn StandIn>> {
+        let servers = self.simulated.as_ref()?.servers.clone()?;
+        Some(servers)
     }
 
     fn warn(&self, message: &str) {

@@ -1,44 +1,57 @@
-//! Owns what a simulated call sees instead of this machine's clock and random
-//! numbers: a clock that stands still but for sleeping, which takes no time,
-//! and numbers that follow from a seed. The same call ends the same way each time.
+//! Owns what a simulated call sees instead of this machine's clock, its random
+//! numbers and the servers out there: a clock that moves only where the guest
+//! waits, numbers that follow from a seed, and replies from a test. The same call
+//! ends the same way each time.
 
-use std::{
-    convert::Infallible,
-    future::pending,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use rand_core::TryRng;
-use tokio_util::sync::CancellationToken;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder, async_trait, p2::Pollable};
+use wasmtime_wasi::WasiCtxBuilder;
+
+use super::{
+    clock::Clock,
+    servers::{Servers, SimulatedServers},
+};
 
 /// The world of a simulated call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Simulation {
     /// The time when the call begins, in milliseconds since the Unix epoch.
     pub now_ms: u64,
     /// Where the random numbers begin.
     pub seed: u64,
+    /// Who answers requests; without, those that are granted go out.
+    pub servers: Option<Arc<dyn SimulatedServers>>,
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulation")
+            .field("now_ms", &self.now_ms)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a call carries of its [`Simulation`]. Clones share the clock.
 #[derive(Clone)]
 pub(crate) struct Simulated {
     pub(crate) clock: Clock,
+    /// In place of the servers of all requests.
+    pub(crate) servers: Option<Arc<Servers>>,
     seed: u64,
 }
 
 impl Simulated {
     /// The beginning of a call that may take as long as `timeout`.
     pub(crate) fn new(simulation: Simulation, timeout: Duration) -> Self {
+        let clock = Clock::new(Duration::from_millis(simulation.now_ms), timeout);
+        let servers = simulation
+            .servers
+            .map(|servers| Servers::new(servers, clock.clone()));
         Self {
-            clock: Clock(Arc::new(Inner {
-                start: Duration::from_millis(simulation.now_ms),
-                timeout,
-                expired: CancellationToken::new(),
-                moment: Mutex::default(),
-            })),
+            servers: servers.map(Arc::new),
+            clock,
             seed: simulation.seed,
         }
     }
@@ -55,134 +68,6 @@ impl Simulated {
             .secure_random(self.random())
             .insecure_random(self.random())
             .insecure_random_seed(self.seed.into());
-    }
-}
-
-/// A clock that only sleeping moves.
-#[derive(Clone)]
-pub(crate) struct Clock(Arc<Inner>);
-
-struct Inner {
-    start: Duration,
-    timeout: Duration,
-    expired: CancellationToken,
-    moment: Mutex<Moment>,
-}
-
-#[derive(Default)]
-struct Moment {
-    // Since the start of the call.
-    elapsed: Duration,
-    // When the WASI timers are due that the guest waits for.
-    due: Vec<Duration>,
-}
-
-impl Clock {
-    /// Since the Unix epoch.
-    pub(crate) fn now(&self) -> Duration {
-        self.0.start.saturating_add(self.elapsed())
-    }
-
-    /// Since the start of the call.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.moment().elapsed
-    }
-
-    /// Moves on by `duration` at once. Never ends where that is past the
-    /// call's timeout, which ends the call instead.
-    pub(crate) async fn sleep(&self, duration: Duration) {
-        self.move_to(self.elapsed().saturating_add(duration)).await;
-        // As a real sleep does, however short: others get their turn.
-        tokio::task::yield_now().await;
-    }
-
-    /// Waits until the call sleeps past its timeout.
-    pub(crate) async fn expired(&self) {
-        self.0.expired.cancelled().await;
-    }
-
-    /// A timer for the moment `due` since the start of the call.
-    pub(crate) fn timer(self, due: Duration) -> Timer {
-        Timer { clock: self, due }
-    }
-
-    async fn move_to(&self, elapsed: Duration) {
-        if elapsed >= self.0.timeout {
-            self.0.expired.cancel();
-            pending::<()>().await;
-        }
-        let mut moment = self.moment();
-        moment.elapsed = moment.elapsed.max(elapsed);
-    }
-
-    fn moment(&self) -> MutexGuard<'_, Moment> {
-        self.0.moment.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl HostWallClock for Clock {
-    fn resolution(&self) -> Duration {
-        Duration::from_nanos(1)
-    }
-
-    fn now(&self) -> Duration {
-        Self::now(self)
-    }
-}
-
-impl HostMonotonicClock for Clock {
-    fn resolution(&self) -> u64 {
-        1
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-/// A WASI timer on a simulated clock.
-pub(crate) struct Timer {
-    clock: Clock,
-    due: Duration,
-}
-
-#[async_trait]
-impl Pollable for Timer {
-    async fn ready(&mut self) {
-        if self.clock.elapsed() < self.due {
-            let waiting = Waiting::new(&self.clock, self.due);
-            // A guest may wait for several at once: all are seen before one is chosen.
-            tokio::task::yield_now().await;
-            waiting.until_first().await;
-            self.clock.move_to(self.due).await;
-        }
-    }
-}
-
-/// A timer that the guest waits for now.
-struct Waiting<'a>(&'a Clock, Duration);
-
-impl<'a> Waiting<'a> {
-    fn new(clock: &'a Clock, due: Duration) -> Self {
-        clock.moment().due.push(due);
-        Self(clock, due)
-    }
-
-    /// Never ends where another one is due before: the guest wakes up for that one.
-    async fn until_first(&self) {
-        let first = self.0.moment().due.iter().min().copied();
-        if first.is_some_and(|first| first < self.1) {
-            pending::<()>().await;
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut moment = self.0.moment();
-        if let Some(at) = moment.due.iter().position(|due| *due == self.1) {
-            moment.due.swap_remove(at);
-        }
     }
 }
 

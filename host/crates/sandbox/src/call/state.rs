@@ -7,11 +7,12 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::{
+    clock::Clock,
     context::HandlerContext,
     files::FilesView,
     limiter::MemoryLimiter,
     shared::Shared,
-    simulation::{Clock, Simulated, SplitMix64},
+    simulation::{Simulated, SplitMix64},
     wasi::Wasi,
 };
 use crate::grants::folders::Preopened;
@@ -81,6 +82,14 @@ impl State {
     pub(crate) fn simulated_clock(&self) -> Option<Clock> {
         let simulated = self.shared.simulated.as_ref();
         simulated.map(|simulated| simulated.clock.clone())
+    }
+
+    /// The clock that the guest's waits follow, where nothing real is waited for: a
+    /// timer that takes no time would be there before any request.
+    pub(crate) fn simulated_waits(&self) -> Option<Clock> {
+        let simulated = self.shared.simulated.as_ref()?;
+        let is_alone = simulated.servers.is_some() || !self.handler.grants.has_http();
+        is_alone.then(|| simulated.clock.clone())
     }
 
     fn wasi(&mut self) -> &mut Wasi {

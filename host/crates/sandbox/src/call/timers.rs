@@ -9,17 +9,14 @@ use wasmtime_wasi::{
     p2::{DynPollable, bindings::clocks::monotonic_clock, subscribe},
 };
 
-use super::{simulation::Clock, state::State};
+use super::{clock::Clock, state::State};
 
 /// Lets the timers of WASI follow a simulated clock: those of wasmtime-wasi
 /// always wait for the machine's.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let added = monotonic_clock::add_to_linker::<_, Timers>(linker, |state| TimersView {
-        // A request on its way must not lose against a timer that takes no time.
-        simulated: state
-            .simulated_clock()
-            .filter(|_| !state.handler.grants.has_http()),
+        simulated: state.simulated_waits(),
         state,
     });
     linker.allow_shadowing(false);

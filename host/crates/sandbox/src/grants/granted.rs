@@ -51,6 +51,16 @@ pub(crate) struct Denial {
     pattern: String,
 }
 
+impl Denial {
+    /// A request that a test did not expect, which says so.
+    pub(super) fn unexpected(message: String) -> Self {
+        Self {
+            pattern: message.clone(),
+            message,
+        }
+    }
+}
+
 /// A request that may go out, if where it leads is within reach.
 #[derive(Debug)]
 pub(super) struct Permit {
@@ -166,8 +176,14 @@ impl Grants {
         shares.lane().await.run(open).await
     }
 
-    /// Whether a request may go out.
-    pub(super) fn judge(&self, method: &http::Method, uri: &http::Uri) -> Result<Permit, Denial> {
+    /// Whether a request may go out. One that no pattern allows may go as far as
+    /// `otherwise`.
+    pub(super) fn judge(
+        &self,
+        method: &http::Method,
+        uri: &http::Uri,
+        otherwise: Option<Reach>,
+    ) -> Result<Permit, Denial> {
         let target = Target::of(method, uri);
         let scheme = uri.scheme_str().unwrap_or("https");
         let authority = uri.authority().map_or("", http::uri::Authority::as_str);
@@ -180,7 +196,7 @@ impl Grants {
         };
         let shown = |authority: &str| format!("{method} {scheme}://{authority}{path}");
         if let Some(target) = target
-            && let Some(reach) = self.reach(&target)
+            && let Some(reach) = self.reach(&target).or(otherwise)
         {
             let injected = self.injected.iter().enumerate();
             let injected = injected.filter(|(_, secret)| secret.is_for(&target));

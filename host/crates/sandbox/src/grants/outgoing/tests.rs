@@ -23,7 +23,7 @@ use tokio::{
 };
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks as _};
 
-use super::{Caller, Clients, Outgoing, Resolver};
+use super::{Caller, Clients, Outgoing, Resolver, StandIn};
 use crate::{Grants, HandlerDefaults, HandlerSettings, grants::granted::Denial, shares::AllShares};
 use pointsman_core::name::HandlerName;
 use pointsman_machine::budget::{BudgetSettings, Budgets};
@@ -152,6 +152,10 @@ impl Caller for Call {
 
     fn deny(&self, denial: Denial) {
         self.denied.lock().unwrap().get_or_insert(denial);
+    }
+
+    fn stand_in(&self) -> Option<Arc<dyn StandIn>> {
+        None
     }
 
     fn warn(&self, message: &str) {

@@ -1,0 +1,263 @@
+//! Requests in cases: replied to by the case, and what is said of those that it
+//! does not expect.
+
+use std::fs;
+
+use expect_test::expect;
+use serde_json::json;
+
+use super::cases::Bench;
+use crate::host::guest;
+
+fn asks() -> Bench {
+    Bench::new("asks", &guest("asks"))
+}
+
+#[tokio::test]
+async fn a_case_replies_to_the_requests_that_it_expects() {
+    asks()
+        .passes(
+            r#"{
+                "command": { "way": "both", "url": "http://a.example" },
+                "requests": [
+                    { "request": "POST http://A.example:80/both", "json": { "a": 1.0 },
+                      "headers": { "content-type": "application/json" }, "response": { "json": 2 }, "delay_ms": 5000 },
+                    { "request": "GET http://a.example/both", "response": { "json": [1] }, "delay_ms": 9000 }
+                ],
+                "expect": { "output": [[1], 2] }
+            }"#,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn status_headers_and_body_are_those_of_the_case() {
+    let bench = asks();
+    bench
+        .passes(
+            r#"{
+                "command": { "way": "request", "url": "https://a.example/b?c=d" },
+                "requests": [
+                    { "request": "GET https://a.example/b?c=d",
+                      "response": { "status": 404, "headers": { "x-a": "1" }, "body": "none" } }
+                ],
+                "expect": { "output": [{ "status": 404, "text": "none" }], "logs": [] }
+            }"#,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_response_takes_no_time_and_ends_with_a_timeout() {
+    let bench = asks();
+    // Far longer than any test, and shorter and longer than the guest's own 10 ms.
+    for (delay_ms, ended) in [(9, false), (11, true), (14_000, true)] {
+        let case = json!({
+            "command": { "way": "ended", "url": "http://a.example" },
+            "requests": [
+                { "request": "GET http://a.example/never", "delay_ms": delay_ms },
+                { "request": "GET http://a.example/missing", "delay_ms": 14_000, "response": { "status": 404 } },
+            ],
+            "expect": match ended {
+                true => json!({ "output": [true, 404] }),
+                // It unwraps an error that is not there.
+                false => json!({ "status": "trapped" }),
+            },
+        });
+        bench.passes(&case.to_string()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_takes_longer_than_a_limit_fails_as_a_real_one() {
+    let bench = asks();
+    for (http, error) in [
+        ("{}", "connection read timeout"),
+        (r#"{ "timeout": "10s" }"#, "http response timeout"),
+    ] {
+        let case = format!(
+            r#"{{
+                "command": {{ "way": "uncaught", "url": "http://a.example" }},
+                "http": {http},
+                "requests": [{{ "request": "GET http://a.example/broken", "delay_ms": 20000 }}],
+                "expect": {{ "status": "unavailable", "message": "{error}" }}
+            }}"#
+        );
+        bench.passes(&case).await;
+    }
+    bench
+        .passes(
+            r#"{
+                "command": { "way": "text", "url": "http://a.example/" },
+                "http": { "response_max_bytes": 3 },
+                "requests": [{ "request": "GET http://a.example/", "response": { "body": "1234" } }],
+                "expect": { "status": "rejected", "logs": ["`http.response_max_bytes` in the case sets the limit"] }
+            }"#,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_request_fails_as_the_case_says_before_or_in_the_response() {
+    let bench = asks();
+    for (response, message) in [
+        ("", "connection refused"),
+        (r#", "response": { "body": "some" }"#, "connection refused"),
+    ] {
+        let case = format!(
+            r#"{{
+                "command": {{ "way": "text", "url": "http://a.example/" }},
+                "requests": [{{ "request": "GET http://a.example/", "fails": "connection-refused"{response} }}],
+                "expect": {{ "status": "unavailable", "message": "{message}" }}
+            }}"#
+        );
+        bench.passes(&case).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unexpected_request_fails_the_case_with_the_line_to_add() {
+    let bench = asks();
+    bench
+        .differs(
+            r#"{ "command": { "way": "both", "url": "http://a.example" },
+                 "requests": [{ "request": "GET http://a.example/both", "response": { "json": 1 } }] }"#,
+            expect![[r#"
+                status: expected `succeeded`, found `denied`: `asks`: the case does not expect the HTTP request `POST http://a.example/both`; then it ended as rejected: http://a.example/both: the request is not granted; the log has the line that grants it
+                  warn  the case does not expect the HTTP request `POST http://a.example/both`
+                requests: `POST http://a.example/both` is not expected; to expect it, add to `requests`: { "request": "POST http://a.example/both", "json": {"a":1}, "response": { "status": 200 } }
+            "#]],
+        )
+        .await;
+    // Without any, too; and where the handler copes with it.
+    bench
+        .differs(
+            r#"{ "command": { "way": "request", "url": "http://a.example/c?d=e" } }"#,
+            expect![[r#"
+                requests: `GET http://a.example/c?d=e` is not expected; to expect it, add to `requests`: { "request": "GET http://a.example/c?d=e", "response": { "status": 200 } }
+            "#]],
+        )
+        .await;
+    // Unless it is what the case is about.
+    bench
+        .passes(
+            r#"{ "command": { "way": "text", "url": "http://a.example/" }, "expect": { "status": "denied" } }"#,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_as_expected_or_not_sent_is_named() {
+    asks()
+        .differs(
+            r#"{
+                "command": { "way": "request", "url": "http://a.example/", "method": "PUT", "body": "{\"a\":1}", "headers": { "x": "1" } },
+                "requests": [
+                    { "request": "PUT http://a.example/", "json": { "a": 2 }, "headers": { "x": "2", "y": "3" } },
+                    { "request": "GET http://a.example/" }
+                ]
+            }"#,
+            expect![[r#"
+                requests: `PUT http://a.example/`: header `x`: expected `2`, found `1`
+                requests: `PUT http://a.example/`: header `y`: expected `3`, found none
+                requests: `PUT http://a.example/`: the body is not as expected
+                  {
+                -   "a": 2
+                +   "a": 1
+                  }
+                requests: `GET http://a.example/` was not sent
+            "#]],
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn what_the_host_adds_to_requests_can_be_expected() {
+    let bench = asks();
+    let token = tempfile::tempdir().unwrap();
+    fs::write(token.path().join("token"), "hunter2").unwrap();
+    let case = json!({
+        "command": { "way": "text", "url": "https://a.example/v1/b" },
+        "secrets": { "token": {
+            "file": token.path().join("token"), "inject": "https://a.example/v1/*", "header": "Authorization: Bearer {}"
+        } },
+        "requests": [{
+            "request": "GET https://a.example/v1/b", "headers": { "authorization": "Bearer hunter2" }, "response": { "body": "ok" },
+        }],
+        "expect": { "output": "ok" },
+    });
+    bench.passes(&case.to_string()).await;
+}
+
+#[tokio::test]
+async fn with_grants_a_request_is_expected_and_granted() {
+    let case = |allow: &str, status: &str| {
+        format!(
+            r#"{{
+                "command": {{ "way": "text", "url": "https://a.example/v1/b" }},
+                "http": {{ "allow": ["{allow}"] }},
+                "requests": [{{ "request": "GET https://a.example/v1/b", "response": {{ "body": "ok" }} }}],
+                "expect": {{ "status": "{status}" }}
+            }}"#
+        )
+    };
+    let bench = asks();
+    bench
+        .passes(&case("GET https://a.example/v1/*", "succeeded"))
+        .await;
+    bench
+        .passes(&case("GET https://a.example/v2/*", "denied"))
+        .await;
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_refused() {
+    let bench = asks();
+    for (requests, wanted) in [
+        (
+            "{}",
+            expect!["case.json:1:26: `requests` must be an array, found an object"],
+        ),
+        (
+            "[{}]",
+            expect![[r#"
+            case.json:1:27: a request needs its `request`: the method and the URL
+              hint: write it as `{ "request": "GET https://api.example.com/v1/rates" }`"#]],
+        ),
+        (
+            r#"[{ "request": "https://a.example" }]"#,
+            expect![[r#"
+            case.json:1:40: `https://a.example` is not a method and a URL
+              hint: write it as `GET https://api.example.com/v1/rates?base=EUR`"#]],
+        ),
+        (
+            r#"[{ "request": "GET /path" }]"#,
+            expect![[r#"
+            case.json:1:40: `GET /path` is not a method and a URL
+              hint: write it as `GET https://api.example.com/v1/rates?base=EUR`"#]],
+        ),
+        (
+            r#"[{ "request": "GET http://a.example", "fails": "conection-refused" }]"#,
+            expect![[r#"
+                case.json:1:73: `fails` cannot be `conection-refused`
+                  hint: did you mean `connection-refused`? allowed here: `dns-timeout`, `dns-error`, `destination-not-found`, `destination-unavailable`, `destination-ip-prohibited`, `destination-ip-unroutable`, `connection-refused`, `connection-terminated`, `connection-timeout`, `connection-read-timeout`, `connection-write-timeout`, `connection-limit-reached`, `tls-protocol-error`, `tls-certificate-error`, `tls-alert-received`, `http-request-denied`, `http-request-length-required`, `http-request-body-size`, `http-request-method-invalid`, `http-request-uri-invalid`, `http-request-uri-too-long`, `http-request-header-section-size`, `http-request-header-size`, `http-request-trailer-section-size`, `http-request-trailer-size`, `http-response-incomplete`, `http-response-header-section-size`, `http-response-header-size`, `http-response-body-size`, `http-response-trailer-section-size`, `http-response-trailer-size`, `http-response-transfer-coding`, `http-response-content-coding`, `http-response-timeout`, `http-upgrade-failed`, `http-protocol-error`, `loop-detected`, `configuration-error`, `internal-error`"#]],
+        ),
+        (
+            r#"[{ "request": "GET http://a.example", "json": 1, "body": "1" }]"#,
+            expect!["case.json:1:83: a body is `json` or `body`, not both"],
+        ),
+        (
+            r#"[{ "request": "GET http://a.example", "response": { "status": 1000 } }]"#,
+            expect!["case.json:1:88: `status` must be a number from 100 to 999, found a number"],
+        ),
+        (
+            r#"[{ "request": "GET http://a.example", "headers": { "a b": "c" } }]"#,
+            expect!["case.json:1:77: the name of header `a b` is not valid"],
+        ),
+    ] {
+        bench.refuses(
+            &format!(r#"{{"command":{{}},"requests":{requests}}}"#),
+            wanted,
+        );
+    }
+}
