@@ -18,7 +18,7 @@ use pointsman_core::integer;
 pub(crate) use pointsman_core::settings::FILE_MAX_BYTES;
 pub use pointsman_core::settings::{RetrySettings, SettingsError};
 use pointsman_core::settings::{
-    assign, duration, hint, lasting, merge, parse, positive, ranges, table_of, typed,
+    assign, duration, hint, lasting, merge, optional, parse, positive, ranges, table_of, typed,
 };
 use pointsman_kit::cases::RunnerSettings;
 pub use pointsman_queue::QueueSettings;
@@ -30,7 +30,7 @@ pub(crate) use http::parse_listen;
 pub use limits::HostLimits;
 pub use pointsman_sandbox::{BreakerSettings, HandlerDefaults, HandlerLimits, SandboxSettings};
 pub use sources::Setting;
-use sources::Sources;
+use sources::{Sources, at};
 
 use crate::{
     budget::BudgetSettings,
@@ -131,12 +131,17 @@ impl Config {
             for key in leaves(&table) {
                 sources.set(key, &origin);
             }
-            merge(&mut merged, table, &origin, "")?;
+            merge(&mut merged, &known, table, &origin, "")?;
         }
         let leaves = leaves(&known);
         for variable in environment::settings(environment, &leaves)? {
             let origin = format!("environment {}", variable.name);
-            set(&mut merged, &variable.key, &variable.text, &origin)?;
+            set(
+                &mut merged,
+                &known,
+                (&variable.key, &variable.text),
+                &origin,
+            )?;
             sources.set(variable.key, &origin);
         }
         for (key, text) in flags {
@@ -148,12 +153,12 @@ impl Config {
                         .unwrap_or_else(|| hint(key, leaves.iter().map(String::as_str))),
                 });
             }
-            set(&mut merged, key, text, "command line")?;
+            set(&mut merged, &known, (key, text), "command line")?;
             sources.set((*key).into(), "command line");
         }
         let settings = sources.settings(&merged, &leaves);
         let checked = ranges::check(&merged, "settings")
-            .and_then(|()| typed::<Self>(merged, "settings"))
+            .and_then(|()| typed::<Self>(merged, &known, "settings"))
             .and_then(|config| config.check("settings"));
         let config = checked.map_err(|error| {
             let source = error.key().and_then(|key| sources.of(key));
@@ -172,8 +177,8 @@ impl Config {
         BudgetSettings {
             memory_max_bytes: host.memory_max_bytes,
             descriptors_max: host.descriptors_max,
-            blocking_max: host.blocking_max,
-            outgoing_max: host.outgoing_max,
+            blocking_max: Some(host.blocking_max),
+            outgoing_max: Some(host.outgoing_max),
             connections_max: http.connections_max,
             bodies_max_bytes: http.bodies_max_bytes,
             answers_max_bytes: http.answers_max_bytes,
@@ -209,6 +214,8 @@ impl Config {
                 ("host.command_max_bytes", self.host.command_max_bytes as u64),
                 ("host.routing_steps_max", self.host.routing_steps_max),
                 ("host.plugin_max_bytes", self.host.plugin_max_bytes),
+                ("host.blocking_max", self.host.blocking_max),
+                ("host.outgoing_max", self.host.outgoing_max),
             ],
         )?;
         lasting(origin, &[("reload.poll", self.reload.poll)])?;
@@ -230,15 +237,21 @@ impl Config {
     }
 }
 
-/// Sets one dotted key from text, read as the type that the key has.
-fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), SettingsError> {
+/// Sets one dotted key from text, read as the type that its default has.
+fn set(
+    table: &mut Table,
+    known: &Table,
+    (key, text): (&str, &str),
+    origin: &str,
+) -> Result<(), SettingsError> {
     let mut parts = key.split('.');
     let mut slot = parts.next().and_then(|part| table.get_mut(part));
     for part in parts {
         slot = slot.and_then(|slot| slot.get_mut(part));
     }
-    let slot = slot.expect("flags and environment name only known keys");
-    let value = match slot {
+    let named = "flags and environment name only known keys";
+    let (slot, default) = (slot.expect(named), at(known, key).expect(named));
+    let value = match default {
         Value::Integer(_) => integer::parse(text).map(Value::Integer),
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
         // `a, b`
@@ -247,15 +260,19 @@ fn set(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), Set
             let parts = parts.filter(|part| !part.is_empty());
             Some(parts.map(Value::from).collect::<Vec<_>>().into())
         }
+        word if optional::is_word(word) => {
+            let number = integer::parse(text).map(Value::Integer);
+            number.or_else(|| Some(text.into()))
+        }
         _ => Some(Value::String(text.into())),
     };
     let value = value.ok_or_else(|| SettingsError::WrongValue {
         origin: origin.into(),
         key: key.into(),
         found: format!("`{text}`"),
-        expected: format!("{} such as {slot}", slot.type_str()),
+        expected: format!("{} such as {default}", default.type_str()),
     })?;
-    assign(slot, value, origin, key)
+    assign(slot, default, value, origin, key)
 }
 
 /// What to write instead of a key that said the unit of its number.

@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use pointsman::{app::App, config::Config, http};
+use pointsman::{
+    app::App,
+    config::Config,
+    http,
+    queue::{Engine, SqliteSettings},
+};
 
 /// The host that all inputs go to; its runtime lives as long as the process.
 static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
@@ -31,7 +36,10 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
             }
             let rule = r#"{"rules":[{"name":"a","match":{"a":[1]},"guard":"command.b > 1","handlers":["greet"]}]}"#;
             std::fs::write(config.rules.join("a.json"), rule).expect("the folder can be written");
-            config.queue.folder = folder.join("data");
+            config.queue.engine = Engine::Sqlite(SqliteSettings {
+                folder: folder.join("data"),
+                ..SqliteSettings::default()
+            });
             let mut app = App::start(config).await.expect("it starts");
             app.open_queue().await.expect("the queue opens");
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pointsman_queue::Engine;
+use pointsman_queue::{Engine, SqliteSettings};
 use serde::Serialize;
 
 use super::{
@@ -201,10 +201,9 @@ fn folder(what: &str, folder: &Path) -> Finding {
 
 /// Where the SQLite queue is, or would be.
 fn queue_folder(config: &Config) -> Option<Finding> {
-    if config.queue.engine != Engine::Sqlite {
+    let Engine::Sqlite(SqliteSettings { folder, .. }) = &config.queue.engine else {
         return None;
-    }
-    let folder = &config.queue.folder;
+    };
     Some(match writable(folder) {
         Ok(()) => Finding::good("queue", folder.display().to_string()),
         Err(error) => Finding::bad(

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use pointsman_core::settings::{SettingsError, duration, lasting};
+use pointsman_core::settings::{SettingsError, duration, lasting, optional};
 
 /// hyper's smallest buffer.
 const HEADER_MIN_BYTES: usize = 8 << 10;
@@ -22,10 +22,12 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// Cancels a command's handlers when its client hangs up. Without it they finish.
     pub cancel_on_disconnect: bool,
-    /// Connections at once; 0 means half of the descriptors, at most 4,096.
-    pub connections_max: u64,
-    /// Connections of one address at once; 0 means half of `connections_max`.
-    pub connections_per_address_max: u64,
+    /// Connections at once. Without, half of the descriptors, at most 4,096.
+    #[serde(with = "optional::auto")]
+    pub connections_max: Option<u64>,
+    /// Connections of one address at once. Without, half of `connections_max`.
+    #[serde(with = "optional::auto")]
+    pub connections_per_address_max: Option<u64>,
     /// Bytes of a request's line and headers.
     pub header_max_bytes: usize,
     /// How long they may take to arrive.
@@ -40,13 +42,16 @@ pub struct HttpConfig {
     /// How long a connection may be open without a request.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// Bytes of request bodies in flight; 0 means a sixteenth of the memory.
-    pub bodies_max_bytes: u64,
-    /// Bytes of answers in flight; 0 means a sixteenth of the memory.
-    pub answers_max_bytes: u64,
-    /// Clients at once that wait for the end of a command or follow it; 0 means
+    /// Bytes of request bodies in flight. Without, a sixteenth of the memory.
+    #[serde(with = "optional::auto")]
+    pub bodies_max_bytes: Option<u64>,
+    /// Bytes of answers in flight. Without, a sixteenth of the memory.
+    #[serde(with = "optional::auto")]
+    pub answers_max_bytes: Option<u64>,
+    /// Clients at once that wait for the end of a command or follow it. Without,
     /// half of `connections_max`.
-    pub listeners_max: u64,
+    #[serde(with = "optional::auto")]
+    pub listeners_max: Option<u64>,
 }
 
 impl Default for HttpConfig {
@@ -55,8 +60,8 @@ impl Default for HttpConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
             hosts: Vec::new(),
             cancel_on_disconnect: false,
-            connections_max: 0,
-            connections_per_address_max: 0,
+            connections_max: None,
+            connections_per_address_max: None,
             // Browsers' cookies and traces together stay below half of it.
             header_max_bytes: 64 << 10,
             // Heads fit into a few packets: it is two retransmissions of a bad line.
@@ -67,9 +72,9 @@ impl Default for HttpConfig {
             // Longer than the 60 s that load balancers keep theirs, so that they
             // close first and send nothing into a closed one.
             idle_timeout: Duration::from_secs(75),
-            bodies_max_bytes: 0,
-            answers_max_bytes: 0,
-            listeners_max: 0,
+            bodies_max_bytes: None,
+            answers_max_bytes: None,
+            listeners_max: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_core::settings::duration;
+use pointsman_core::settings::{duration, optional};
 use pointsman_sandbox::SandboxSettings;
 use serde::{Deserialize, Serialize};
 
@@ -20,17 +20,20 @@ pub struct HostLimits {
     pub routing_steps_max: u64,
     /// Bytes of one `.wasm` file.
     pub plugin_max_bytes: u64,
-    /// Components compiled at once; 0 means one a core.
-    pub compile_jobs_max: usize,
+    /// Components compiled at once. Without, one per core.
+    #[serde(with = "optional::auto")]
+    pub compile_jobs_max: Option<usize>,
     /// How long a shutdown waits for commands in flight.
     #[serde(with = "duration")]
     pub shutdown_grace: Duration,
-    /// Bytes of all handlers' memories and tables together; 0 means half of the
+    /// Bytes of all handlers' memories and tables together. Without, half of the
     /// machine's or cgroup's memory.
-    pub memory_max_bytes: u64,
-    /// File descriptors that all handlers hold together; 0 means a quarter of
+    #[serde(with = "optional::auto")]
+    pub memory_max_bytes: Option<u64>,
+    /// File descriptors that all handlers hold together. Without, a quarter of
     /// what the process may have.
-    pub descriptors_max: u64,
+    #[serde(with = "optional::auto")]
+    pub descriptors_max: Option<u64>,
     /// Threads that handlers' file calls and name look-ups block at once.
     pub blocking_max: u64,
     /// Outgoing requests of all handlers at once.
@@ -49,11 +52,11 @@ impl Default for HostLimits {
             routing_steps_max: 4_000_000,
             // Python's interpreter as a component has 40 MiB.
             plugin_max_bytes: 128 << 20,
-            compile_jobs_max: 0,
+            compile_jobs_max: None,
             // Kubernetes kills 30 s after SIGTERM.
             shutdown_grace: Duration::from_secs(25),
-            memory_max_bytes: 0,
-            descriptors_max: 0,
+            memory_max_bytes: None,
+            descriptors_max: None,
             // A quarter of tokio's 512, so that reloads and the queue always find one.
             blocking_max: 128,
             outgoing_max: 256,

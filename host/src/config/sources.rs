@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use pointsman_core::settings::optional;
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -50,7 +51,7 @@ impl Sources {
     pub(super) fn settings(&self, table: &Table, keys: &[String]) -> Vec<Setting> {
         let setting = |key: &String| {
             let value = at(table, key)?.clone();
-            let is_hidden = key == CREDENTIALS && value.as_str().is_some_and(|url| !url.is_empty());
+            let is_hidden = key == CREDENTIALS && !optional::is_word(&value);
             Some(Setting {
                 key: key.clone(),
                 value: if is_hidden { HIDDEN.into() } else { value },

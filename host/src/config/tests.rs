@@ -37,11 +37,69 @@ fn a_queue_that_could_not_work_is_refused() {
         ("share_percent = 101", "expected 1 to 100"),
         ("run_at_max = '0s'", "expected at least 1ms"),
         ("lease = '0s'", "expected at least 1ms"),
-        ("size_max_bytes = 1000", "expected 0 or at least 1048576"),
+        ("size_max_bytes = 1000", "expected at least 1048576"),
     ] {
         let error = load(&format!("[queue]\n{setting}"), &[], &[]).unwrap_err();
         assert!(error.ends_with(expected), "{error}");
     }
+}
+
+#[test]
+fn a_setting_without_a_value_is_a_word_that_takes_back_what_is_below() {
+    let file = "[host]\nmemory_max_bytes = 9\n[breaker]\nfailures = 5\n[queue]\nsize_max_bytes = 2000000\nroot_certificates = 'ca.pem'";
+    let config = load(file, &[], &[]).unwrap();
+    assert_eq!(config.host.memory_max_bytes, Some(9));
+    assert_eq!(config.breaker.failures, Some(5));
+    let env = [
+        ("POINTSMAN_HOST_MEMORY_MAX_BYTES", "auto"),
+        ("POINTSMAN_QUEUE_SIZE_MAX_BYTES", "none"),
+        ("POINTSMAN_QUEUE_ROOT_CERTIFICATES", "none"),
+    ];
+    let taken_back = load(file, &env, &[("breaker.failures", "none".into())]).unwrap();
+    assert_eq!(taken_back, Config::default());
+    // That of a handler takes back the host's.
+    let defaults = config.handler_defaults();
+    let handler = |text| pointsman_sandbox::HandlerSettings::parse(Path::new("a"), text, &defaults);
+    assert_eq!(handler("").unwrap().breaker.failures, Some(5));
+    let without = handler("[breaker]\nfailures = 'none'").unwrap();
+    assert_eq!(without.breaker.failures, None);
+}
+
+#[test]
+fn what_used_to_say_that_there_is_no_value_is_refused_with_what_does() {
+    let refused = |key: &str, value: &str, wanted: &str| {
+        let (section, name) = key.split_once('.').unwrap();
+        let error = load(&format!("[{section}]\n{name} = {value}"), &[], &[]).unwrap_err();
+        assert_eq!(error, format!("pointsman.toml: `{key}`{wanted}"));
+    };
+    for key in [
+        "host.descriptors_max",
+        "host.compile_memory_max_bytes",
+        "http.listeners_max",
+    ] {
+        refused(key, "0", ": 0 means nothing: write `auto`");
+        refused(key, "'none'", ": is neither a number from 1 on nor `auto`");
+        refused(
+            key,
+            "true",
+            " is boolean true, expected string such as \"auto\"",
+        );
+    }
+    for key in ["breaker.failures", "queue.size_max_bytes"] {
+        refused(key, "0", ": 0 means nothing: write `none`");
+        refused(key, "'off'", ": is neither a number from 1 on nor `none`");
+    }
+    refused("queue.url", "''", ": is empty: write `none`");
+    refused(
+        "queue.pooler",
+        "'x'",
+        ": unknown variant `x`, expected one of `auto`, `session`, `transaction`",
+    );
+    refused(
+        "queue.engine",
+        "'postgres'",
+        ": `postgres` needs to know where the database is: set `queue.url` to postgres://user:password@host:port/database",
+    );
 }
 
 #[test]
@@ -185,11 +243,19 @@ fn every_number_has_an_upper_end_and_what_passes_works() {
     let table = table_of(&Config::default());
     let numbers: Vec<_> = leaves(&table)
         .into_iter()
-        .filter(|key| matches!(at(&table, key), Some(Value::Integer(_))))
+        .filter(|key| {
+            let set = [(key.as_str(), "2000000".into())];
+            let is_number = |error: String| error.contains(" is 2000000, expected");
+            at(&table, key).is_some_and(Value::is_integer)
+                || at(&table, key).is_some_and(optional::is_word)
+                    && load("", &[], &set).map_or_else(is_number, |_| true)
+        })
         .collect();
-    assert!(numbers.len() > 25, "{numbers:?}");
+    assert!(numbers.len() > 35, "{numbers:?}");
     for key in &numbers {
-        for value in [0, 1, u64::from(u32::MAX), 1 << 53, i64::MAX as u64] {
+        // What has a word for it refuses 0, in other words.
+        let least = u64::from(at(&table, key).is_some_and(optional::is_word));
+        for value in [least, 1, u64::from(u32::MAX), 1 << 53, i64::MAX as u64] {
             let loaded = load("", &[], &[(key, value.to_string())]);
             let Ok(config) = loaded else {
                 let error = loaded.unwrap_err();
@@ -202,7 +268,7 @@ fn every_number_has_an_upper_end_and_what_passes_works() {
             assert!(value <= 1 << 40, "{key} takes {value}");
             // What is made of numbers, and panics where they do not fit.
             let _ = tokio::sync::Semaphore::new(config.queue.concurrency);
-            let _ = tokio::sync::Semaphore::new(config.host.compile_jobs_max);
+            let _ = tokio::sync::Semaphore::new(config.host.compile_jobs_max.unwrap_or(1));
             let _ = tokio::sync::Semaphore::new(config.limits.instances_max);
         }
     }

@@ -72,11 +72,8 @@ pub(super) struct Admitted {
 }
 
 impl Connections {
-    pub(super) fn new(budget: Arc<Budget>, per_address: u64) -> Self {
-        let per_address = match per_address {
-            0 => budget.limit().div_ceil(2),
-            given => given,
-        };
+    pub(super) fn new(budget: Arc<Budget>, per_address: Option<u64>) -> Self {
+        let per_address = per_address.unwrap_or(budget.limit().div_ceil(2));
         Self {
             budget,
             per_address: usize::try_from(per_address).unwrap_or(usize::MAX),
@@ -243,7 +240,7 @@ mod tests {
 
     fn connections(limit: u64, per_address: u64) -> Arc<Connections> {
         let budget = Budget::new("http.connections_max", limit);
-        Arc::new(Connections::new(budget, per_address))
+        Arc::new(Connections::new(budget, Some(per_address)))
     }
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

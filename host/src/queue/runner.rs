@@ -85,8 +85,8 @@ impl Runner for HandlerRunner {
 /// for a host that has them.
 fn capacity(snapshot: &Snapshot) -> Capacity {
     let limits = snapshot.plugins.iter().filter_map(|(name, plugin)| {
-        let limit = plugin.settings.queue.concurrency;
-        (limit > 0).then(|| (name.clone(), limit))
+        let limit = plugin.settings.queue.concurrency?;
+        Some((name.clone(), limit))
     });
     Capacity {
         handlers: Some(snapshot.plugins.keys().cloned().collect()),

@@ -261,8 +261,8 @@ struct Jobs {
 impl Jobs {
     fn new(host: &HostLimits) -> Self {
         let jobs = match host.compile_jobs_max {
-            0 => available_parallelism().map_or(1, usize::from),
-            jobs => jobs.min(Semaphore::MAX_PERMITS),
+            None => available_parallelism().map_or(1, usize::from),
+            Some(jobs) => jobs.min(Semaphore::MAX_PERMITS),
         };
         Self {
             quick: Arc::new(Semaphore::new(jobs)),

@@ -3,6 +3,7 @@
 //! key and where it stands.
 
 pub mod duration;
+pub mod optional;
 pub mod ranges;
 mod retry;
 
@@ -159,12 +160,13 @@ pub fn parse(origin: &str, text: &str) -> Result<Table, SettingsError> {
     })
 }
 
-/// Lays `from` over `onto`, which holds every known key.
+/// Lays `from` over `onto`, which holds every known key; `known` has their defaults.
 ///
 /// # Errors
 /// [`SettingsError`], with the key, which stands below `prefix`.
 pub fn merge(
     onto: &mut Table,
+    known: &Table,
     from: Table,
     origin: &str,
     prefix: &str,
@@ -179,33 +181,36 @@ pub fn merge(
                 key,
             });
         };
-        match (slot, value) {
-            (Value::Table(onto), Value::Table(from)) => {
-                merge(onto, from, origin, &format!("{key}."))?;
+        let default = known.get(&name).expect("every key has a default");
+        match (slot, default, value) {
+            (Value::Table(onto), Value::Table(known), Value::Table(from)) => {
+                merge(onto, known, from, origin, &format!("{key}."))?;
             }
-            (slot, value) => assign(slot, value, origin, &key)?,
+            (slot, default, value) => assign(slot, default, value, origin, &key)?,
         }
     }
     Ok(())
 }
 
-/// Puts a value in place of another, which says what type it has; a text that
-/// is a duration stands for durations.
+/// Puts a value in place of another. The default of the key says what type it has: a
+/// text that is a duration stands for durations, a word for what has no value.
 ///
 /// # Errors
 /// [`SettingsError`], with the key.
 pub fn assign(
     slot: &mut Value,
+    default: &Value,
     value: Value,
     origin: &str,
     key: &str,
 ) -> Result<(), SettingsError> {
-    if !slot.same_type(&value) {
+    let is_number = optional::is_word(default) && value.is_integer();
+    if !default.same_type(&value) && !is_number {
         return Err(SettingsError::WrongValue {
             origin: origin.into(),
             key: key.into(),
             found: describe(&value),
-            expected: format!("{} such as {slot}", slot.type_str()),
+            expected: format!("{} such as {default}", default.type_str()),
         });
     }
     let is_duration = |value: &Value| {
@@ -213,7 +218,7 @@ pub fn assign(
             .as_str()
             .is_some_and(|it| duration::parse(it).is_some())
     };
-    if is_duration(slot) && !is_duration(&value) {
+    if is_duration(default) && !is_duration(&value) {
         return Err(SettingsError::Refused {
             origin: origin.into(),
             key: key.into(),
@@ -224,16 +229,51 @@ pub fn assign(
     Ok(())
 }
 
-/// Reads a merged table, whose numbers are within their [`ranges`], as `T`.
+/// Reads a merged table, whose numbers are within their [`ranges`], as `T`; `known` has
+/// the defaults.
 ///
 /// # Errors
 /// [`SettingsError::Refused`], with the key whose type does not take its value.
-pub fn typed<T: for<'de> Deserialize<'de>>(table: Table, origin: &str) -> Result<T, SettingsError> {
-    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| SettingsError::Refused {
+pub fn typed<T: for<'de> Deserialize<'de>>(
+    table: Table,
+    known: &Table,
+    origin: &str,
+) -> Result<T, SettingsError> {
+    let error = match deserialize(table.clone()) {
+        Ok(settings) => return Ok(settings),
+        Err(error) => error,
+    };
+    let path = error.path().to_string();
+    Err(SettingsError::Refused {
         origin: origin.into(),
-        key: error.path().to_string(),
+        key: culprit::<T>(&table, known, &path).unwrap_or(path),
         message: error.inner().message().to_owned(),
     })
+}
+
+fn deserialize<T: for<'de> Deserialize<'de>>(
+    table: Table,
+) -> Result<T, serde_path_to_error::Error<::toml::de::Error>> {
+    serde_path_to_error::deserialize(Value::Table(table))
+}
+
+/// Of a section that is refused as a whole, as serde does with keys that it flattens:
+/// the key without whose value it is not.
+fn culprit<T: for<'de> Deserialize<'de>>(
+    table: &Table,
+    known: &Table,
+    section: &str,
+) -> Option<String> {
+    let defaults = known.get(section)?.as_table()?;
+    let is_culprit = |name: &&String| {
+        let mut without = table.clone();
+        if let Some(found) = without.get_mut(section).and_then(Value::as_table_mut) {
+            found.insert((*name).clone(), defaults[*name].clone());
+        }
+        deserialize::<T>(without).is_ok()
+    };
+    let name = defaults.keys().find(is_culprit)?;
+    Some(format!("{section}.{name}"))
 }
 
 /// The TOML table that a value is.

@@ -222,25 +222,25 @@ pub struct Budgets {
     pub listeners: Arc<Budget>,
 }
 
-/// The settings of the budgets; 0 leaves one to the machine.
+/// The settings of the budgets. One that is not set is chosen from the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BudgetSettings {
     /// `host.memory_max_bytes`.
-    pub memory_max_bytes: u64,
+    pub memory_max_bytes: Option<u64>,
     /// `host.descriptors_max`.
-    pub descriptors_max: u64,
+    pub descriptors_max: Option<u64>,
     /// `host.blocking_max`.
-    pub blocking_max: u64,
+    pub blocking_max: Option<u64>,
     /// `host.outgoing_max`.
-    pub outgoing_max: u64,
+    pub outgoing_max: Option<u64>,
     /// `http.connections_max`.
-    pub connections_max: u64,
+    pub connections_max: Option<u64>,
     /// `http.bodies_max_bytes`.
-    pub bodies_max_bytes: u64,
+    pub bodies_max_bytes: Option<u64>,
     /// `http.answers_max_bytes`.
-    pub answers_max_bytes: u64,
+    pub answers_max_bytes: Option<u64>,
     /// `http.listeners_max`.
-    pub listeners_max: u64,
+    pub listeners_max: Option<u64>,
 }
 
 impl Budgets {
@@ -253,13 +253,7 @@ impl Budgets {
     /// From the settings, and where they leave it open, from the machine.
     #[must_use]
     pub fn new(settings: &BudgetSettings, machine: &Machine) -> Self {
-        let or = |setting: u64, default: u64| {
-            if setting == 0 {
-                default.max(1)
-            } else {
-                setting
-            }
-        };
+        let or = |setting: Option<u64>, default: u64| setting.unwrap_or(default.max(1));
         let memory = machine.memory_bytes;
         let descriptors = machine.descriptors_max;
         // Half of the descriptors stay for handlers, files and the queue.
@@ -381,7 +375,7 @@ mod tests {
         let budgets = Budgets::new(&settings, &machine);
         assert_eq!(budgets.memory.limit(), 512 << 20);
         assert_eq!(budgets.connections.limit(), 512);
-        settings.memory_max_bytes = 7;
+        settings.memory_max_bytes = Some(7);
         assert_eq!(Budgets::new(&settings, &machine).memory.limit(), 7);
     }
 }

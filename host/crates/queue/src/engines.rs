@@ -30,13 +30,14 @@ pub async fn open(
     )]
     supervisor: &Supervisor,
 ) -> Result<Option<Arc<dyn Store>>, QueueError> {
-    match settings.engine {
+    let depth_max = settings.depth_max;
+    match &settings.engine {
         Engine::Off => Ok(None),
-        Engine::Sqlite => {
+        Engine::Sqlite(sqlite) => {
             let sqlite = SqliteConfig {
-                depth_max: settings.depth_max,
-                size_max_bytes: (settings.size_max_bytes > 0).then_some(settings.size_max_bytes),
-                ..SqliteConfig::new(&settings.folder)
+                depth_max,
+                size_max_bytes: sqlite.size_max_bytes,
+                ..SqliteConfig::new(&sqlite.folder)
             };
             let opened = tokio::task::spawn_blocking(|| Sqlite::open(sqlite)).await;
             let opened = opened.map_err(|error| QueueError::Storage {
@@ -46,27 +47,20 @@ pub async fn open(
             Ok(Some(Arc::new(opened?)))
         }
         #[cfg(not(feature = "postgres"))]
-        Engine::Postgres => Err(QueueError::config_with_hint(
+        Engine::Postgres(_) => Err(QueueError::config_with_hint(
             "`queue.engine` is `postgres`, and this program was built without it",
             "build it with the feature `postgres`, or use `sqlite`",
         )),
         #[cfg(feature = "postgres")]
-        Engine::Postgres => {
-            if settings.url.is_empty() {
-                return Err(QueueError::config_with_hint(
-                    "`queue.engine` is `postgres`, and `queue.url` does not say where it is",
-                    "set it to postgres://user:password@host:port/database",
-                ));
-            }
-            let root = &settings.root_certificates;
+        Engine::Postgres(settings) => {
             let postgres = PostgresConfig {
                 schema: settings.schema.clone(),
-                root_certificates: (!root.as_os_str().is_empty()).then(|| root.clone()),
+                root_certificates: settings.root_certificates.clone(),
                 connections: settings.connections,
                 timeout: settings.timeout,
                 pooler: settings.pooler,
                 supervisor: supervisor.clone(),
-                depth_max: settings.depth_max,
+                depth_max,
                 ..PostgresConfig::new(&settings.url)
             };
             Ok(Some(Arc::new(Postgres::open(postgres).await?)))

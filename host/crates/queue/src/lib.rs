@@ -59,7 +59,9 @@ pub use query::{
     DeliveryView, Depth, Failure, LastFailure, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES,
     Page, Swept,
 };
-pub use settings::{Engine, Pooler, QueueSettings, RetentionSettings};
+pub use settings::{
+    Engine, Pooler, PostgresSettings, QueueSettings, RetentionSettings, SqliteSettings,
+};
 pub use signals::{Changes, REREAD, Signals, Trouble};
 pub use state::{State, UnknownState};
 pub use store::{DEPTH_MAX, Store, StoreFuture, wait_for};

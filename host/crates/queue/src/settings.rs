@@ -1,11 +1,14 @@
-//! Owns the settings of the queue (`[queue]`, `[queue.retry]`, `[queue.retention]`)
-//! and opens the store that they name.
+//! Owns the settings of the queue (`[queue]`, `[queue.retry]`, `[queue.retention]`).
 
-use std::{path::PathBuf, time::Duration};
+mod engine;
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use pointsman_core::settings::{RetrySettings, SettingsError, duration, lasting, positive};
+
+pub use engine::{Engine, Pooler, PostgresSettings, SqliteSettings};
 
 use super::{
     clock::{Clock as _, SystemClock, Timestamp},
@@ -14,27 +17,10 @@ use super::{
 
 /// The durable queue of a serving host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct QueueSettings {
-    /// Where commands are kept.
+    /// Where commands are kept; its keys stand beside the others.
+    #[serde(flatten)]
     pub engine: Engine,
-    /// SQLite: the data folder; made where it is missing.
-    pub folder: PathBuf,
-    /// SQLite: the largest database file, in bytes; 0 for as large as the disk.
-    pub size_max_bytes: u64,
-    /// PostgreSQL: `postgres://user:password@host:port/database?sslmode=require`.
-    pub url: String,
-    /// PostgreSQL: the schema that holds the tables; made where it is missing.
-    pub schema: String,
-    /// PostgreSQL: a PEM file with the authorities to trust; empty for the machine's own.
-    pub root_certificates: PathBuf,
-    /// PostgreSQL: connections at most, besides the one that listens.
-    pub connections: usize,
-    /// PostgreSQL: how long one call may take, waiting for a connection included.
-    #[serde(with = "duration")]
-    pub timeout: Duration,
-    /// PostgreSQL: whether a connection keeps its session on the server.
-    pub pooler: Pooler,
     /// Unfinished deliveries taken at most; the next command is refused.
     pub depth_max: u64,
     /// Deliveries that run at once on this host.
@@ -65,32 +51,6 @@ pub struct QueueSettings {
     pub retention: RetentionSettings,
 }
 
-/// Where the queue keeps commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Engine {
-    /// Nowhere: the host takes no commands to keep.
-    Off,
-    /// In a folder of this machine.
-    Sqlite,
-    /// On a server that several hosts share.
-    Postgres,
-}
-
-/// Whether a connection keeps its session on the server, or a connection pooler
-/// hands that to others between transactions. Without a session there are no
-/// prepared statements and no news from other hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pooler {
-    /// Found out for each connection; a pooler is taken to keep no sessions.
-    Auto,
-    /// There is no pooler, or it keeps sessions.
-    Session,
-    /// There is one that keeps none.
-    Transaction,
-}
-
 /// How long finished commands are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,17 +69,7 @@ pub struct RetentionSettings {
 impl Default for QueueSettings {
     fn default() -> Self {
         Self {
-            engine: Engine::Sqlite,
-            folder: "data".into(),
-            size_max_bytes: 0,
-            url: String::new(),
-            schema: "pointsman".into(),
-            root_certificates: PathBuf::new(),
-            // Enough to keep one host's commits in flight; a server takes 100 by default.
-            connections: 16,
-            // Three fit into a lease; a busy server takes one for a lock that is held.
-            timeout: Duration::from_secs(10),
-            pooler: Pooler::Auto,
+            engine: Engine::Sqlite(SqliteSettings::default()),
             // At a kilobyte each a gigabyte of disk, and a day's work at ten a second.
             depth_max: 1_000_000,
             // A run waits for others more than it computes; each holds an instance's memory.
@@ -159,7 +109,6 @@ impl QueueSettings {
     pub fn check(&self, origin: &str) -> Result<(), SettingsError> {
         let lengths = [
             ("queue.run_at_max", self.run_at_max),
-            ("queue.timeout", self.timeout),
             ("queue.lease", self.lease),
             ("queue.poll", self.poll),
             ("queue.idempotency", self.idempotency),
@@ -168,37 +117,20 @@ impl QueueSettings {
         let counts = [
             ("queue.share_percent", self.share_percent.into()),
             ("queue.concurrency", self.concurrency as u64),
-            ("queue.connections", self.connections as u64),
             ("queue.depth_max", self.depth_max),
         ];
         positive(origin, &counts)?;
-        let wrong = |key: &str, found: u64, expected: String| SettingsError::WrongValue {
-            origin: origin.into(),
-            key: key.into(),
-            found: found.to_string(),
-            expected,
-        };
         if self.share_percent > 100 {
-            let expected = "1 to 100".into();
-            return Err(wrong(
-                "queue.share_percent",
-                self.share_percent.into(),
-                expected,
-            ));
+            return Err(SettingsError::WrongValue {
+                origin: origin.into(),
+                key: "queue.share_percent".into(),
+                found: self.share_percent.to_string(),
+                expected: "1 to 100".into(),
+            });
         }
-        if (1..SIZE_MIN_BYTES).contains(&self.size_max_bytes) {
-            let expected = format!("0 or at least {SIZE_MIN_BYTES}");
-            return Err(wrong("queue.size_max_bytes", self.size_max_bytes, expected));
-        }
-        Ok(())
+        self.engine.check(origin)
     }
-}
 
-/// The smallest limit of an SQLite database: a quarter of it is kept for work
-/// under way, and the empty tables take some as well.
-const SIZE_MIN_BYTES: u64 = 1 << 20;
-
-impl QueueSettings {
     /// Refuses a time that is so far ahead that it is most likely a mistake.
     ///
     /// # Errors

@@ -6,7 +6,9 @@ mod limits;
 
 use std::{path::PathBuf, time::Duration};
 
-use pointsman_core::settings::{RetrySettings, SettingsError, duration, lasting, positive};
+use pointsman_core::settings::{
+    RetrySettings, SettingsError, duration, lasting, optional, positive,
+};
 use serde::{Deserialize, Serialize};
 
 pub use breaker::BreakerSettings;
@@ -20,12 +22,14 @@ pub struct SandboxSettings {
     pub instances_max: u32,
     /// Elements of one table of a handler.
     pub table_elements_max: usize,
-    /// Bytes of memory for compiling one component; 0 means 2 GiB, or half of the
+    /// Bytes of memory for compiling one component. Without, 2 GiB, or half of the
     /// machine's or cgroup's memory where that is less.
-    pub compile_memory_max_bytes: u64,
-    /// Bytes of memory for all components that are compiled at once; 0 means half
+    #[serde(with = "optional::auto")]
+    pub compile_memory_max_bytes: Option<u64>,
+    /// Bytes of memory for all components that are compiled at once. Without, half
     /// of the machine's or cgroup's memory.
-    pub compile_memory_total_bytes: u64,
+    #[serde(with = "optional::auto")]
+    pub compile_memory_total_bytes: Option<u64>,
     /// CPU time for compiling one component; thirty times that
     /// in wall-clock time.
     #[serde(with = "duration")]
@@ -46,8 +50,8 @@ impl Default for SandboxSettings {
             instances_max: 4_096,
             // Python's interpreter has some 10,000.
             table_elements_max: 100_000,
-            compile_memory_max_bytes: 0,
-            compile_memory_total_bytes: 0,
+            compile_memory_max_bytes: None,
+            compile_memory_total_bytes: None,
             // Four times what CPython takes in the dev profile.
             compile_timeout: Duration::from_secs(60),
             compile_program: None,

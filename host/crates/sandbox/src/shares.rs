@@ -103,7 +103,7 @@ mod tests {
 
     fn shares(descriptors_max: u64) -> AllShares {
         let settings = BudgetSettings {
-            descriptors_max,
+            descriptors_max: Some(descriptors_max),
             ..BudgetSettings::default()
         };
         let machine = Machine {

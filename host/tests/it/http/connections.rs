@@ -164,8 +164,8 @@ async fn a_head_has_a_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_make_room_and_busy_ones_leave_room_for_the_probes() {
     let host = probed(|config| {
-        config.http.connections_max = 4;
-        config.http.connections_per_address_max = 100;
+        config.http.connections_max = Some(4);
+        config.http.connections_per_address_max = Some(100);
     })
     .await;
     let (app, url) = (Arc::clone(&host.app), host.url.clone());
@@ -205,7 +205,7 @@ async fn idle_connections_make_room_and_busy_ones_leave_room_for_the_probes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_in_flight_have_a_limit_together() {
-    let host = probed(|config| config.http.bodies_max_bytes = 1_000).await;
+    let host = probed(|config| config.http.bodies_max_bytes = Some(1_000)).await;
     let (app, url) = (Arc::clone(&host.app), host.url.clone());
     blocking(move || {
         let padded = format!(

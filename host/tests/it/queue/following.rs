@@ -67,8 +67,8 @@ async fn a_stop_ends_the_stream_of_a_command_that_waits() {
 async fn those_who_wait_and_what_they_are_answered_are_bounded() {
     let folders = Folders::probes(&["probe"]);
     let mut config = config(&folders);
-    config.http.listeners_max = 1;
-    config.http.answers_max_bytes = 100_000;
+    config.http.listeners_max = Some(1);
+    config.http.answers_max_bytes = Some(100_000);
     let host = serve(config, false).await;
     let place = host.accepted(echo()).await;
     let first = host.follow(&place).await;

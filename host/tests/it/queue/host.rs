@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use pointsman::{app::App, config::Config};
+use pointsman::{
+    app::App,
+    config::Config,
+    queue::{Engine, SqliteSettings},
+};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -19,9 +23,17 @@ pub(crate) struct Serving {
     server: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
+/// SQLite in the folder `data` of these.
+pub(crate) fn sqlite(folders: &Folders, size_max_bytes: Option<u64>) -> Engine {
+    Engine::Sqlite(SqliteSettings {
+        folder: folders.path().join("data"),
+        size_max_bytes,
+    })
+}
+
 pub(crate) fn config(folders: &Folders) -> Config {
     let mut config = folders.config();
-    config.queue.folder = folders.path().join("data");
+    config.queue.engine = sqlite(folders, None);
     config.queue.retry.delay_base = std::time::Duration::from_millis(1);
     config.queue.retry.retry_after_max = std::time::Duration::from_millis(1);
     config.queue.retry.transient_max = 3;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     cli,
     host::Folders,
-    queue::host::{Serving, config, echo, serve},
+    queue::host::{Serving, config, echo, serve, sqlite},
 };
 
 const MIB: u64 = 1 << 20;
@@ -30,7 +30,7 @@ async fn until_gone(host: &Serving, place: &str) {
 async fn a_key_answers_the_first_id_also_once_its_command_gave_way() {
     let folders = Folders::probes(&["probe"]);
     let mut small: Config = config(&folders);
-    small.queue.size_max_bytes = MIB;
+    small.queue.engine = sqlite(&folders, Some(MIB));
     let host = serve(small, true).await;
     let (_, place, first) = host.send(&echo(), Some("k")).await;
     host.finished(&place).await;

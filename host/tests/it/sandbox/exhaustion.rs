@@ -78,7 +78,7 @@ async fn all_handlers_together_have_one_memory_budget() {
         ("small", answering("1")),
     ]);
     let mut config = folders.config();
-    config.host.memory_max_bytes = 64 * MIB;
+    config.host.memory_max_bytes = Some(64 * MIB);
     let app = Arc::new(App::start(config).await.unwrap());
     let memory = Arc::clone(&app.budgets().memory);
     let holding = at_once(&app, "holding", 1);
@@ -107,7 +107,7 @@ async fn instances_that_wait_leave_half_of_the_memory_to_calls() {
     folders.settings("kept", "[instances]\nmode = \"reuse\"\n");
     let mut config = folders.config();
     // Enough for one of 20 MiB to wait, and not for two.
-    config.host.memory_max_bytes = 48 * MIB;
+    config.host.memory_max_bytes = Some(48 * MIB);
     let app = Arc::new(App::start(config).await.unwrap());
     let memory = Arc::clone(&app.budgets().memory);
     let calls = at_once(&app, "kept", 2).join_all().await;

@@ -116,7 +116,7 @@ async fn a_folder_with_too_many_entries_is_not_listed() {
     let folders = two("");
     let mut config = folders.config();
     // A quarter is 16 MiB: a call fits, and so do some 100,000 entries.
-    config.host.memory_max_bytes = 64 << 20;
+    config.host.memory_max_bytes = Some(64 << 20);
     let app = App::start(config).await.unwrap();
     let list = json!({"do":"list-many","path":"/d","count":50});
     assert_eq!(ask(&app, list.clone()).await, Ok(json!([50, null])));
@@ -146,7 +146,7 @@ async fn more_files_than_an_instance_may_hold_name_the_limit() {
 async fn open_files_count_and_one_handler_does_not_get_those_of_another() {
     let folders = two("");
     let mut config = folders.config();
-    config.host.descriptors_max = 40;
+    config.host.descriptors_max = Some(40);
     let app = Arc::new(App::start(config).await.unwrap());
     let holding = Arc::clone(&app);
     let hold = json!({"do":"open-many","path":"/d/file","count":100,"ms":60_000});

@@ -48,7 +48,7 @@ impl Breaker {
             breaker: self,
             trial,
         };
-        if self.settings.failures == 0 {
+        if self.settings.failures.is_none() {
             return Ok(pass(false));
         }
         let mut phase = self.phase();
@@ -90,9 +90,9 @@ impl Pass<'_> {
     /// Says how the call ended.
     pub(crate) fn finish(mut self, status: Status, now: Instant) {
         let settings = &self.breaker.settings;
-        if settings.failures == 0 {
+        let Some(failures_max) = settings.failures else {
             return;
-        }
+        };
         let failed = matches!(
             status,
             Status::Trapped | Status::TimedOut | Status::CpuExceeded | Status::OutOfMemory
@@ -114,7 +114,7 @@ impl Pass<'_> {
                 {
                     failures.pop_front();
                 }
-                if failures.len() >= settings.failures {
+                if failures.len() >= failures_max {
                     *phase = open;
                 }
             }
@@ -145,7 +145,7 @@ mod tests {
     /// Three failures within 10 s lead to 60 s of quarantine.
     fn breaker() -> Breaker {
         Breaker::new(BreakerSettings {
-            failures: 3,
+            failures: Some(3),
             window: std::time::Duration::from_millis(10_000),
             cooldown: std::time::Duration::from_millis(60_000),
         })

@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn files_are_closed_on_another_thread_also_where_no_lane_is_free() {
         let settings = BudgetSettings {
-            blocking_max: 4,
+            blocking_max: Some(4),
             ..BudgetSettings::default()
         };
         let all = AllShares::new(Budgets::here(&settings));

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use pointsman_core::settings::{self, RetrySettings, SettingsError, duration, lasting, positive};
+use pointsman_core::settings::{
+    self, RetrySettings, SettingsError, duration, lasting, optional, positive,
+};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -82,8 +84,10 @@ impl Default for InstanceSettings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandlerQueueSettings {
-    /// Its deliveries that run at once, over all hosts; 0 means no limit but the hosts' own.
-    pub concurrency: usize,
+    /// Its deliveries that run at once, over all hosts. Without, there is no limit but
+    /// the hosts' own.
+    #[serde(with = "optional::none")]
+    pub concurrency: Option<usize>,
     /// How its failures are retried.
     pub retry: RetrySettings,
 }
@@ -256,7 +260,8 @@ impl HandlerSettings {
     ) -> Result<Self, SettingsError> {
         let mut merged = settings::table_of(&Self::new(defaults));
         let free = FREE_SECTIONS.map(|section| given.remove_entry(section));
-        settings::merge(&mut merged, given, origin, "")?;
+        let known = settings::table_of(&Self::default());
+        settings::merge(&mut merged, &known, given, origin, "")?;
         settings::ranges::check(&merged, origin)?;
         for (section, value) in free.into_iter().flatten() {
             if !value.is_table() {
@@ -276,7 +281,7 @@ impl HandlerSettings {
             };
             merged.insert(section, value);
         }
-        settings::typed::<Self>(merged, origin)?.check(origin)
+        settings::typed::<Self>(merged, &known, origin)?.check(origin)
     }
 
     /// Refuses what cannot work or has two meanings.

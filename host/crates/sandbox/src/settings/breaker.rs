@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_core::settings::duration;
+use pointsman_core::settings::{duration, optional};
 use serde::{Deserialize, Serialize};
 
 /// When a handler is quarantined, and how long.
@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct BreakerSettings {
     /// Traps, timeouts, and ends over CPU and memory limits within the window
-    /// that lead to quarantine; 0 means none.
-    pub failures: usize,
+    /// that lead to quarantine. Without, nothing does.
+    #[serde(with = "optional::none")]
+    pub failures: Option<usize>,
     /// How long a failure counts.
     #[serde(with = "duration")]
     pub window: Duration,
@@ -23,7 +24,7 @@ pub struct BreakerSettings {
 impl Default for BreakerSettings {
     fn default() -> Self {
         Self {
-            failures: 0,
+            failures: None,
             window: Duration::from_secs(60),
             cooldown: Duration::from_secs(30),
         }

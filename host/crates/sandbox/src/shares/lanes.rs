@@ -171,7 +171,7 @@ mod tests {
     /// Budgets of eight threads, two for each handler.
     fn budgets() -> Budgets {
         let settings = BudgetSettings {
-            blocking_max: 8,
+            blocking_max: Some(8),
             ..BudgetSettings::default()
         };
         Budgets::new(&settings, &Machine::here())

@@ -29,9 +29,9 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new(settings: &SandboxSettings) -> Self {
         let half = Machine::here().memory_bytes / 2;
-        let or = |setting: u64, default: u64| if setting == 0 { default } else { setting };
-        let each_bytes = or(settings.compile_memory_max_bytes, EACH_BYTES.min(half));
-        let all = or(settings.compile_memory_total_bytes, half);
+        let each_bytes = settings.compile_memory_max_bytes;
+        let each_bytes = each_bytes.unwrap_or(EACH_BYTES.min(half));
+        let all = settings.compile_memory_total_bytes.unwrap_or(half);
         Self::of(each_bytes, all)
     }
 

@@ -172,8 +172,8 @@ struct Handler {
 /// A handler with this `[http]`.
 fn handler(http: &str, resolver: Resolver) -> Handler {
     let budgets = Budgets::here(&BudgetSettings {
-        outgoing_max: 400,
-        blocking_max: 8,
+        outgoing_max: Some(400),
+        blocking_max: Some(8),
         ..BudgetSettings::default()
     });
     handler_within(budgets, http, resolver)

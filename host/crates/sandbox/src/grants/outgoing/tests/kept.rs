@@ -69,7 +69,7 @@ async fn idle_connections_make_room_where_there_are_no_descriptors() {
     let servers = [Server::ok().await, Server::ok().await, Server::ok().await];
     let budgets = Budgets::here(&BudgetSettings {
         // One of them is the handler's.
-        descriptors_max: 4,
+        descriptors_max: Some(4),
         ..BudgetSettings::default()
     });
     let urls: Vec<_> = servers
