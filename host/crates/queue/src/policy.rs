@@ -1,19 +1,23 @@
 //! The decisions of the queue, without I/O and the same for every engine: what
 //! becomes of a delivery after a run, of a lease that ran out, of a repeated
-//! idempotency key, of a command too many, and of what has ended. Engines carry
-//! them out.
+//! idempotency key, of a command too many, and of what has ended; which deliveries
+//! wait for others, and when to look for work. Engines carry them out.
 
 mod admission;
 mod lease;
+mod ordering;
 mod retention;
 mod retry;
+mod waking;
 
 pub(crate) use admission::{BodyDigest, admit, body_digest, recognise};
 pub use lease::HOSTS_LOST_MAX;
 pub(crate) use lease::{LeaseEnd, LostLease, settled};
+pub(crate) use ordering::{Entrant, Entry, Placed, place};
 pub(crate) use retention::{Cutoffs, Pass};
 pub use retry::RunResult;
 pub(crate) use retry::settle;
+pub(crate) use waking::{DUE_STEP, Due, leaves_work, look_within};
 
 #[cfg(test)]
 mod tests;

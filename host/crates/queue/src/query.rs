@@ -1,8 +1,6 @@
 //! Owns what the queue shows: commands and deliveries as they are read, the
 //! filters and pages of lists, and the figures for metrics.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -387,8 +385,3 @@ pub struct Swept {
 pub(super) const SWEEP_STEP: i64 = 500;
 /// How many dead letters one step of a bulk retry or discard changes.
 pub(super) const DEAD_STEP: i64 = 500;
-
-/// The wait until `due`, from `now`.
-pub(super) fn until(due: Option<i64>, now: Timestamp) -> Option<Duration> {
-    due.map(|due| Timestamp::from_millis(due).since(now))
-}

@@ -25,7 +25,7 @@ use super::{
     Capacity, ClaimRequest, Claimed, CommandId, QueueError, Renewal, RetentionSettings,
     RetrySettings, RunResult, Store, signals::Part,
 };
-use crate::settings::QueueSettings;
+use crate::{policy::look_within, settings::QueueSettings};
 use pointsman_core::name::HandlerName;
 use pointsman_machine::shutdown::{KILL_MAX, Supervisor};
 
@@ -273,11 +273,7 @@ async fn claim_loop(shared: Arc<Shared>, stop: CancellationToken) {
             Ok((taken, shared_out, next_due)) => {
                 failures = 0;
                 shared.store.signals().recovered(Part::Work);
-                (
-                    taken,
-                    shared_out,
-                    next_due.map_or(shared.config.poll, |due| due.min(shared.config.poll)),
-                )
+                (taken, shared_out, look_within(next_due, shared.config.poll))
             }
             Err(QueueError::Closed) if stop.is_cancelled() => return,
             Err(error) => {
@@ -294,8 +290,7 @@ async fn claim_loop(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => {}
             () = shared.freed.notified(), if failures == 0 => {}
             () = news(&mut work, shared_out), if failures == 0 && shared.free.available_permits() > 0 => {}
-            // A delivery that is due this instant may be blocked by a limit: never spin.
-            () = tokio::time::sleep(wait.max(Duration::from_millis(5))) => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }

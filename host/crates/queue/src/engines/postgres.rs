@@ -15,6 +15,7 @@ mod connect;
 mod dead;
 mod drift;
 mod fault;
+mod lines;
 mod listen;
 mod migrate;
 mod param;

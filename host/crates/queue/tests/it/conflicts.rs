@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
-    DeadFilter, Lease, QueueError, RetentionSettings, Settlement, State, Store, StoreFuture,
+    Clock as _, DeadFilter, Lease, QueueError, RetentionSettings, Settlement, State, Store,
+    StoreFuture,
     postgres::{Postgres, PostgresConfig},
 };
 
 use crate::{
-    engines::{LEASE, command, done, error, request, until},
+    engines::{LEASE, command, done, error, postgres_in, request, until},
     postgres_server::{Server, server},
 };
 
@@ -220,5 +221,72 @@ async fn what_no_other_try_can_help_is_tried_once() {
         let refused = store.enqueue(vec![command(&["greet"])]).await.unwrap_err();
         assert_eq!(refused.code(), expected, "{code}: {refused:?}");
         assert_eq!(tries(&server, &database), 1, "{code}");
+    }
+}
+
+/// What enters a line from elsewhere than an enqueue.
+#[derive(Clone, Copy, Debug)]
+enum Entering {
+    FromItsTime,
+    FromTheDeadLetter,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_enters_a_line_that_another_host_is_adding_to_enters_behind_that() {
+    let Some(server) = server() else { return };
+    for entering in [Entering::FromItsTime, Entering::FromTheDeadLetter] {
+        let database = server.database("");
+        let url = server.url_of("postgres", &database);
+        let config = PostgresConfig::new(url.as_str());
+        let fixture = postgres_in(Arc::clone(&server), config).await.unwrap();
+        let mut ordered = command(&["greet"]);
+        ordered.ordering_key = Some("k".to_owned());
+        let later = fixture.clock.now().after(Duration::from_secs(10));
+        ordered.run_at = matches!(entering, Entering::FromItsTime).then_some(later);
+        let second = fixture.add(ordered).await;
+        if let Entering::FromTheDeadLetter = entering {
+            let lease = fixture.claim_one().await.lease;
+            fixture.store.settle(lease, discard()).await.unwrap();
+        }
+        fixture.clock.advance(Duration::from_secs(10));
+        // Another host has the line for itself, to add to it.
+        let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;
+        let (other, connection) = connected.unwrap();
+        let driven = tokio::spawn(connection);
+        let lock = "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('pointsmano/greet/k', 0))";
+        other.batch_execute(lock).await.unwrap();
+        let store = Arc::clone(&fixture.store);
+        let enters = tokio::spawn(async move {
+            match entering {
+                Entering::FromItsTime => store.claim(request(0)).await.map(drop),
+                Entering::FromTheDeadLetter => {
+                    store.retry_dead(DeadFilter::default()).await.map(drop)
+                }
+            }
+        });
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'
+             AND datname = current_database()";
+        until("it waits for the line", || {
+            server.sql(&database, waits) == "1"
+        })
+        .await;
+        let add = "WITH added AS (
+                 INSERT INTO pointsman.command (id, attributes, rules_generation, created_ms)
+                 VALUES ('01980a5c-7d3e-7000-8000-000000000001', '{}', 0, 0) RETURNING id)
+             INSERT INTO pointsman.delivery (command_id, handler, digest, rules, state, priority, run_at_ms, ordering_key)
+             SELECT id, 'greet', '', '[]', 'available', 0, 0, 'k' FROM added; COMMIT";
+        other.batch_execute(add).await.unwrap();
+        enters.await.unwrap().unwrap();
+        let first = fixture.claim(9).await;
+        assert_eq!(first.len(), 1, "{entering:?}: two of a line run at once");
+        assert_ne!(first[0].lease.delivery.command, second);
+        fixture
+            .store
+            .settle(first[0].lease.clone(), done())
+            .await
+            .unwrap();
+        let next = fixture.claim_one().await;
+        assert_eq!(next.lease.delivery.command, second);
+        driven.abort();
     }
 }

@@ -206,6 +206,26 @@ impl Fixture {
     }
 }
 
+/// A small generator of random numbers: the same inputs every time.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(start: u64) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15 ^ start)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end.max(1) as u64).unwrap()
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        u8::try_from(self.below(256)).unwrap()
+    }
+}
+
 /// Runs each case on a store of each engine, and on PostgreSQL behind a pooler.
 macro_rules! on_both_engines {
     ($($case:ident $(($depth_max:literal))?),* $(,)?) => {

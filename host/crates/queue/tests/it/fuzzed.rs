@@ -8,24 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::engines::Random;
+
 #[path = "../../fuzz/bodies/rows.rs"]
 mod rows;
-
-/// A small generator of random numbers: the same inputs every time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end.max(1) as u64).unwrap()
-    }
-
-    fn byte(&mut self) -> u8 {
-        u8::try_from(self.below(256)).unwrap()
-    }
-}
 
 /// One change: a bit, bytes taken away, said again, or made up.
 fn change(random: &mut Random, input: &mut Vec<u8>) {
@@ -51,7 +37,7 @@ fn any_values_in_the_queues_rows_are_shown_or_refused() {
     let length = seconds.map_or(1, |text| text.parse().expect("seconds, such as 3600"));
     // Another start for longer runs, which then cover something else each time.
     let start = if length > 1 { std::process::id() } else { 1 };
-    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(start));
+    let mut random = Random::new(start.into());
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/rows");
     let seeds: Vec<_> = fs::read_dir(corpus)
         .unwrap()

@@ -6,6 +6,8 @@ mod faults;
 mod fuzzed;
 mod json;
 mod lifecycle;
+mod model;
+mod order;
 mod schema;
 mod store;
 mod worker;

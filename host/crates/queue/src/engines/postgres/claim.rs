@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     fault::{Fault, to},
+    lines::{self, InLine},
     row,
     session::Scope,
     tx::Tx,
@@ -16,12 +17,8 @@ use super::{
 use crate::{
     ClaimRequest, Claimed, Claims, CommandId, DeliveryId, Failures, Lease, QueueError, Renewal,
     Timestamp,
-    policy::{LeaseEnd, LostLease},
-    query,
+    policy::{DUE_STEP, Due, Entrant, LeaseEnd, LostLease},
 };
-
-/// As for SQLite: bounds what one claim does besides taking.
-const DUE_STEP: i64 = 1000;
 
 /// What is done about leases that ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +49,12 @@ pub(super) async fn claim(
         .map(read_claimed)
         .collect::<Result<Vec<_>, _>>()?;
     claimed.sort_by_key(|(urgency, _)| *urgency);
-    let next_due = query::until(
-        next_due(tx, leases).await.map_err(to("claim deliveries"))?,
-        tx.now,
-    );
+    let due = due(tx, leases).await.map_err(to("claim deliveries"))?;
     let commands = claimed.iter().map(|(_, one)| one.lease.delivery.command);
     tx.news.changed.extend(commands);
     Ok(Claims {
         deliveries: claimed.into_iter().map(|(_, claimed)| claimed).collect(),
-        next_due,
+        next_due: due.within(tx.now, tx.now),
     })
 }
 
@@ -95,45 +89,51 @@ async fn end_leases(tx: &mut Tx<'_>) -> Result<(), Fault> {
     .await?;
     for (row, end) in &ends {
         write::add_failure(tx, row.get(0), row.get(4), &end.error).await?;
-        if end.state.is_final() {
-            write::ended(tx, row.get(0), row.get(2), row.get(3)).await?;
-        }
     }
-    let commands = ends.iter().map(|(row, _)| CommandId(row.get(1)));
+    let ended = ends.iter().filter(|(_, end)| end.state.is_final());
+    let ended: Vec<_> = ended.filter_map(|(row, _)| InLine::read(row, 0)).collect();
+    lines::leave(tx, &ended).await?;
+    let commands = ends.iter().map(|(row, _)| CommandId(row.get(3)));
     tx.news.changed.extend(commands);
     Ok(())
 }
 
-async fn wake(tx: &Tx<'_>) -> Result<(), Fault> {
+async fn wake(tx: &mut Tx<'_>) -> Result<(), Fault> {
     let woken = tx
         .query(
             include_str!("sql/wake.sql"),
             &[&tx.now.as_millis(), &DUE_STEP],
         )
         .await?;
-    // What was scheduled takes its place in the order of its key only now.
-    let mut ordered: Vec<&Row> = woken.iter().filter(|row| row.get(5)).collect();
-    ordered.sort_by_key(|row| (row.get::<_, i64>(3), row.get::<_, i64>(4)));
+    let entering = woken.iter().filter(|row| row.get(5)).filter_map(|row| {
+        let entrant = Entrant {
+            run_at_ms: row.get(3),
+            position: row.get(4),
+            row: row.get(0),
+        };
+        Some((entrant, InLine::read(row, 0)?))
+    });
+    let mut entering: Vec<_> = entering.collect();
+    entering.sort_unstable_by_key(|(entrant, _)| *entrant);
+    let entering: Vec<InLine> = entering.into_iter().map(|(_, line)| line).collect();
+    lines::lock(tx, &entering).await?;
     let place = tx.schema().table("place");
-    for row in &ordered {
+    for line in &entering {
         let sql = "UPDATE @.delivery SET position = nextval($2::text::regclass) WHERE seq = $1";
-        tx.execute(sql, &[&row.get::<_, i64>(0), &place]).await?;
+        tx.execute(sql, &[&line.row, &place]).await?;
     }
-    // Only then, as the first of a key goes by its place.
-    for row in ordered {
-        write::ended(tx, row.get(0), row.get(1), row.get(2)).await?;
-    }
-    Ok(())
+    // Only then, as the first of a line goes by its position.
+    lines::free(tx, &entering).await.map(drop)
 }
 
-async fn next_due(tx: &Scope<'_>, leases: Leases) -> Result<Option<i64>, Fault> {
-    let row = tx
-        .query_opt(
-            include_str!("sql/next_due.sql"),
-            &[&(leases == Leases::End)],
-        )
-        .await?;
-    Ok(row.and_then(|row| row.get(0)))
+async fn due(tx: &Scope<'_>, leases: Leases) -> Result<Due, Fault> {
+    let row = tx.query_opt(include_str!("sql/next_due.sql"), &[]).await?;
+    Ok(row.map_or_else(Due::default, |row| Due {
+        delay_ends_ms: row.get(0),
+        lease_ends_ms: row
+            .get::<_, Option<i64>>(1)
+            .filter(|_| leases == Leases::End),
+    }))
 }
 
 async fn take(tx: &Tx<'_>, request: &ClaimRequest) -> Result<Vec<Row>, Fault> {

@@ -4,10 +4,10 @@ use uuid::Uuid;
 
 use super::{
     fault::{Fault, to},
+    lines::{self, InLine},
     read, row,
     session::Scope,
     tx::Tx,
-    write,
 };
 use crate::{
     CommandId, DeadFilter, QueueError, RetentionSettings, State,
@@ -26,13 +26,7 @@ pub(super) async fn step(
     let rows = read::dead_rows(tx, filter, below, DEAD_STEP)
         .await
         .map_err(to(CHANGE))?;
-    let mut changed = 0;
-    for seq in rows.iter().rev() {
-        let done = change(tx, *seq, retry).await.map_err(to(CHANGE))?;
-        changed += u64::from(done.is_some());
-        tx.news.changed.extend(done);
-    }
-    tx.news.work = retry && changed > 0;
+    let changed = change(tx, &rows, retry).await.map_err(to(CHANGE))?;
     if changed == 0
         && below == i64::MAX
         && let Some(id) = &filter.delivery
@@ -62,24 +56,35 @@ pub(super) async fn step(
     Ok((changed, more))
 }
 
-/// Changes one, unless another host was first; its command.
-async fn change(tx: &Tx<'_>, seq: i64, retry: bool) -> Result<Option<CommandId>, Fault> {
-    if !retry {
-        let found = tx
-            .query_opt(include_str!("sql/give_up.sql"), &[&seq])
-            .await?;
-        return Ok(found.map(|found| CommandId(found.get(0))));
+/// Changes those that no other host changed first; how many.
+async fn change(tx: &mut Tx<'_>, rows: &[i64], retry: bool) -> Result<u64, Fault> {
+    let mut entering = Vec::new();
+    if retry {
+        let found = tx.query(include_str!("sql/lines.sql"), &[&rows]).await?;
+        entering.extend(found.iter().filter_map(|row| InLine::read(row, 0)));
+        lines::lock(tx, &entering).await?;
     }
-    let found = tx
-        .query_opt(
-            include_str!("sql/retry_dead.sql"),
-            &[&seq, &tx.now.as_millis(), &tx.schema().table("place")],
-        )
-        .await?;
-    let Some(found) = found else { return Ok(None) };
+    let mut changed = 0;
+    // Oldest first, so that they keep their order at the end of the queue.
+    for seq in rows.iter().rev() {
+        let found = if retry {
+            let place = tx.schema().table("place");
+            let sql = include_str!("sql/retry_dead.sql");
+            tx.query_opt(sql, &[seq, &tx.now.as_millis(), &place])
+                .await?
+        } else {
+            tx.query_opt(include_str!("sql/give_up.sql"), &[seq])
+                .await?
+        };
+        changed += u64::from(found.is_some());
+        tx.news
+            .changed
+            .extend(found.map(|row| CommandId(row.get(0))));
+    }
     // Free again at once where nothing of its ordering key is before it.
-    write::ended(tx, seq, found.get(0), found.get(1)).await?;
-    Ok(Some(CommandId(found.get(2))))
+    lines::free(tx, &entering).await?;
+    tx.news.work |= retry && changed > 0;
+    Ok(changed)
 }
 
 /// Where a sweep begins.

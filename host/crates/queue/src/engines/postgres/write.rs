@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     fault::{Fault, to},
+    lines::{self, InLine},
     session::Scope,
     tx::Tx,
 };
@@ -13,7 +14,7 @@ use crate::{
     AttemptError, Cancellation, CommandId, Enqueued, Lease, NewCommand, QueueError, State,
     Timestamp,
     model::SettlementRow,
-    policy::{self, BodyDigest},
+    policy::{self, BodyDigest, Entry, leaves_work, place},
 };
 
 const STORE: &str = "store a command";
@@ -24,8 +25,7 @@ pub(super) async fn recognise(
     tx: &Tx<'_>,
     commands: &[NewCommand],
 ) -> Result<Vec<Enqueued>, QueueError> {
-    // Locks in one order, so that two batches with the same keys do not wait for each other.
-    let mut locks: Vec<String> = commands
+    let locks = commands
         .iter()
         .flat_map(|command| {
             let key = command.idempotency_key.iter().map(|key| format!("i/{key}"));
@@ -33,28 +33,14 @@ pub(super) async fn recognise(
                 command
                     .deliveries
                     .iter()
-                    .map(move |delivery| order_lock(delivery.handler.as_str(), key))
+                    .map(move |delivery| lines::name(delivery.handler.as_str(), key))
             });
             key.chain(ordered).collect::<Vec<_>>()
         })
         .collect();
-    locks.sort_unstable();
-    locks.dedup();
-    lock(tx, &locks).await.map_err(to(STORE))?;
+    lines::lock_all(tx, locks).await.map_err(to(STORE))?;
     let stored = stored_keys(tx, commands).await.map_err(to(STORE))?;
     policy::recognise(commands, &stored)
-}
-
-/// The lock under which the deliveries of one ordering key enter and leave.
-fn order_lock(handler: &str, key: &str) -> String {
-    format!("o/{handler}/{key}")
-}
-
-async fn lock(tx: &Scope<'_>, names: &[String]) -> Result<(), Fault> {
-    for name in names {
-        tx.lock(name).await?;
-    }
-    Ok(())
 }
 
 /// The keys of these commands that the store remembers.
@@ -130,30 +116,29 @@ async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fa
 }
 
 async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fault> {
-    let now_ms = tx.now.as_millis();
-    let all = || {
-        commands
-            .iter()
-            .flat_map(|command| command.deliveries.iter().map(move |d| (command, d)))
-    };
-    let owners: Vec<Uuid> = all().map(|(command, _)| command.id.0).collect();
-    let handlers: Vec<&str> = all()
-        .map(|(_, delivery)| delivery.handler.as_str())
+    let placed = place(commands.iter().copied(), tx.now);
+    let owners: Vec<Uuid> = placed.iter().map(|one| one.command.id.0).collect();
+    let handlers: Vec<&str> = placed
+        .iter()
+        .map(|one| one.delivery.handler.as_str())
         .collect();
-    let digests: Vec<&str> = all()
-        .map(|(_, delivery)| delivery.digest.as_str())
+    let digests: Vec<&str> = placed
+        .iter()
+        .map(|one| one.delivery.digest.as_str())
         .collect();
-    let rules: Vec<String> = all()
-        .map(|(_, delivery)| serde_json::Value::from(delivery.rules.clone()).to_string())
+    let rules: Vec<String> = placed
+        .iter()
+        .map(|one| serde_json::Value::from(one.delivery.rules.clone()).to_string())
         .collect();
-    let run_at = |command: &NewCommand| command.run_at.map_or(now_ms, Timestamp::as_millis);
-    let times: Vec<i64> = all().map(|(command, _)| run_at(command)).collect();
-    let priorities: Vec<i32> = all().map(|(command, _)| command.priority).collect();
-    let orders: Vec<Option<&str>> = all()
-        .map(|(command, _)| command.ordering_key.as_deref())
+    let states: Vec<&str> = placed.iter().map(|one| one.state.as_str()).collect();
+    let times: Vec<i64> = placed.iter().map(|one| one.run_at.as_millis()).collect();
+    let priorities: Vec<i32> = placed.iter().map(|one| one.command.priority).collect();
+    let keys: Vec<Option<&str>> = placed
+        .iter()
+        .map(|one| one.command.ordering_key.as_deref())
         .collect();
-    // Blocked where the store, or an earlier row of this batch, has one of the same key;
-    // one that is scheduled enters the order when it is due.
+    let entries = |entry| placed.iter().map(move |one| one.entry == entry).collect();
+    let (behind, at_end): (Vec<bool>, Vec<bool>) = (entries(Entry::Behind), entries(Entry::AtEnd));
     tx.execute(
         include_str!("sql/insert_deliveries.sql"),
         &[
@@ -161,10 +146,12 @@ async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), 
             &handlers,
             &digests,
             &rules,
+            &states,
             &times,
             &priorities,
-            &orders,
-            &now_ms,
+            &keys,
+            &behind,
+            &at_end,
         ],
     )
     .await?;
@@ -223,11 +210,9 @@ pub(super) async fn settle(
         let attempt = found.get::<_, i64>(1);
         add_failure(tx, lease.row, attempt, error).await?;
     }
-    let ordering_key: Option<&str> = found.get(3);
-    if state.is_final() {
-        ended(tx, lease.row, found.get(2), ordering_key).await?;
-    }
-    tx.news.work = !state.is_final() || ordering_key.is_some();
+    let ended = state.is_final().then(|| InLine::read(&found, 2)).flatten();
+    let freed = lines::leave(tx, ended.as_slice()).await?;
+    tx.news.work |= leaves_work(state, freed);
     tx.news.changed.push(lease.delivery.command);
     Ok(Some(state))
 }
@@ -251,22 +236,6 @@ pub(super) async fn add_failure(
         ],
     )
     .await?;
-    Ok(())
-}
-
-/// Lets the next of the same ordering key go on. Under the key's lock: a
-/// delivery that enters now either sees this one ended or is seen here.
-pub(super) async fn ended(
-    tx: &Scope<'_>,
-    seq: i64,
-    handler: &str,
-    ordering_key: Option<&str>,
-) -> Result<(), Fault> {
-    let Some(key) = ordering_key else {
-        return Ok(());
-    };
-    lock(tx, &[order_lock(handler, key)]).await?;
-    tx.execute(include_str!("sql/unblock.sql"), &[&seq]).await?;
     Ok(())
 }
 
@@ -296,11 +265,9 @@ pub(super) async fn cancel(
             &[&command.0, &tx.now.as_millis()],
         )
         .await?;
-    for row in &cancelled {
-        ended(tx, row.get(0), row.get(1), row.get(2)).await?;
-    }
+    let ended = cancelled.iter().filter_map(|row| InLine::read(row, 0));
+    lines::leave(tx, &ended.collect::<Vec<_>>()).await?;
     tx.news.changed.push(command);
-    tx.news.work = !cancelled.is_empty();
     if interrupting > 0 {
         tx.news.cancelled.push(command);
     }

@@ -16,18 +16,13 @@ use super::{
 use crate::{
     AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, Lease, QueueError,
     Renewal, Timestamp,
-    policy::{LeaseEnd, LostLease},
-    query,
+    policy::{DUE_STEP, Due, Entrant, LeaseEnd, LostLease},
 };
 use pointsman_core::{
     name::HandlerName,
     outcome::Status,
     text::{MESSAGE_MAX_BYTES, bounded, escaped},
 };
-
-/// Deliveries that one claim wakes, or takes from lost hosts: it bounds the
-/// time that a claim holds the writer after a long stop.
-const DUE_STEP: i64 = 1000;
 
 pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Claims, QueueError> {
     let due = match tx.due {
@@ -104,22 +99,25 @@ fn wake(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
         .connection
         .prepare_cached(include_str!("sql/wake.sql"))?
         .query_map(params![tx.now.as_millis(), DUE_STEP], |row| {
-            let place = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(row.get::<_, bool>(3)?.then_some(place))
+            let entrant = Entrant {
+                run_at_ms: row.get(0)?,
+                position: row.get(1)?,
+                row: row.get(2)?,
+            };
+            Ok(row.get::<_, bool>(3)?.then_some(entrant))
         })?
-        .collect::<rusqlite::Result<Vec<Option<(i64, i64, i64)>>>>()?;
-    // What was scheduled takes its place in the order of its key only now.
-    let mut ordered: Vec<_> = woken.into_iter().flatten().collect();
-    ordered.sort_unstable();
-    for (_, _, seq) in &ordered {
+        .collect::<rusqlite::Result<Vec<Option<Entrant>>>>()?;
+    let mut entrants: Vec<_> = woken.into_iter().flatten().collect();
+    entrants.sort_unstable();
+    for entrant in &entrants {
         let position = tx.next_position()?;
         tx.connection
             .prepare_cached("UPDATE delivery SET position = ?2 WHERE seq = ?1")?
-            .execute([*seq, position])?;
+            .execute([entrant.row, position])?;
     }
-    // Only then, as the first of a key goes by its place.
-    for (_, _, seq) in ordered {
-        unblock(tx, seq)?;
+    // Only then, as the first of a line goes by its position.
+    for entrant in entrants {
+        unblock(tx, entrant.row)?;
     }
     Ok(())
 }
@@ -151,12 +149,16 @@ fn follow_clock(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
 }
 
 fn next_due(tx: &Tx<'_>) -> rusqlite::Result<Option<Duration>> {
-    let (wake, lease): (Option<i64>, Option<i64>) = tx
+    let due = tx
         .connection
         .prepare_cached(include_str!("sql/next_due.sql"))?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let wake = query::until(wake, tx.now);
-    Ok(wake.into_iter().chain(query::until(lease, tx.steady)).min())
+        .query_row([], |row| {
+            Ok(Due {
+                delay_ends_ms: row.get(0)?,
+                lease_ends_ms: row.get(1)?,
+            })
+        })?;
+    Ok(due.within(tx.now, tx.steady))
 }
 
 fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result<Vec<Claimed>> {

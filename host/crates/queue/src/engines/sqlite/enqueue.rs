@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{fault::to, relief, tx::Tx};
 use crate::{
-    CommandId, Enqueued, NewCommand, QueueError, State,
-    policy::{BodyDigest, admit, body_digest, recognise},
+    CommandId, Enqueued, NewCommand, QueueError,
+    policy::{BodyDigest, Entry, Placed, admit, body_digest, place, recognise},
 };
 
 const STORE: &str = "store a command";
@@ -37,22 +37,17 @@ pub(super) fn enqueue(
 ) -> Result<Result<Vec<Enqueued>, QueueError>, QueueError> {
     let stored = stored_keys(tx, commands).map_err(to(STORE))?;
     let answers = recognise(commands, &stored)?;
-    let fresh = || {
-        commands
-            .iter()
-            .zip(&answers)
-            .filter(|(_, answer)| !answer.repeated)
-    };
-    let added: usize = fresh().map(|(command, _)| command.deliveries.len()).sum();
+    let both = commands.iter().zip(&answers);
+    let fresh = both.filter(|(_, answer)| !answer.repeated);
+    let fresh: Vec<&NewCommand> = fresh.map(|(command, _)| command).collect();
+    let added: usize = fresh.iter().map(|command| command.deliveries.len()).sum();
     admit(tx.counts.depth, added as u64, tx.depth_max)?;
-    let bytes = fresh().map(|(command, _)| size(command)).sum();
+    let bytes = fresh.iter().map(|command| size(command)).sum();
     if bytes > 0 && !relief::admit(tx, bytes).map_err(to(STORE))? {
         return Ok(Err(QueueError::NoRoom));
     }
     tx.counts.depth = tx.counts.depth.saturating_add(added as u64);
-    for (command, _) in fresh() {
-        insert(tx, command).map_err(to(STORE))?;
-    }
+    insert(tx, &fresh).map_err(to(STORE))?;
     Ok(Ok(answers))
 }
 
@@ -78,8 +73,17 @@ fn stored_keys(
     Ok(stored)
 }
 
-fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
-    let now = tx.now.as_millis();
+fn insert(tx: &mut Tx<'_>, commands: &[&NewCommand]) -> rusqlite::Result<()> {
+    for command in commands {
+        insert_command(tx, command)?;
+    }
+    for placed in place(commands.iter().copied(), tx.now) {
+        insert_delivery(tx, &placed)?;
+    }
+    Ok(())
+}
+
+fn insert_command(tx: &Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
     let id = command.id.0.into_bytes();
     tx.connection
         .prepare_cached(include_str!("sql/insert_command.sql"))?
@@ -89,7 +93,7 @@ fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
             command.idempotency_key,
             command.rules_generation.cast_signed(),
             command.traceparent,
-            now
+            tx.now.as_millis()
         ])?;
     if let Some(key) = &command.idempotency_key {
         let body = body_digest(&command.attributes);
@@ -102,38 +106,38 @@ fn insert(tx: &mut Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
                 tx.now.after(command.idempotency_kept).as_millis()
             ])?;
     }
-    let run_at = command.run_at.map_or(now, |at| at.as_millis());
-    let state = if run_at > now {
-        State::Scheduled
-    } else {
-        State::Available
+    Ok(())
+}
+
+fn insert_delivery(tx: &mut Tx<'_>, placed: &Placed<'_>) -> rusqlite::Result<()> {
+    let Placed {
+        command, delivery, ..
+    } = placed;
+    let handler = delivery.handler.as_str();
+    let blocked = match placed.entry {
+        Entry::None => false,
+        Entry::Behind => true,
+        Entry::AtEnd => tx
+            .connection
+            .prepare_cached(include_str!("sql/has_line.sql"))?
+            .query_row(params![handler, command.ordering_key], |row| row.get(0))?,
     };
-    for delivery in &command.deliveries {
-        let blocked = match &command.ordering_key {
-            // One that is scheduled enters the order when it is due.
-            Some(key) if state == State::Available => tx
-                .connection
-                .prepare_cached(include_str!("sql/has_line.sql"))?
-                .query_row(params![delivery.handler.as_str(), key], |row| row.get(0))?,
-            _ => false,
-        };
-        let position = tx.next_position()?;
-        tx.connection
-            .prepare_cached(include_str!("sql/insert_delivery.sql"))?
-            .execute(params![
-                position,
-                id,
-                delivery.handler.as_str(),
-                delivery.digest,
-                rules_text(&delivery.rules),
-                state.as_str(),
-                command.priority,
-                run_at,
-                command.ordering_key,
-                blocked
-            ])?;
-        tx.news.work = true;
-    }
+    let position = tx.next_position()?;
+    tx.connection
+        .prepare_cached(include_str!("sql/insert_delivery.sql"))?
+        .execute(params![
+            position,
+            command.id.0.into_bytes(),
+            handler,
+            delivery.digest,
+            rules_text(&delivery.rules),
+            placed.state.as_str(),
+            command.priority,
+            placed.run_at.as_millis(),
+            command.ordering_key,
+            blocked
+        ])?;
+    tx.news.work = true;
     Ok(())
 }
 

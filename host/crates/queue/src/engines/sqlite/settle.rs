@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use super::{fault::to, tx::Tx};
 use crate::{
-    AttemptError, Cancellation, CommandId, Lease, QueueError, State, model::SettlementRow,
-    policy::settled,
+    AttemptError, Cancellation, CommandId, Lease, QueueError, State,
+    model::SettlementRow,
+    policy::{leaves_work, settled},
 };
 
 pub(super) fn settle(
@@ -84,9 +85,8 @@ fn fail(tx: &mut Tx<'_>, lease: &Lease, row: &SettlementRow) -> rusqlite::Result
         ])?;
     if state.is_final() {
         ended(tx, lease.row)?;
-    } else {
-        tx.news.work = true;
     }
+    tx.news.work |= leaves_work(state, false);
     tx.changed(lease.delivery.command.0);
     Ok(Some(state))
 }
@@ -117,7 +117,7 @@ pub(super) fn ended(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
     unblock(tx, seq)
 }
 
-/// Lets the next of the same ordering key go on; nothing where it has none.
+/// Lets the first in the line of a delivery go on; nothing where it has no ordering key.
 pub(super) fn unblock(tx: &mut Tx<'_>, ended: i64) -> rusqlite::Result<()> {
     let freed = tx
         .connection

@@ -4,4 +4,4 @@ UPDATE @.delivery SET state = 'available', position = nextval($3::text::regclass
     transient = 0, trap = 0, timeout = 0, memory = 0, hosts_lost = 0,
     finished_ms = NULL, blocked = ordering_key IS NOT NULL
 WHERE seq = $1 AND state = 'discarded'
-RETURNING handler, ordering_key, command_id
+RETURNING command_id
