@@ -7,7 +7,7 @@ mod run;
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ use crate::{
     name::{HandlerName, nearest},
     outcome::{Failure, HandlerReport, LogLine, Report, Status},
     rules::{Match, RoutingError},
-    sandbox::{Call, Handler},
+    sandbox::{Call, Handler, Services},
     shutdown::{Shutdown, Supervisor},
     snapshot::{Snapshot, Snapshots},
 };
@@ -46,6 +46,8 @@ pub struct Dispatcher {
     waiting: Arc<AtomicUsize>,
     waiting_max: usize,
     routing: Arc<Routing>,
+    // Known once the queue is open.
+    services: Arc<OnceLock<Services>>,
 }
 
 /// How one command is to be dispatched.
@@ -185,6 +187,7 @@ impl Dispatcher {
             waiting: Arc::default(),
             waiting_max: limits.waiting_max as usize,
             routing: Arc::new(Routing::new(limits.routing_steps_max)),
+            services: Arc::default(),
         }
     }
 
@@ -235,6 +238,7 @@ impl Dispatcher {
             observer: options.observer,
             fail_fast: options.fail_fast,
             in_place: options.in_place,
+            services: Arc::clone(&self.services),
             _permits: permits,
         });
         let _cancel_on_drop = options
@@ -291,6 +295,7 @@ impl Dispatcher {
             on_line: None,
             cancel: &attempt.cancel,
             simulation: None,
+            services: self.services.get().unwrap_or(&Services::NONE),
         };
         let plugin = plugin(&snapshot, handler);
         run::called(&self.metrics, command, (handler.clone(), plugin), call).await

@@ -31,7 +31,7 @@ use pointsman::{
     dispatcher::Options,
     outcome::ReportStatus,
     reload::Reloader,
-    sandbox::{Call, Runtime},
+    sandbox::{Call, Runtime, Services},
     snapshot::Snapshots,
 };
 use tokio::runtime;
@@ -169,6 +169,7 @@ fn dispatch(probe: &[u8]) {
             on_line: None,
             cancel: &cancel,
             simulation: None,
+            services: &Services::NONE,
         };
         assert!(plugin.call(&command, call).await.outcome.result.is_ok());
     };

@@ -13,7 +13,16 @@ use wasmtime::{
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
-        world: "handler",
+        // What the probe imports, and no more.
+        inline: "
+            package pointsman:raw;
+            world handler {
+                import pointsman:handler/log@0.2.0;
+                import pointsman:handler/clock@0.2.0;
+                import pointsman:handler/random@0.2.0;
+                import pointsman:handler/config@0.2.0;
+                export pointsman:handler/command-handler@0.2.0;
+            }",
         imports: { "pointsman:handler/clock.sleep": async },
         exports: { default: async },
     });

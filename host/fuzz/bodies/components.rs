@@ -95,6 +95,7 @@ impl Bench {
             on_line: None,
             cancel: &CancellationToken::new(),
             simulation: None,
+            services: &sandbox::Services::NONE,
         };
         self.threads.block_on(async {
             let ended = tokio::time::timeout(CALL_MAX, plugin.call(&command, call)).await;

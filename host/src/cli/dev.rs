@@ -18,7 +18,7 @@ use crate::{
     command::Command,
     config::{Config, FILE_MAX_BYTES},
     files::read_text,
-    sandbox::{Call, HandlerSettings},
+    sandbox::{Call, HandlerSettings, Services},
     sources::Sources,
 };
 
@@ -139,6 +139,7 @@ async fn call(
         })),
         cancel: &CancellationToken::new(),
         simulation: None,
+        services: &Services::NONE,
     };
     let report = plugin.call(&command, call).await;
     run::show_report(width, &report);

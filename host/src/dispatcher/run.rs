@@ -4,7 +4,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -21,7 +21,7 @@ use crate::{
     name::HandlerName,
     outcome::{Failure, HandlerReport, ReportStatus, Status, millis},
     rules::Match,
-    sandbox::{Call, Handler, OnLine},
+    sandbox::{Call, Handler, OnLine, Services},
     shutdown::Shutdown,
     snapshot::Snapshot,
 };
@@ -38,6 +38,7 @@ pub(super) struct Run {
     pub(super) observer: Option<Observer>,
     pub(super) fail_fast: bool,
     pub(super) in_place: bool,
+    pub(super) services: Arc<OnceLock<Services>>,
     // Free again when the last task has ended.
     pub(super) _permits: Instances,
 }
@@ -106,6 +107,7 @@ impl Run {
             on_line: on_line(self.observer.as_ref(), &handler),
             cancel: &self.cancel,
             simulation: None,
+            services: self.services.get().unwrap_or(&Services::NONE),
         };
         let report = called(&self.metrics, &self.command, (handler, plugin), call).await;
         let report = HandlerReport { rules, ..report };

@@ -16,7 +16,7 @@ use crate::host::root;
 const WASI: &str = "
     package pointsman:test;
     world text {
-        include pointsman:handler/handler@0.1.0;
+        include pointsman:handler/handler@0.2.0;
         import wasi:clocks/monotonic-clock@0.2.0;
         import wasi:io/poll@0.2.0;
         import wasi:random/random@0.2.0;
@@ -42,7 +42,7 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
         r#"(module {fields}
             (memory (export "memory") 1)
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 4096)
-            (func (export "pointsman:handler/command-handler@0.1.0#handle")
+            (func (export "pointsman:handler/command-handler@0.2.0#handle")
                 (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
                 {body}))"#
     );

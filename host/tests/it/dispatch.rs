@@ -218,7 +218,7 @@ async fn a_trap_carries_a_backtrace_with_function_names() {
     let report = only(&folders.start().await, r#"{"to":"probe","do":"trap"}"#).await;
     let backtrace = report.outcome.result.unwrap_err().backtrace.join("\n");
     assert!(
-        backtrace.contains("command-handler@0.1.0#handle"),
+        backtrace.contains("command-handler@0.2.0#handle"),
         "{backtrace}"
     );
 }

@@ -55,7 +55,7 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
             pointsman::build::install(&built.component, &built_folder(), &built.about.name)
                 .unwrap();
         }
-        for example in ["probe", "asks"] {
+        for example in ["probe", "asks", "keeps"] {
             build_example(example);
         }
         target_folder().join("wasm32-unknown-unknown/plugin/examples")

@@ -22,3 +22,4 @@ mod queue;
 mod raw;
 mod reload;
 mod sandbox;
+mod services;

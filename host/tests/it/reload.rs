@@ -242,8 +242,8 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
     )
     .await;
     check_plugin("nothing", component("(component)"), expect![[r#"
-        plugins/nothing.wasm: missing export `pointsman:handler/command-handler@0.1.0`; it exports nothing
-          hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]]).await;
+        plugins/nothing.wasm: missing export `pointsman:handler/command-handler@0.2.0`; it exports nothing
+          hint: build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`"#]]).await;
     check_plugin("BadName", component("(component)"), expect![[r#"
         plugins/BadName.wasm: `BadName` is no handler name: use lower-case words joined by `-`, such as `create-policy`, of at most 64 bytes
           hint: rename the file"#]]).await;
@@ -265,8 +265,8 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
             r#"(component (instance $e) (export "{interface}@0.0.9" (instance $e)))"#
         )),
         expect![[r#"
-            plugins/older.wasm: was built for pointsman:handler@0.0.9, which this host does not serve: it serves 0.1.0
-              hint: put what `pointsman wit` prints (0.1.0) into its `wit/` folder, and build it again with `pointsman build`"#]],
+            plugins/older.wasm: was built for pointsman:handler@0.0.9, which this host does not serve: it serves 0.1.0, 0.2.0
+              hint: put what `pointsman wit` prints (0.2.0) into its `wit/` folder, and build it again with `pointsman build`"#]],
     )
     .await;
     check_plugin(
@@ -294,16 +294,16 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
         expect![[r#"
             plugins/importer.wasm: does not fit the contract in 2 places
               imports `acme:mail/send@1.0.0`, which the host does not provide
-              missing export `pointsman:handler/command-handler@0.1.0`; it exports nothing
-              hint: a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2; build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]],
+              missing export `pointsman:handler/command-handler@0.2.0`; it exports nothing
+              hint: a handler may import the interfaces of the contract, and WASI 0.2; build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`"#]],
     )
     .await;
     check_plugin(
         "future",
         component(r#"(component (import "pointsman:handler/log@0.9.0" (instance)))"#),
         expect![[r#"
-            plugins/future.wasm: was built for pointsman:handler@0.9.0, newer than what this host serves: 0.1.0
-              hint: use a newer `pointsman`, or build it against the contract of this one: `pointsman wit` prints 0.1.0"#]],
+            plugins/future.wasm: was built for pointsman:handler@0.9.0, newer than what this host serves: 0.1.0, 0.2.0
+              hint: use a newer `pointsman`, or build it against the contract of this one: `pointsman wit` prints 0.2.0"#]],
     )
     .await;
 }

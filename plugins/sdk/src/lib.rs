@@ -39,7 +39,10 @@ mod heap;
 #[allow(clippy::all, clippy::allow_attributes_without_reason, unsafe_code, reason = "generated")]
 pub mod bindings;
 
+pub mod emit;
 pub mod http;
+pub mod sql;
+pub mod state;
 
 use bindings::pointsman::handler::{clock, config, log, random, types};
 pub use log::Level;

@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use crate::name::HandlerName;
 use serde::{Deserialize, Serialize};
 use uuid::{Uuid, fmt::Hyphenated};
 
@@ -35,6 +36,21 @@ impl CommandId {
     pub fn simulated(unix_ms: u64, seed: u64) -> Self {
         let mut random = [0; 10];
         random[2..].copy_from_slice(&seed.to_be_bytes());
+        Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
+    }
+
+    /// The id of the follow-up command that the handler `by` of this command emits
+    /// as its `index`th: the same on each attempt. Of the time of this command.
+    #[must_use]
+    pub fn follow_up(self, by: &HandlerName, index: usize) -> Self {
+        let (seconds, nanoseconds) = match self.0.get_timestamp() {
+            Some(time) => time.to_unix(),
+            None => (0, 0),
+        };
+        let unix_ms = seconds * 1_000 + u64::from(nanoseconds) / 1_000_000;
+        let derived = Uuid::new_v5(&self.0, format!("{by}/{index}").as_bytes());
+        let mut random = [0; 10];
+        random.copy_from_slice(&derived.as_bytes()[6..]);
         Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
     }
 

@@ -11,5 +11,6 @@ pub mod outcome;
 pub mod panics;
 pub mod settings;
 pub mod source;
+pub mod state;
 pub mod text;
 pub mod toml;

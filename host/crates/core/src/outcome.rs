@@ -216,6 +216,23 @@ pub struct Outcome {
     pub logs: Logs,
     /// What it used.
     pub spent: Spent,
+    /// The follow-up commands that it emitted, where it succeeded.
+    pub emitted: Vec<FollowUp>,
+}
+
+/// A command that a handler emitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowUp {
+    /// Its id, the same however often the delivery that emits it is tried.
+    pub id: CommandId,
+    /// The text of its attributes, which was checked.
+    pub attributes: String,
+    /// How long it waits before it runs.
+    pub delay: Option<Duration>,
+    /// Commands of one key run one after the other.
+    pub ordering_key: Option<String>,
+    /// Higher runs first.
+    pub priority: i32,
 }
 
 impl Outcome {
@@ -226,6 +243,7 @@ impl Outcome {
             result: Err(failure),
             logs: Logs::default(),
             spent: Spent::default(),
+            emitted: Vec::new(),
         }
     }
 
@@ -297,6 +315,8 @@ impl Serialize for HandlerReport {
             #[serde(serialize_with = "ms")]
             duration_ms: Duration,
             spent: Spent,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            emitted: Vec<CommandId>,
         }
         let outcome = &self.outcome;
         Wire {
@@ -312,6 +332,7 @@ impl Serialize for HandlerReport {
             started_after_ms: self.started_after,
             duration_ms: self.duration,
             spent: outcome.spent,
+            emitted: outcome.emitted.iter().map(|emitted| emitted.id).collect(),
         }
         .serialize(serializer)
     }

@@ -88,7 +88,7 @@ use pointsman_core::{
 use pointsman_machine::budget::{BudgetSettings, Budgets};
 use pointsman_sandbox::{
     self as sandbox, Call, ComponentFile, Grants, Handler, HandlerDefaults, HandlerSettings,
-    LoadError, Runtime, SandboxSettings, Simulation,
+    LoadError, Runtime, SandboxSettings, Services, Simulation,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -346,6 +346,7 @@ impl Subject {
                 on_line: None,
                 cancel: &cancel,
                 simulation: Some(simulation),
+                services: &Services::NONE,
             };
             let report = runtime.block_on(plugin.call(&command, call));
             std::io::Result::Ok(report.outcome)

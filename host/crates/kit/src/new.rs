@@ -52,6 +52,22 @@ const RUST: &[File] = &[
         include_str!("../../../../plugins/sdk/src/bindings.rs"),
     ),
     (
+        "vendor/pointsman-sdk/src/emit.rs",
+        include_str!("../../../../plugins/sdk/src/emit.rs"),
+    ),
+    (
+        "vendor/pointsman-sdk/src/sql.rs",
+        include_str!("../../../../plugins/sdk/src/sql.rs"),
+    ),
+    (
+        "vendor/pointsman-sdk/src/sql/row.rs",
+        include_str!("../../../../plugins/sdk/src/sql/row.rs"),
+    ),
+    (
+        "vendor/pointsman-sdk/src/state.rs",
+        include_str!("../../../../plugins/sdk/src/state.rs"),
+    ),
+    (
         "vendor/pointsman-sdk/src/http.rs",
         include_str!("../../../../plugins/sdk/src/http.rs"),
     ),

@@ -11,6 +11,7 @@
 //! | `idle` | instances that wait for their next call |
 //! | `engine`, `pool` | what all handlers share, and the places in it |
 //! | `bindings` | the contract's imports and exports |
+//! | `sql`, `entries`, `emit` | the contract's databases, state and follow-up commands |
 //! | `polling`, `timers`, `files`, `request_errors` | WASI where ours differs from wasmtime's |
 //! | `state` | the data of a store: `context` and `shared`, and `wasi` with `stdio` |
 //! | `cpu`, `turns` | CPU time, and the cores shared out |
@@ -24,8 +25,10 @@ pub(crate) mod clock;
 pub(crate) mod codes;
 pub(crate) mod context;
 pub(crate) mod cpu;
+mod emit;
 pub(crate) mod ending;
 pub(crate) mod engine;
+mod entries;
 pub(crate) mod files;
 pub(crate) mod handler;
 pub(crate) mod idle;
@@ -40,6 +43,7 @@ pub(crate) mod run;
 pub(crate) mod servers;
 pub(crate) mod shared;
 pub(crate) mod simulation;
+mod sql;
 pub(crate) mod state;
 pub(crate) mod stdio;
 pub(crate) mod timers;

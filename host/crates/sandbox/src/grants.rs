@@ -10,6 +10,7 @@
 //! | `folders` | granted folders, open |
 //! | `pattern`, `path`, `address` | which requests may go out, and how far inside they may lead |
 //! | `outgoing` | requests on their way |
+//! | `services` | databases, state and follow-up commands |
 
 mod address;
 pub(crate) mod folders;
@@ -19,4 +20,5 @@ pub(crate) mod outgoing;
 mod path;
 pub(crate) mod pattern;
 pub(crate) mod secrets;
+pub(crate) mod services;
 pub(crate) mod settings;

@@ -11,7 +11,7 @@
 //! | `component` | what a file is | none of the others |
 //! | `grants` | what it may do: folders, HTTP, secrets, environment | none of the others |
 //!
-//! All of them may use `error`, `settings` and `shares`, which use none of them.
+//! All of them may use `error`, `services`, `settings` and `shares`, which use none of them.
 //! Within a room no two files need each other. `tests/it/rooms.rs` holds it.
 //!
 //! ```no_run
@@ -20,7 +20,8 @@
 //! use pointsman_core::{command::Command, name::HandlerName};
 //! use pointsman_machine::budget::{BudgetSettings, Budgets};
 //! use pointsman_sandbox::{
-//!     Call, ComponentFile, Grants, HandlerDefaults, HandlerSettings, Runtime, SandboxSettings, load,
+//!     Call, ComponentFile, Grants, HandlerDefaults, HandlerSettings, Runtime, SandboxSettings, Services,
+//!     load,
 //! };
 //! use tokio_util::sync::CancellationToken;
 //!
@@ -48,6 +49,7 @@
 //!     on_line: None,
 //!     cancel: &CancellationToken::new(),
 //!     simulation: None,
+//!     services: &Services::NONE,
 //! };
 //! let outcome = plugin.call(&command, call).await.outcome;
 //! println!("{}", outcome.status().as_str());
@@ -59,6 +61,7 @@ mod component;
 mod error;
 mod grants;
 mod load;
+mod services;
 mod settings;
 mod shares;
 
@@ -80,10 +83,13 @@ pub use grants::{
     granted::Grants,
     injected::{HeaderTemplate, Injection, TemplateError},
     pattern::{HttpPattern, PatternError},
+    secrets::SecretSource,
+    services::{DatabaseUrl, EmitGrant, SqlGrant, StateGrant, UrlSource},
     settings::{
         Folder, HandlerQueueSettings, HandlerSettings, HttpGrant, InstanceMode, InstanceSettings,
-        SecretSettings, SecretSource,
+        SecretSettings,
     },
 };
 pub use load::{ComponentFile, load};
+pub use services::{Answer, FollowUps, Services, StateStore};
 pub use settings::{BreakerSettings, HandlerDefaults, HandlerLimits, SandboxSettings};

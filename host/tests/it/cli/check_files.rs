@@ -136,11 +136,11 @@ async fn a_handler_that_fits_is_shown_with_what_it_carries_and_may_need() {
         ),
     ];
     check_one("wasi", fitting(&wasi), expect![[r#"
-        plugins/wasi.wasm fits pointsman:handler@0.1.0
+        plugins/wasi.wasm fits pointsman:handler@0.2.0
           size … KiB
           sha256 DIGEST
           made by wit-component 0.254.2
-          imports pointsman:handler@0.1.0: log, clock, random, config, types
+          imports pointsman:handler@0.2.0: log, clock, random, config, state, sql, emit, types
                     wasi:cli@0.2.0: environment
                     wasi:random@0.2.0: random
           may need [config], [secrets] for the values that it reads (pointsman:handler/config)
@@ -158,12 +158,12 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
         "other-signature",
         fitting(&[(signature, "func(command: command, again: bool) -> string")]),
         expect![[r#"
-            error: plugins/other-signature.wasm: `handle` of `pointsman:handler/command-handler@0.1.0` differs from the contract
+            error: plugins/other-signature.wasm: `handle` of `pointsman:handler/command-handler@0.2.0` differs from the contract
               expected: handle: func(command: command) -> result<option<string>, failure>
               found: handle: func(command: command, again: bool) -> string
-              hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
+              hint: build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`
               made by wit-component 0.254.2
-              imports pointsman:handler@0.1.0: log, clock, random, config, types
+              imports pointsman:handler@0.2.0: log, clock, random, config, state, sql, emit, types
             exit 1
         "#]],
     )
@@ -200,9 +200,9 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
                             rejected,
                             unavailable(retry-info),
                           }
-              hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
+              hint: build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`
               made by wit-component 0.254.2
-              imports pointsman:handler@0.1.0: log, clock, random, config, types
+              imports pointsman:handler@0.2.0: log, clock, random, config, state, sql, emit, types
             exit 1
         "#]],
     )
@@ -211,11 +211,11 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
         "no-handle",
         fitting(&[("    handle: func", "    run: func")]),
         expect![[r#"
-            error: plugins/no-handle.wasm: missing export `handle` in `pointsman:handler/command-handler@0.1.0`
+            error: plugins/no-handle.wasm: missing export `handle` in `pointsman:handler/command-handler@0.2.0`
               expected: handle: func(command: command) -> result<option<string>, failure>
-              hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
+              hint: build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`
               made by wit-component 0.254.2
-              imports pointsman:handler@0.1.0: log, clock, random, config, types
+              imports pointsman:handler@0.2.0: log, clock, random, config, state, sql, emit, types
             exit 1
         "#]],
     )
@@ -242,15 +242,15 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
         expect![[r#"
             error: plugins/asks-more.wasm: does not fit the contract in 4 places
               imports `acme:mail/outbox@1.0.0`, which the host does not provide
-              imports `pointsman:handler/configuration@0.1.0`, which the host does not provide
-              `now` of `pointsman:handler/clock@0.1.0` differs from the contract
+              imports `pointsman:handler/configuration@0.2.0`, which the host does not provide
+              `now` of `pointsman:handler/clock@0.2.0` differs from the contract
                 expected: now: func() -> u64
                 found: now: func() -> u32
-              imports `zone` of `pointsman:handler/clock@0.1.0`, which the contract does not have
+              imports `zone` of `pointsman:handler/clock@0.2.0`, which the contract does not have
                 found: zone: func() -> string
-              hint: a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2; the contract has no interface `configuration`; build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
+              hint: a handler may import the interfaces of the contract, and WASI 0.2; the contract has no interface `configuration`; build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`
               made by wit-component 0.254.2
-              imports pointsman:handler@0.1.0: log, clock, random, configuration, types
+              imports pointsman:handler@0.2.0: log, clock, random, configuration, state, sql, emit, types
                         acme:mail@1.0.0: outbox
             exit 1
         "#]],
@@ -278,7 +278,7 @@ async fn what_wasmtime_takes_is_no_difference() {
         let checked = output(&folders, &["check", "plugins/alike.wasm"]);
         let text = String::from_utf8(checked.stdout).unwrap();
         assert_eq!(checked.status.code(), Some(0), "{changes:?}: {text}");
-        assert!(text.starts_with("plugins/alike.wasm fits pointsman:handler@0.1.0\n"));
+        assert!(text.starts_with("plugins/alike.wasm fits pointsman:handler@0.2.0\n"));
     }
 }
 
@@ -291,7 +291,7 @@ async fn what_is_no_handler_says_what_it_is() {
         .unwrap()
     };
     check_one("program", exporting("wasi:cli/run@0.2.0"), expect![[r#"
-        error: plugins/program.wasm: was built for another world: it exports `wasi:cli/run@0.2.0`, and not `pointsman:handler/command-handler@0.1.0`
+        error: plugins/program.wasm: was built for another world: it exports `wasi:cli/run@0.2.0`, and not `pointsman:handler/command-handler@0.2.0`
           hint: a program with `main` is no handler: make it a library that exports the contract; `pointsman new` writes one
         exit 1
     "#]]).await;
@@ -299,15 +299,15 @@ async fn what_is_no_handler_says_what_it_is() {
         "server",
         exporting("wasi:http/incoming-handler@0.2.0"),
         expect![[r#"
-            error: plugins/server.wasm: was built for another world: it exports `wasi:http/incoming-handler@0.2.0`, and not `pointsman:handler/command-handler@0.1.0`
+            error: plugins/server.wasm: was built for another world: it exports `wasi:http/incoming-handler@0.2.0`, and not `pointsman:handler/command-handler@0.2.0`
               hint: a handler gets commands from the host, not HTTP requests: `pointsman new` writes one
             exit 1
         "#]],
     )
     .await;
     check_one("other", exporting("acme:shop/cart@1.2.0"), expect![[r#"
-        error: plugins/other.wasm: was built for another world: it exports `acme:shop/cart@1.2.0`, and not `pointsman:handler/command-handler@0.1.0`
-          hint: build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
+        error: plugins/other.wasm: was built for another world: it exports `acme:shop/cart@1.2.0`, and not `pointsman:handler/command-handler@0.2.0`
+          hint: build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`
         exit 1
     "#]]).await;
     let importing = |name: &str| {
@@ -319,8 +319,8 @@ async fn what_is_no_handler_says_what_it_is() {
         expect![[r#"
             error: plugins/newer-wasi.wasm: does not fit the contract in 2 places
               imports `wasi:cli/environment@0.3.0`, which the host does not provide
-              missing export `pointsman:handler/command-handler@0.1.0`; it exports nothing
-              hint: the host provides WASI 0.2: build it for that version; build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`
+              missing export `pointsman:handler/command-handler@0.2.0`; it exports nothing
+              hint: the host provides WASI 0.2: build it for that version; build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`
               imports wasi:cli@0.3.0: environment
             exit 1
         "#]],
@@ -397,7 +397,7 @@ fn check_prints_one_json_document_for_machines() {
         (&wasi["fits"], &wasi["error"]),
         (&true.into(), &Value::Null)
     );
-    assert_eq!(wasi["contract"], "0.1.0");
+    assert_eq!(wasi["contract"], "0.2.0");
     assert_eq!(wasi["digest"].as_str().unwrap().len(), 64);
     let grants: Vec<_> = wasi["needs"]
         .as_array()

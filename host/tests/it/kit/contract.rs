@@ -14,10 +14,16 @@ use crate::{
 
 /// Each released version with the SHA-256 of its text, oldest first. An entry
 /// here never changes.
-const RELEASED: &[(&str, &str)] = &[(
-    "0.1.0",
-    "4ba62e75ce4a1455d12f7baa17ac56516a50d54e4f10eb658d0a66d4d82aa110",
-)];
+const RELEASED: &[(&str, &str)] = &[
+    (
+        "0.1.0",
+        "4ba62e75ce4a1455d12f7baa17ac56516a50d54e4f10eb658d0a66d4d82aa110",
+    ),
+    (
+        "0.2.0",
+        "9e54cd82166dd09d1f0e8c05129d5e9cb6db69b99b8b2d8cc7b30c9141b0cb5a",
+    ),
+];
 
 fn wit() -> String {
     fs::read_to_string(root().join("wit/handler.wit")).unwrap()
@@ -106,7 +112,7 @@ fn of_version(version: &str) -> Vec<u8> {
 #[test]
 fn another_version_of_the_contract_is_named_beside_those_served() {
     let folders = Folders::new();
-    folders.plugin("newer", of_version("0.2.0"));
+    folders.plugin("newer", of_version("0.3.0"));
     folders.plugin("older", of_version("0.0.1"));
     // To wasmtime alone, 0.1.7 would be as good as 0.1.0.
     folders.plugin("nearly", of_version("0.1.7"));
@@ -119,12 +125,12 @@ fn another_version_of_the_contract_is_named_beside_those_served() {
             "plugins/older.wasm",
         ],
         expect![[r#"
-            error: plugins/newer.wasm: was built for pointsman:handler@0.2.0, newer than what this host serves: 0.1.0
-              hint: use a newer `pointsman`, or build it against the contract of this one: `pointsman wit` prints 0.1.0
-            error: plugins/nearly.wasm: was built for pointsman:handler@0.1.7, newer than what this host serves: 0.1.0
-              hint: use a newer `pointsman`, or build it against the contract of this one: `pointsman wit` prints 0.1.0
-            error: plugins/older.wasm: was built for pointsman:handler@0.0.1, which this host does not serve: it serves 0.1.0
-              hint: put what `pointsman wit` prints (0.1.0) into its `wit/` folder, and build it again with `pointsman build`
+            error: plugins/newer.wasm: was built for pointsman:handler@0.3.0, newer than what this host serves: 0.1.0, 0.2.0
+              hint: use a newer `pointsman`, or build it against the contract of this one: `pointsman wit` prints 0.2.0
+            error: plugins/nearly.wasm: was built for pointsman:handler@0.1.7, which this host does not serve: it serves 0.1.0, 0.2.0
+              hint: put what `pointsman wit` prints (0.2.0) into its `wit/` folder, and build it again with `pointsman build`
+            error: plugins/older.wasm: was built for pointsman:handler@0.0.1, which this host does not serve: it serves 0.1.0, 0.2.0
+              hint: put what `pointsman wit` prints (0.2.0) into its `wit/` folder, and build it again with `pointsman build`
             exit 1
         "#]],
     );

@@ -37,7 +37,7 @@ fn folders(components: &[(&str, Vec<u8>)]) -> Folders {
 
 /// A handler that sleeps for so long, in a component without shims.
 fn sleeping(fields: &str, ms: u32) -> Vec<u8> {
-    let import = r#"(import "pointsman:handler/clock@0.1.0" "sleep" (func $sleep (param i64)))"#;
+    let import = r#"(import "pointsman:handler/clock@0.2.0" "sleep" (func $sleep (param i64)))"#;
     handler(
         &format!("{import} {fields}"),
         &format!("(call $sleep (i64.const {ms})) i32.const 0"),
@@ -62,7 +62,7 @@ fn failure(report: HandlerReport) -> (Status, String) {
 async fn all_handlers_together_have_one_memory_budget() {
     // Grows to 40 MiB, or traps.
     let grow = "(if (i32.eq (memory.grow (i32.const 639)) (i32.const -1)) (then unreachable))";
-    let import = r#"(import "pointsman:handler/clock@0.1.0" "sleep" (func $sleep (param i64)))"#;
+    let import = r#"(import "pointsman:handler/clock@0.2.0" "sleep" (func $sleep (param i64)))"#;
     let holding = handler(
         import,
         &format!("{grow} (call $sleep (i64.const 600000)) i32.const 0"),

@@ -14,7 +14,9 @@ use pointsman::{
     budget::Budgets,
     config::{Config, HandlerLimits},
     name::HandlerName,
-    sandbox::{self, Call, ComponentFile, Grants, Handler, HandlerSettings, LoadError, Runtime},
+    sandbox::{
+        self, Call, ComponentFile, Grants, Handler, HandlerSettings, LoadError, Runtime, Services,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -231,6 +233,7 @@ async fn end(runtime: &Runtime, bytes: Vec<u8>) -> String {
         on_line: None,
         cancel: &CancellationToken::new(),
         simulation: None,
+        services: &Services::NONE,
     };
     plugin
         .call(&command, call)

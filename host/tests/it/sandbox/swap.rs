@@ -135,7 +135,7 @@ fn swapped_kib() -> u64 {
 
 /// One leaves its mark in memory and tables and sleeps; the other looks for marks.
 fn folders() -> Folders {
-    let sleep = r#"(import "pointsman:handler/clock@0.1.0" "sleep" (func $sleep (param i64)))"#;
+    let sleep = r#"(import "pointsman:handler/clock@0.2.0" "sleep" (func $sleep (param i64)))"#;
     let marking = handler(
         &format!("{sleep} (table $t 4000 funcref) (func $f) (elem declare func $f)"),
         "(drop (memory.grow (i32.const 15)))

@@ -4,10 +4,10 @@
 // error, a failure: nothing that JavaScript can throw becomes a trap. Arguments
 // are checked here, since the contract's functions trap on what they do not take.
 
-import { now, sleep } from "pointsman:handler/clock@0.1.0";
-import { get } from "pointsman:handler/config@0.1.0";
-import { log as writeLine } from "pointsman:handler/log@0.1.0";
-import { bytes } from "pointsman:handler/random@0.1.0";
+import { now, sleep } from "pointsman:handler/clock@0.2.0";
+import { get } from "pointsman:handler/config@0.2.0";
+import { log as writeLine } from "pointsman:handler/log@0.2.0";
+import { bytes } from "pointsman:handler/random@0.2.0";
 
 /** Any value as a text that UTF-8 can carry: half a surrogate pair would be a trap. */
 const toText = (value) => String(value).replace(/[\ud800-\udfff]/gu, "\ufffd");

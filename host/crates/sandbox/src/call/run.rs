@@ -3,6 +3,7 @@
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
+use serde_json::value::RawValue;
 use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Store, UpdateDeadline};
@@ -19,6 +20,7 @@ use super::{
     state::State,
     until::{Ended, until_ended},
 };
+use crate::services::Services;
 use pointsman_core::{
     command::Command,
     delivery::DeliveryId,
@@ -41,7 +43,12 @@ pub struct Call<'a> {
     /// has servers. Where requests may be real, the timers of WASI are too, since a
     /// simulated one would always be faster than the request beside it.
     pub simulation: Option<Simulation>,
+    /// What it may use of the host.
+    pub services: &'a Services,
 }
+
+/// The answer as the report has it.
+type Output = Option<Box<RawValue>>;
 
 /// What the guest itself said, with its instance if that may serve another
 /// call, or how it stopped.
@@ -80,43 +87,35 @@ impl Handler {
             .simulation
             .map(|simulation| Simulated::new(simulation, limits.timeout));
         let traceparent = command.traceparent.as_deref();
-        let shared = Arc::new(Shared::new(began, limits, logs, simulated, traceparent));
-        let id = command.id.text();
-        let delivery = DeliveryId::new(command.id, self.name.clone()).to_string();
+        let delivery = DeliveryId::new(command.id, self.name.clone());
+        let (id, delivery_id) = (command.id.text(), delivery.to_string());
+        let services = match self.settings.state.is_some() || self.settings.emit.is_some() {
+            true => call.services.clone(),
+            // Counted references, which all calls share, cost where nobody uses them.
+            false => Services::NONE,
+        };
+        let uses = (traceparent, services, delivery);
+        let shared = Arc::new(Shared::new(began, limits, logs, simulated, uses));
         let command = bindings::Command {
             id: &id,
             attributes: command.attributes(),
             attempt: call.attempt,
-            delivery_id: &delivery,
+            delivery_id: &delivery_id,
             traceparent,
         };
         let running = pin!(self.run(&shared, command));
         let running = shared.cpu.measure(&self.handler.turns, running);
-        let mut live = None;
-        let result = match until_ended(&shared, call.cancel, running).await {
-            Ended::Answered(Ok((answer, instance))) => {
-                live = instance;
-                match answer {
-                    Ok(answer) => self.handler.output(answer),
-                    Err(failure) => Err(said(failure)),
-                }
-            }
-            Ended::Answered(Err(stopped)) => Err(self.handler.failed(&stopped, &shared)),
-            Ended::Cancelled => {
-                Err(self
-                    .handler
-                    .failure(Status::Cancelled, "cancelled".into(), None))
-            }
-            Ended::TimedOut => Err(self.handler.failure(
-                Status::TimedOut,
-                format!("no answer after {:?}", limits.timeout),
-                Some("limits.timeout"),
-            )),
-        };
+        let ended = until_ended(&shared, call.cancel, running).await;
+        let (result, live) = self.made_of(ended, &shared);
         let result = result.map_err(|failure| self.handler.caused(failure, &shared));
         let ended = Instant::now();
+        let emitted = match result {
+            Ok(_) => std::mem::take(&mut *shared.emitted()),
+            Err(_) => Vec::new(),
+        };
         let outcome = Outcome {
             result,
+            emitted,
             logs: shared.logs.take(),
             spent: Spent {
                 wall: ended.saturating_duration_since(began),
@@ -134,6 +133,27 @@ impl Handler {
         }
         pass.finish(status, ended);
         outcome
+    }
+
+    /// What a call ends with, and its instance if that may serve another one.
+    fn made_of(
+        &self,
+        ended: Ended<Answer>,
+        shared: &Shared,
+    ) -> (Result<Output, Failure>, Option<Live>) {
+        let handler = &self.handler;
+        let failure = match ended {
+            Ended::Answered(Ok((Ok(answer), live))) => return (handler.output(answer), live),
+            Ended::Answered(Ok((Err(failure), live))) => return (Err(said(failure)), live),
+            Ended::Answered(Err(stopped)) => handler.failed(&stopped, shared),
+            Ended::Cancelled => handler.failure(Status::Cancelled, "cancelled".into(), None),
+            Ended::TimedOut => handler.failure(
+                Status::TimedOut,
+                format!("no answer after {:?}", self.settings.limits.timeout),
+                Some("limits.timeout"),
+            ),
+        };
+        (Err(failure), None)
     }
 
     /// Whether a call may run now: its handler is not in quarantine, and not all
@@ -171,7 +191,7 @@ impl Handler {
         let answer = live.instance.handle(&mut live.store, command).await;
         let answer = answer.map_err(Stopped::Running)?;
         live.calls += 1;
-        live.store.data().end();
+        live.store.data_mut().end();
         // Dropped here where it is not kept, so that its end counts as CPU time.
         let may_keep = shared.simulated.is_none() && self.idle.may_keep(&live);
         let live = may_keep.then_some(live);

@@ -1,7 +1,7 @@
 //! Owns what a call shares with the store of its instance.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,9 +11,13 @@ use crate::{
         granted::Denial,
         outgoing::{Caller, StandIn},
     },
+    services::Services,
     settings::HandlerLimits,
 };
-use pointsman_core::outcome::Level;
+use pointsman_core::{
+    delivery::DeliveryId,
+    outcome::{FollowUp, Level},
+};
 
 /// Different denials of one call that are logged in its report.
 const DENIALS_MAX: usize = 32;
@@ -29,6 +33,11 @@ pub(crate) struct Shared {
     timeout: Duration,
     traceparent: Option<Arc<str>>,
     denials: Mutex<Vec<Denial>>,
+    /// What the call may use of the host.
+    pub(crate) services: Services,
+    /// Which delivery it serves.
+    pub(crate) delivery: DeliveryId,
+    emitted: Mutex<Vec<FollowUp>>,
 }
 
 impl Shared {
@@ -38,7 +47,7 @@ impl Shared {
         limits: &HandlerLimits,
         logs: LogSink,
         simulated: Option<Simulated>,
-        traceparent: Option<&str>,
+        (traceparent, services, delivery): (Option<&str>, Services, DeliveryId),
     ) -> Self {
         Self {
             logs,
@@ -49,7 +58,15 @@ impl Shared {
             timeout: limits.timeout,
             traceparent: traceparent.map(Into::into),
             denials: Mutex::default(),
+            services,
+            delivery,
+            emitted: Mutex::default(),
         }
+    }
+
+    /// The follow-up commands so far.
+    pub(crate) fn emitted(&self) -> MutexGuard<'_, Vec<FollowUp>> {
+        self.emitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first use that was not granted.

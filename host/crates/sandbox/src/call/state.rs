@@ -1,7 +1,9 @@
 //! Owns the data of the store of one instance: the call that it serves now, and
 //! its WASI context from its first use on.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
+
+use pointsman_database::Session;
 
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
@@ -15,7 +17,7 @@ use super::{
     simulation::{Simulated, SplitMix64},
     wasi::Wasi,
 };
-use crate::grants::folders::Preopened;
+use crate::grants::{folders::Preopened, granted::Denial, outgoing::Caller as _};
 
 /// The data of one store.
 pub(crate) struct State {
@@ -26,6 +28,8 @@ pub(crate) struct State {
     /// The numbers of a simulated call.
     pub(crate) random: Option<SplitMix64>,
     wasi: Option<Box<Wasi>>,
+    /// What the call uses of databases.
+    pub(crate) sessions: BTreeMap<String, Session>,
 }
 
 impl State {
@@ -48,6 +52,7 @@ impl State {
             handler,
             preopened,
             wasi: None,
+            sessions: BTreeMap::new(),
         }
     }
 
@@ -61,10 +66,20 @@ impl State {
     }
 
     /// Leaves nothing unsaid of the call that ended.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&mut self) {
+        // What is open is rolled back.
+        self.sessions.clear();
         if let Some(wasi) = &self.wasi {
             wasi.end_lines();
         }
+    }
+
+    /// Takes note of a use that was not granted.
+    pub(crate) fn deny(&self, denial: Denial) -> String {
+        self.handler.grants.report(&denial);
+        let message = denial.message.clone();
+        self.shared.deny(denial);
+        message
     }
 
     /// The files of a guest.

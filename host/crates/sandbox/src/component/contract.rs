@@ -69,16 +69,24 @@ struct Served {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     V0_1_0,
+    V0_2_0,
 }
 
 /// Every released version, oldest first. A new one is an entry here, its text
 /// in `wit/` of this crate, a [`Version`], and
 /// its bindings in `call/bindings.rs`.
-const SERVED: &[Served] = &[Served {
-    id: Version::V0_1_0,
-    version: "0.1.0",
-    wit: include_str!("../../wit/handler@0.1.0.wit"),
-}];
+const SERVED: &[Served] = &[
+    Served {
+        id: Version::V0_1_0,
+        version: "0.1.0",
+        wit: include_str!("../../wit/handler@0.1.0.wit"),
+    },
+    Served {
+        id: Version::V0_2_0,
+        version: "0.2.0",
+        wit: include_str!("../../wit/handler@0.2.0.wit"),
+    },
+];
 
 /// What a component imports and exports at its top level, as full names such
 /// as `pointsman:handler/log@0.1.0`.
@@ -237,10 +245,7 @@ fn unknown_import(name: &str) -> Option<Mismatch> {
     }
     let wasi = name.strip_prefix("wasi:");
     let Some((package, rest)) = wasi.and_then(|name| name.split_once('/')) else {
-        return wrong(
-            "a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2"
-                .into(),
-        );
+        return wrong("a handler may import the interfaces of the contract, and WASI 0.2".into());
     };
     let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
     let provided = WASI.iter().find(|(name, _)| *name == package);

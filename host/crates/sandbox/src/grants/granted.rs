@@ -15,10 +15,12 @@ use super::{
     injected::Injected,
     pattern::Target,
     secrets::{self, Secret},
+    services::SqlGrant,
     settings::{HandlerSettings, HttpGrant},
 };
 use crate::{error::LoadError, shares::Shares};
-use pointsman_core::name::HandlerName;
+use pointsman_core::name::{HandlerName, nearest};
+use pointsman_database::Database;
 use pointsman_machine::files::apart_blocking;
 
 /// Denials of one handler that are reported; the URLs are the guest's choice,
@@ -39,6 +41,8 @@ pub struct Grants {
     injected: Vec<Injected>,
     folders: Vec<GrantedFolder>,
     http: Arc<HttpGrant>,
+    databases: BTreeMap<String, Arc<Database>>,
+    sql: BTreeMap<String, SqlGrant>,
     // The patterns that would have allowed what was denied.
     reported: Mutex<BTreeSet<String>>,
 }
@@ -126,7 +130,17 @@ impl Grants {
             }
             folders.push(granted);
         }
+        let mut databases = BTreeMap::new();
+        for (key, grant) in &settings.sql {
+            let database = grant.open(key, base).map_err(|(reason, hint)| {
+                let reason = format!("handler `{name}`: database `{key}`: {reason}");
+                LoadError::new(settings_path, reason, hint).of_settings()
+            })?;
+            databases.insert(key.clone(), database);
+        }
         Ok(Self {
+            databases,
+            sql: settings.sql.clone(),
             name,
             secrets,
             injected,
@@ -143,11 +157,42 @@ impl Grants {
             && self.injected == other.injected
             && self.folders == other.folders
             && self.http == other.http
+            && self.sql == other.sql
     }
 
     /// The secret with this key.
     pub(crate) fn secret(&self, key: &str) -> Option<&Secret> {
         self.secrets.get(key)
+    }
+
+    /// The database with this name.
+    pub(crate) fn database(&self, name: &str) -> Option<&Arc<Database>> {
+        self.databases.get(name)
+    }
+
+    /// What a use of a database is denied for that nobody granted.
+    pub(crate) fn no_database(&self, name: &str) -> Denial {
+        let shown: String = name.chars().take(64).collect();
+        let near = nearest(name, self.databases.keys().map(String::as_str))
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Denial {
+            message: format!(
+                "database `{shown}` is not granted{near}; to grant it, add to plugins/{}.toml: [sql.{shown}] with `url = {{ env = \"DATABASE_URL\" }}`",
+                self.name
+            ),
+            pattern: format!("sql {shown}"),
+        }
+    }
+
+    /// What a use of a service is denied for that nobody granted.
+    pub(crate) fn no_service(&self, what: &str, section: &str) -> Denial {
+        Denial {
+            message: format!(
+                "{what} is not granted; to grant it, add to plugins/{}.toml: [{section}]",
+                self.name
+            ),
+            pattern: section.to_owned(),
+        }
     }
 
     /// Whether any HTTP request may go out.
@@ -262,7 +307,7 @@ impl Grants {
     }
 
     /// Tells the operator of a denial, once for each line that would grant it.
-    pub(super) fn report(&self, denial: &Denial) {
+    pub(crate) fn report(&self, denial: &Denial) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.len() < DENIALS_MAX && reported.insert(denial.pattern.clone()) {
             tracing::warn!("`{}`: {}", self.name, denial.message);

@@ -1,11 +1,23 @@
 //! Owns the secrets of a handler: where their values come from, and that nothing
 //! shows them.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use pointsman_machine::files::{apart_blocking, read_text};
 
-use super::settings::SecretSource;
+/// Where the value of a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// The environment variable of the host with this name.
+    Env(String),
+    /// The text of this file, without a line break at its end. A relative
+    /// path begins at the folder of the settings file.
+    File(PathBuf),
+}
 
 /// Bytes of one secret: a certificate chain fits, a wrong path to a disk image does not.
 const SECRET_MAX_BYTES: u64 = 64 << 10;

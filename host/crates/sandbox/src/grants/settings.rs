@@ -17,6 +17,8 @@ use toml::{Table, Value};
 use super::{
     injected::{HeaderTemplate, Injection},
     pattern::HttpPattern,
+    secrets::SecretSource,
+    services::{EmitGrant, SqlGrant, StateGrant},
 };
 use crate::settings::{BreakerSettings, HandlerDefaults, HandlerLimits};
 
@@ -43,6 +45,15 @@ pub struct HandlerSettings {
     pub folders: Vec<Folder>,
     /// Where it may send HTTP requests.
     pub http: HttpGrant,
+    /// The databases that it may use, by name.
+    #[serde(default)]
+    pub sql: BTreeMap<String, SqlGrant>,
+    /// What it may remember from call to call, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateGrant>,
+    /// Follow-up commands that it may emit, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emit: Option<EmitGrant>,
 }
 
 /// Whether an instance serves more than one call.
@@ -155,16 +166,6 @@ const NO_SOURCE: &str =
     "{ env = \"NAME\" } or { file = \"path\" }: the value itself stays out of this file";
 const HALF_INJECTED: &str = "both `inject = \"https://api.example.com/*\"` and `header = \"Authorization: Bearer {}\"`, or neither";
 
-/// Where the value of a secret comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// The environment variable of the host with this name.
-    Env(String),
-    /// The text of this file, without a line break at its end. A relative
-    /// path begins at the folder of the settings file.
-    File(PathBuf),
-}
-
 /// A folder of the host that a handler sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -216,8 +217,9 @@ impl Default for HttpGrant {
     }
 }
 
-/// The sections whose keys are the handler's own: all are allowed.
-const FREE_SECTIONS: [&str; 3] = ["config", "secrets", "env"];
+/// The sections that defaults of the host say nothing of: names of the handler's own,
+/// and grants, which are none where nothing is written.
+const FREE_SECTIONS: [&str; 6] = ["config", "secrets", "env", "sql", "state", "emit"];
 
 impl HandlerSettings {
     /// The settings of a handler without a file.
@@ -273,11 +275,13 @@ impl HandlerSettings {
                     expected: "a table".into(),
                 });
             }
-            let value = if section == "secrets" {
-                check_secrets(&value, origin)?;
-                value
-            } else {
-                strings(value)
+            let value = match section.as_str() {
+                "config" | "env" => strings(value),
+                "secrets" => {
+                    check_secrets(&value, origin)?;
+                    value
+                }
+                _ => value,
             };
             merged.insert(section, value);
         }
@@ -327,6 +331,12 @@ impl HandlerSettings {
                 "no name of an environment variable".into(),
                 "one without `=` and control characters",
             );
+        }
+        for (name, grant) in &self.sql {
+            grant.check(origin, &format!("sql.{name}"))?;
+        }
+        if let Some(state) = &self.state {
+            state.check(origin)?;
         }
         for (at, folder) in self.folders.iter().enumerate() {
             let guest = &folder.guest;

@@ -8,7 +8,7 @@ use pointsman_core::{command::Command, name::HandlerName, outcome::Status};
 use pointsman_machine::budget::{BudgetSettings, Budgets};
 use pointsman_sandbox::{
     Call, ComponentFile, Grants, Handler, HandlerDefaults, HandlerSettings, LoadError, LoadFault,
-    Runtime, SandboxSettings, load,
+    Runtime, SandboxSettings, Services, load,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,7 @@ async fn a_component_is_loaded_and_called() {
             on_line: None,
             cancel: &stop,
             simulation: None,
+            services: &Services::NONE,
         };
         plugin.call(&command, call).await.outcome
     };
@@ -78,6 +79,6 @@ fn types_that_the_reader_of_wit_panics_on_are_refused_with_a_reason() {
     expect![[r#"
         plugins/greet.wasm: does not fit the contract in 2 places
           imports `pwintsman:handler/types@0.0.0`, which the host does not provide
-          missing export `pointsman:handler/command-handler@0.1.0`; it exports nothing
-          hint: a handler may import the contract's `log`, `clock`, `random` and `config`, and WASI 0.2; build it against wit/ (pointsman:handler@0.1.0), e.g. with `pointsman build`"#]].assert_eq(&error.to_string());
+          missing export `pointsman:handler/command-handler@0.2.0`; it exports nothing
+          hint: a handler may import the interfaces of the contract, and WASI 0.2; build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`"#]].assert_eq(&error.to_string());
 }

@@ -11,15 +11,31 @@ use std::{
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "load",
-        &["call", "component", "error", "grants", "settings", "shares"],
+        &[
+            "call",
+            "component",
+            "error",
+            "grants",
+            "services",
+            "settings",
+            "shares",
+        ],
     ),
     (
         "call",
-        &["component", "error", "grants", "settings", "shares"],
+        &[
+            "component",
+            "error",
+            "grants",
+            "services",
+            "settings",
+            "shares",
+        ],
     ),
     ("component", &["error", "settings"]),
     ("grants", &["error", "settings", "shares"]),
     ("error", &[]),
+    ("services", &[]),
     ("settings", &[]),
     ("shares", &[]),
 ];

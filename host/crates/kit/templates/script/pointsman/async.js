@@ -4,7 +4,7 @@
 // a call, so the promises here keep a queue of their own. `pointsman build`
 // turns `async` and `await` into code that uses them.
 
-import { now, sleep } from "pointsman:handler/clock@0.1.0";
+import { now, sleep } from "pointsman:handler/clock@0.2.0";
 
 /** More is no longer one call's work; the loop looks at all of them in each turn. */
 const TIMERS_MAX = 10_000;

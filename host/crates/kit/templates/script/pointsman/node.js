@@ -4,14 +4,14 @@
 import { register } from "node:module";
 
 const contract = {
-  "pointsman:handler/clock@0.1.0": `
+  "pointsman:handler/clock@0.2.0": `
     export const now = () => Date.now();
     export const sleep = (ms) => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);`,
-  "pointsman:handler/config@0.1.0": `
+  "pointsman:handler/config@0.2.0": `
     export const get = (key) => globalThis.pointsmanConfig?.[key];`,
-  "pointsman:handler/log@0.1.0": `
+  "pointsman:handler/log@0.2.0": `
     export const log = (level, message) => console.error(level + ": " + message);`,
-  "pointsman:handler/random@0.1.0": `
+  "pointsman:handler/random@0.2.0": `
     export const number = () => crypto.getRandomValues(new BigUint64Array(1))[0];
     export const bytes = (count) => crypto.getRandomValues(new Uint8Array(count));`,
 };

@@ -9,9 +9,9 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
+use pointsman_database::url::CONNECT_MAX;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf},
     time::{Instant, timeout_at},
@@ -29,11 +29,6 @@ use super::{
     session::{Ownership, Session, Terms},
 };
 use crate::settings::Pooler;
-
-/// How long making a connection may take: the network, TLS and the password.
-/// A server far away takes one second; a host that does not answer is given up
-/// before a caller is.
-pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Makes connections to one server.
 #[derive(Clone)]

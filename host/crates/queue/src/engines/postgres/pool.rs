@@ -14,6 +14,7 @@ use deadpool::{
     Runtime,
     managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, TimeoutType},
 };
+use pointsman_database::url::CONNECT_MAX;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout_at},
@@ -21,7 +22,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    connect::{CONNECT_MAX, Connector},
+    connect::Connector,
     fault::{Fault, to},
     session::{Condition, Scope, Session, Terms},
 };

@@ -1,0 +1,459 @@
+//! Owns the meaning of what handlers remember: [`Entries`] is one space of it, as
+//! simple as it can be. The stores of the queue do the same durably, and their
+//! tests hold them to it; cases use it as it is.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::json;
+
+/// Bytes of a key: it sits in an index.
+pub const KEY_MAX_BYTES: usize = 512;
+/// Bytes of one value.
+pub const VALUE_MAX_BYTES: usize = 1 << 20;
+/// Entries that a list gives at once.
+pub const LIST_MAX: u32 = 1_000;
+/// Bytes at which a list ends early.
+pub const LIST_MAX_BYTES: usize = 1 << 20;
+/// The longest time to live: a century, so that the end of it is still a time.
+const TTL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Entries that belong together, and how many there may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Its name.
+    pub name: String,
+    /// Entries at most.
+    pub keys_max: u64,
+    /// Bytes of their keys and values at most.
+    pub bytes_max: u64,
+}
+
+/// What is asked of a space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateRequest {
+    /// The value of a key.
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Sets a key.
+    Set {
+        /// The key.
+        key: String,
+        /// JSON text.
+        value: String,
+        /// How long it stays, if not for good.
+        ttl: Option<Duration>,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Sets or removes a key, if it stands for what is expected.
+    CompareAndSet {
+        /// The key.
+        key: String,
+        /// The value that it must have; none where it must not be there.
+        expected: Option<String>,
+        /// The new value; none removes it.
+        value: Option<String>,
+        /// How long it stays, if not for good.
+        ttl: Option<Duration>,
+    },
+    /// Adds to a whole number, which is 0 where there is none.
+    Increment {
+        /// The key.
+        key: String,
+        /// What to add.
+        by: i64,
+        /// How long a new one stays, if not for good.
+        ttl: Option<Duration>,
+    },
+    /// Entries in the order of their keys.
+    List {
+        /// What the keys begin with.
+        prefix: String,
+        /// The key before the first one.
+        after: Option<String>,
+        /// How many at most.
+        limit: u32,
+    },
+}
+
+/// What a space answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateAnswer {
+    /// The value of a key.
+    Value(Option<String>),
+    /// Whether something was done.
+    Done(bool),
+    /// The sum.
+    Sum(i64),
+    /// Keys and their values.
+    Entries(Vec<(String, String)>),
+}
+
+/// Why nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// More than the space may hold.
+    #[error("{0}")]
+    Full(String),
+    /// It never will work.
+    #[error("{0}")]
+    Invalid(String),
+    /// It may work later.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl StateRequest {
+    /// Refuses what no space can do.
+    ///
+    /// # Errors
+    /// [`StateError::Invalid`].
+    pub fn check(&self) -> Result<(), StateError> {
+        let invalid = |reason: String| Err(StateError::Invalid(reason));
+        let (key, values, ttl) = match self {
+            Self::Get { key } | Self::Delete { key } => (key, [None, None], None),
+            Self::Set { key, value, ttl } => (key, [Some(value), None], *ttl),
+            Self::CompareAndSet {
+                key,
+                expected,
+                value,
+                ttl,
+            } => (key, [value.as_ref(), expected.as_ref()], *ttl),
+            Self::Increment { key, ttl, .. } => (key, [None, None], *ttl),
+            Self::List {
+                prefix,
+                after,
+                limit,
+            } => {
+                if *limit == 0 || *limit > LIST_MAX {
+                    return invalid(format!("a list has 1 to {LIST_MAX} entries, not {limit}"));
+                }
+                for text in [Some(prefix), after.as_ref()].into_iter().flatten() {
+                    if text.len() > KEY_MAX_BYTES || text.contains('\0') {
+                        return invalid(format!(
+                            "`prefix` and `after` have at most {KEY_MAX_BYTES} bytes and none that is NUL"
+                        ));
+                    }
+                }
+                return Ok(());
+            }
+        };
+        if key.is_empty() || key.len() > KEY_MAX_BYTES || key.contains('\0') {
+            return invalid(format!(
+                "a key has 1 to {KEY_MAX_BYTES} bytes and none that is NUL"
+            ));
+        }
+        for value in values.into_iter().flatten() {
+            if value.len() > VALUE_MAX_BYTES {
+                return invalid(format!(
+                    "a value has at most {VALUE_MAX_BYTES} bytes, not {}",
+                    value.len()
+                ));
+            }
+            if let Err(error) = json::raw(value.clone()) {
+                return invalid(format!("the value is not JSON: {error}"));
+            }
+        }
+        match ttl {
+            Some(ttl) if ttl.is_zero() || ttl > TTL_MAX => {
+                invalid("a time to live is 1 ms to 100 years".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Space {
+    /// Whether it has room.
+    ///
+    /// # Errors
+    /// [`StateError::Full`], which names the limit.
+    pub fn room(&self, keys: u64, bytes: u64) -> Result<(), StateError> {
+        let full = |what: &str, limit: u64, setting: &str| {
+            Err(StateError::Full(format!(
+                "the state `{}` holds {limit} {what} already; `state.{setting}` sets the limit",
+                self.name
+            )))
+        };
+        if keys > self.keys_max {
+            return full("keys", self.keys_max, "keys_max");
+        }
+        if bytes > self.bytes_max {
+            return full("bytes", self.bytes_max, "bytes_max");
+        }
+        Ok(())
+    }
+}
+
+/// The sum of what a key stands for and `by`.
+///
+/// # Errors
+/// [`StateError::Invalid`] where it is no whole number, or the sum none of 64 bits.
+pub fn sum(value: Option<&str>, by: i64) -> Result<i64, StateError> {
+    let value = match value {
+        None => 0,
+        Some(text) => text.parse::<i64>().map_err(|_| {
+            StateError::Invalid("only a whole number of 64 bits can be incremented".to_owned())
+        })?,
+    };
+    value
+        .checked_add(by)
+        .ok_or_else(|| StateError::Invalid("the sum is no whole number of 64 bits".to_owned()))
+}
+
+/// One space in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entries(BTreeMap<String, Entry>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    value: String,
+    // Since the same moment as `now`.
+    until: Option<Duration>,
+}
+
+impl Entries {
+    /// These keys with their values, for good.
+    #[must_use]
+    pub fn new(entries: impl IntoIterator<Item = (String, String)>) -> Self {
+        let entry = |(key, value)| (key, Entry { value, until: None });
+        Self(entries.into_iter().map(entry).collect())
+    }
+
+    /// What is there at `now`.
+    pub fn iter(&self, now: Duration) -> impl Iterator<Item = (&str, &str)> {
+        let there = self.0.iter().filter(move |(_, entry)| entry.is_there(now));
+        there.map(|(key, entry)| (key.as_str(), entry.value.as_str()))
+    }
+
+    /// Does what is asked at `now`.
+    ///
+    /// # Errors
+    /// [`StateError`]; then nothing was done.
+    pub fn apply(
+        &mut self,
+        space: &Space,
+        request: StateRequest,
+        now: Duration,
+    ) -> Result<StateAnswer, StateError> {
+        request.check()?;
+        self.0.retain(|_, entry| entry.is_there(now));
+        let until = |ttl: Option<Duration>| ttl.map(|ttl| now + ttl);
+        match request {
+            StateRequest::Get { key } => Ok(StateAnswer::Value(self.value(&key))),
+            StateRequest::Delete { key } => Ok(StateAnswer::Done(self.0.remove(&key).is_some())),
+            StateRequest::Set { key, value, ttl } => {
+                self.put(space, key, value, until(ttl))?;
+                Ok(StateAnswer::Done(true))
+            }
+            StateRequest::CompareAndSet {
+                key,
+                expected,
+                value,
+                ttl,
+            } => {
+                if self.value(&key) != expected {
+                    return Ok(StateAnswer::Done(false));
+                }
+                match value {
+                    Some(value) => self.put(space, key, value, until(ttl))?,
+                    None => drop(self.0.remove(&key)),
+                }
+                Ok(StateAnswer::Done(true))
+            }
+            StateRequest::Increment { key, by, ttl } => {
+                let sum = sum(self.value(&key).as_deref(), by)?;
+                let until = match self.0.get(&key) {
+                    Some(entry) => entry.until,
+                    None => until(ttl),
+                };
+                self.put(space, key, sum.to_string(), until)?;
+                Ok(StateAnswer::Sum(sum))
+            }
+            StateRequest::List {
+                prefix,
+                after,
+                limit,
+            } => Ok(StateAnswer::Entries(self.list(
+                &prefix,
+                after.as_deref(),
+                limit,
+            ))),
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<String> {
+        self.0.get(key).map(|entry| entry.value.clone())
+    }
+
+    fn put(
+        &mut self,
+        space: &Space,
+        key: String,
+        value: String,
+        until: Option<Duration>,
+    ) -> Result<(), StateError> {
+        let others = self.0.iter().filter(|(other, _)| **other != key);
+        let (mut keys, mut bytes) = (1, (key.len() + value.len()) as u64);
+        for (other, entry) in others {
+            keys += 1;
+            bytes += (other.len() + entry.value.len()) as u64;
+        }
+        space.room(keys, bytes)?;
+        self.0.insert(key, Entry { value, until });
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: u32) -> Vec<(String, String)> {
+        let (mut list, mut bytes) = (Vec::new(), 0);
+        for (key, entry) in &self.0 {
+            if !key.starts_with(prefix) || after.is_some_and(|after| key.as_str() <= after) {
+                continue;
+            }
+            bytes += key.len() + entry.value.len();
+            list.push((key.clone(), entry.value.clone()));
+            if list.len() >= limit as usize || bytes >= LIST_MAX_BYTES {
+                break;
+            }
+        }
+        list
+    }
+}
+
+impl Entry {
+    fn is_there(&self, now: Duration) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space() -> Space {
+        Space {
+            name: "test".into(),
+            keys_max: 2,
+            bytes_max: 20,
+        }
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn set(key: &str, value: &str, ttl: Option<u64>) -> StateRequest {
+        StateRequest::Set {
+            key: key.into(),
+            value: value.into(),
+            ttl: ttl.map(at),
+        }
+    }
+
+    fn get(key: &str) -> StateRequest {
+        StateRequest::Get { key: key.into() }
+    }
+
+    #[test]
+    fn an_entry_is_there_until_its_time_is_over() {
+        let (mut entries, space) = (Entries::default(), space());
+        entries
+            .apply(&space, set("a", "1", Some(10)), at(0))
+            .unwrap();
+        let value = |value: Option<&str>| Ok(StateAnswer::Value(value.map(Into::into)));
+        assert_eq!(entries.apply(&space, get("a"), at(9)), value(Some("1")));
+        assert_eq!(entries.apply(&space, get("a"), at(10)), value(None));
+    }
+
+    #[test]
+    fn an_increment_keeps_the_time_to_live_of_the_first() {
+        let (mut entries, space) = (Entries::default(), space());
+        let add = |ttl| StateRequest::Increment {
+            key: "n".into(),
+            by: 2,
+            ttl: Some(at(ttl)),
+        };
+        assert_eq!(
+            entries.apply(&space, add(10), at(0)),
+            Ok(StateAnswer::Sum(2))
+        );
+        assert_eq!(
+            entries.apply(&space, add(10), at(9)),
+            Ok(StateAnswer::Sum(4))
+        );
+        assert_eq!(
+            entries.apply(&space, add(10), at(10)),
+            Ok(StateAnswer::Sum(2))
+        );
+        entries
+            .apply(&space, set("n", "1.5", None), at(11))
+            .unwrap();
+        let error = entries.apply(&space, add(1), at(11));
+        assert!(matches!(error, Err(StateError::Invalid(_))));
+        assert!(sum(Some(&i64::MAX.to_string()), 1).is_err());
+    }
+
+    #[test]
+    fn a_space_holds_no_more_than_it_may_and_what_is_refused_changes_nothing() {
+        let (mut entries, space) = (Entries::default(), space());
+        entries.apply(&space, set("a", "1", None), at(0)).unwrap();
+        entries.apply(&space, set("b", "1", None), at(0)).unwrap();
+        let before = entries.clone();
+        for request in [set("c", "1", None), set("a", "\"01234567890123456\"", None)] {
+            let error = entries.apply(&space, request, at(0));
+            assert!(matches!(error, Err(StateError::Full(_))), "{error:?}");
+        }
+        assert_eq!(entries, before);
+        entries.apply(&space, set("a", "22", None), at(0)).unwrap();
+    }
+
+    #[test]
+    fn what_no_space_can_do_is_refused() {
+        for request in [
+            get(""),
+            get("a\0"),
+            get(&"k".repeat(KEY_MAX_BYTES + 1)),
+            set("a", "{", None),
+            set("a", "", None),
+            set("a", "{\"a\":1,\"a\":2}", None),
+            set("a", "1", Some(0)),
+            set("a", "1", Some(u64::MAX)),
+            set("a", &format!("\"{}\"", "x".repeat(VALUE_MAX_BYTES)), None),
+            StateRequest::List {
+                prefix: String::new(),
+                after: None,
+                limit: 0,
+            },
+            StateRequest::List {
+                prefix: String::new(),
+                after: None,
+                limit: LIST_MAX + 1,
+            },
+        ] {
+            assert!(matches!(request.check(), Err(StateError::Invalid(_))));
+        }
+    }
+
+    #[test]
+    fn a_list_goes_on_behind_a_key() {
+        let mut entries = Entries::new(["b1", "a", "b2", "b3"].map(|key| (key.into(), "0".into())));
+        let mut list = |after: Option<&str>| {
+            let request = StateRequest::List {
+                prefix: "b".into(),
+                after: after.map(Into::into),
+                limit: 2,
+            };
+            match entries.apply(&space(), request, at(0)).unwrap() {
+                StateAnswer::Entries(list) => list.into_iter().map(|(key, _)| key).collect(),
+                other => vec![format!("{other:?}")],
+            }
+        };
+        assert_eq!(list(None), ["b1", "b2"]);
+        assert_eq!(list(Some("b2")), ["b3"]);
+    }
+}

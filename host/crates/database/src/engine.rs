@@ -1,0 +1,42 @@
+//! Owns what an engine does for a session, and what both say alike.
+
+use std::future::Future;
+
+use crate::{
+    error::{SqlError, SqlFault},
+    value::{Page, Value},
+};
+
+/// What an engine does for a session.
+pub(crate) trait Engaged {
+    fn query(
+        &mut self,
+        text: &str,
+        parameters: Vec<Value>,
+    ) -> impl Future<Output = Result<Page, SqlError>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Page, SqlError>> + Send;
+    fn execute(
+        &mut self,
+        text: &str,
+        parameters: Vec<Value>,
+    ) -> impl Future<Output = Result<u64, SqlError>> + Send;
+    fn begin(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send;
+    fn commit(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send;
+    fn rollback(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send;
+}
+
+/// There is no query with more rows.
+pub(crate) fn no_more() -> SqlError {
+    SqlError::refused(
+        "there are no more rows: the last query gave all, or another statement ended it",
+    )
+}
+
+/// A transaction in which a statement failed.
+pub(crate) fn failed_transaction() -> SqlError {
+    SqlError::new(
+        SqlFault::Refused,
+        Some("25P02"),
+        "a statement of the transaction failed, and it was rolled back",
+    )
+}

@@ -1,0 +1,57 @@
+//! Owns what handlers use of the host besides the machine: entries that are kept
+//! from call to call, and follow-up commands. Whoever runs handlers brings both.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use pointsman_core::{
+    command::Command,
+    state::{Space, StateAnswer, StateError, StateRequest},
+};
+
+/// What a service answers, on its way.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where handlers keep entries. An answer comes after the change is durable.
+pub trait StateStore: Send + Sync {
+    /// Does what is asked of a space.
+    fn ask<'a>(
+        &'a self,
+        space: &'a Space,
+        request: StateRequest,
+    ) -> Answer<'a, Result<StateAnswer, StateError>>;
+}
+
+/// Where follow-up commands go.
+pub trait FollowUps: Send + Sync {
+    /// Whether a command would go to a handler now.
+    ///
+    /// # Errors
+    /// Why not.
+    fn admit<'a>(&'a self, command: &'a Command) -> Answer<'a, Result<(), String>>;
+}
+
+/// The services that calls may use; each that is missing is said to be.
+#[derive(Clone, Default)]
+pub struct Services {
+    /// Where handlers keep entries.
+    pub state: Option<Arc<dyn StateStore>>,
+    /// Where follow-up commands go.
+    pub follow_ups: Option<Arc<dyn FollowUps>>,
+}
+
+impl Services {
+    /// None of them.
+    pub const NONE: Self = Self {
+        state: None,
+        follow_ups: None,
+    };
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services")
+            .field("state", &self.state.is_some())
+            .field("follow_ups", &self.follow_ups.is_some())
+            .finish()
+    }
+}

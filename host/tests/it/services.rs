@@ -1,0 +1,4 @@
+//! Databases, state and follow-up commands, from a handler of the SDK to a real
+//! store.
+
+mod sql;
