@@ -8,6 +8,7 @@ mod failures;
 mod languages;
 mod new;
 mod packages;
+mod redirects;
 mod requests;
 mod typescript;
 mod unit_tests;

@@ -21,6 +21,7 @@
 
 mod error;
 mod exchange;
+mod redirect;
 mod request;
 mod response;
 mod target;

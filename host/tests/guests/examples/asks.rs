@@ -41,6 +41,12 @@ impl Handler for Asks {
                 let request = Request::get(url).timeout(Duration::from_secs(10));
                 json!(request.send()?.text())
             }
+            "follow" => {
+                let request = Request::post(url).header("authorization", "hunter2");
+                let request = request.header("content-type", "text/plain").body("end");
+                let response = request.follow_redirects(3).send()?;
+                json!([response.status(), response.url(), response.text()])
+            }
             "status" => json!(http::get(to("missing"))?.error_for_status()?.text()),
             "config" => json!(pointsman_sdk::config(&command.field::<String>("key")?)),
             // One after the other, as often as the command says.

@@ -58,7 +58,7 @@ async fn answer(mut stream: TcpStream, both: Arc<Barrier>) {
 }
 
 /// Whether the head is there, and as much of a body as it says.
-fn is_whole(request: &[u8]) -> bool {
+pub(super) fn is_whole(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request).to_lowercase();
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
         return false;

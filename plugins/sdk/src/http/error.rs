@@ -36,6 +36,9 @@ pub enum ErrorKind {
     Timeout,
     /// No response came, or not all of it.
     Failed,
+    /// A redirect leads to no http or https URL, or there are too many; see
+    /// [`Request::follow_redirects`](super::Request::follow_redirects).
+    Redirect,
     /// The response has this status; see [`Response::error_for_status`](super::Response::error_for_status).
     Status(u16),
     /// The response exceeds a limit that the operator set.
@@ -117,7 +120,11 @@ impl Error {
         match self.kind {
             ErrorKind::Timeout | ErrorKind::Failed => true,
             ErrorKind::Status(status) => matches!(status, 408 | 429 | 500..),
-            ErrorKind::Invalid | ErrorKind::Denied | ErrorKind::TooLarge | ErrorKind::Body => false,
+            ErrorKind::Invalid
+            | ErrorKind::Denied
+            | ErrorKind::Redirect
+            | ErrorKind::TooLarge
+            | ErrorKind::Body => false,
         }
     }
 }

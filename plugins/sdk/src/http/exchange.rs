@@ -48,6 +48,8 @@ struct Exchange {
     url: String,
     ends_at: Option<u64>,
     at: At,
+    // Whole, where redirects of it are followed.
+    request: Option<Request>,
 }
 
 enum At {
@@ -83,7 +85,9 @@ impl Exchange {
     fn start(mut request: Request) -> Self {
         let nanoseconds = |timeout: Duration| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         let timeout = request.timeout.map(nanoseconds);
+        let whole = (request.redirects_max > 0).then(|| request.clone());
         Self {
+            request: whole,
             at: open(&mut request).unwrap_or_else(|error| At::Done(Err(error))),
             ends_at: timeout.map(|timeout| monotonic_clock::now().saturating_add(timeout)),
             url: request.url,
@@ -115,7 +119,10 @@ impl Exchange {
                 At::Reading(download) => download.step(&self.url),
                 At::Done(ended) => {
                     self.at = At::Done(ended);
-                    return None;
+                    match self.redirected() {
+                        true => continue,
+                        false => return None,
+                    }
                 }
             };
             match step {
@@ -124,6 +131,28 @@ impl Exchange {
                     self.at = at;
                     return Some(pollable);
                 }
+            }
+        }
+    }
+}
+
+impl Exchange {
+    /// Begins anew with the request that the response asks for, if it does.
+    fn redirected(&mut self) -> bool {
+        let (Some(request), At::Done(Ok(response))) = (&self.request, &self.at) else {
+            return false;
+        };
+        match request.redirected(response) {
+            Ok(None) => false,
+            Ok(Some(next)) => {
+                let ends_at = self.ends_at;
+                *self = Self::start(next);
+                self.ends_at = ends_at;
+                true
+            }
+            Err(error) => {
+                self.at = At::Done(Err(error));
+                false
             }
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     Error, ErrorKind, Response, exchange,
+    redirect::REDIRECTS_MAX,
     target::{self, Target},
 };
 
@@ -31,6 +32,9 @@ pub struct Request {
     pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) body: Option<Vec<u8>>,
     pub(super) timeout: Option<Duration>,
+    /// Redirects that are followed, at most, and those that were.
+    pub(super) redirects_max: u32,
+    pub(super) redirects: u32,
     // The first thing that was wrong.
     wrong: Option<String>,
 }
@@ -44,6 +48,8 @@ impl Request {
             headers: Vec::new(),
             body: None,
             timeout: None,
+            redirects_max: 0,
+            redirects: 0,
             wrong: None,
         }
     }
@@ -115,8 +121,18 @@ impl Request {
         self
     }
 
-    /// Sends it and waits for the whole response. Redirects are not followed: they
-    /// are responses with a status of 3xx.
+    /// Follows up to `max` redirects, and no more than 10; one more is an error. Without
+    /// it, a redirect is a response with a status of 3xx.
+    ///
+    /// As in browsers: each is a request of its own, which must be granted. A POST
+    /// becomes a GET at 301, 302 and 303, and `authorization` and `cookie` do not go to
+    /// another origin. The timeout covers all of them.
+    pub fn follow_redirects(mut self, max: u32) -> Self {
+        self.redirects_max = max.min(REDIRECTS_MAX);
+        self
+    }
+
+    /// Sends it and waits for the whole response.
     ///
     /// # Errors
     /// [`Error`] where no response came.

@@ -17,6 +17,12 @@ pub struct Response {
 }
 
 impl Response {
+    /// The URL that it came from: after redirects, the last one.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The status, such as 200.
     #[must_use]
     pub fn status(&self) -> u16 {

@@ -42,6 +42,76 @@ impl<'a> Target<'a> {
     }
 }
 
+impl Target<'_> {
+    /// Scheme, host and port: who answers.
+    pub(super) fn origin(&self) -> (bool, String, u16) {
+        let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+        let (host, port) = match self.authority.rsplit_once(':') {
+            Some((host, port)) if is_port(port) => (host, port),
+            _ => (self.authority, ""),
+        };
+        let default = if self.secure { 443 } else { 80 };
+        let port = port.parse().unwrap_or(default);
+        (self.secure, host.to_ascii_lowercase(), port)
+    }
+
+    /// The URL that `reference` means here, which need not be valid: RFC 3986, 5.2.
+    pub(super) fn join(&self, reference: &str) -> String {
+        let reference = reference.split('#').next().unwrap_or_default();
+        let scheme = if self.secure { "https" } else { "http" };
+        if has_scheme(reference) {
+            return reference.to_owned();
+        }
+        if reference.starts_with("//") {
+            return format!("{scheme}:{reference}");
+        }
+        let path = self.path_with_query.split('?').next().unwrap_or_default();
+        let (to, query) = match reference.find('?') {
+            Some(at) => reference.split_at(at),
+            None => (reference, ""),
+        };
+        let path = match to {
+            "" => path.to_owned(),
+            to if to.starts_with('/') => without_dots(to),
+            to => {
+                let folder = &path[..=path.rfind('/').unwrap_or(0)];
+                without_dots(&format!("{folder}{to}"))
+            }
+        };
+        let query = match reference {
+            "" => &self.path_with_query[path.len()..],
+            _ => query,
+        };
+        format!("{scheme}://{}{path}{query}", self.authority)
+    }
+}
+
+/// Whether it begins as `https:` does.
+fn has_scheme(reference: &str) -> bool {
+    let end = reference.find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c)));
+    end.is_some_and(|end| end > 0 && reference[end..].starts_with(':'))
+}
+
+/// The path without its `.` and `..`.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let segments: Vec<_> = path.split('/').skip(1).collect();
+    for (at, segment) in segments.iter().enumerate() {
+        match *segment {
+            "." | ".." => {
+                if *segment == ".." {
+                    kept.pop();
+                }
+                if at + 1 == segments.len() {
+                    kept.push("");
+                }
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
 /// Appends `name=value` to the query of `url`, percent-encoded.
 pub(super) fn add_to_query(url: &mut String, name: &str, value: &str) {
     let fragment = url.find('#').map(|at| url.split_off(at));
@@ -105,6 +175,28 @@ mod tests {
             "http://a.example\\b",
         ] {
             assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_reference_means_the_url_that_browsers_take_it_for() {
+        let target = Target::parse("http://a.example:8080/b/c/d?q").unwrap();
+        for (reference, url) in [
+            ("https://b.example", "https://b.example"),
+            ("//b.example/x", "http://b.example/x"),
+            ("/x/./y/../z", "http://a.example:8080/x/z"),
+            ("x", "http://a.example:8080/b/c/x"),
+            ("./x?y#z", "http://a.example:8080/b/c/x?y"),
+            ("../x/..", "http://a.example:8080/b/"),
+            ("../../../../x", "http://a.example:8080/x"),
+            (".", "http://a.example:8080/b/c/"),
+            ("?y", "http://a.example:8080/b/c/d?y"),
+            ("", "http://a.example:8080/b/c/d?q"),
+            ("#z", "http://a.example:8080/b/c/d?q"),
+            ("x:1", "x:1"),
+            ("?a:b", "http://a.example:8080/b/c/d?a:b"),
+        ] {
+            assert_eq!(target.join(reference), url, "{reference}");
         }
     }
 

@@ -76,6 +76,8 @@ interface RequestInit {
   body?: BodyInit | null;
   signal?: AbortSignal | null;
   redirect?: "follow" | "error" | "manual";
+  /** Redirects that are followed, at most: 10 unless less is said. */
+  follow?: number;
 }
 
 interface Request extends Body {}
@@ -86,6 +88,7 @@ declare class Request {
   readonly headers: Headers;
   readonly signal: AbortSignal;
   readonly redirect: "follow" | "error" | "manual";
+  readonly follow: number;
   clone(): Request;
 }
 

@@ -8,13 +8,18 @@
 
 #include "handler.h"
 
-enum { CHUNK_BYTES = 65536 };
+enum {
+  CHUNK_BYTES = 65536,
+  // A chain that is longer has no end as a rule. In every SDK the same.
+  REDIRECTS_MAX = 10,
+};
 
 // One request on its way. It moves on until it has to wait for `pollable`.
 typedef struct {
   enum { UPLOADING, WAITING, READING, DONE } at;
   const pm_http_request *request;
   pm_http_response *response;
+  uint32_t redirects;
   size_t sent;
   wasi_http_types_own_outgoing_body_t upload;
   wasi_io_streams_own_output_stream_t sink;
@@ -48,7 +53,7 @@ static void fail(exchange *it, bool may_pass, const char *reason) {
   size_t size = strlen(url) + strlen(reason) + 3;
   char *error = grown(NULL, size);
   snprintf(error, size, "%s: %s", url, reason);
-  *it->response = (pm_http_response){0, error, may_pass, NULL, NULL, 0};
+  *it->response = (pm_http_response){0, error, may_pass, NULL, NULL, 0, url};
   it->at = DONE;
 }
 
@@ -227,7 +232,7 @@ static bool receive(exchange *it) {
   }
   headers[entries.len] = (pm_http_field){NULL, NULL};
   int status = wasi_http_types_method_incoming_response_status(incoming);
-  *it->response = (pm_http_response){status, NULL, false, headers, copied("", 0), 0};
+  *it->response = (pm_http_response){status, NULL, false, headers, copied("", 0), 0, it->request->url};
   bool has_body = wasi_http_types_method_incoming_response_consume(incoming, &it->body) &&
                   wasi_http_types_method_incoming_body_stream(wasi_http_types_borrow_incoming_body(it->body), &it->source);
   it->at = has_body ? READING : DONE;
@@ -263,10 +268,105 @@ static bool read(exchange *it) {
   return true;
 }
 
+// The path without its `.` and `..`, up to the query.
+static void remove_dots(char *path) {
+  char *to = path, *from = path;
+  while (*from == '/') {
+    size_t length = 1 + strcspn(from + 1, "/?");
+    bool last = from[length] != '/', one = !strncmp(from, "/.", length) && length == 2;
+    bool two = !strncmp(from, "/..", length) && length == 3;
+    if (two)
+      while (to > path && *--to != '/') {}
+    if (!one && !two) {
+      memmove(to, from, length);
+      to += length;
+    } else if (last) {
+      *to++ = '/';
+    }
+    from += length;
+  }
+  memmove(to, from, strlen(from) + 1);
+}
+
+// The URL that `reference` means at `base`, which need not be valid: RFC 3986, 5.2.
+static char *joined(const char *base, const char *reference) {
+  size_t length = strcspn(reference, "#"), scheme = strcspn(base, ":") + 1;
+  size_t origin = scheme + 2 + strcspn(base + scheme + 2, "/?#"), path = origin + strcspn(base + origin, "?#");
+  if (length > 0 && reference[strcspn(reference, ":/?#")] == ':') return copied(reference, length);
+  size_t kept = origin;
+  if (!strncmp(reference, "//", 2)) kept = scheme;
+  else if (length == 0) kept = path + strcspn(base + path, "#");
+  else if (*reference == '?') kept = path;
+  else if (*reference != '/')
+    while (path > origin && base[kept = path - 1] != '/') path--;
+  bool slash = kept != scheme && length > 0 && *reference != '/' && *reference != '?';
+  char *url = grown(NULL, kept + length + 2);
+  snprintf(url, kept + length + 2, "%.*s%s%.*s", (int)kept, base, slash ? "/" : "", (int)length, reference);
+  if (kept == origin || slash) remove_dots(url + origin);
+  return url;
+}
+
+// Whether scheme, host and port are the same, as they are written.
+static bool same_origin(const char *a, const char *b) {
+  size_t scheme = strcspn(a, ":") + 3, length = scheme + strcspn(a + scheme, "/?#");
+  return !strncasecmp(a, b, length) && strchr("/?#", b[length]);
+}
+
+static bool is_one_of(const char *name, const char *const *names) {
+  for (; *names; names++)
+    if (!strcasecmp(name, *names)) return true;
+  return false;
+}
+
+// The headers that go along to where a redirect leads.
+static const pm_http_field *kept_headers(const pm_http_field *headers, bool credentials, bool body) {
+  static const char *const of_origin[] = {"authorization", "cookie", NULL};
+  static const char *const of_body[] = {"content-encoding", "content-language", "content-length", "content-location", "content-type", NULL};
+  size_t count = 0;
+  while (headers && headers[count].name) count++;
+  pm_http_field *kept = grown(NULL, (count + 1) * sizeof *kept);
+  size_t at = 0;
+  for (size_t i = 0; i < count; i++) {
+    bool stays = (!credentials && is_one_of(headers[i].name, of_origin)) || (!body && is_one_of(headers[i].name, of_body));
+    if (!stays) kept[at++] = headers[i];
+  }
+  kept[at] = (pm_http_field){NULL, NULL};
+  return kept;
+}
+
+// Begins anew with the request that the response asks for; false where it asks for none.
+static bool redirected(exchange *it) {
+  const pm_http_request *request = it->request;
+  int status = it->response->status;
+  bool redirects = (status >= 301 && status <= 303) || status == 307 || status == 308;
+  const char *location = redirects ? pm_http_header(it->response, "location") : NULL;
+  if (!location || request->redirects == 0) return false;
+  uint32_t max = request->redirects < REDIRECTS_MAX ? request->redirects : REDIRECTS_MAX;
+  if (it->redirects == max) {
+    char reason[64];
+    snprintf(reason, sizeof reason, "more than %u redirects", (unsigned)max);
+    fail(it, false, reason);
+    return false;
+  }
+  const char *method = request->method ? request->method : request->body ? "POST" : "GET";
+  bool get = status == 303 ? strcmp(method, "GET") && strcmp(method, "HEAD") : status < 303 && !strcmp(method, "POST");
+  pm_http_request *next = grown(NULL, sizeof *next);
+  *next = *request;
+  next->url = joined(request->url, location);
+  next->method = get ? "GET" : method;
+  if (get) next->body = NULL;
+  next->headers = kept_headers(request->headers, same_origin(request->url, next->url), !get);
+  *it = (exchange){.request = next, .response = it->response, .redirects = it->redirects + 1};
+  start(it);
+  return true;
+}
+
 // Goes on until it waits; true where it is done.
 static bool advance(exchange *it) {
-  for (bool moves = true; moves && it->at != DONE;)
-    moves = it->at == UPLOADING ? upload(it) : it->at == WAITING ? receive(it) : read(it);
+  do {
+    for (bool moves = true; moves && it->at != DONE;)
+      moves = it->at == UPLOADING ? upload(it) : it->at == WAITING ? receive(it) : read(it);
+  } while (it->at == DONE && redirected(it));
   return it->at == DONE;
 }
 

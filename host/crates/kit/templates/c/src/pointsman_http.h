@@ -2,7 +2,8 @@
 //
 // `[http] allow` of the handler's settings says what may be requested. Any status
 // is a response; where none came, `status` is 0 and `error` says why. Redirects are
-// not followed. As everywhere here, nothing has to be freed.
+// followed where `redirects` says so: each must be granted, and `authorization` and
+// `cookie` do not go to another origin. As everywhere here, nothing has to be freed.
 
 #ifndef POINTSMAN_HTTP_H
 #define POINTSMAN_HTTP_H
@@ -25,6 +26,7 @@ typedef struct {
   const void *body;              // NULL: none
   size_t body_bytes;
   uint32_t timeout_ms;           // for the connection and for each wait; 0: as the host has it
+  uint32_t redirects;            // how many are followed, 10 at most; 0: they are responses
 } pm_http_request;
 
 typedef struct {
@@ -34,6 +36,7 @@ typedef struct {
   const pm_http_field *headers;  // names in lower case; the last has the name NULL
   const char *body;              // ends with a NUL that is not counted
   size_t body_bytes;
+  const char *url;               // where it came from, after redirects
 } pm_http_response;
 
 // Sends a request and waits for all of its response.

@@ -27,6 +27,7 @@ __all__ = [
     "RequestFailed",
     "Response",
     "ResponseTooLarge",
+    "TooManyRedirects",
     "aget",
     "apost",
     "arequest",
@@ -36,8 +37,10 @@ __all__ = [
 ]
 
 _CHUNK_BYTES = 65_536
-# As many as browsers follow.
-_REDIRECTS_MAX = 20
+# A chain that is longer has no end as a rule. In every SDK the same.
+_REDIRECTS_MAX = 10
+_CREDENTIALS = ("authorization", "cookie")
+_OF_BODY = ("content-encoding", "content-language", "content-length", "content-location", "content-type")
 
 
 class RequestFailed(Unavailable):
@@ -50,6 +53,10 @@ class RequestDenied(Rejected):
 
 class ResponseTooLarge(Rejected):
     """The response exceeds a limit that the operator set. Not caught, it rejects the command."""
+
+
+class TooManyRedirects(Rejected):
+    """The request was redirected more often than it may be. Not caught, it rejects the command."""
 
 
 class Headers(Mapping[str, str]):
@@ -110,6 +117,7 @@ class _Request:
     headers: dict[str, str]
     body: bytes | None
     timeout: float | None
+    redirects: int = _REDIRECTS_MAX
 
 
 def _prepared(
@@ -120,6 +128,7 @@ def _prepared(
     json: Any = None,
     data: bytes | str | Mapping[str, Any] | None = None,
     timeout: float | None = None,
+    redirects: int = _REDIRECTS_MAX,
 ) -> _Request:
     if json is not None and data is not None:
         raise TypeError("a request has `json` or `data`, not both")
@@ -136,7 +145,8 @@ def _prepared(
     sent = {name.lower(): str(value) for name, value in (headers or {}).items()}
     if kind:
         sent.setdefault("content-type", kind)
-    return _Request(method.upper(), url, sent, None if body is None else bytes(body), timeout)
+    whole = None if body is None else bytes(body)
+    return _Request(method.upper(), url, sent, whole, timeout, min(redirects, _REDIRECTS_MAX))
 
 
 # `_exchange` yields what it waits for: one text for the two ways to wait.
@@ -169,7 +179,8 @@ def request(method: str, url: str, **options: Any) -> Response:
     """Sends a request and waits for its response.
 
     Options: `params` for the query; `headers`; `json`, or `data` as bytes, text or a form; `timeout` in seconds
-    for the connection, and for each wait for the response. Redirects are followed.
+    for the connection, and for each wait for the response; `redirects`, which are followed up to 10 times unless less
+    is said: with 0, they are responses. Each must be granted, and credentials do not go to another origin.
     """
     return _blocking(_followed(_prepared(method, url, **options)))
 
@@ -200,23 +211,23 @@ async def apost(url: str, **options: Any) -> Response:
 
 
 def _followed(request: _Request) -> Iterator["poll.Pollable"]:
-    for _ in range(_REDIRECTS_MAX + 1):
+    for _ in range(request.redirects + 1):
         response = yield from _exchange(request)
         location = response.headers.get("location")
-        if response.status not in (301, 302, 303, 307, 308) or location is None:
+        if response.status not in (301, 302, 303, 307, 308) or location is None or request.redirects == 0:
             return response
         url = urljoin(request.url, location)
         headers = dict(request.headers)
         if urlsplit(url)[:2] != urlsplit(request.url)[:2]:
-            # Credentials do not go to another origin.
-            for name in ("authorization", "cookie"):
+            for name in _CREDENTIALS:
                 headers.pop(name, None)
         method, body = request.method, request.body
         if (response.status == 303 and method != "HEAD") or (response.status < 303 and method == "POST"):
             method, body = "GET", None
-            headers.pop("content-type", None)
-        request = _Request(method, url, headers, body, request.timeout)
-    raise RequestFailed(f"{request.url}: more than {_REDIRECTS_MAX} redirects")
+            for name in _OF_BODY:
+                headers.pop(name, None)
+        request = _Request(method, url, headers, body, request.timeout, request.redirects)
+    raise TooManyRedirects(f"{request.url}: more than {request.redirects} redirects")
 
 
 # What another try does not change. In every SDK the same.

@@ -8,6 +8,7 @@ import urllib.response
 from email.message import Message
 from typing import Any
 from urllib.error import URLError
+from urllib.parse import urlsplit
 
 from . import http
 
@@ -40,4 +41,15 @@ class _Handler(urllib.request.HTTPHandler):
     https_request = urllib.request.HTTPHandler.http_request
 
 
-urllib.request.install_opener(urllib.request.build_opener(_Handler))
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """As that of `urllib`, which would send credentials to any other origin."""
+
+    def redirect_request(self, req: urllib.request.Request, *args: Any) -> urllib.request.Request | None:
+        following = super().redirect_request(req, *args)
+        if following and urlsplit(following.full_url)[:2] != urlsplit(req.full_url)[:2]:
+            for name in http._CREDENTIALS:
+                following.remove_header(name.capitalize())
+        return following
+
+
+urllib.request.install_opener(urllib.request.build_opener(_Handler, _Redirects))

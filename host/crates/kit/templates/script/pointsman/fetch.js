@@ -210,6 +210,7 @@ export class Request extends Body {
     if (type && !this.headers.has("content-type")) this.headers.set("content-type", type);
     this.signal = init.signal ?? from?.signal ?? new AbortController().signal;
     this.redirect = init.redirect ?? from?.redirect ?? "follow";
+    this.follow = Math.min(init.follow ?? from?.follow ?? REDIRECTS_MAX, REDIRECTS_MAX);
   }
 
   clone() {
@@ -244,18 +245,18 @@ export class Response extends Body {
   }
 }
 
-/** As many as browsers follow. */
-const REDIRECTS_MAX = 20;
+/** A chain that is longer has no end as a rule. In every SDK the same. */
+const REDIRECTS_MAX = 10;
 
 export async function fetch(input, init) {
   let request = new Request(input, init);
   for (let redirects = 0; ; redirects++) {
     const response = await exchange(request, redirects > 0);
     const location = [301, 302, 303, 307, 308].includes(response.status) && response.headers.get("location");
-    if (!location || request.redirect === "manual") return response;
+    if (!location || request.redirect === "manual" || request.follow === 0) return response;
     const failed = (why) => new TypeError(`fetch of ${request.url} failed: ${why}`);
     if (request.redirect === "error") throw failed(`it redirects to ${location}`);
-    if (redirects === REDIRECTS_MAX) throw failed(`more than ${REDIRECTS_MAX} redirects`);
+    if (redirects >= request.follow) throw failed(`more than ${request.follow} redirects`);
     await response.body?.cancel();
     request = redirected(request, new URL(location, request.url), response.status);
   }
@@ -271,7 +272,7 @@ function redirected(request, url, status) {
     for (const name of ["content-encoding", "content-language", "content-length", "content-location", "content-type"]) headers.delete(name);
   }
   if (url.origin !== new URL(request.url).origin) for (const name of ["authorization", "cookie"]) headers.delete(name);
-  return new Request(url, { method, headers, body, signal: request.signal, redirect: request.redirect });
+  return new Request(url, { method, headers, body, signal: request.signal, redirect: request.redirect, follow: request.follow });
 }
 
 const METHODS = ["get", "head", "post", "put", "delete", "connect", "options", "trace", "patch"];
