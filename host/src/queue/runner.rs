@@ -16,7 +16,9 @@ use crate::{
     outcome::{Failure, Outcome},
     snapshot::Snapshot,
 };
-use pointsman_queue::{Capacity, Claimed, LogLine, RetrySettings, RunResult, worker::Runner};
+use pointsman_queue::{
+    AttemptLog, Capacity, Claimed, RetrySettings, RunResult, worker::DeliveryRunner,
+};
 
 /// Runs deliveries with the handlers that are loaded.
 pub(super) struct HandlerRunner {
@@ -38,7 +40,7 @@ impl HandlerRunner {
     }
 }
 
-impl Runner for HandlerRunner {
+impl DeliveryRunner for HandlerRunner {
     fn run<'a>(
         &'a self,
         delivery: &'a Claimed,
@@ -99,7 +101,7 @@ fn result_of(outcome: Outcome) -> RunResult {
         Ok(output) => return RunResult::succeeded(output.map(|output| output.get().to_owned())),
         Err(failure) => failure,
     };
-    let lines = outcome.logs.lines.into_iter().map(|line| LogLine {
+    let lines = outcome.logs.lines.into_iter().map(|line| AttemptLog {
         level: line.level.as_str().to_owned(),
         message: line.message,
     });

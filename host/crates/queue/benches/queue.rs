@@ -19,7 +19,7 @@ use pointsman_queue::{
     Settlement, Store,
     postgres::{Postgres, PostgresConfig},
     sqlite::{Sqlite, SqliteConfig},
-    worker::{Runner, Worker, WorkerConfig},
+    worker::{DeliveryRunner, Worker, WorkerConfig},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -115,7 +115,7 @@ async fn fill(store: &Arc<dyn Store>, count: usize) {
 #[derive(Default)]
 struct Starts(Mutex<HashMap<CommandId, Instant>>);
 
-impl Runner for Starts {
+impl DeliveryRunner for Starts {
     fn run<'a>(
         &'a self,
         delivery: &'a Claimed,
@@ -133,7 +133,7 @@ async fn latency(store: &Arc<dyn Store>) -> (f64, f64) {
     let starts = Arc::new(Starts::default());
     let worker = Worker::start(
         Arc::clone(store),
-        Arc::clone(&starts) as Arc<dyn Runner>,
+        Arc::clone(&starts) as Arc<dyn DeliveryRunner>,
         WorkerConfig::default(),
     );
     let began = Instant::now();

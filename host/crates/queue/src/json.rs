@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::value::RawValue;
 
 use super::{
-    CommandView, DeadLetter, DeliveryDetail, DeliveryId, DeliveryView, Failure, LastFailure, State,
-    Timestamp,
+    CommandView, DeadLetter, DeliveryDetail, DeliveryId, DeliveryView, FailedAttempt, LastFailure,
+    State, Timestamp,
 };
 use pointsman_core::{command::CommandId, name::HandlerName};
 
@@ -126,7 +126,7 @@ struct DetailJson {
     delivery: DeliveryView,
     #[serde(serialize_with = "written")]
     attributes: String,
-    failures: Vec<Failure>,
+    failures: Vec<FailedAttempt>,
 }
 
 impl Serialize for DeliveryDetail {
@@ -141,7 +141,7 @@ impl<'de> Deserialize<'de> for DeliveryDetail {
         struct Rest {
             #[serde(deserialize_with = "read")]
             attributes: String,
-            failures: Vec<Failure>,
+            failures: Vec<FailedAttempt>,
         }
         // Read twice: `flatten` would not keep the text of the output.
         let whole = Box::<RawValue>::deserialize(deserializer)?;

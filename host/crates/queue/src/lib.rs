@@ -6,7 +6,7 @@
 //! of this machine, [`postgres`] on a server that several hosts share, and
 //! `tests/it/conformance.rs` holds both to it. [`worker`] takes deliveries
 //! from a store and runs them through whatever implements
-//! [`Runner`](worker::Runner).
+//! [`DeliveryRunner`](worker::DeliveryRunner).
 //!
 //! ```
 //! use pointsman_queue::{NewCommand, NewDelivery, Store, sqlite::{Sqlite, SqliteConfig}};
@@ -49,15 +49,15 @@ pub use engines::{open, sqlite};
 pub use error::QueueError;
 pub use intake::{Accepted, EnqueueOptions, accept};
 pub use model::{
-    AttemptError, Capacity, ClaimRequest, Claimed, Claims, Enqueued, Failures, Held,
-    IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, LogLine, NewCommand, NewDelivery, Renewal, Settlement,
+    AttemptError, AttemptLog, Capacity, ClaimRequest, Claimed, Claims, Enqueued, Failures, Held,
+    IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, NewCommand, NewDelivery, Renewal, Settlement,
 };
 pub use pointsman_core::{command::CommandId, delivery::DeliveryId, settings::RetrySettings};
 pub use policy::{HOSTS_LOST_MAX, RunResult};
 pub use query::{
     Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter, DeliveryDetail,
-    DeliveryView, Depth, Failure, LastFailure, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES,
-    Page, Swept,
+    DeliveryView, Depth, FailedAttempt, LastFailure, PAGE_MAX, PAGE_MAX_BYTES,
+    PAYLOAD_SHORT_MAX_BYTES, Page, Swept,
 };
 pub use settings::{
     Engine, Pooler, PostgresSettings, QueueSettings, RetentionSettings, SqliteSettings,

@@ -238,7 +238,7 @@ pub struct Claimed {
 
 /// A log line of a failed run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
+pub struct AttemptLog {
     /// `trace`, `debug`, `info`, `warn` or `error`.
     pub level: String,
     /// The line.
@@ -253,7 +253,7 @@ pub struct AttemptError {
     /// The reason, for people.
     pub message: String,
     /// What the handler logged in that run.
-    pub logs: Vec<LogLine>,
+    pub logs: Vec<AttemptLog>,
 }
 
 /// What becomes of a claimed delivery.

@@ -4,6 +4,7 @@
 //! wait for others, and when to look for work. Engines carry them out.
 
 mod admission;
+mod dead;
 mod lease;
 mod ordering;
 mod retention;
@@ -11,10 +12,11 @@ mod retry;
 mod waking;
 
 pub(crate) use admission::{BodyDigest, admit, body_digest, recognise};
+pub(crate) use dead::{DEAD_STEP, Fate, next_step, refuse_one};
 pub use lease::HOSTS_LOST_MAX;
 pub(crate) use lease::{LeaseEnd, LostLease, settled};
 pub(crate) use ordering::{Entrant, Entry, Placed, place};
-pub(crate) use retention::{Cutoffs, Pass};
+pub(crate) use retention::{Cutoffs, Pass, SWEEP_STEP, Sweep};
 pub use retry::RunResult;
 pub(crate) use retry::settle;
 pub(crate) use waking::{DUE_STEP, Due, leaves_work, look_within};

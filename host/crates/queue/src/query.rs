@@ -201,7 +201,7 @@ impl LastFailure {
 
 /// One failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct FailedAttempt {
     /// Which attempt.
     pub attempt: u32,
     /// When it ended.
@@ -219,11 +219,15 @@ pub struct DeliveryDetail {
     /// The JSON text of the command's attributes.
     pub attributes: String,
     /// Every failed attempt, oldest first.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<FailedAttempt>,
 }
 
 impl DeliveryDetail {
-    pub(super) fn new(delivery: DeliveryView, attributes: String, failures: Vec<Failure>) -> Self {
+    pub(super) fn new(
+        delivery: DeliveryView,
+        attributes: String,
+        failures: Vec<FailedAttempt>,
+    ) -> Self {
         Self {
             delivery: DeliveryView {
                 last_failure: None,
@@ -379,9 +383,3 @@ pub struct Swept {
     /// Idempotency keys.
     pub keys: u64,
 }
-
-/// How many old commands one step of a sweep looks at: it keeps the writer
-/// from other work for a few milliseconds.
-pub(super) const SWEEP_STEP: i64 = 500;
-/// How many dead letters one step of a bulk retry or discard changes.
-pub(super) const DEAD_STEP: i64 = 500;

@@ -30,7 +30,7 @@ use pointsman_core::name::HandlerName;
 use pointsman_machine::shutdown::{KILL_MAX, Supervisor};
 
 /// Runs deliveries. What the rest of the host gives the queue.
-pub trait Runner: Send + Sync + 'static {
+pub trait DeliveryRunner: Send + Sync + 'static {
     /// Runs one delivery to its end. When `cancel` fires, the run is to end
     /// soon; what it then answers still counts. Dropping the future must
     /// interrupt it. A panic counts as a trap.
@@ -143,7 +143,7 @@ impl Drop for Worker {
 /// What the loops and the runs of one worker share.
 struct Shared {
     store: Arc<dyn Store>,
-    runner: Arc<dyn Runner>,
+    runner: Arc<dyn DeliveryRunner>,
     config: WorkerConfig,
     free: Arc<Semaphore>,
     runs: Runs,
@@ -157,7 +157,11 @@ struct Shared {
 impl Worker {
     /// Starts to work, on the current runtime.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, runner: Arc<dyn Runner>, config: WorkerConfig) -> Self {
+    pub fn start(
+        store: Arc<dyn Store>,
+        runner: Arc<dyn DeliveryRunner>,
+        config: WorkerConfig,
+    ) -> Self {
         let shared = Arc::new(Shared {
             store,
             runner,

@@ -37,7 +37,6 @@ use std::{
 
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 use self::{
     admit::Admission,
@@ -55,7 +54,11 @@ use crate::settings::Pooler;
 use crate::{
     Cancellation, ClaimRequest, Claims, Clock, CommandId, CommandView, DEPTH_MAX, DeadFilter,
     Enqueued, Lease, NewCommand, QueueError, REREAD, Renewal, RetentionSettings, Signals, State,
-    Swept, model::SettlementRow, policy::Pass, query::Payloads, signals::News,
+    Swept,
+    model::SettlementRow,
+    policy::{Fate, Sweep},
+    query::Payloads,
+    signals::News,
 };
 use pointsman_machine::shutdown::Supervisor;
 
@@ -306,12 +309,12 @@ impl Postgres {
     async fn try_change_dead(
         &self,
         filter: &DeadFilter,
-        retry: bool,
+        fate: Fate,
         below: i64,
     ) -> Result<(u64, Option<i64>), QueueError> {
         let mut lent = self.sessions.get().await?;
         let mut tx = self.begin(&mut lent).await?;
-        let done = dead::step(&mut tx, filter, retry, below).await?;
+        let done = dead::step(&mut tx, filter, fate, below).await?;
         self.commit(tx).await?;
         Ok(done)
     }
@@ -320,10 +323,10 @@ impl Postgres {
     async fn try_sweep(
         &self,
         policy: &RetentionSettings,
-        step: Sweep,
-    ) -> Result<(Swept, Option<Sweep>), QueueError> {
+        step: Sweep<dead::Place>,
+    ) -> Result<(Swept, Option<Sweep<dead::Place>>), QueueError> {
         const DOING: &str = "remove what is past its retention";
-        let Sweep { pass, after } = step;
+        let pass = step.pass;
         let mut swept = Swept::default();
         let mut lent = self.sessions.get_for(SWEEP_MAX).await?;
         let mut tx = self.begin(&mut lent).await?;
@@ -331,38 +334,18 @@ impl Postgres {
         if pass.is_for_size() && !dead::too_large(&tx, policy).await.map_err(to(DOING))? {
             return Ok((swept, None));
         }
-        if step == Sweep::FIRST {
+        if step.is_first() {
             swept.keys = dead::sweep_keys(&tx).await.map_err(to(DOING))?;
         }
         let cutoffs = pass.cutoffs(policy, tx.now);
-        let (removed, rest) = dead::sweep(&tx, cutoffs, after).await.map_err(to(DOING))?;
+        let (removed, last) = dead::sweep(&tx, cutoffs, step.after)
+            .await
+            .map_err(to(DOING))?;
         swept.commands = removed;
         if pass.is_for_size() {
             tx.news.gave_way = removed;
         }
         self.commit(tx).await?;
-        let next = match rest {
-            Some(after) => Some(Sweep { pass, after }),
-            None => pass.next().map(|pass| Sweep {
-                pass,
-                after: dead::START,
-            }),
-        };
-        Ok((swept, next))
+        Ok((swept, step.next(last)))
     }
-}
-
-/// Where a sweep goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sweep {
-    pass: Pass,
-    /// Looks at commands stored after this one.
-    after: (i64, Uuid),
-}
-
-impl Sweep {
-    const FIRST: Self = Self {
-        pass: Pass::Age,
-        after: dead::START,
-    };
 }

@@ -24,7 +24,6 @@ use std::{
 };
 
 use self::{
-    dead::{Fate, Sweep},
     files::Files,
     readers::Readers,
     room::Room,
@@ -35,7 +34,10 @@ use crate::{
     Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView, DEPTH_MAX,
     DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease,
     NewCommand, Page, QueueError, REREAD, Renewal, RetentionSettings, Settlement, Signals, State,
-    Store, StoreFuture, Swept, SystemClock, model::SettlementRow, policy::Pass, query::Payloads,
+    Store, StoreFuture, Swept, SystemClock,
+    model::SettlementRow,
+    policy::{Fate, Sweep},
+    query::Payloads,
 };
 
 /// How long a lost host's leases still last when the next one opens the folder:
@@ -229,10 +231,7 @@ impl Store for Sqlite {
         Box::pin(async move {
             let policy = Arc::new(policy);
             let mut total = Swept::default();
-            let mut next = Some(Sweep {
-                after: 0,
-                pass: Pass::Age,
-            });
+            let mut next = Some(Sweep::FIRST);
             while let Some(sweep) = next {
                 let policy = Arc::clone(&policy);
                 let (swept, rest) = self

@@ -11,6 +11,40 @@ pub(crate) enum Pass {
     DeadSize,
 }
 
+/// How many old commands one step of a sweep looks at: it keeps the writer
+/// from other work for a few milliseconds.
+pub(crate) const SWEEP_STEP: i64 = 500;
+
+/// One step of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sweep<C> {
+    pub(crate) pass: Pass,
+    /// Looks at commands stored after this one; none for the start of the pass.
+    pub(crate) after: Option<C>,
+}
+
+impl<C> Sweep<C> {
+    pub(crate) const FIRST: Self = Self {
+        pass: Pass::Age,
+        after: None,
+    };
+
+    /// Whether it begins the sweep: what has no passes goes then.
+    pub(crate) fn is_first(&self) -> bool {
+        self.pass == Pass::Age && self.after.is_none()
+    }
+
+    /// The step after this one, which looked at commands up to `last`; none where it
+    /// found none and there is no other pass.
+    pub(crate) fn next(&self, last: Option<C>) -> Option<Self> {
+        let pass = match last {
+            Some(_) => self.pass,
+            None => self.pass.next()?,
+        };
+        Some(Self { pass, after: last })
+    }
+}
+
 /// Finished commands go where all their deliveries ended before these times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cutoffs {

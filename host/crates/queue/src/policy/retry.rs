@@ -9,7 +9,7 @@ use pointsman_core::{outcome::Status, settings::RetrySettings};
 
 use crate::{
     ending::{Ending, FailureClass},
-    model::{AttemptError, Failures, LogLine, Settlement},
+    model::{AttemptError, AttemptLog, Failures, Settlement},
 };
 
 /// What a run gave.
@@ -24,7 +24,7 @@ pub struct RunResult {
     /// The answer: JSON text.
     pub output: Option<String>,
     /// What it logged. Kept with a failure.
-    pub logs: Vec<LogLine>,
+    pub logs: Vec<AttemptLog>,
 }
 
 impl RunResult {

@@ -1,6 +1,8 @@
 use std::{collections::HashMap, time::Duration};
 
-use pointsman_core::{command::CommandId, outcome::Status, settings::RetrySettings};
+use pointsman_core::{
+    command::CommandId, delivery::DeliveryId, outcome::Status, settings::RetrySettings,
+};
 
 use super::{
     ordering::in_line,
@@ -162,6 +164,44 @@ fn a_key_names_the_first_command_that_had_it_stored_or_in_the_batch() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn a_bulk_change_goes_on_below_a_full_step() {
+    let full: Vec<i64> = (1..=DEAD_STEP).rev().collect();
+    assert_eq!(next_step(&full), Some(1));
+    assert_eq!(next_step(&full[1..]), None);
+    assert_eq!(next_step(&[]), None);
+}
+
+#[test]
+fn one_delivery_that_is_not_dead_is_refused_with_where_it_is() {
+    let id = DeliveryId::new(CommandId::generate(), "a".to_owned().try_into().unwrap());
+    for state in State::ALL {
+        match (state, refuse_one(&id, Some(state))) {
+            (State::Discarded, Ok(())) => {}
+            (_, Err(QueueError::NotDead { id: of, state: at })) => {
+                assert_eq!((of, at), (id.clone(), state));
+            }
+            (_, other) => panic!("{state}: {other:?}"),
+        }
+    }
+    let unknown = refuse_one(&id, None).unwrap_err();
+    assert_eq!(unknown.code(), "unknown-delivery");
+}
+
+#[test]
+fn a_sweep_takes_steps_until_one_finds_nothing_then_the_next_pass() {
+    let first = Sweep::<u32>::FIRST;
+    let second = first.next(Some(7)).unwrap();
+    assert_eq!((second.pass, second.after), (Pass::Age, Some(7)));
+    let size = second.next(None).unwrap();
+    assert_eq!((size.pass, size.after), (Pass::Size, None));
+    let dead = size.next(Some(1)).unwrap().next(None).unwrap();
+    assert_eq!((dead.pass, dead.after), (Pass::DeadSize, None));
+    assert_eq!(dead.next(None), None);
+    let begins = [first, second, size, dead].map(|step| step.is_first());
+    assert_eq!(begins, [true, false, false, false]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
-    Changes, Clock, CommandFilter, CommandId, CommandView, DeadFilter, HOSTS_LOST_MAX, LogLine,
+    AttemptLog, Changes, Clock, CommandFilter, CommandId, CommandView, DeadFilter, HOSTS_LOST_MAX,
     PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES, Page, Renewal, RetentionSettings, Settlement, State,
     Timestamp, wait_for,
 };
@@ -85,7 +85,7 @@ async fn a_cancelled_run_ends_cancelled(fixture: Fixture) {
 async fn bury(fixture: &Fixture, handler: &str) -> CommandId {
     let id = fixture.add(command(&[handler])).await;
     let mut first = error(Status::Unavailable, "later");
-    first.logs = vec![LogLine {
+    first.logs = vec![AttemptLog {
         level: "warn".to_owned(),
         message: "a \0 b".to_owned(),
     }];

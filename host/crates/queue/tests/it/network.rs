@@ -15,7 +15,7 @@ use std::{
 use pointsman_queue::{
     Claimed, RunResult, Store,
     postgres::{Postgres, PostgresConfig},
-    worker::{Runner, Worker, WorkerConfig},
+    worker::{DeliveryRunner, Worker, WorkerConfig},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -180,7 +180,7 @@ async fn news_is_heard_again_after_the_connection_that_listens_was_lost() {
 /// Runs until told to stop, and hears of nothing.
 struct Deaf(AtomicUsize);
 
-impl Runner for Deaf {
+impl DeliveryRunner for Deaf {
     fn run<'a>(
         &'a self,
         _: &'a Claimed,
@@ -204,7 +204,7 @@ async fn a_drain_ends_though_the_store_never_answers() {
     };
     let worker = Worker::start(
         store.clone(),
-        Arc::clone(&runner) as Arc<dyn Runner>,
+        Arc::clone(&runner) as Arc<dyn DeliveryRunner>,
         config,
     );
     while runner.0.load(Ordering::SeqCst) < 16 {

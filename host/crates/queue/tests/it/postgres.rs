@@ -8,7 +8,7 @@ use pointsman_queue::{
     Claimed, CommandView, Pooler as PoolerSetting, QueueError, RunResult, State, Store,
     postgres::{Postgres, PostgresConfig},
     wait_for,
-    worker::{Runner, Worker, WorkerConfig},
+    worker::{DeliveryRunner, Worker, WorkerConfig},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -284,7 +284,7 @@ async fn a_database_that_is_not_utf8_is_refused_with_the_reason() {
 /// Answers what the database is set to refuse.
 struct Refused;
 
-impl Runner for Refused {
+impl DeliveryRunner for Refused {
     fn run<'a>(
         &'a self,
         delivery: &'a Claimed,
@@ -368,7 +368,7 @@ async fn calls_wait_for_the_connections_that_there_are() {
 /// Runs until it is cancelled, and says so.
 struct UntilCancelled;
 
-impl Runner for UntilCancelled {
+impl DeliveryRunner for UntilCancelled {
     fn run<'a>(
         &'a self,
         _: &'a Claimed,

@@ -13,7 +13,7 @@ use pointsman_queue::{
     Capacity, Claimed, DeadFilter, Page, RetrySettings, RunResult, State, Store,
     sqlite::{Sqlite, SqliteConfig},
     wait_for,
-    worker::{Runner, Worker, WorkerConfig},
+    worker::{DeliveryRunner, Worker, WorkerConfig},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +36,7 @@ impl Fake {
     }
 }
 
-impl Runner for Fake {
+impl DeliveryRunner for Fake {
     fn run<'a>(
         &'a self,
         delivery: &'a Claimed,

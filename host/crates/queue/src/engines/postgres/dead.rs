@@ -10,23 +10,22 @@ use super::{
     tx::Tx,
 };
 use crate::{
-    CommandId, DeadFilter, QueueError, RetentionSettings, State,
-    policy::Cutoffs,
-    query::{DEAD_STEP, SWEEP_STEP},
+    CommandId, DeadFilter, QueueError, RetentionSettings,
+    policy::{Cutoffs, DEAD_STEP, Fate, SWEEP_STEP, next_step, refuse_one},
 };
 
 /// One step of a bulk change; as for SQLite.
 pub(super) async fn step(
     tx: &mut Tx<'_>,
     filter: &DeadFilter,
-    retry: bool,
+    fate: Fate,
     below: i64,
 ) -> Result<(u64, Option<i64>), QueueError> {
     const CHANGE: &str = "change the dead letter";
     let rows = read::dead_rows(tx, filter, below, DEAD_STEP)
         .await
         .map_err(to(CHANGE))?;
-    let changed = change(tx, &rows, retry).await.map_err(to(CHANGE))?;
+    let changed = change(tx, &rows, fate).await.map_err(to(CHANGE))?;
     if changed == 0
         && below == i64::MAX
         && let Some(id) = &filter.delivery
@@ -39,27 +38,15 @@ pub(super) async fn step(
             .await
             .map_err(to("find a delivery"))?;
         let state = found.map(|found| row::state(&found, 0).map_err(to(row::FOREIGN)));
-        match state.transpose()? {
-            None => return Err(QueueError::UnknownDelivery(id.clone())),
-            Some(State::Discarded) => {}
-            Some(state) => {
-                return Err(QueueError::NotDead {
-                    id: id.clone(),
-                    state,
-                });
-            }
-        }
+        refuse_one(id, state.transpose()?)?;
     }
-    let more = (rows.len() as i64 == DEAD_STEP)
-        .then(|| rows.last().copied())
-        .flatten();
-    Ok((changed, more))
+    Ok((changed, next_step(&rows)))
 }
 
 /// Changes those that no other host changed first; how many.
-async fn change(tx: &mut Tx<'_>, rows: &[i64], retry: bool) -> Result<u64, Fault> {
+async fn change(tx: &mut Tx<'_>, rows: &[i64], fate: Fate) -> Result<u64, Fault> {
     let mut entering = Vec::new();
-    if retry {
+    if fate == Fate::Retry {
         let found = tx.query(include_str!("sql/lines.sql"), &[&rows]).await?;
         entering.extend(found.iter().filter_map(|row| InLine::read(row, 0)));
         lines::lock(tx, &entering).await?;
@@ -67,14 +54,17 @@ async fn change(tx: &mut Tx<'_>, rows: &[i64], retry: bool) -> Result<u64, Fault
     let mut changed = 0;
     // Oldest first, so that they keep their order at the end of the queue.
     for seq in rows.iter().rev() {
-        let found = if retry {
-            let place = tx.schema().table("place");
-            let sql = include_str!("sql/retry_dead.sql");
-            tx.query_opt(sql, &[seq, &tx.now.as_millis(), &place])
-                .await?
-        } else {
-            tx.query_opt(include_str!("sql/give_up.sql"), &[seq])
-                .await?
+        let found = match fate {
+            Fate::Retry => {
+                let place = tx.schema().table("place");
+                let sql = include_str!("sql/retry_dead.sql");
+                let now = tx.now.as_millis();
+                tx.query_opt(sql, &[seq, &now, &place]).await?
+            }
+            Fate::GiveUp => {
+                let sql = include_str!("sql/give_up.sql");
+                tx.query_opt(sql, &[seq]).await?
+            }
         };
         changed += u64::from(found.is_some());
         tx.news
@@ -83,20 +73,21 @@ async fn change(tx: &mut Tx<'_>, rows: &[i64], retry: bool) -> Result<u64, Fault
     }
     // Free again at once where nothing of its ordering key is before it.
     lines::free(tx, &entering).await?;
-    tx.news.work |= retry && changed > 0;
+    tx.news.work |= fate == Fate::Retry && changed > 0;
     Ok(changed)
 }
 
-/// Where a sweep begins.
-pub(super) const START: (i64, Uuid) = (i64::MIN, Uuid::nil());
+/// When a command was stored, and which it is of those stored then.
+pub(super) type Place = (i64, Uuid);
 
-/// Removes finished commands stored after `after` that ended early enough:
-/// how many, and where the next step begins, where there is one.
+/// Removes finished commands stored after `after` that ended early enough: how many,
+/// and the last it looked at, where there was one.
 pub(super) async fn sweep(
     tx: &Scope<'_>,
     cutoffs: Cutoffs,
-    after: (i64, Uuid),
-) -> Result<(u64, Option<(i64, Uuid)>), Fault> {
+    after: Option<Place>,
+) -> Result<(u64, Option<Place>), Fault> {
+    let after = after.unwrap_or((i64::MIN, Uuid::nil()));
     let old = tx
         .query(
             include_str!("sql/old_commands.sql"),

@@ -10,7 +10,7 @@ use tokio_postgres::{
 
 use super::fault::{Fault, to};
 use crate::{
-    CommandId, DeliveryId, DeliveryView, Failure, LastFailure, QueueError, State, Timestamp,
+    CommandId, DeliveryId, DeliveryView, FailedAttempt, LastFailure, QueueError, State, Timestamp,
     query::left_out,
 };
 use pointsman_core::name::HandlerName;
@@ -97,8 +97,8 @@ pub(super) fn bytes(row: &Row, column: usize) -> Option<u64> {
 }
 
 /// Reads `attempt, at_ms, error` from `first` on.
-pub(super) fn failure(row: &Row, first: usize) -> Result<Failure, QueueError> {
-    Ok(Failure {
+pub(super) fn failure(row: &Row, first: usize) -> Result<FailedAttempt, QueueError> {
+    Ok(FailedAttempt {
         attempt: count(row.get(first)),
         at: Timestamp::from_millis(row.get(first + 1)),
         error: serde_json::from_str(row.get(first + 2)).map_err(foreign)?,

@@ -88,12 +88,12 @@ pub(super) enum Ownership {
 #[derive(Debug)]
 pub(super) struct Session {
     client: Client,
-    state: State,
+    inner: Inner,
     task: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Inner {
     terms: Arc<Terms>,
     ownership: Ownership,
     // By text as written here. The texts are fixed, and so is their number.
@@ -123,7 +123,7 @@ impl Session {
         ownership: Ownership,
     ) -> Self {
         let answered_ms = AtomicU64::new(terms.elapsed_ms());
-        let state = State {
+        let inner = Inner {
             terms,
             ownership,
             statements: Mutex::default(),
@@ -133,7 +133,7 @@ impl Session {
         };
         Self {
             client,
-            state,
+            inner,
             task,
         }
     }
@@ -141,26 +141,26 @@ impl Session {
     /// Makes the session ours: what single statements rely on. With a pooler
     /// there is none, and nothing is set: others would find it.
     pub(super) async fn take(&self, deadline: Instant) -> Result<(), Fault> {
-        if self.state.ownership == Ownership::Shared {
+        if self.inner.ownership == Ownership::Shared {
             return Ok(());
         }
         let first = format!(
             "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;
              SELECT {}",
-            self.state.terms.settings(false)
+            self.inner.terms.settings(false)
         );
-        self.state
+        self.inner
             .bounded(deadline, self.client.batch_execute(&first))
             .await
     }
 
     pub(super) fn condition(&self) -> Condition {
-        let state = &self.state;
-        let silent = state.answered_ms.load(Ordering::Relaxed)
-            <= state.terms.suspect_ms.load(Ordering::Relaxed);
-        if self.client.is_closed() || silent || state.useless.load(Ordering::Relaxed) {
+        let inner = &self.inner;
+        let silent = inner.answered_ms.load(Ordering::Relaxed)
+            <= inner.terms.suspect_ms.load(Ordering::Relaxed);
+        if self.client.is_closed() || silent || inner.useless.load(Ordering::Relaxed) {
             Condition::Useless
-        } else if state.busy.load(Ordering::Relaxed) {
+        } else if inner.busy.load(Ordering::Relaxed) {
             Condition::Unsure
         } else {
             Condition::Good
@@ -169,7 +169,7 @@ impl Session {
 
     /// Whether the server answers.
     pub(super) async fn ping(&self, deadline: Instant) -> Result<(), Fault> {
-        self.state
+        self.inner
             .bounded(deadline, self.client.batch_execute(""))
             .await
     }
@@ -188,10 +188,10 @@ impl Session {
             .isolation_level(IsolationLevel::ReadCommitted)
             .read_only(false)
             .start();
-        let on = On::Transaction(self.state.bounded(deadline, started).await?);
+        let on = On::Transaction(self.inner.bounded(deadline, started).await?);
         Ok(Scope {
             on,
-            state: &self.state,
+            inner: &self.inner,
             deadline,
         })
     }
@@ -199,10 +199,10 @@ impl Session {
     /// For single statements, each a transaction of its own. With a pooler it
     /// is one transaction, so that it has its settings; to be committed either way.
     pub(super) async fn single(&mut self, deadline: Instant) -> Result<Scope<'_>, Fault> {
-        if self.state.ownership == Ownership::Ours {
+        if self.inner.ownership == Ownership::Ours {
             return Ok(Scope {
                 on: On::Client(&self.client),
-                state: &self.state,
+                inner: &self.inner,
                 deadline,
             });
         }
@@ -212,7 +212,7 @@ impl Session {
     }
 }
 
-impl State {
+impl Inner {
     /// Waits for an answer until the deadline, and takes note of what it says
     /// about the connection.
     async fn bounded<T>(
@@ -272,7 +272,7 @@ impl State {
 /// A transaction, or single statements.
 pub(super) struct Scope<'s> {
     on: On<'s>,
-    state: &'s State,
+    inner: &'s Inner,
     deadline: Instant,
 }
 
@@ -294,13 +294,13 @@ impl Scope<'_> {
     async fn run(&self, sql: &str, params: &[&dyn Param]) -> Result<(Vec<Row>, u64), Fault> {
         let client = self.client();
         let call = async {
-            let rows = match self.state.ownership {
+            let rows = match self.inner.ownership {
                 Ownership::Ours => {
-                    let statement = self.state.prepared(client, sql, params).await?;
+                    let statement = self.inner.prepared(client, sql, params).await?;
                     client.query_raw(&statement, values(params)).await?
                 }
                 Ownership::Shared => {
-                    let sql = self.state.terms.schema.qualify(sql);
+                    let sql = self.inner.terms.schema.qualify(sql);
                     client.query_typed_raw(&sql, typed(params)).await?
                 }
             };
@@ -311,7 +311,7 @@ impl Scope<'_> {
             }
             Ok((found, rows.rows_affected().unwrap_or(0)))
         };
-        self.state.bounded(self.deadline, call).await
+        self.inner.bounded(self.deadline, call).await
     }
 
     /// Runs one statement, in which `@.` stands for the schema; its rows.
@@ -335,13 +335,13 @@ impl Scope<'_> {
     /// Several statements at once, none with a parameter, in which `@.` stands
     /// for the schema.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Fault> {
-        self.verbatim(&self.state.terms.schema.qualify(sql)).await
+        self.verbatim(&self.inner.terms.schema.qualify(sql)).await
     }
 
     /// As [`Scope::batch`], with nothing that stands for something else.
     pub(super) async fn verbatim(&self, sql: &str) -> Result<(), Fault> {
         let call = self.client().batch_execute(sql);
-        self.state.bounded(self.deadline, call).await
+        self.inner.bounded(self.deadline, call).await
     }
 
     /// Lets each statement of the transaction take longer than a call.
@@ -356,10 +356,10 @@ impl Scope<'_> {
     /// transaction relies on, so it comes first.
     pub(super) async fn now(&self) -> Result<Timestamp, Fault> {
         const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8";
-        let rows = match self.state.ownership {
+        let rows = match self.inner.ownership {
             Ownership::Ours => self.query(NOW, &[]).await?,
             Ownership::Shared => {
-                let sql = format!("{NOW}, {}", self.state.terms.settings(true));
+                let sql = format!("{NOW}, {}", self.inner.terms.settings(true));
                 self.query(&sql, &[]).await?
             }
         };
@@ -369,20 +369,20 @@ impl Scope<'_> {
 
     /// An advisory lock, held until the transaction ends.
     pub(super) async fn lock(&self, name: &str) -> Result<(), Fault> {
-        let name = format!("{}{name}", self.state.terms.schema.name());
+        let name = format!("{}{name}", self.inner.terms.schema.name());
         let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
         self.query(sql, &[&name]).await.map(drop)
     }
 
     pub(super) fn schema(&self) -> &Schema {
-        &self.state.terms.schema
+        &self.inner.terms.schema
     }
 
     pub(super) async fn commit(self) -> Result<(), Fault> {
         match self.on {
             On::Client(_) => Ok(()),
             On::Transaction(transaction) => {
-                self.state
+                self.inner
                     .bounded(self.deadline, transaction.commit())
                     .await
             }

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{
-    Postgres, Sweep,
+    Postgres,
     fault::{is_conflict, to},
     read,
 };
@@ -14,7 +14,9 @@ use crate::{
     Cancellation, ClaimRequest, Claims, CommandFilter, CommandId, CommandView, DeadCursor,
     DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease, NewCommand, Page,
     QueueError, Renewal, RetentionSettings, Settlement, Signals, State, Store, StoreFuture, Swept,
-    model::SettlementRow, query::Payloads,
+    model::SettlementRow,
+    policy::{Fate, Sweep},
+    query::Payloads,
 };
 
 /// How long the end of the background tasks may take.
@@ -38,10 +40,10 @@ macro_rules! retried {
 }
 
 impl Postgres {
-    async fn change_dead(&self, filter: &DeadFilter, retry: bool) -> Result<u64, QueueError> {
+    async fn change_dead(&self, filter: &DeadFilter, fate: Fate) -> Result<u64, QueueError> {
         let (mut total, mut below) = (0, Some(i64::MAX));
         while let Some(from) = below {
-            let (changed, next) = retried!(self.try_change_dead(filter, retry, from))?;
+            let (changed, next) = retried!(self.try_change_dead(filter, fate, from))?;
             total += changed;
             below = next;
         }
@@ -116,11 +118,11 @@ impl Store for Postgres {
     }
 
     fn retry_dead(&self, filter: DeadFilter) -> StoreFuture<'_, u64> {
-        Box::pin(async move { self.change_dead(&filter, true).await })
+        Box::pin(async move { self.change_dead(&filter, Fate::Retry).await })
     }
 
     fn discard_dead(&self, filter: DeadFilter) -> StoreFuture<'_, u64> {
-        Box::pin(async move { self.change_dead(&filter, false).await })
+        Box::pin(async move { self.change_dead(&filter, Fate::GiveUp).await })
     }
 
     fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept> {

@@ -7,16 +7,8 @@ use rusqlite::{OptionalExtension, params};
 use super::{fault::to, read, room, row::command_id, settle::unblock, tx::Tx};
 use crate::{
     DeadFilter, QueueError, RetentionSettings, State, Swept,
-    policy::{Cutoffs, Pass},
-    query::{DEAD_STEP, SWEEP_STEP},
+    policy::{Cutoffs, DEAD_STEP, Fate, SWEEP_STEP, Sweep, next_step, refuse_one},
 };
-
-/// What becomes of a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    Retry,
-    GiveUp,
-}
 
 /// One step of a bulk change, for rows below `below`: how many, and where the
 /// next step begins, where there is one.
@@ -29,20 +21,17 @@ pub(super) fn step(
     const CHANGE: &str = "change the dead letter";
     let rows = read::dead_rows(tx.connection, filter, below, DEAD_STEP).map_err(to(CHANGE))?;
     if rows.is_empty() && below == i64::MAX {
-        refuse_one(tx, filter)?;
+        explain(tx, filter)?;
     }
     // Oldest first, so that they keep their order at the end of the queue.
     for seq in rows.iter().rev() {
         change(tx, *seq, fate).map_err(to(CHANGE))?;
     }
-    let more = (rows.len() as i64 == DEAD_STEP)
-        .then(|| rows.last().copied())
-        .flatten();
-    Ok((rows.len() as u64, more))
+    Ok((rows.len() as u64, next_step(&rows)))
 }
 
 /// Where a filter names one delivery, says why it is not there.
-fn refuse_one(tx: &Tx<'_>, filter: &DeadFilter) -> Result<(), QueueError> {
+fn explain(tx: &Tx<'_>, filter: &DeadFilter) -> Result<(), QueueError> {
     let Some(id) = &filter.delivery else {
         return Ok(());
     };
@@ -58,14 +47,8 @@ fn refuse_one(tx: &Tx<'_>, filter: &DeadFilter) -> Result<(), QueueError> {
                 .optional()
         })
         .map_err(to("find a delivery"))?;
-    match state.as_deref().map(str::parse::<State>).transpose()? {
-        None => Err(QueueError::UnknownDelivery(id.clone())),
-        Some(State::Discarded) => Ok(()),
-        Some(state) => Err(QueueError::NotDead {
-            id: id.clone(),
-            state,
-        }),
-    }
+    let state = state.as_deref().map(str::parse::<State>).transpose()?;
+    refuse_one(id, state)
 }
 
 fn change(tx: &mut Tx<'_>, seq: i64, fate: Fate) -> rusqlite::Result<()> {
@@ -94,33 +77,23 @@ fn change(tx: &mut Tx<'_>, seq: i64, fate: Fate) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// One step of a sweep.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sweep {
-    /// Looks at commands stored after this one.
-    pub(super) after: i64,
-    /// What the age spares, the size may still take: first all but the dead
-    /// letter, then that too.
-    pub(super) pass: Pass,
-}
-
 /// Removes finished commands among the next few; answers where to go on.
 pub(super) fn sweep(
     tx: &mut Tx<'_>,
     policy: &RetentionSettings,
-    sweep: Sweep,
-) -> Result<(Swept, Option<Sweep>), QueueError> {
+    sweep: Sweep<i64>,
+) -> Result<(Swept, Option<Sweep<i64>>), QueueError> {
     sweep_rows(tx, policy, sweep).map_err(to("remove what is past its retention"))
 }
 
 fn sweep_rows(
     tx: &mut Tx<'_>,
     policy: &RetentionSettings,
-    sweep: Sweep,
-) -> rusqlite::Result<(Swept, Option<Sweep>)> {
+    sweep: Sweep<i64>,
+) -> rusqlite::Result<(Swept, Option<Sweep<i64>>)> {
     let mut swept = Swept::default();
     let now = tx.now.as_millis();
-    if sweep.pass == Pass::Age && sweep.after == 0 {
+    if sweep.is_first() {
         let removed = tx
             .connection
             .prepare_cached("DELETE FROM idempotency WHERE expires_ms <= ?1")?
@@ -136,7 +109,11 @@ fn sweep_rows(
         .connection
         .prepare_cached(include_str!("sql/old_commands.sql"))?
         .query_map(
-            params![sweep.after, cutoffs.latest().as_millis(), SWEEP_STEP],
+            params![
+                sweep.after.unwrap_or(0),
+                cutoffs.latest().as_millis(),
+                SWEEP_STEP
+            ],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?
         .collect::<rusqlite::Result<Vec<(i64, [u8; 16])>>>()?;
@@ -146,14 +123,7 @@ fn sweep_rows(
     if sweep.pass.is_for_size() {
         tx.news.gave_way += swept.commands;
     }
-    let next = match old.last() {
-        Some((after, _)) => Some(Sweep {
-            after: *after,
-            pass: sweep.pass,
-        }),
-        None => sweep.pass.next().map(|pass| Sweep { after: 0, pass }),
-    };
-    Ok((swept, next))
+    Ok((swept, sweep.next(old.last().map(|(seq, _)| *seq))))
 }
 
 /// Removes the command where all its deliveries ended early enough.

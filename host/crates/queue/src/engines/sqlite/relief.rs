@@ -9,7 +9,7 @@ use super::{
     room::{Free, Relief},
     tx::Tx,
 };
-use crate::{clock::Timestamp, query::SWEEP_STEP};
+use crate::{clock::Timestamp, policy::SWEEP_STEP};
 
 /// Steps of a sweep in one call: it keeps the writer from other work for some
 /// ten milliseconds.

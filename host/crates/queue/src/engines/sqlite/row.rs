@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{
-    CommandId, DeliveryId, DeliveryView, Failure, LastFailure, State, Timestamp, query::left_out,
+    CommandId, DeliveryId, DeliveryView, FailedAttempt, LastFailure, State, Timestamp,
+    query::left_out,
 };
 use pointsman_core::{
     name::HandlerName,
@@ -107,8 +108,8 @@ fn last_failure(row: &Row<'_>, attempt: u32) -> rusqlite::Result<LastFailure> {
 }
 
 /// Reads `attempt, at_ms, error` from `first` on.
-pub(super) fn failure(row: &Row<'_>, first: usize) -> rusqlite::Result<Failure> {
-    Ok(Failure {
+pub(super) fn failure(row: &Row<'_>, first: usize) -> rusqlite::Result<FailedAttempt> {
+    Ok(FailedAttempt {
         attempt: row.get(first)?,
         at: Timestamp::from_millis(row.get(first + 1)?),
         error: json(row, first + 2)?,
