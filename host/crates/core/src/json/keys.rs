@@ -78,43 +78,36 @@ impl<'t> Keys<'t> {
         quoted: Range<usize>,
         spelling: Spelling,
     ) -> Result<(), Fault> {
-        let key = match spelling {
-            Spelling::Plain => self.key(spelling, quoted.start + 1..quoted.end - 1),
-            Spelling::Escaped => self.resolve(quoted.clone()),
-        };
+        let key = content(&self.text[quoted.clone()], spelling);
+        let print = print(key.as_bytes());
         let few = &self.few[object.0..];
         for other in few {
-            if other.print == key.print && self.content(*other) == self.content(key) {
-                return Err(SyntaxError::duplicate_key(quoted.start, self.content(key)));
+            if other.print == print && self.content(*other) == key {
+                return Err(SyntaxError::duplicate_key(quoted.start, &key));
             }
         }
-        if few.len() < FEW {
-            self.few.push(key);
-            return Ok(());
+        if few.len() >= FEW {
+            return self.insert_hashed(object, quoted.start, key);
         }
-        self.insert_hashed(object, quoted, spelling)
-    }
-
-    #[inline]
-    fn key(&self, spelling: Spelling, range: Range<usize>) -> Key {
-        let key = Key {
-            print: 0,
-            spelling,
-            start: range.start as u32,
-            end: range.end as u32,
+        let content = match &key {
+            Cow::Borrowed(_) => quoted.start + 1..quoted.end - 1,
+            Cow::Owned(key) => self.keep(key),
         };
-        Key {
-            print: print(self.content(key).as_bytes()),
-            ..key
-        }
+        self.few.push(Key {
+            print,
+            spelling,
+            start: content.start as u32,
+            end: content.end as u32,
+        });
+        Ok(())
     }
 
+    /// Where a key with escapes stands from now on, those resolved.
     #[cold]
-    fn resolve(&mut self, quoted: Range<usize>) -> Key {
+    fn keep(&mut self, key: &str) -> Range<usize> {
         let start = self.resolved.len();
-        let resolved = content(&self.text[quoted], Spelling::Escaped);
-        self.resolved.push_str(&resolved);
-        self.key(Spelling::Escaped, start..self.resolved.len())
+        self.resolved.push_str(key);
+        start..self.resolved.len()
     }
 
     #[inline]
@@ -129,10 +122,9 @@ impl<'t> Keys<'t> {
     fn insert_hashed(
         &mut self,
         object: ObjectKeys,
-        quoted: Range<usize>,
-        spelling: Spelling,
+        at: usize,
+        key: Cow<'t, str>,
     ) -> Result<(), Fault> {
-        let key = content(&self.text[quoted.clone()], spelling);
         if self.many.last().is_none_or(|many| many.object != object) {
             let keys = HashSet::new();
             self.many.push(Many { object, keys });
@@ -143,7 +135,7 @@ impl<'t> Keys<'t> {
         // `few` has been compared.
         match keys.replace(key) {
             None => Ok(()),
-            Some(key) => Err(SyntaxError::duplicate_key(quoted.start, &key)),
+            Some(key) => Err(SyntaxError::duplicate_key(at, &key)),
         }
     }
 }
