@@ -26,7 +26,7 @@ use crate::{
         config::{AddressSpace, config},
         shape,
     },
-    grants::outgoing::Resolver,
+    grants::outgoing::Network,
     settings::{HandlerLimits, SandboxSettings},
     shares::AllShares,
 };
@@ -52,7 +52,7 @@ pub struct Runtime {
     /// What each handler may take of the host's budgets.
     pub(crate) shares: Arc<AllShares>,
     /// Finds where requests go.
-    pub(crate) resolver: Resolver,
+    pub(crate) network: Network,
     stack_max_bytes: usize,
     // By the size of the call stack, as long as something is loaded with them.
     others: Arc<Mutex<BTreeMap<usize, EngineWeak>>>,
@@ -108,7 +108,7 @@ impl Runtime {
             places_max: settings.instances_max,
             memory: Arc::clone(&budgets.memory),
             shares: Arc::new(AllShares::new(budgets.clone())),
-            resolver: Resolver::system(),
+            network: Network::system(),
             stack_max_bytes,
             others: Arc::default(),
             space,

@@ -61,7 +61,7 @@ impl Handler {
         let shares = runtime.shares.of(&name);
         let handler = HandlerContext {
             place: format!("plugins/{name}.toml").into(),
-            clients: Clients::new(Arc::clone(&shares), runtime.resolver.clone(), grants.http()),
+            clients: Clients::new(Arc::clone(&shares), runtime.network.clone(), grants.http()),
             shares,
             turns: runtime.turns.clone(),
             memory: Arc::clone(&runtime.memory),

@@ -31,7 +31,7 @@ use connect::Refused;
 use limits::{Limit, Request, Timeouts};
 
 pub(crate) use clients::Clients;
-pub(crate) use connect::Resolver;
+pub(crate) use connect::Network;
 pub(crate) use simulated::{NoReply, Reply, StandIn};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -17,7 +17,7 @@ use pointsman_machine::budget::{Budget, Share};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::connect::{ConnectError, Connector, Refused, Resolver};
+use super::connect::{ConnectError, Connector, Network, Refused};
 use crate::{
     grants::{address::Reach, settings::HttpGrant},
     shares::{Held, Shares},
@@ -30,6 +30,16 @@ const HEAD_MAX_BYTES: u32 = 64 << 10;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// A burst of a few calls finds its connections open; each holds a descriptor.
 const IDLE_PER_SERVER_MAX: usize = 8;
+
+/// Bytes of a response that come before the guest reads them, by HTTP/2: a
+/// megabyte a second at a quarter of a second to the server and back.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// Of all responses of one connection: those that are read do not wait for others.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Requests share a connection by HTTP/2, and would go on doing so after its other
+/// end is gone: TCP notices that after a quarter of an hour.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What requests must have in common to share connections, besides the server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +56,7 @@ type Pool = Client<Connector, WasiBody>;
 /// The connections of one handler. They are closed when this is dropped.
 pub(crate) struct Clients {
     shares: Arc<Shares>,
-    resolver: Resolver,
+    network: Network,
     // Requests of all calls.
     open: Arc<Budget>,
     pools: Mutex<BTreeMap<Kind, Pool>>,
@@ -55,12 +65,12 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn new(shares: Arc<Shares>, resolver: Resolver, http: &HttpGrant) -> Arc<Self> {
+    pub(crate) fn new(shares: Arc<Shares>, network: Network, http: &HttpGrant) -> Arc<Self> {
         let end = CancellationToken::new();
         Arc::new(Self {
             open: Budget::new("http.requests_max", http.requests_max as u64),
             shares,
-            resolver,
+            network,
             pools: Mutex::default(),
             tasks: Tasks(end.clone()),
             _end: end.drop_guard(),
@@ -69,7 +79,7 @@ impl Clients {
 
     /// Connections of its own for the same handler under other settings.
     pub(crate) fn with_settings(&self, http: &HttpGrant) -> Arc<Self> {
-        Self::new(Arc::clone(&self.shares), self.resolver.clone(), http)
+        Self::new(Arc::clone(&self.shares), self.network.clone(), http)
     }
 
     /// A place for one more request of the handler, as soon as there is one.
@@ -93,7 +103,7 @@ impl Clients {
         let connector = Connector {
             reach,
             shares: Arc::clone(&self.shares),
-            resolver: self.resolver.clone(),
+            network: self.network.clone(),
         };
         Client::builder(self.tasks.clone())
             .pool_timer(TokioTimer::new())
@@ -101,6 +111,12 @@ impl Clients {
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_PER_SERVER_MAX)
             .http1_max_buf_size(HEAD_MAX_BYTES as usize)
+            .http2_max_header_list_size(HEAD_MAX_BYTES)
+            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_max_send_buf_size(STREAM_WINDOW_BYTES as usize)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
             .build(connector)
     }
 }

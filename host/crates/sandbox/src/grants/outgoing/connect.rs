@@ -1,12 +1,13 @@
 //! Owns the way to the server of a request: one look-up of its name, addresses
-//! that its permit reaches, a connection to one of these, and TLS in the name.
+//! that its permit reaches, a connection to one of these, and TLS in the name,
+//! where both sides agree on HTTP/2 or HTTP/1.1.
 
 use std::{
     fmt,
     io::{self, IoSlice},
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -15,7 +16,10 @@ use hyper_util::{
     client::legacy::connect::{self, Connected},
     rt::TokioIo,
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{ServerName, TrustAnchor},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -56,12 +60,44 @@ impl fmt::Debug for Resolver {
     }
 }
 
+/// How handlers reach servers from this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(super) resolver: Resolver,
+    pub(super) tls: Arc<ClientConfig>,
+}
+
+impl Network {
+    /// Names as this machine knows them, and the authorities that browsers trust.
+    pub(crate) fn system() -> Self {
+        Self::new(Resolver::system(), webpki_roots::TLS_SERVER_ROOTS.into())
+    }
+
+    /// With the authorities `roots`, whatever this machine trusts.
+    pub(super) fn new(resolver: Resolver, roots: Vec<TrustAnchor<'static>>) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has ciphers for both versions")
+            .with_root_certificates(RootCertStore { roots });
+        let mut tls = config.with_no_client_auth();
+        tls.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+        Self {
+            resolver,
+            tls: Arc::new(tls),
+        }
+    }
+}
+
+/// What TLS calls HTTP/2.
+const H2: &[u8] = b"h2";
+
 /// Opens connections of one handler that lead to addresses within a reach.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) reach: Reach,
     pub(super) shares: Arc<Shares>,
-    pub(super) resolver: Resolver,
+    pub(super) network: Network,
 }
 
 /// Why there is no connection.
@@ -144,24 +180,26 @@ impl Connector {
         if self.reach < Reach::Private && is_here(&stream).map_err(Error::Connect)? {
             return Err(Refused::Inside(Reach::Private));
         }
-        let connection = |stream| Connection {
+        let connection = |stream, is_h2| Connection {
             stream,
+            is_h2,
             _descriptor: descriptor,
         };
         if !secure {
-            return Ok(connection(Box::new(stream)));
+            return Ok(connection(Box::new(stream), false));
         }
         let name = ServerName::try_from(host.to_owned()).map_err(Error::from)?;
-        let stream = connector().connect(name, stream).await;
-        let stream = stream.map_err(Error::Tls)?;
-        Ok(connection(Box::new(stream)))
+        let tls = TlsConnector::from(Arc::clone(&self.network.tls));
+        let stream = tls.connect(name, stream).await.map_err(Error::Tls)?;
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+        Ok(connection(Box::new(stream), is_h2))
     }
 
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let (resolver, host) = (self.resolver.clone(), host.to_owned());
+        let (resolver, host) = (self.network.resolver.clone(), host.to_owned());
         let lane = self.shares.lane().await;
         let found = lane.run(move || (resolver.0)(&host, port)).await;
         let found = found.ok().filter(|found| !found.is_empty());
@@ -179,12 +217,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A connection, with TLS or without.
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
+    is_h2: bool,
     _descriptor: Held,
 }
 
 impl connect::Connection for Connection {
     fn connected(&self) -> Connected {
-        Connected::new()
+        match self.is_h2 {
+            true => Connected::new().negotiated_h2(),
+            false => Connected::new(),
+        }
     }
 }
 
@@ -247,24 +289,6 @@ async fn connect_to(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 /// Whether the other end is this machine.
 fn is_here(stream: &TcpStream) -> io::Result<bool> {
     Ok(stream.local_addr()?.ip() == stream.peer_addr()?.ip())
-}
-
-/// With the authorities that browsers trust, whatever this machine does.
-fn connector() -> TlsConnector {
-    static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-        let roots = RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.into(),
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring has ciphers for both versions")
-            .with_root_certificates(roots);
-        let mut config = config.with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Arc::new(config)
-    });
-    TlsConnector::from(Arc::clone(&CONFIG))
 }
 
 #[cfg(test)]

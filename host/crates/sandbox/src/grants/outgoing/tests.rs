@@ -1,6 +1,7 @@
 //! What the tests of outgoing requests have in common, and those of where they lead.
 
 mod hostile;
+mod http2;
 mod kept;
 
 use std::{
@@ -23,7 +24,7 @@ use tokio::{
 };
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks as _};
 
-use super::{Caller, Clients, Outgoing, Resolver, StandIn};
+use super::{Caller, Clients, Network, Outgoing, StandIn, connect::Resolver};
 use crate::{Grants, HandlerDefaults, HandlerSettings, grants::granted::Denial, shares::AllShares};
 use pointsman_core::name::HandlerName;
 use pointsman_machine::budget::{BudgetSettings, Budgets};
@@ -186,12 +187,18 @@ fn handler_within(budgets: Budgets, http: &str, resolver: Resolver) -> Handler {
 
 /// A handler with the settings `toml`, which stand in the file `path`.
 fn handler_of(budgets: Budgets, toml: &str, path: &Path, resolver: Resolver) -> Handler {
+    let network = Network::new(resolver, Vec::new());
+    handler_in(network, budgets, toml, path)
+}
+
+/// As [`handler_of`], with another network.
+fn handler_in(network: Network, budgets: Budgets, toml: &str, path: &Path) -> Handler {
     let name = HandlerName::parse("one").unwrap();
     let settings = HandlerSettings::parse(path, toml, &HandlerDefaults::default()).unwrap();
     let call = Arc::new(Call::default());
     let grants = Arc::new(Grants::read(name.clone(), &settings, path).unwrap());
     let shares = AllShares::new(budgets.clone()).of(&name);
-    let clients = Clients::new(shares, resolver, grants.http());
+    let clients = Clients::new(shares, network, grants.http());
     let place = "plugins/one.toml".into();
     let outgoing = Outgoing::new(&grants, &clients, &place, call.clone());
     Handler {
