@@ -209,6 +209,20 @@ impl Dispatcher {
         result
     }
 
+    /// Gives calls these services from now on. Only the first are taken.
+    pub(crate) fn provide(&self, services: Services) {
+        let taken = self.services.set(services);
+        debug_assert!(taken.is_ok(), "a host opens its queue once");
+    }
+
+    /// The same without the services: what these hold must not hold them.
+    pub(crate) fn without_services(&self) -> Self {
+        Self {
+            services: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// What became of commands and calls so far.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {

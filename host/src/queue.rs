@@ -2,6 +2,7 @@
 //! commands into it, and has a worker take them out again.
 
 mod runner;
+mod services;
 
 use std::{
     fmt,
@@ -72,6 +73,7 @@ impl Queue {
         let Some(store) = pointsman_queue::open(config, dispatcher.supervisor()).await? else {
             return Ok(None);
         };
+        dispatcher.provide(services::services(&store, &dispatcher));
         Ok(Some(Self {
             store,
             dispatcher,

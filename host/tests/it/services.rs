@@ -2,3 +2,4 @@
 //! store.
 
 mod sql;
+mod state;

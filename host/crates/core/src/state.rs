@@ -109,6 +109,25 @@ pub enum StateError {
 }
 
 impl StateRequest {
+    /// The one key that it is about.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Get { key }
+            | Self::Set { key, .. }
+            | Self::Delete { key }
+            | Self::CompareAndSet { key, .. }
+            | Self::Increment { key, .. } => Some(key),
+            Self::List { .. } => None,
+        }
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        matches!(self, Self::Get { .. } | Self::List { .. })
+    }
+
     /// Refuses what no space can do.
     ///
     /// # Errors
@@ -169,32 +188,131 @@ impl StateRequest {
 }
 
 impl Space {
-    /// Whether it has room.
-    ///
-    /// # Errors
-    /// [`StateError::Full`], which names the limit.
-    pub fn room(&self, keys: u64, bytes: u64) -> Result<(), StateError> {
+    /// Whether it has room for so much.
+    fn room(&self, held: Held) -> Result<(), StateError> {
         let full = |what: &str, limit: u64, setting: &str| {
             Err(StateError::Full(format!(
                 "the state `{}` holds {limit} {what} already; `state.{setting}` sets the limit",
                 self.name
             )))
         };
-        if keys > self.keys_max {
+        if held.keys > self.keys_max {
             return full("keys", self.keys_max, "keys_max");
         }
-        if bytes > self.bytes_max {
+        if held.bytes > self.bytes_max {
             return full("bytes", self.bytes_max, "bytes_max");
         }
         Ok(())
     }
 }
 
-/// The sum of what a key stands for and `by`.
+/// How much a space holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Entries.
+    pub keys: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+}
+
+/// What becomes of the entry of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It stays as it is.
+    Nothing,
+    /// It has this value now.
+    Put {
+        /// JSON text.
+        value: String,
+        /// How long it stays.
+        until: Until,
+    },
+    /// It is removed.
+    Remove,
+}
+
+/// How long an entry stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Until it is removed.
+    Removed,
+    /// That long from now.
+    Over(Duration),
+    /// As long as it would have.
+    AsBefore,
+}
+
+impl From<Option<Duration>> for Until {
+    fn from(ttl: Option<Duration>) -> Self {
+        ttl.map_or(Self::Removed, Self::Over)
+    }
+}
+
+/// What a request about one key does, where that stands for `found` now and the
+/// space holds so much.
 ///
 /// # Errors
-/// [`StateError::Invalid`] where it is no whole number, or the sum none of 64 bits.
-pub fn sum(value: Option<&str>, by: i64) -> Result<i64, StateError> {
+/// [`StateError`]; then nothing is to be done.
+pub fn decide(
+    space: &Space,
+    request: StateRequest,
+    found: Option<&str>,
+    held: Held,
+) -> Result<(StateAnswer, Change), StateError> {
+    let key_bytes = request.key().map_or(0, str::len);
+    let (answer, change) = match request {
+        StateRequest::Get { .. } | StateRequest::List { .. } => (
+            StateAnswer::Value(found.map(str::to_owned)),
+            Change::Nothing,
+        ),
+        StateRequest::Delete { .. } => (StateAnswer::Done(found.is_some()), Change::Remove),
+        StateRequest::Set { value, ttl, .. } => {
+            let until = ttl.into();
+            (StateAnswer::Done(true), Change::Put { value, until })
+        }
+        StateRequest::CompareAndSet { expected, .. } if found != expected.as_deref() => {
+            (StateAnswer::Done(false), Change::Nothing)
+        }
+        StateRequest::CompareAndSet { value, ttl, .. } => {
+            let until = ttl.into();
+            let put = value.map(|value| Change::Put { value, until });
+            (StateAnswer::Done(true), put.unwrap_or(Change::Remove))
+        }
+        StateRequest::Increment { by, ttl, .. } => {
+            let sum = sum(found, by)?;
+            let until = match found {
+                Some(_) => Until::AsBefore,
+                None => ttl.into(),
+            };
+            let value = sum.to_string();
+            (StateAnswer::Sum(sum), Change::Put { value, until })
+        }
+    };
+    if let Change::Put { value, .. } = &change {
+        let after = held.after(key_bytes, found, Some(value));
+        space.room(after)?;
+    }
+    Ok((answer, change))
+}
+
+impl Held {
+    /// What a space holds once the value of a key is another one.
+    #[must_use]
+    pub fn after(self, key_bytes: usize, found: Option<&str>, value: Option<&str>) -> Self {
+        let size = |value: Option<&str>| match value {
+            Some(value) => (1, (key_bytes + value.len()) as u64),
+            None => (0, 0),
+        };
+        let ((keys_before, before), (keys, bytes)) = (size(found), size(value));
+        Self {
+            keys: (self.keys + keys).saturating_sub(keys_before),
+            bytes: (self.bytes + bytes).saturating_sub(before),
+        }
+    }
+}
+
+/// The sum of what a key stands for and `by`.
+fn sum(value: Option<&str>, by: i64) -> Result<i64, StateError> {
     let value = match value {
         None => 0,
         Some(text) => text.parse::<i64>().map_err(|_| {
@@ -243,70 +361,40 @@ impl Entries {
     ) -> Result<StateAnswer, StateError> {
         request.check()?;
         self.0.retain(|_, entry| entry.is_there(now));
-        let until = |ttl: Option<Duration>| ttl.map(|ttl| now + ttl);
-        match request {
-            StateRequest::Get { key } => Ok(StateAnswer::Value(self.value(&key))),
-            StateRequest::Delete { key } => Ok(StateAnswer::Done(self.0.remove(&key).is_some())),
-            StateRequest::Set { key, value, ttl } => {
-                self.put(space, key, value, until(ttl))?;
-                Ok(StateAnswer::Done(true))
-            }
-            StateRequest::CompareAndSet {
-                key,
-                expected,
-                value,
-                ttl,
-            } => {
-                if self.value(&key) != expected {
-                    return Ok(StateAnswer::Done(false));
-                }
-                match value {
-                    Some(value) => self.put(space, key, value, until(ttl))?,
-                    None => drop(self.0.remove(&key)),
-                }
-                Ok(StateAnswer::Done(true))
-            }
-            StateRequest::Increment { key, by, ttl } => {
-                let sum = sum(self.value(&key).as_deref(), by)?;
-                let until = match self.0.get(&key) {
-                    Some(entry) => entry.until,
-                    None => until(ttl),
-                };
-                self.put(space, key, sum.to_string(), until)?;
-                Ok(StateAnswer::Sum(sum))
-            }
+        let key = match &request {
             StateRequest::List {
                 prefix,
                 after,
                 limit,
-            } => Ok(StateAnswer::Entries(self.list(
-                &prefix,
-                after.as_deref(),
-                limit,
-            ))),
+            } => {
+                let list = self.list(prefix, after.as_deref(), *limit);
+                return Ok(StateAnswer::Entries(list));
+            }
+            other => other.key().unwrap_or_default().to_owned(),
+        };
+        let found = self.0.get(&key).cloned();
+        let value = found.as_ref().map(|entry| entry.value.as_str());
+        let (answer, change) = decide(space, request, value, self.held())?;
+        match change {
+            Change::Nothing => {}
+            Change::Remove => drop(self.0.remove(&key)),
+            Change::Put { value, until } => {
+                let until = match until {
+                    Until::Removed => None,
+                    Until::Over(ttl) => Some(now + ttl),
+                    Until::AsBefore => found.and_then(|entry| entry.until),
+                };
+                self.0.insert(key, Entry { value, until });
+            }
         }
+        Ok(answer)
     }
 
-    fn value(&self, key: &str) -> Option<String> {
-        self.0.get(key).map(|entry| entry.value.clone())
-    }
-
-    fn put(
-        &mut self,
-        space: &Space,
-        key: String,
-        value: String,
-        until: Option<Duration>,
-    ) -> Result<(), StateError> {
-        let others = self.0.iter().filter(|(other, _)| **other != key);
-        let (mut keys, mut bytes) = (1, (key.len() + value.len()) as u64);
-        for (other, entry) in others {
-            keys += 1;
-            bytes += (other.len() + entry.value.len()) as u64;
-        }
-        space.room(keys, bytes)?;
-        self.0.insert(key, Entry { value, until });
-        Ok(())
+    fn held(&self) -> Held {
+        let none = Held::default();
+        self.0.iter().fold(none, |held, (key, entry)| {
+            held.after(key.len(), None, Some(&entry.value))
+        })
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: u32) -> Vec<(String, String)> {

@@ -2,7 +2,11 @@
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
-use pointsman_core::{command::CommandId, delivery::DeliveryId};
+use pointsman_core::{
+    command::CommandId,
+    delivery::DeliveryId,
+    state::{Space, StateAnswer, StateError, StateRequest},
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -117,6 +121,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// The engine's.
     fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept>;
+
+    /// Does what a handler asks of the entries that it keeps, or says why not.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn state(
+        &self,
+        space: Space,
+        request: StateRequest,
+    ) -> StoreFuture<'_, Result<StateAnswer, StateError>>;
 
     /// How many deliveries there are, by handler and state.
     ///

@@ -14,6 +14,7 @@ mod claim;
 mod connect;
 mod dead;
 mod drift;
+mod entries;
 mod fault;
 mod lines;
 mod listen;
@@ -35,6 +36,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pointsman_core::state::{Space, StateAnswer, StateError, StateRequest};
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -295,6 +297,23 @@ impl Postgres {
         Ok(done)
     }
 
+    async fn try_state(
+        &self,
+        space: &Space,
+        request: &StateRequest,
+    ) -> Result<Result<StateAnswer, StateError>, QueueError> {
+        let mut lent = self.sessions.get().await?;
+        let tx = self.begin(&mut lent).await?;
+        if request.reads() {
+            let read = entries::read(&tx, space, request, tx.now).await;
+            return Ok(Ok(read.map_err(to("read an entry"))?));
+        }
+        let changed = entries::change(&tx, space, request).await;
+        let answer = changed.map_err(to("change an entry"))?;
+        self.commit(tx).await?;
+        Ok(answer)
+    }
+
     async fn one(&self, command: CommandId, payloads: Payloads) -> Result<CommandView, QueueError> {
         let found = read::commands(
             &self.sessions.get().await?.single().await?,
@@ -336,6 +355,7 @@ impl Postgres {
         }
         if step.is_first() {
             swept.keys = dead::sweep_keys(&tx).await.map_err(to(DOING))?;
+            entries::remove_over(&tx, None).await.map_err(to(DOING))?;
         }
         let cutoffs = pass.cutoffs(policy, tx.now);
         let (removed, last) = dead::sweep(&tx, cutoffs, step.after)

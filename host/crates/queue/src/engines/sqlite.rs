@@ -5,6 +5,7 @@
 mod claim;
 mod dead;
 mod enqueue;
+mod entries;
 mod fault;
 mod files;
 mod read;
@@ -30,6 +31,8 @@ use self::{
     tx::Tx,
     writer::{Settings, Writer},
 };
+use pointsman_core::state::{Space, StateAnswer, StateError, StateRequest};
+
 use crate::{
     Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView, DEPTH_MAX,
     DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease,
@@ -85,6 +88,7 @@ pub struct Sqlite {
     readers: Arc<Readers>,
     signals: Arc<Signals>,
     files: Arc<Files>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Sqlite {
@@ -107,7 +111,7 @@ impl Sqlite {
             files: Arc::clone(&files),
             room,
             depth_max: config.depth_max,
-            clock: config.clock,
+            clock: Arc::clone(&config.clock),
             signals: Arc::clone(&signals),
         };
         let writer = Writer::start(connection, settings)?;
@@ -116,6 +120,7 @@ impl Sqlite {
             readers,
             signals,
             files,
+            clock: config.clock,
         })
     }
 
@@ -229,6 +234,7 @@ impl Store for Sqlite {
 
     fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept> {
         Box::pin(async move {
+            self.writer.write(entries::sweep).await?;
             let policy = Arc::new(policy);
             let mut total = Swept::default();
             let mut next = Some(Sweep::FIRST);
@@ -244,6 +250,22 @@ impl Store for Sqlite {
             }
             Ok(total)
         })
+    }
+
+    fn state(
+        &self,
+        space: Space,
+        request: StateRequest,
+    ) -> StoreFuture<'_, Result<StateAnswer, StateError>> {
+        if request.reads() {
+            let now = self.clock.now();
+            let read = move |reader: &_| entries::read(reader, &space, &request, now);
+            return Box::pin(self.readers.read(read));
+        }
+        Box::pin(
+            self.writer
+                .write(move |tx| entries::change(tx, &space, &request)),
+        )
     }
 
     fn depth(&self) -> StoreFuture<'_, Vec<Depth>> {

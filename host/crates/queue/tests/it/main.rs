@@ -2,6 +2,7 @@
 
 mod conformance;
 mod engines;
+mod entries;
 mod faults;
 mod fuzzed;
 mod json;

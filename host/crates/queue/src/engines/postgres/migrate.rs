@@ -12,7 +12,7 @@ use super::{
 use crate::QueueError;
 
 /// One step a version, as for SQLite.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 /// The advisory lock under which hosts that start together migrate one after the other.
 const MIGRATION_LOCK: i64 = 0x706f_696e_7473_6d61;
 /// How long it may take: a step may build an index over all that is stored.
@@ -141,7 +141,14 @@ impl Rights {
 /// Refuses where the role may not use the tables.
 async fn usable(tx: &Scope<'_>) -> Result<(), QueueError> {
     let mut missing = 0_usize;
-    for table in ["command", "delivery", "failure", "idempotency"] {
+    for table in [
+        "command",
+        "delivery",
+        "entry",
+        "failure",
+        "idempotency",
+        "space",
+    ] {
         let name = tx.schema().table(table);
         let row = tx
             .query_opt(include_str!("sql/may_use_table.sql"), &[&name])

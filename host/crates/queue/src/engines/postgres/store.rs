@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use pointsman_core::state::{Space, StateAnswer, StateError, StateRequest};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -127,6 +128,14 @@ impl Store for Postgres {
 
     fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept> {
         Box::pin(async move { self.sweep_all(&policy).await })
+    }
+
+    fn state(
+        &self,
+        space: Space,
+        request: StateRequest,
+    ) -> StoreFuture<'_, Result<StateAnswer, StateError>> {
+        Box::pin(async move { retried!(self.try_state(&space, &request)) })
     }
 
     fn depth(&self) -> StoreFuture<'_, Vec<Depth>> {
