@@ -63,6 +63,13 @@ pub struct NewDelivery {
     pub rules: Vec<String>,
 }
 
+impl NewDelivery {
+    /// The names of the rules as JSON text, as they are stored.
+    pub(super) fn rules_json(&self) -> String {
+        serde_json::json!(self.rules).to_string()
+    }
+}
+
 /// How long an idempotency key is remembered unless told otherwise.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// The longest idempotency or ordering key, in bytes: it sits in an index.

@@ -96,3 +96,6 @@ pub(crate) struct Entrant {
     pub(crate) position: i64,
     pub(crate) row: i64,
 }
+
+#[cfg(test)]
+mod tests;

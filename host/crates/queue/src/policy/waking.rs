@@ -41,3 +41,6 @@ pub(crate) fn leaves_work(state: State, freed: bool) -> bool {
 pub(crate) fn look_within(next_due: Option<Duration>, poll: Duration) -> Duration {
     next_due.map_or(poll, |due| due.min(poll)).max(LOOK_MIN)
 }
+
+#[cfg(test)]
+mod tests;

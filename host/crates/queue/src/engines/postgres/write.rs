@@ -126,10 +126,7 @@ async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), 
         .iter()
         .map(|one| one.delivery.digest.as_str())
         .collect();
-    let rules: Vec<String> = placed
-        .iter()
-        .map(|one| serde_json::Value::from(one.delivery.rules.clone()).to_string())
-        .collect();
+    let rules: Vec<String> = placed.iter().map(|one| one.delivery.rules_json()).collect();
     let states: Vec<&str> = placed.iter().map(|one| one.state.as_str()).collect();
     let times: Vec<i64> = placed.iter().map(|one| one.run_at.as_millis()).collect();
     let priorities: Vec<i32> = placed.iter().map(|one| one.command.priority).collect();

@@ -130,7 +130,7 @@ fn insert_delivery(tx: &mut Tx<'_>, placed: &Placed<'_>) -> rusqlite::Result<()>
             command.id.0.into_bytes(),
             handler,
             delivery.digest,
-            rules_text(&delivery.rules),
+            delivery.rules_json(),
             placed.state.as_str(),
             command.priority,
             placed.run_at.as_millis(),
@@ -139,9 +139,4 @@ fn insert_delivery(tx: &mut Tx<'_>, placed: &Placed<'_>) -> rusqlite::Result<()>
         ])?;
     tx.news.work = true;
     Ok(())
-}
-
-/// The names of rules as JSON text.
-fn rules_text(rules: &[String]) -> String {
-    serde_json::Value::from(rules.to_vec()).to_string()
 }
