@@ -217,3 +217,47 @@ async fn a_secret_that_is_added_to_requests_is_seen_by_nobody_else() {
     "#]],
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proxies_of_the_environment_are_used_where_the_operator_says_so() {
+    let folders = Folders::new();
+    let proxy = echo().await;
+    // The system knows no such name: only the proxy does.
+    drop(asks(&folders, "[http]\nallow = ['GET http://a.invalid/*']").await);
+    let said = move |proxy: String, settings: &'static [&'static str]| {
+        let command = r#"{ "way": "request", "url": "http://a.invalid/b" }"#;
+        let args = [&["run", "--json", command], settings].concat();
+        let mut program = crate::cli::pointsman(&folders, &args);
+        let program = program.env("HTTP_PROXY", proxy).env_remove("NO_PROXY");
+        let output = program.env_remove("no_proxy").output().unwrap();
+        let shown = [output.stdout, output.stderr].concat();
+        String::from_utf8(shown).unwrap()
+    };
+    let with_proxy = &["--set", "host.outgoing_proxy=environment"];
+    let (through, direct, wrong) = tokio::task::spawn_blocking({
+        let proxy = proxy.clone();
+        move || {
+            let wrong = "socks5://user:hunter2@127.0.0.1:9".to_owned();
+            (
+                said(proxy.clone(), with_proxy),
+                said(proxy, &[]),
+                said(wrong, with_proxy),
+            )
+        }
+    })
+    .await
+    .unwrap();
+    assert!(
+        through.contains("GET http://a.invalid/b HTTP/1.1"),
+        "{through}"
+    );
+    assert!(
+        !direct.contains("HTTP/1.1") && direct.contains("Failed"),
+        "{direct}"
+    );
+    assert!(
+        wrong.contains("`HTTP_PROXY` is not the URL of an HTTP proxy"),
+        "{wrong}"
+    );
+    assert!(!wrong.contains("hunter2"), "{wrong}");
+}

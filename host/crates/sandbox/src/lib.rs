@@ -92,4 +92,4 @@ pub use grants::{
 };
 pub use load::{ComponentFile, load};
 pub use services::{Answer, FollowUps, Services, StateStore};
-pub use settings::{BreakerSettings, HandlerDefaults, HandlerLimits, SandboxSettings};
+pub use settings::{BreakerSettings, HandlerDefaults, HandlerLimits, ProxySource, SandboxSettings};

@@ -41,6 +41,21 @@ pub struct SandboxSettings {
     pub compile_program: Option<PathBuf>,
     /// Keeps compiled code between runs in the user's cache folder.
     pub compile_cache: bool,
+    /// Which proxies the HTTP requests of handlers go through. Where a name leads is
+    /// then for the proxy to judge.
+    pub outgoing_proxy: ProxySource,
+}
+
+/// Where the proxies for outgoing requests are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxySource {
+    /// Nowhere: requests go out directly.
+    #[default]
+    None,
+    /// In the variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, as
+    /// curl reads them.
+    Environment,
 }
 
 impl Default for SandboxSettings {
@@ -56,6 +71,7 @@ impl Default for SandboxSettings {
             compile_timeout: Duration::from_secs(60),
             compile_program: None,
             compile_cache: true,
+            outgoing_proxy: ProxySource::None,
         }
     }
 }

@@ -108,7 +108,7 @@ impl Runtime {
             places_max: settings.instances_max,
             memory: Arc::clone(&budgets.memory),
             shares: Arc::new(AllShares::new(budgets.clone())),
-            network: Network::system(),
+            network: Network::system(settings.outgoing_proxy)?,
             stack_max_bytes,
             others: Arc::default(),
             space,

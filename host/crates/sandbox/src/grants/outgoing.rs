@@ -7,6 +7,7 @@ mod body;
 mod clients;
 mod connect;
 mod limits;
+mod proxy;
 mod simulated;
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -198,6 +199,7 @@ impl Way {
             Refused::Inside(inside) => self.prohibit(inside),
             Refused::Failed(error) => error,
         })?;
+        clients::check_head(response.headers())?;
         if response.body().size_hint().lower() > self.request.limits.response_max_bytes {
             return Err(self.request.refuse(&*self.caller, Limit::ResponseBytes));
         }
@@ -216,6 +218,8 @@ impl Way {
                 .or_insert(traceparent);
         }
         self.grants.inject(&self.permit, request.headers_mut());
+        let server = request.uri().clone();
+        self.clients.authorize(&server, request.headers_mut());
     }
 
     /// Waits for the head of the response.

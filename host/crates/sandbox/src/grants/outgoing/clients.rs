@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use hyper::rt::Executor;
 use hyper_util::{
     client::legacy::{self, Client},
@@ -26,6 +27,9 @@ use crate::{
 /// Bytes of the head of a response, which is in memory whole: eight times what
 /// servers and proxies send by default.
 const HEAD_MAX_BYTES: u32 = 64 << 10;
+/// Bytes of a head that is refused while it comes, by HTTP/2, where such a refusal
+/// looks like any broken message: below it, the head is looked at once it is there.
+const HEAD_REFUSED_BYTES: u32 = 4 * HEAD_MAX_BYTES;
 /// Below the minute after which servers and load balancers close a connection.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// A burst of a few calls finds its connections open; each holds a descriptor.
@@ -82,6 +86,13 @@ impl Clients {
         Self::new(Arc::clone(&self.shares), self.network.clone(), http)
     }
 
+    /// Adds what a proxy on the way wants to know.
+    pub(super) fn authorize(&self, server: &Uri, headers: &mut HeaderMap) {
+        if let Some(proxies) = &self.network.proxies {
+            proxies.authorize(server, headers);
+        }
+    }
+
     /// A place for one more request of the handler, as soon as there is one.
     pub(super) async fn place(&self) -> (Share, Held) {
         (self.open.wait_for_one().await, self.shares.outgoing().await)
@@ -111,7 +122,7 @@ impl Clients {
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_PER_SERVER_MAX)
             .http1_max_buf_size(HEAD_MAX_BYTES as usize)
-            .http2_max_header_list_size(HEAD_MAX_BYTES)
+            .http2_max_header_list_size(HEAD_REFUSED_BYTES)
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_max_send_buf_size(STREAM_WINDOW_BYTES as usize)
@@ -131,6 +142,16 @@ where
 {
     fn execute(&self, task: F) {
         tokio::spawn(self.0.clone().run_until_cancelled_owned(task));
+    }
+}
+
+/// # Errors
+/// Where the head of a response is larger than it may be.
+pub(super) fn check_head(headers: &HeaderMap) -> Result<(), Error> {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    match headers.iter().map(field).sum::<usize>() > HEAD_MAX_BYTES as usize {
+        true => Err(Error::HttpResponseHeaderSectionSize(Some(HEAD_MAX_BYTES))),
+        false => Ok(()),
     }
 }
 

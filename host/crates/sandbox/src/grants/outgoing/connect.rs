@@ -1,6 +1,6 @@
 //! Owns the way to the server of a request: one look-up of its name, addresses
-//! that its permit reaches, a connection to one of these, and TLS in the name,
-//! where both sides agree on HTTP/2 or HTTP/1.1.
+//! that its permit reaches, a connection to one of these, or to a proxy, and TLS in
+//! the name, where both sides agree on HTTP/2 or HTTP/1.1.
 
 use std::{
     fmt,
@@ -29,9 +29,13 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 use wasmtime_wasi_http::Error;
 
-use super::limits::CONNECT_TIMEOUT;
+use super::{
+    limits::CONNECT_TIMEOUT,
+    proxy::{Proxies, Proxy, reach_of_name},
+};
 use crate::{
     grants::address::Reach,
+    settings::ProxySource,
     shares::{Held, Shares},
 };
 
@@ -65,12 +69,24 @@ impl fmt::Debug for Resolver {
 pub(crate) struct Network {
     pub(super) resolver: Resolver,
     pub(super) tls: Arc<ClientConfig>,
+    pub(super) proxies: Option<Proxies>,
 }
 
 impl Network {
-    /// Names as this machine knows them, and the authorities that browsers trust.
-    pub(crate) fn system() -> Self {
-        Self::new(Resolver::system(), webpki_roots::TLS_SERVER_ROOTS.into())
+    /// Names as this machine knows them, the authorities that browsers trust, and
+    /// the proxies that the operator allows.
+    ///
+    /// # Errors
+    /// Where the environment names a proxy that is none.
+    pub(crate) fn system(proxy: ProxySource) -> anyhow::Result<Self> {
+        let network = Self::new(Resolver::system(), webpki_roots::TLS_SERVER_ROOTS.into());
+        Ok(match proxy {
+            ProxySource::None => network,
+            ProxySource::Environment => Self {
+                proxies: Some(Proxies::from_env()?),
+                ..network
+            },
+        })
     }
 
     /// With the authorities `roots`, whatever this machine trusts.
@@ -85,6 +101,7 @@ impl Network {
         Self {
             resolver,
             tls: Arc::new(tls),
+            proxies: None,
         }
     }
 }
@@ -157,7 +174,6 @@ impl Service<Uri> for Connector {
 }
 
 impl Connector {
-    /// Connects to an address that was looked at: nothing is looked up again.
     async fn open(&self, server: &Uri) -> Result<Connection, Refused> {
         let secure = server.scheme_str() == Some("https");
         let host = server.host().unwrap_or_default();
@@ -166,6 +182,42 @@ impl Connector {
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
         let port = server.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let proxies = self.network.proxies.as_ref();
+        let proxy = proxies.and_then(|proxies| proxies.of(server));
+        // Idle connections that had to make room are closed in a moment.
+        let descriptor = self.shares.descriptor().await;
+        let stream = match &proxy {
+            None => self.directly(host, port).await?,
+            Some(proxy) => self.to_proxy(proxy, host).await?,
+        };
+        let connection = |stream, speaks| Connection {
+            stream,
+            speaks,
+            _descriptor: descriptor,
+        };
+        if !secure {
+            let speaks = match proxy {
+                None => Speaks::Http1,
+                Some(_) => Speaks::Http1ToProxy,
+            };
+            return Ok(connection(Box::new(stream), speaks));
+        }
+        let stream = match &proxy {
+            None => stream,
+            Some(proxy) => proxy.tunnel(stream, server).await?,
+        };
+        let name = ServerName::try_from(host.to_owned()).map_err(Error::from)?;
+        let tls = TlsConnector::from(Arc::clone(&self.network.tls));
+        let stream = tls.connect(name, stream).await.map_err(Error::Tls)?;
+        let speaks = match stream.get_ref().1.alpn_protocol() {
+            Some(H2) => Speaks::Http2,
+            _ => Speaks::Http1,
+        };
+        Ok(connection(Box::new(stream), speaks))
+    }
+
+    /// Connects to an address that was looked at: nothing is looked up again.
+    async fn directly(&self, host: &str, port: u16) -> Result<TcpStream, Refused> {
         let found = self.addresses(host, port).await?;
         let within = |address: &&SocketAddr| Reach::of(address.ip()) <= self.reach;
         let reached: Vec<_> = found.iter().filter(within).copied().collect();
@@ -173,26 +225,23 @@ impl Connector {
             let inside = found.iter().map(|address| Reach::of(address.ip())).max();
             return Err(Refused::Inside(inside.unwrap_or(Reach::Any)));
         }
-        // Idle connections that had to make room are closed in a moment.
-        let descriptor = self.shares.descriptor().await;
         let stream = connect_to(&reached).await.map_err(Error::Connect)?;
         // This machine under an address of its own, where our API may listen.
         if self.reach < Reach::Private && is_here(&stream).map_err(Error::Connect)? {
             return Err(Refused::Inside(Reach::Private));
         }
-        let connection = |stream, is_h2| Connection {
-            stream,
-            is_h2,
-            _descriptor: descriptor,
-        };
-        if !secure {
-            return Ok(connection(Box::new(stream), false));
+        Ok(stream)
+    }
+
+    /// Connects to the proxy, wherever it is, for a server whose name is within reach.
+    async fn to_proxy(&self, proxy: &Proxy, host: &str) -> Result<TcpStream, Refused> {
+        let named = reach_of_name(host);
+        if named > self.reach {
+            return Err(Refused::Inside(named));
         }
-        let name = ServerName::try_from(host.to_owned()).map_err(Error::from)?;
-        let tls = TlsConnector::from(Arc::clone(&self.network.tls));
-        let stream = tls.connect(name, stream).await.map_err(Error::Tls)?;
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-        Ok(connection(Box::new(stream), is_h2))
+        let (host, port) = proxy.address();
+        let found = self.addresses(host, port).await?;
+        Ok(connect_to(&found).await.map_err(Error::Connect)?)
     }
 
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
@@ -217,15 +266,23 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A connection, with TLS or without.
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
-    is_h2: bool,
+    speaks: Speaks,
     _descriptor: Held,
+}
+
+enum Speaks {
+    Http1,
+    /// A proxy reads the requests, which name the server.
+    Http1ToProxy,
+    Http2,
 }
 
 impl connect::Connection for Connection {
     fn connected(&self) -> Connected {
-        match self.is_h2 {
-            true => Connected::new().negotiated_h2(),
-            false => Connected::new(),
+        match self.speaks {
+            Speaks::Http1 => Connected::new(),
+            Speaks::Http1ToProxy => Connected::new().proxy(true),
+            Speaks::Http2 => Connected::new().negotiated_h2(),
         }
     }
 }

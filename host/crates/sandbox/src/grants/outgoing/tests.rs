@@ -3,6 +3,7 @@
 mod hostile;
 mod http2;
 mod kept;
+mod proxied;
 
 use std::{
     io,
