@@ -44,11 +44,11 @@ use tokio::task::spawn_blocking;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
-    app::App,
     config::{Config, Setting},
     diagnostic::Diagnostic,
+    host::Unloaded,
     log::Log,
-    queue::{Queue, QueueError},
+    queue::QueueError,
     sandbox::{COMPILE_SUBCOMMAND, compile_component, forget_unfinished},
     text::escaped,
 };
@@ -429,10 +429,10 @@ fn this_program() -> Option<PathBuf> {
     std::env::current_exe().ok()
 }
 
-/// The durable queue of an app, where the settings have one; `hint` says what
+/// The host with its durable queue, where the settings have one; `hint` says what
 /// to do where another process works on its folder.
-async fn open_queue<'a>(app: &'a mut App, hint: &str) -> anyhow::Result<Option<&'a Queue>> {
-    match app.open_queue().await {
+async fn open_queue(host: Unloaded, hint: &str) -> anyhow::Result<Unloaded> {
+    match host.with_queue().await {
         Err(error @ QueueError::Locked(_)) => Err(error.diagnostic().hint(hint).into()),
         Err(error @ QueueError::Storage { .. }) => {
             let code = error.code();

@@ -33,9 +33,9 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    app::App,
     command::{Command, CommandId},
     dispatcher::{DispatchError, Event, Observer, Options},
+    host::Host,
     metrics::{self, Now},
     outcome::{Report, ReportStatus},
     queue::{Depth, Queue},
@@ -89,9 +89,9 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/readyz", &[]),
 ];
 
-/// The routes over one app.
-pub fn router(app: Arc<App>) -> Router {
-    let body_limit = app.config().host.command_max_bytes;
+/// The routes over one host.
+pub fn router(host: Arc<Host>) -> Router {
+    let body_limit = host.config().host.command_max_bytes;
     Router::new()
         .route("/", get(index))
         .route("/commands/execute", post(execute))
@@ -109,17 +109,17 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(|_| {
             Problem::internal().into_response()
         }))
-        .with_state(app)
+        .with_state(host)
 }
 
-/// Serves until the app has drained. While it does, what asks for more is
+/// Serves until the host has drained. While it does, what asks for more is
 /// refused as `draining`, and `/readyz` says so; then connections close.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<()> {
-    let routes = router(Arc::clone(&app));
-    server::serve(app, listener, routes).await
+pub async fn serve(host: Arc<Host>, listener: TcpListener) -> std::io::Result<()> {
+    let routes = router(Arc::clone(&host));
+    server::serve(host, listener, routes).await
 }
 
 /// What there is, for whoever comes without knowing.
@@ -136,22 +136,22 @@ async fn index() -> impl IntoResponse {
 }
 
 async fn execute(
-    State(app): State<Arc<App>>,
+    State(host): State<Arc<Host>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let mut command = command(&app, &headers, body).await?;
+    let mut command = command(&host, &headers, body).await?;
     command.traceparent = traceparent(&headers);
     let options = Options {
-        cancel_on_drop: app.config().http.cancel_on_disconnect,
+        cancel_on_drop: host.config().http.cancel_on_disconnect,
         in_place: true,
         observer: log_observer(command.id),
         ..Options::default()
     };
-    let report = app.dispatch(command, options).await?;
+    let report = host.dispatch(command, options).await?;
     // A handler without logs or output has some 350 bytes.
     let weight = 512 * (1 + report.handlers.len());
-    Ok((status_of(&report), done(&app, weight, &report)?).into_response())
+    Ok((status_of(&report), done(&host, weight, &report)?).into_response())
 }
 
 fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
@@ -167,13 +167,13 @@ const PARSED_IN_PLACE_MAX_BYTES: usize = 64 << 10;
 
 /// The command in a body.
 async fn command(
-    app: &App,
+    host: &Host,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Command, Problem> {
     // Under `serve` it is whole: this is for a router that is served otherwise.
     let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(app.config().host.command_max_bytes),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(host.config().host.command_max_bytes),
         _ => Problem::unreadable_body(),
     })?;
     media::require_json(headers)?;
@@ -181,16 +181,16 @@ async fn command(
         return Ok(Command::parse(&body)?);
     }
     let parse = move || Command::parse(&body);
-    Ok(app.dispatcher().aside(parse).await??)
+    Ok(host.dispatcher().aside(parse).await??)
 }
 
 async fn explain(
-    State(app): State<Arc<App>>,
+    State(host): State<Arc<Host>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let command = command(&app, &headers, body).await?;
-    let explanation = app.dispatcher().explain(command).await?;
+    let command = command(&host, &headers, body).await?;
+    let explanation = host.dispatcher().explain(command).await?;
     Ok(Json(explanation).into_response())
 }
 
@@ -220,23 +220,23 @@ fn log_observer(command: CommandId) -> Option<Observer> {
     }))
 }
 
-/// The queue of the app, or the problem that there is none.
-fn queue_of(app: &App) -> Result<&Queue, Problem> {
-    app.queue().ok_or_else(Problem::queue_off)
+/// The queue of the host, or the problem that there is none.
+fn queue_of(host: &Host) -> Result<&Queue, Problem> {
+    host.queue().ok_or_else(Problem::queue_off)
 }
 
-async fn plugins(State(app): State<Arc<App>>) -> impl IntoResponse {
-    Json(app.snapshot().handlers_view())
+async fn plugins(State(host): State<Arc<Host>>) -> impl IntoResponse {
+    Json(host.snapshot().handlers_view())
 }
 
-async fn rules(State(app): State<Arc<App>>) -> impl IntoResponse {
-    Json(app.snapshot().rules_view()).into_response()
+async fn rules(State(host): State<Arc<Host>>) -> impl IntoResponse {
+    Json(host.snapshot().rules_view()).into_response()
 }
 
 /// What is in the queue; nothing where that cannot be told in time: the rest of
 /// `/metrics` is worth having while the queue's database is away.
-async fn depths(app: &App) -> Vec<Depth> {
-    let Some(queue) = app.queue() else {
+async fn depths(host: &Host) -> Vec<Depth> {
+    let Some(queue) = host.queue() else {
         return Vec::new();
     };
     match tokio::time::timeout(COUNTING_MAX, queue.store().depth()).await {
@@ -249,48 +249,48 @@ async fn depths(app: &App) -> Vec<Depth> {
     Vec::new()
 }
 
-async fn metrics_text(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let deliveries = depths(&app)
+async fn metrics_text(State(host): State<Arc<Host>>) -> impl IntoResponse {
+    let deliveries = depths(&host)
         .await
         .into_iter()
         .map(|depth| (depth.handler, depth.state.as_str(), depth.count));
     let now = Now {
-        generation: app.snapshot().generation,
-        restarts: app.shutdown().supervisor.restarts(),
-        budgets: app.budgets(),
+        generation: host.snapshot().generation,
+        restarts: host.shutdown().supervisor.restarts(),
+        budgets: host.budgets(),
     };
-    let text = app.dispatcher().metrics().text(&now, deliveries);
+    let text = host.dispatcher().metrics().text(&now, deliveries);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
 
 /// Alive: the process answers, and no background task failed for good.
-async fn healthz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    match app.shutdown().supervisor.health() {
+async fn healthz(State(host): State<Arc<Host>>) -> Result<Response, Problem> {
+    match host.shutdown().supervisor.health() {
         Health::Failed(task) => Err(Problem::task_failed(task)),
         Health::Good | Health::Failing(_) => Ok(Json(json!({ "status": "ok" })).into_response()),
     }
 }
 
 /// Ready: files are loaded, commands are taken, and those in the queue are worked on.
-async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    if app.shutdown().draining.is_cancelled() {
+async fn readyz(State(host): State<Arc<Host>>) -> Result<Response, Problem> {
+    if host.shutdown().draining.is_cancelled() {
         return Err(DispatchError::Draining.into());
     }
-    if let Some(queue) = app.queue().filter(|queue| !queue.healthy()) {
+    if let Some(queue) = host.queue().filter(|queue| !queue.healthy()) {
         return Err(Problem::queue_stalled(queue.trouble()));
     }
-    if let Health::Failing(task) | Health::Failed(task) = app.shutdown().supervisor.health() {
+    if let Health::Failing(task) | Health::Failed(task) = host.shutdown().supervisor.health() {
         return Err(Problem::task_failed(task));
     }
-    let snapshot = app.snapshot();
+    let snapshot = host.snapshot();
     if snapshot.generation == 0 {
         return Err(DispatchError::Starting.into());
     }
     let body = json!({
         "status": "ready",
-        "queue": app.queue().is_some(),
+        "queue": host.queue().is_some(),
         // Without news of other hosts, work is found by looking.
-        "queueNews": app.queue().is_some_and(|queue| queue.store().signals().listening()),
+        "queueNews": host.queue().is_some_and(|queue| queue.store().signals().listening()),
         "generation": snapshot.generation,
         "plugins": snapshot.plugins.len(),
         "rules": snapshot.rules.len(),

@@ -5,7 +5,7 @@
 //! | floor | module | owns |
 //! |---|---|---|
 //! | surfaces | [`cli`] | the command line: one file a subcommand |
-//! | | [`app`] | the composition: start, watch, stop |
+//! | | [`host`] | the composition and life cycle: load, watch, stop |
 //! | | [`http`] | routes, wire shapes, problem documents |
 //! | service | [`queue`] | accepted commands, durable until finished: store, worker |
 //! | | [`dispatcher`] | command + snapshot → one task a match → report |
@@ -31,20 +31,20 @@
 //! To embed it without the command line and HTTP:
 //!
 //! ```no_run
-//! use pointsman::{app::App, command::Command, config::Config, dispatcher::Options};
+//! use pointsman::{host::Host, command::Command, config::Config, dispatcher::Options};
 //!
 //! # async fn example() -> anyhow::Result<()> {
-//! let app = App::start(Config::default()).await?;
+//! let host = Host::load(Config::default()).await?;
 //! let command = Command::parse(r#"{"requestType":"CreatePolicy"}"#)?;
-//! let report = app.dispatch(command, Options::default()).await?;
+//! let report = host.dispatch(command, Options::default()).await?;
 //! println!("{}", serde_json::to_string(&report)?);
 //! # Ok(()) }
 //! ```
 
-pub mod app;
 pub mod cli;
 pub mod config;
 pub mod dispatcher;
+pub mod host;
 pub mod http;
 pub mod log;
 pub mod metrics;

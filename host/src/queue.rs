@@ -5,8 +5,8 @@ mod runner;
 mod services;
 
 use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
+    fmt, mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -26,8 +26,25 @@ pub struct Queue {
     store: Arc<dyn Store>,
     dispatcher: Dispatcher,
     config: QueueSettings,
-    // None before the work began, and after the drain.
-    worker: Mutex<Option<Worker>>,
+    work: Mutex<Work>,
+}
+
+/// Whether deliveries run. It begins once and ends once.
+#[derive(Default)]
+enum Work {
+    #[default]
+    NotBegun,
+    Runs(Worker),
+    Ended,
+}
+
+impl Work {
+    fn worker(&self) -> Option<&Worker> {
+        match self {
+            Self::Runs(worker) => Some(worker),
+            Self::NotBegun | Self::Ended => None,
+        }
+    }
 }
 
 impl fmt::Debug for Queue {
@@ -62,7 +79,7 @@ impl EnqueueError {
 
 impl Queue {
     /// Opens the store; none where the settings say `off`. Nothing runs before
-    /// [`Queue::work`].
+    /// [`Loaded::work`](crate::host::Loaded::work).
     ///
     /// # Errors
     /// The store's.
@@ -78,19 +95,27 @@ impl Queue {
             store,
             dispatcher,
             config: config.clone(),
-            worker: Mutex::default(),
+            work: Mutex::default(),
         }))
     }
 
-    /// Starts to run deliveries, on the current runtime.
-    pub fn work(&self) {
+    /// Starts to run deliveries, on the current runtime; once.
+    pub(crate) fn work(&self) {
+        let mut work = self.state();
+        if !matches!(*work, Work::NotBegun) {
+            return;
+        }
         let runner = HandlerRunner::new(self.dispatcher.clone(), &self.config.retry);
         let config = WorkerConfig {
             supervisor: self.dispatcher.supervisor().clone(),
             ..WorkerConfig::from(&self.config)
         };
         let worker = Worker::start(Arc::clone(&self.store), Arc::new(runner), config);
-        *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
+        *work = Work::Runs(worker);
+    }
+
+    fn state(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the commands are.
@@ -103,8 +128,7 @@ impl Queue {
     /// store does its work.
     #[must_use]
     pub fn healthy(&self) -> bool {
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        worker.as_ref().is_some_and(Worker::healthy)
+        self.state().worker().is_some_and(Worker::healthy)
             && self.trouble().is_none_or(|trouble| !trouble.lasts)
     }
 
@@ -117,8 +141,7 @@ impl Queue {
     /// How many deliveries run here now.
     #[must_use]
     pub fn running(&self) -> usize {
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        worker.as_ref().map_or(0, Worker::running)
+        self.state().worker().map_or(0, Worker::running)
     }
 
     /// Routes the command and stores it with all its deliveries. Answers after
@@ -199,14 +222,10 @@ impl Queue {
     /// Stops claiming, waits up to `grace` for what runs, gives the rest back.
     /// The store stays open.
     pub async fn drain(&self, grace: Duration) -> Drained {
-        let worker = self
-            .worker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        match worker {
-            Some(worker) => worker.drain(grace).await,
-            None => Drained::default(),
+        let work = mem::replace(&mut *self.state(), Work::Ended);
+        match work {
+            Work::Runs(worker) => worker.drain(grace).await,
+            Work::NotBegun | Work::Ended => Drained::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use pointsman::app::App;
+use pointsman::host::Host;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{WINDOWS, answer, guests, guests::Folders, one_thread, row};
@@ -24,7 +24,7 @@ pub(crate) fn measure() {
     folders.settings(0, &format!("[http]\nallow = ['GET {url}']"));
     let runtime = one_thread();
     let app = runtime.block_on(async {
-        App::start(folders.config())
+        Host::load(folders.config())
             .await
             .expect("a machine that runs wasm")
     });

@@ -24,11 +24,11 @@ use std::{
 };
 
 use pointsman::{
-    app::App,
     budget::Budgets,
     command::Command,
     config::Config,
     dispatcher::Options,
+    host::{Host, Loaded},
     outcome::ReportStatus,
     reload::Reloader,
     sandbox::{Call, Runtime, Services},
@@ -131,14 +131,14 @@ fn window(runtime: &runtime::Runtime, once: &mut impl AsyncFnMut()) -> f64 {
 }
 
 /// A host over `folders`, and one command to show that it works.
-async fn started(config: Config) -> App {
-    let app = App::start(config).await.expect("a machine that runs wasm");
+async fn started(config: Config) -> Loaded {
+    let app = Host::load(config).await.expect("a machine that runs wasm");
     answer(&app, &nothing("one")).await;
     app
 }
 
 /// Parses and dispatches one command, as the HTTP server does.
-async fn answer(app: &App, text: &str) {
+async fn answer(app: &Host, text: &str) {
     let command = Command::parse(text).expect("a command");
     let options = Options {
         in_place: true,

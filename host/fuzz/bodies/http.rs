@@ -9,10 +9,11 @@ use std::{
 };
 
 use pointsman::{
-    app::App,
     config::Config,
+    host::Unloaded,
     http,
     queue::{Engine, SqliteSettings},
+    reload::Wait,
 };
 
 /// The host that all inputs go to; its runtime lives as long as the process.
@@ -40,11 +41,12 @@ static ADDRESS: LazyLock<SocketAddr> = LazyLock::new(|| {
                 folder: folder.join("data"),
                 ..SqliteSettings::default()
             });
-            let mut app = App::start(config).await.expect("it starts");
-            app.open_queue().await.expect("the queue opens");
+            let host = Unloaded::new(config).expect("it starts");
+            let host = host.with_queue().await.expect("the queue opens");
+            let host = host.load(Wait::ForAll).await;
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
             send.send(listener.local_addr().expect("an address")).expect("it is waited for");
-            http::serve(Arc::new(app), listener).await.expect("it serves");
+            http::serve(Arc::clone(host.host()), listener).await.expect("it serves");
         });
     });
     receive.recv().expect("it listens")

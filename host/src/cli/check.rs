@@ -9,7 +9,7 @@ use super::{
     Exit, check_files, print,
     terminal::{self, out, out_lines},
 };
-use crate::{app::App, config::Config, diagnostic::Severity, rules::Finding};
+use crate::{config::Config, diagnostic::Severity, host::Host, rules::Finding};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -42,8 +42,8 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     if !args.files.is_empty() {
         return check_files::run(&args.files, args.json, &config);
     }
-    let app = App::start(config).await?;
-    let snapshot = app.snapshot();
+    let host = Host::load(config).await?;
+    let snapshot = host.snapshot();
     let handlers: Vec<_> = snapshot.plugins.keys().cloned().collect();
     let findings = snapshot.rules.lint(&handlers);
     // The snapshot says by itself, as a problem, what the lint says of unknown handlers.

@@ -16,10 +16,10 @@ use super::{
     usage,
 };
 use crate::{
-    app::App,
     budget::Machine,
     build::{self, Language},
     config::Config,
+    host::Unloaded,
 };
 
 /// What the pool of instances and a few hundred connections take.
@@ -175,7 +175,7 @@ fn mappings() -> Option<Finding> {
 }
 
 fn sandbox(config: &Config) -> Finding {
-    match App::new(config.clone()) {
+    match Unloaded::new(config.clone()) {
         Ok(_) => Finding::good("sandbox", "WebAssembly runs on this machine"),
         Err(error) => Finding::bad(
             "sandbox",

@@ -65,8 +65,8 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
         config.host.command_max_bytes,
     )?)?;
     let kept = Kept::open(args.server.remote(), config).await?;
-    if let Kept::Here(app) = &kept {
-        warn_of(&app.snapshot().problems);
+    if let Kept::Here(host) = &kept {
+        warn_of(&host.snapshot().problems);
     }
     let options = EnqueueOptions {
         idempotency_key: args.idempotency_key,

@@ -6,9 +6,9 @@ use super::{
     warn_of,
 };
 use crate::{
-    app::App,
     command::Command,
     config::Config,
+    host::Unloaded,
     reload::Wait,
     rules::{ClauseReport, Explanation},
 };
@@ -32,11 +32,10 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
         &args.command,
         config.host.command_max_bytes,
     )?)?;
-    let app = App::new(config)?;
     // Rules alone say where a command goes: what compiles long is not waited for.
-    app.load(Wait::WhileLoading).await;
-    let snapshot = app.snapshot();
-    let explanation = app.dispatcher().explain(command).await?;
+    let host = Unloaded::new(config)?.load(Wait::WhileLoading).await;
+    let snapshot = host.snapshot();
+    let explanation = host.dispatcher().explain(command).await?;
     if args.json {
         terminal::json(&explanation)?;
     } else {

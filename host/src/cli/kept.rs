@@ -12,10 +12,10 @@ use super::{
     remote::{Problem, Remote},
 };
 use crate::{
-    app::App,
     command::{Command, CommandId},
     config::Config,
     dispatcher::DispatchError,
+    host::{Loaded, Unloaded},
     queue::{
         Accepted, Cancellation, CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId,
         EnqueueError, EnqueueOptions, Page, Queue, Timestamp,
@@ -26,7 +26,7 @@ use crate::{
 /// Where the queue is.
 pub(super) enum Kept {
     /// In this process.
-    Here(Box<App>),
+    Here(Box<Loaded>),
     /// At a host that serves.
     There(Remote),
 }
@@ -34,18 +34,17 @@ pub(super) enum Kept {
 impl Kept {
     /// At `url`, or else where the settings say.
     pub(super) async fn open(url: Option<Remote>, config: Config) -> anyhow::Result<Self> {
-        if let Some(host) = url {
-            return Ok(Self::There(host));
+        if let Some(server) = url {
+            return Ok(Self::There(server));
         }
         let listen = config.http.listen;
-        let mut app = App::new(config)?;
-        // A command is routed by rules alone: what compiles long is not waited for.
-        app.load(Wait::WhileLoading).await;
+        let host = Unloaded::new(config)?;
         let hint = format!(
             "where that is `pointsman serve`, ask it with `--url http://{listen}`; `queue.folder` names another folder"
         );
-        super::open_queue(&mut app, &hint).await?;
-        Ok(Self::Here(Box::new(app)))
+        let host = super::open_queue(host, &hint).await?;
+        // A command is routed by rules alone: what compiles long is not waited for.
+        Ok(Self::Here(Box::new(host.load(Wait::WhileLoading).await)))
     }
 
     pub(super) async fn enqueue(
@@ -53,9 +52,9 @@ impl Kept {
         command: &Command,
         options: EnqueueOptions,
     ) -> anyhow::Result<Accepted> {
-        let host = match self {
-            Self::Here(app) => return Ok(queue(app)?.enqueue(command, options).await?),
-            Self::There(host) => host,
+        let server = match self {
+            Self::Here(host) => return Ok(queue(host)?.enqueue(command, options).await?),
+            Self::There(server) => server,
         };
         let mut headers = HeaderMap::new();
         if let Some(key) = options.idempotency_key {
@@ -71,7 +70,7 @@ impl Kept {
         parameters.add("runAt", options.run_at.map(rfc3339).transpose()?);
         parameters.add("orderingKey", options.ordering_key);
         let attributes = command.attributes().to_owned();
-        host.post(&parameters.path(), headers, attributes).await
+        server.post(&parameters.path(), headers, attributes).await
     }
 
     pub(super) async fn page(
@@ -83,9 +82,9 @@ impl Kept {
         struct Answer {
             commands: Vec<CommandView>,
         }
-        let host = match self {
-            Self::Here(app) => return Ok(queue(app)?.store().list(filter, page).await?),
-            Self::There(host) => host,
+        let server = match self {
+            Self::Here(host) => return Ok(queue(host)?.store().list(filter, page).await?),
+            Self::There(server) => server,
         };
         let mut parameters = Parameters::new("/commands");
         parameters.add("state", filter.state);
@@ -94,28 +93,28 @@ impl Kept {
         parameters.add("until", filter.created_until.map(rfc3339).transpose()?);
         parameters.add("after", page.after);
         parameters.add("limit", Some(page.limit));
-        let answer: Answer = host.get(&parameters.path()).await?;
+        let answer: Answer = server.get(&parameters.path()).await?;
         Ok(answer.commands)
     }
 
     pub(super) async fn command(&self, id: CommandId) -> anyhow::Result<CommandView> {
         match self {
-            Self::Here(app) => Ok(queue(app)?.store().get(id).await?),
-            Self::There(host) => host.get(&format!("/commands/{id}")).await,
+            Self::Here(host) => Ok(queue(host)?.store().get(id).await?),
+            Self::There(server) => server.get(&format!("/commands/{id}")).await,
         }
     }
 
     pub(super) async fn delivery(&self, id: DeliveryId) -> anyhow::Result<DeliveryDetail> {
         match self {
-            Self::Here(app) => Ok(queue(app)?.store().inspect(id).await?),
-            Self::There(host) => host.get(&format!("/queue/deliveries/{id}")).await,
+            Self::Here(host) => Ok(queue(host)?.store().inspect(id).await?),
+            Self::There(server) => server.get(&format!("/queue/deliveries/{id}")).await,
         }
     }
 
     pub(super) async fn cancel(&self, id: CommandId) -> anyhow::Result<Cancellation> {
         match self {
-            Self::Here(app) => Ok(queue(app)?.store().cancel(id).await?),
-            Self::There(host) => host.delete(&format!("/commands/{id}")).await,
+            Self::Here(host) => Ok(queue(host)?.store().cancel(id).await?),
+            Self::There(server) => server.delete(&format!("/commands/{id}")).await,
         }
     }
 
@@ -125,7 +124,7 @@ impl Kept {
             retried: u64,
         }
         match self {
-            Self::Here(app) => Ok(queue(app)?.store().retry_dead(filter).await?),
+            Self::Here(host) => Ok(queue(host)?.store().retry_dead(filter).await?),
             Self::There(host) => {
                 let path = chosen("/queue/dead/retry", filter)?;
                 let answer: Answer = host.post(&path, HeaderMap::new(), "").await?;
@@ -140,7 +139,7 @@ impl Kept {
             discarded: u64,
         }
         match self {
-            Self::Here(app) => Ok(queue(app)?.store().discard_dead(filter).await?),
+            Self::Here(host) => Ok(queue(host)?.store().discard_dead(filter).await?),
             Self::There(host) => {
                 let path = chosen("/queue/dead/discard", filter)?;
                 let answer: Answer = host.post(&path, HeaderMap::new(), "").await?;
@@ -152,14 +151,14 @@ impl Kept {
     /// Gives up what is held in this process.
     pub(super) async fn close(&self) -> anyhow::Result<()> {
         match self {
-            Self::Here(app) => Ok(queue(app)?.store().close().await?),
+            Self::Here(host) => Ok(queue(host)?.store().close().await?),
             Self::There(_) => Ok(()),
         }
     }
 }
 
-fn queue(app: &App) -> anyhow::Result<&Queue> {
-    app.queue().with_context(no_queue)
+fn queue(host: &Loaded) -> anyhow::Result<&Queue> {
+    host.queue().with_context(no_queue)
 }
 
 /// Whether an enqueue failed because no rule matched.

@@ -7,9 +7,9 @@ use super::{
     warn_of,
 };
 use crate::{
-    app::App,
     config::Config,
     diagnostic::Severity,
+    host::Host,
     name::HandlerName,
     snapshot::{FileState, HandlerView, HandlersView},
     text,
@@ -39,7 +39,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
     let view = match args.server.remote() {
         Some(host) => host.get("/plugins").await?,
-        None => App::start(config).await?.snapshot().handlers_view(),
+        None => Host::load(config).await?.snapshot().handlers_view(),
     };
     let HandlersView {
         plugins, problems, ..

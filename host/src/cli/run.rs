@@ -8,10 +8,10 @@ use super::{
     warn_of,
 };
 use crate::{
-    app::App,
     command::Command,
     config::Config,
     dispatcher::{DispatchError, Event, Observer, Options},
+    host::{Host, Unloaded},
     name::HandlerName,
     outcome::{HandlerReport, LogLine, Report, ReportStatus},
     reload::Wait,
@@ -55,21 +55,21 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             return Ok(built);
         }
     }
-    let app = App::new(config)?;
-    app.load(Wait::WhileLoading).await;
+    let host = Unloaded::new(config)?;
+    let host = host.load(Wait::WhileLoading).await;
     // Only what this command needs is waited for, however long it compiles.
-    if let Ok(routed) = app.dispatcher().route(&command).await {
+    if let Ok(routed) = host.dispatcher().route(&command).await {
         let needed = routed.matches.iter().map(|one| one.handler.clone());
-        app.wait_for(&needed.collect::<Vec<_>>()).await;
+        host.wait_for(&needed.collect::<Vec<_>>()).await;
     }
-    warn_of(&app.snapshot().problems);
+    warn_of(&host.snapshot().problems);
     let options = Options {
         fail_fast: args.fail_fast,
         cancel_on_drop: true,
-        observer: (!args.json).then(|| observer(&app)),
+        observer: (!args.json).then(|| observer(&host)),
         ..Options::default()
     };
-    let report = match app.dispatch(command, options).await {
+    let report = match host.dispatch(command, options).await {
         Ok(report) => report,
         Err(error @ DispatchError::NoMatchingHandler { .. }) => {
             print::error(&error.into());
@@ -88,8 +88,8 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
     })
 }
 
-fn observer(app: &App) -> Observer {
-    let names = app.snapshot();
+fn observer(host: &Host) -> Observer {
+    let names = host.snapshot();
     let width = names
         .plugins
         .keys()

@@ -7,9 +7,9 @@ use tokio::net::TcpListener;
 
 use super::{Exit, signals::Signals};
 use crate::{
-    app::App,
     config::{Config, parse_listen},
     diagnostic::{Diagnostic, Severity},
+    host::{Loading, Unloaded},
     http,
     outcome::millis,
     reload::{ChangeKind, Reload, Wait},
@@ -69,7 +69,7 @@ pub(super) fn ends_within(config: &Config) -> Duration {
 }
 
 pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<Exit> {
-    let (app, listener) = tokio::select! {
+    let (loading, listener) = tokio::select! {
         opened = open(config) => opened?,
         signal = signals.next() => {
             tracing::info!("stopped by {signal} during the start");
@@ -77,10 +77,11 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
         }
     };
     let address = listener.local_addr()?;
+    let host = Arc::clone(loading.host());
     // From now on it says that it lives, and that it is not ready.
-    let mut server = tokio::spawn(http::serve(Arc::clone(&app), listener));
+    let mut server = tokio::spawn(http::serve(Arc::clone(&host), listener));
     let work = async {
-        begin(&app, address).await;
+        begin(loading, address).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -94,7 +95,7 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
         }
     }
     let drain = async {
-        let in_time = app.stop().await;
+        let in_time = host.stop().await;
         if !in_time {
             tracing::warn!("the grace period is over: commands in flight were cancelled");
         }
@@ -118,23 +119,20 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
 }
 
 /// The host before it has loaded anything, and where it is to take commands.
-async fn open(config: Config) -> anyhow::Result<(Arc<App>, TcpListener)> {
+async fn open(config: Config) -> anyhow::Result<(Loading, TcpListener)> {
     let address = config.http.listen;
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; choose another address with `--listen`")
     })?;
-    let mut app = App::restarted(config)?;
-    super::open_queue(&mut app, QUEUE_HINT).await?;
-    Ok((Arc::new(app), listener))
+    let host = super::open_queue(Unloaded::restarted(config)?, QUEUE_HINT).await?;
+    Ok((host.share(), listener))
 }
 
 /// Loads what loads quickly, and goes to work with that.
-async fn begin(app: &App, address: SocketAddr) {
-    app.load(Wait::WhileLoading).await;
-    if let Some(queue) = app.queue() {
-        queue.work();
-    }
-    let snapshot = app.snapshot();
+async fn begin(loading: Loading, address: SocketAddr) {
+    let host = loading.load(Wait::WhileLoading).await;
+    host.work();
+    let snapshot = host.snapshot();
     log_problems(&snapshot.problems);
     tracing::info!(
         generation = snapshot.generation,
@@ -147,7 +145,7 @@ async fn begin(app: &App, address: SocketAddr) {
             "{address} can be reached from other machines, and whoever reaches it may run, read and discard commands: let only those through that may (firewall, network policy, a proxy that authenticates)"
         );
     }
-    app.watch(log_reload);
+    host.watch(log_reload);
 }
 
 fn log_reload(reload: &Reload) {

@@ -9,24 +9,28 @@ use axum::{
 use serde::Serialize;
 
 use super::problem::Problem;
-use crate::{app::App, budget::Share};
+use crate::{budget::Share, host::Host};
 
 /// Renders `value`, which takes about `weight` bytes as JSON.
 pub(super) fn answer(
-    app: &App,
+    host: &Host,
     weight: usize,
     value: &impl Serialize,
 ) -> Result<Response, Problem> {
     // What was read and its text are there at the same time.
-    let share = app.budgets().answers.take(weight as u64 * 2)?;
+    let share = host.budgets().answers.take(weight as u64 * 2)?;
     Ok(json(render(weight, value)?, share))
 }
 
 /// Renders `value`, which takes about `weight` bytes as JSON and tells of what
 /// has been done: it is never refused, and counts while it is sent.
-pub(super) fn done(app: &App, weight: usize, value: &impl Serialize) -> Result<Response, Problem> {
+pub(super) fn done(
+    host: &Host,
+    weight: usize,
+    value: &impl Serialize,
+) -> Result<Response, Problem> {
     let body = render(weight, value)?;
-    let share = app.budgets().answers.hold(body.len() as u64);
+    let share = host.budgets().answers.hold(body.len() as u64);
     Ok(json(body, share))
 }
 

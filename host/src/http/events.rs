@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::{parameters::parse, problem::Problem, queue_of};
 use crate::{
-    app::App,
     budget::Share,
     command::CommandId,
+    host::Host,
     name::HandlerName,
     queue::{Changes, CommandView, State as DeliveryState},
 };
@@ -32,17 +32,17 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// What changed and changed again in one moment is sent once. A client that
 /// connects again begins with how things stand.
 pub(super) async fn events(
-    State(app): State<Arc<App>>,
+    State(host): State<Arc<Host>>,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     let command: CommandId = parse("id", &id)?;
-    let store = queue_of(&app)?.store();
-    let listener = app.budgets().listeners.take(1)?;
+    let store = queue_of(&host)?.store();
+    let listener = host.budgets().listeners.take(1)?;
     let changes = store.signals().changes(command);
     let first = store.glance(command).await?;
     let follow = Follow {
         _listener: listener,
-        app,
+        host,
         changes,
         command,
         next: Some(first),
@@ -65,7 +65,7 @@ pub(super) async fn events(
 /// What a client that follows a command has seen of it.
 struct Follow {
     _listener: Share,
-    app: Arc<App>,
+    host: Arc<Host>,
     changes: Changes,
     command: CommandId,
     // How it stands, where that is read and not sent yet.
@@ -84,7 +84,7 @@ impl Follow {
                 None => self.changed().await?,
             };
             let weight = view.weight() as u64 * 2;
-            let share = match self.app.budgets().answers.take(weight) {
+            let share = match self.host.budgets().answers.take(weight) {
                 Ok(share) => share,
                 Err(refused) => {
                     self.ended = true;
@@ -116,9 +116,9 @@ impl Follow {
     async fn changed(&mut self) -> Option<CommandView> {
         loop {
             // A client that follows does not hold up the end of the host.
-            let draining = &self.app.shutdown().draining;
+            let draining = &self.host.shutdown().draining;
             draining.run_until_cancelled(self.changes.next()).await?;
-            match self.app.queue()?.store().glance(self.command).await {
+            match self.host.queue()?.store().glance(self.command).await {
                 Ok(view) => return Some(view),
                 Err(error) if error.is_engine() => {
                     tracing::warn!(code = error.code(), error = ?error, "could not read a command that is followed; trying again");

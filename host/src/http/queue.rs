@@ -23,8 +23,8 @@ use super::{
     queue_of, traceparent,
 };
 use crate::{
-    app::App,
     command::CommandId,
+    host::Host,
     queue::{
         CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId, EnqueueOptions, wait_for,
     },
@@ -34,7 +34,7 @@ use crate::{
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The routes of the queue.
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Router<Arc<Host>> {
     Router::new()
         .route("/commands", post(enqueue).get(list))
         .route("/commands/{id}", get(show).delete(cancel))
@@ -47,13 +47,13 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 async fn enqueue(
-    State(app): State<Arc<App>>,
+    State(host): State<Arc<Host>>,
     mut parameters: Parameters,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let queue = queue_of(&app)?;
-    let mut command = command(&app, &headers, body).await?;
+    let queue = queue_of(&host)?;
+    let mut command = command(&host, &headers, body).await?;
     command.traceparent = traceparent(&headers);
     let options = EnqueueOptions {
         idempotency_key: idempotency_key(&headers)?,
@@ -88,20 +88,20 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 async fn show(
-    State(app): State<Arc<App>>,
+    State(host): State<Arc<Host>>,
     Path(id): Path<String>,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let queue = queue_of(&app)?;
+    let queue = queue_of(&host)?;
     let id: CommandId = parse("id", &id)?;
     let wait = match parameters.take::<String>("wait")? {
         Some(text) => wait_of(&text)?,
         None => Duration::ZERO,
     };
-    let waits = (!wait.is_zero()).then(|| app.budgets().listeners.take(1));
+    let waits = (!wait.is_zero()).then(|| host.budgets().listeners.take(1));
     let _waits = waits.transpose()?;
     // A client that waits does not hold up the end of the host.
-    let waited = app.shutdown().draining.run_until_cancelled(wait_for(
+    let waited = host.shutdown().draining.run_until_cancelled(wait_for(
         queue.store(),
         id,
         wait,
@@ -111,14 +111,14 @@ async fn show(
         Some(view) => view?,
         None => queue.store().get(id).await?,
     };
-    answer(&app, view.weight(), &view)
+    answer(&host, view.weight(), &view)
 }
 
 async fn list(
-    State(app): State<Arc<App>>,
+    State(host): State<Arc<Host>>,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let queue = queue_of(&app)?;
+    let queue = queue_of(&host)?;
     let filter = CommandFilter {
         state: parameters.take("state")?,
         handler: parameters.handler()?,
@@ -133,7 +133,7 @@ async fn list(
         next: last.filter(|_| page.goes_on(commands.len(), weight)),
         commands,
     };
-    answer(&app, weight, &page)
+    answer(&host, weight, &page)
 }
 
 /// A page of commands; `next` goes into `after` for the one behind it.
@@ -143,14 +143,17 @@ struct CommandPage {
     next: Option<String>,
 }
 
-async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn cancel(
+    State(host): State<Arc<Host>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let id = parse("id", &id)?;
-    let cancellation = queue_of(&app)?.store().cancel(id).await?;
+    let cancellation = queue_of(&host)?.store().cancel(id).await?;
     Ok(Json(cancellation).into_response())
 }
 
-async fn depth(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let queue = queue_of(&app)?;
+async fn depth(State(host): State<Arc<Host>>) -> Result<Response, Problem> {
+    let queue = queue_of(&host)?;
     let depth = queue.store().depth().await?;
     let body = json!({
         "depth": depth,
@@ -168,28 +171,31 @@ struct DeadPage {
 }
 
 async fn dead(
-    State(app): State<Arc<App>>,
+    State(host): State<Arc<Host>>,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let queue = queue_of(&app)?;
+    let queue = queue_of(&host)?;
     let filter = parameters.dead()?;
     let page = parameters.page()?;
     let dead = queue.store().dead(filter, page).await?;
     let weight = dead.iter().map(|letter| letter.delivery.weight()).sum();
     let last = dead.last().map(|letter| letter.cursor().to_string());
     let next = last.filter(|_| page.goes_on(dead.len(), weight));
-    answer(&app, weight, &DeadPage { dead, next })
+    answer(&host, weight, &DeadPage { dead, next })
 }
 
-async fn retry(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
+async fn retry(State(host): State<Arc<Host>>, parameters: Parameters) -> Result<Response, Problem> {
     let filter = chosen(parameters)?;
-    let retried = queue_of(&app)?.store().retry_dead(filter).await?;
+    let retried = queue_of(&host)?.store().retry_dead(filter).await?;
     Ok(Json(json!({ "retried": retried })).into_response())
 }
 
-async fn discard(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Response, Problem> {
+async fn discard(
+    State(host): State<Arc<Host>>,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
     let filter = chosen(parameters)?;
-    let discarded = queue_of(&app)?.store().discard_dead(filter).await?;
+    let discarded = queue_of(&host)?.store().discard_dead(filter).await?;
     Ok(Json(json!({ "discarded": discarded })).into_response())
 }
 
@@ -205,10 +211,13 @@ fn chosen(mut parameters: Parameters) -> Result<DeadFilter, Problem> {
     parameters.dead()
 }
 
-async fn inspect(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn inspect(
+    State(host): State<Arc<Host>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let id: DeliveryId = parse("id", &id)?;
-    let detail = queue_of(&app)?.store().inspect(id).await?;
-    answer(&app, detail.weight(), &detail)
+    let detail = queue_of(&host)?.store().inspect(id).await?;
+    answer(&host, detail.weight(), &detail)
 }
 
 /// How long a client waits: `10s` or `500ms`.

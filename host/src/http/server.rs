@@ -36,7 +36,7 @@ use super::{
     problem::Problem,
     stream::{Patience, Stream},
 };
-use crate::{app::App, diagnostic::Diagnostic};
+use crate::{diagnostic::Diagnostic, host::Host};
 
 /// What probes ask for: answered also where there is no room for more.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -62,12 +62,16 @@ struct Server {
     closing: CancellationToken,
 }
 
-/// Serves `routes` until the app has drained; then connections close.
+/// Serves `routes` until the host has drained; then connections close.
 ///
 /// # Errors
 /// When the listener fails for good.
-pub(super) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router) -> io::Result<()> {
-    let (config, budgets) = (app.config(), app.budgets());
+pub(super) async fn serve(
+    host: Arc<Host>,
+    listener: TcpListener,
+    routes: Router,
+) -> io::Result<()> {
+    let (config, budgets) = (host.config(), host.budgets());
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(config.http.header_max_bytes)
@@ -88,7 +92,7 @@ pub(super) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router) 
         Arc::clone(&budgets.connections),
         config.http.connections_per_address_max,
     ));
-    let shutdown = app.shutdown().clone();
+    let shutdown = host.shutdown().clone();
     let drained = async move {
         shutdown.draining.cancelled().await;
         shutdown.tasks.wait().await;

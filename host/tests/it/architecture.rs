@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["http"],
-    &["app"],
+    &["host"],
     &["queue"],
     &["dispatcher", "reload"],
     &["snapshot"],

@@ -2,7 +2,7 @@
 
 mod together;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use expect_test::{Expect, expect};
 use pointsman::{
@@ -200,7 +200,7 @@ ends! {
 async fn unavailable_keeps_its_retry_time() {
     let folders = Folders::probes(&["probe"]);
     let report = only(
-        &folders.start().await,
+        folders.start().await.host(),
         r#"{"to":"probe","do":"unavailable"}"#,
     )
     .await;
@@ -215,7 +215,11 @@ async fn unavailable_keeps_its_retry_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_carries_a_backtrace_with_function_names() {
     let folders = Folders::probes(&["probe"]);
-    let report = only(&folders.start().await, r#"{"to":"probe","do":"trap"}"#).await;
+    let report = only(
+        folders.start().await.host(),
+        r#"{"to":"probe","do":"trap"}"#,
+    )
+    .await;
     let backtrace = report.outcome.result.unwrap_err().backtrace.join("\n");
     assert!(
         backtrace.contains("command-handler@0.2.0#handle"),
@@ -228,7 +232,8 @@ async fn each_handler_has_the_call_stack_that_its_settings_give_it() {
     let folders = Folders::probes(&["small", "usual", "large"]);
     folders.settings("small", "[limits]\nstack_max_bytes = 65536");
     folders.settings("large", "[limits]\nstack_max_bytes = 4194304");
-    let app = folders.start().await;
+    let loaded = folders.start().await;
+    let app = Arc::clone(loaded.host());
     let end = async |name: &str, depth: u64| {
         let command = format!(r#"{{"to":"{name}","do":"recurse","amount":{depth}}}"#);
         let outcome = only(&app, &command).await.outcome;
@@ -247,7 +252,7 @@ async fn each_handler_has_the_call_stack_that_its_settings_give_it() {
         }
     }
     // New settings give a new stack, and nothing else changed.
-    app.watch(|_| {});
+    loaded.watch(|_| {});
     folders.settings("small", "[limits]\nstack_max_bytes = 524288");
     until("the new settings", || app.snapshot().generation == 2).await;
     assert_eq!(end("small", 5_000).await, "5000");
@@ -275,7 +280,7 @@ async fn a_log_flood_is_cut_and_counted() {
     let folders = Folders::probes(&["probe"]);
     folders.settings("probe", "[limits]\nlog_lines_max = 10");
     let report = only(
-        &folders.start().await,
+        folders.start().await.host(),
         r#"{"to":"probe","do":"log-flood","amount":1000}"#,
     )
     .await;
@@ -289,7 +294,7 @@ async fn sleeping_costs_no_cpu_time() {
     folders.settings("probe", "[limits]\ncpu_max = '100ms'");
     // 200 naps see 200 ticks of the clock, and use next to nothing.
     let report = only(
-        &folders.start().await,
+        folders.start().await.host(),
         r#"{"to":"probe","do":"naps","amount":200}"#,
     )
     .await;

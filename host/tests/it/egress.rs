@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use pointsman::{app::App, outcome::Report};
+use pointsman::{
+    host::{Host, Loaded},
+    outcome::Report,
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -36,7 +39,7 @@ pub(crate) async fn echo() -> String {
 }
 
 /// The guest `asks` with these settings.
-pub(crate) async fn asks(folders: &Folders, toml: &str) -> App {
+pub(crate) async fn asks(folders: &Folders, toml: &str) -> Loaded {
     folders.plugin("asks", guest("asks"));
     folders.settings("asks", toml);
     folders.rules(
@@ -47,7 +50,7 @@ pub(crate) async fn asks(folders: &Folders, toml: &str) -> App {
 }
 
 /// Sends one request as `{"url": …, "headers": …}` says.
-pub(crate) async fn request(app: &App, mut request: Value) -> Report {
+pub(crate) async fn request(app: &Host, mut request: Value) -> Report {
     request["way"] = json!("request");
     dispatch(app, &request.to_string()).await
 }

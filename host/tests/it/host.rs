@@ -10,10 +10,10 @@ use std::{
 };
 
 use pointsman::{
-    app::App,
     command,
     config::Config,
     dispatcher::Options,
+    host::{Host, Loaded},
     outcome::{HandlerReport, Report},
 };
 use tempfile::TempDir;
@@ -229,8 +229,8 @@ impl Folders {
         config
     }
 
-    pub(crate) async fn start(&self) -> App {
-        App::start(self.config()).await.unwrap()
+    pub(crate) async fn start(&self) -> Loaded {
+        Host::load(self.config()).await.unwrap()
     }
 
     /// A text without the path of these folders.
@@ -256,13 +256,13 @@ pub(crate) fn replace(path: &Path, bytes: impl AsRef<[u8]>) {
 }
 
 /// The report of one command.
-pub(crate) async fn dispatch(app: &App, command: &str) -> Report {
+pub(crate) async fn dispatch(app: &Host, command: &str) -> Report {
     let command = command::Command::parse(command).unwrap();
     app.dispatch(command, Options::default()).await.unwrap()
 }
 
 /// What the one handler of a command did.
-pub(crate) async fn only(app: &App, command: &str) -> HandlerReport {
+pub(crate) async fn only(app: &Host, command: &str) -> HandlerReport {
     let mut report = dispatch(app, command).await;
     assert_eq!(report.handlers.len(), 1);
     report.handlers.remove(0)
@@ -287,18 +287,17 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("never: {what}");
 }
 
-/// An app that takes up changes, and where it answers over HTTP.
-pub(crate) async fn serve(folders: &Folders) -> (Arc<App>, String) {
+/// A host that takes up changes, and where it answers over HTTP.
+pub(crate) async fn serve(folders: &Folders) -> (Arc<Host>, String) {
     serve_with(folders.config()).await
 }
 
-pub(crate) async fn serve_with(config: Config) -> (Arc<App>, String) {
+pub(crate) async fn serve_with(config: Config) -> (Arc<Host>, String) {
     let listener = tokio::net::TcpListener::bind(config.http.listen)
         .await
         .unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let app = Arc::new(App::start(config).await.unwrap());
-    app.watch(|_| {});
+    let app = Host::load(config).await.unwrap().watch(|_| {});
     tokio::spawn(pointsman::http::serve(Arc::clone(&app), listener));
     (app, url)
 }

@@ -20,7 +20,7 @@ use std::{
     },
 };
 
-use pointsman::{app::App, outcome::HandlerReport};
+use pointsman::{host::Host, outcome::HandlerReport};
 use serde_json::Value;
 
 use crate::{
@@ -136,7 +136,7 @@ fn wanted() -> Ends {
     GUESTS.iter().map(end).collect()
 }
 
-async fn together(app: &App) -> Ends {
+async fn together(app: &Host) -> Ends {
     let report = dispatch(app, r#"{"to":"all"}"#).await;
     let end = |handler: &HandlerReport| {
         (
@@ -200,7 +200,7 @@ async fn thousands_of_misbehaving_calls_leave_nothing_behind() {
         return;
     }
     let folders = folders();
-    let app = Arc::new(folders.start().await);
+    let app = Arc::clone(folders.start().await.host());
     // Every round calls each guest once.
     let rounds = rounds(1_000, 10_000) / GUESTS.len() + 1;
     // Until the pool has warmed as many of its slots as it keeps warm.
@@ -227,7 +227,7 @@ async fn thousands_of_misbehaving_calls_leave_nothing_behind() {
 }
 
 /// Runs all guests together, again and again, four commands at a time.
-async fn storm(app: &Arc<App>, rounds: usize) {
+async fn storm(app: &Arc<Host>, rounds: usize) {
     let left = Arc::new(AtomicUsize::new(rounds));
     let client = || {
         let (app, left) = (Arc::clone(app), Arc::clone(&left));

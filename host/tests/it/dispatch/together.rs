@@ -73,7 +73,7 @@ async fn more_computing_handlers_than_cores_do_not_keep_a_sleeping_one_waiting()
         "sleeper.json",
         r#"{"rules":[{"name":"s","match":{"to":["sleeper"]},"handlers":["sleeper"]}]}"#,
     );
-    let app = Arc::new(folders.start().await);
+    let app = Arc::clone(folders.start().await.host());
     let mut spinning = tokio::task::JoinSet::new();
     for name in names {
         let app = Arc::clone(&app);
@@ -221,7 +221,7 @@ async fn a_handler_gets_on_while_nobody_polls_its_command() {
 async fn a_full_handler_is_busy_and_a_full_host_waits() {
     let folders = Folders::probes(&["probe"]);
     folders.settings("probe", "[limits]\ninstances_max = 1");
-    let app = Arc::new(folders.start().await);
+    let app = Arc::clone(folders.start().await.host());
     let first = tokio::spawn({
         let app = Arc::clone(&app);
         async move { only(&app, r#"{"to":"probe","do":"sleep","amount":300}"#).await }
@@ -238,7 +238,7 @@ async fn past_the_waiting_line_a_command_is_refused() {
     let mut config = folders.config();
     config.host.sandbox.instances_max = 1;
     config.host.waiting_max = 1;
-    let app = Arc::new(pointsman::app::App::start(config).await.unwrap());
+    let app = Arc::clone(pointsman::host::Host::load(config).await.unwrap().host());
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..10 {
         let app = Arc::clone(&app);
@@ -260,7 +260,7 @@ async fn past_the_waiting_line_a_command_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_host_takes_nothing_new_and_lets_what_runs_finish() {
     let folders = Folders::probes(&["probe"]);
-    let app = Arc::new(folders.start().await);
+    let app = Arc::clone(folders.start().await.host());
     let running = tokio::spawn({
         let app = Arc::clone(&app);
         async move { only(&app, r#"{"to":"probe","do":"sleep","amount":300}"#).await }

@@ -3,7 +3,7 @@
 use std::{io::Write, sync::Arc};
 
 use expect_test::{Expect, expect};
-use pointsman::{app::App, config::Config};
+use pointsman::{config::Config, host::Host};
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 
 /// A host with one probe.
 pub(super) struct Probed {
-    pub(super) app: Arc<App>,
+    pub(super) app: Arc<Host>,
     pub(super) url: String,
     _folders: Folders,
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use pointsman::{app::App, outcome::Status, sandbox::RequestFailure};
+use pointsman::{host::Loaded, outcome::Status, sandbox::RequestFailure};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -198,7 +198,7 @@ async fn assert_named_failures(language: &str, bench: &Bench) {
 }
 
 /// A host with this handler, and the URL of the server that it may ask.
-async fn start(folders: &Folders) -> (App, String) {
+async fn start(folders: &Folders) -> (Loaded, String) {
     let url = server().await;
     folders.settings(
         "asks",

@@ -22,7 +22,7 @@ async fn answer(folders: &Folders, language: &str, files: &[(&str, &str)]) -> Va
         "uses.json",
         r#"{"rules":[{"name":"uses","match":"*","handlers":["uses"]}]}"#,
     );
-    let report = only(&folders.start().await, r#"{"name":"Ada"}"#).await;
+    let report = only(folders.start().await.host(), r#"{"name":"Ada"}"#).await;
     let output = report.outcome.result.unwrap().unwrap();
     serde_json::from_str(output.get()).unwrap()
 }

@@ -4,7 +4,7 @@
 use std::fs;
 
 use pointsman::{
-    app::App,
+    host::{Host, Loaded},
     outcome::{HandlerReport, Status},
 };
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 
 /// A host whose handler `follow` posts `end` with a credential to the command's
 /// `url`, follows 3 redirects, and answers with status, URL and text of the response.
-async fn host(language: &str, allow: &str) -> (Folders, App) {
+async fn host(language: &str, allow: &str) -> (Folders, Loaded) {
     let folders = Folders::new();
     match source(language) {
         None => folders.plugin("follow", guest("asks")),
@@ -150,14 +150,14 @@ pm_result pm_handle(const pm_command *command) {
     }
 }
 
-async fn sent(app: &App, command: Value) -> HandlerReport {
+async fn sent(app: &Host, command: Value) -> HandlerReport {
     let mut command = command;
     command["way"] = json!("follow");
     only(app, &command.to_string()).await
 }
 
 /// What came of a command that succeeds: the URL, and the request as the server got it.
-async fn followed(app: &App, command: Value) -> (String, String) {
+async fn followed(app: &Host, command: Value) -> (String, String) {
     let report = sent(app, command).await;
     let output = report.outcome.result.unwrap_or_else(|it| panic!("{it:?}"));
     let output: Value = serde_json::from_str(output.unwrap().get()).unwrap();

@@ -26,7 +26,7 @@ async fn the_progress_of_a_command_is_followed_to_its_end() {
         .accepted(json!({ "to": "probe", "do": "unavailable" }))
         .await;
     let response = host.follow(&place).await;
-    host.app.queue().unwrap().work();
+    host.app.work();
     let followed = events(response).await;
     let told: Vec<_> = followed
         .iter()

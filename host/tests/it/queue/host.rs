@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use pointsman::{
-    app::App,
     config::Config,
+    host::{Loaded, Unloaded},
     queue::{Engine, SqliteSettings},
+    reload::Wait,
 };
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use crate::{
 
 /// A host that keeps commands in its own folder, with quick retries.
 pub(crate) struct Serving {
-    pub(crate) app: Arc<App>,
+    pub(crate) app: Loaded,
     pub(crate) url: String,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -43,13 +44,13 @@ pub(crate) fn config(folders: &Folders) -> Config {
 pub(crate) async fn serve(config: Config, work: bool) -> Serving {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut app = App::start(config).await.unwrap();
-    let queue = app.open_queue().await.unwrap().unwrap();
+    let app = Unloaded::new(config).unwrap().with_queue().await.unwrap();
+    let app = app.load(Wait::ForAll).await;
+    assert!(app.queue().is_some());
     if work {
-        queue.work();
+        app.work();
     }
-    let app = Arc::new(app);
-    let server = tokio::spawn(pointsman::http::serve(Arc::clone(&app), listener));
+    let server = tokio::spawn(pointsman::http::serve(Arc::clone(app.host()), listener));
     Serving { app, url, server }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use pointsman::{
-    app::App,
+    host::Host,
     outcome::{Report, Status},
     snapshot::{FileState, Snapshot},
 };
@@ -39,7 +39,7 @@ fn rule(name: &str, handler: &str) -> String {
 const COMMAND: &str = r#"{"any":"thing"}"#;
 
 /// A host with version 0 of a handler, taking up changes.
-async fn host() -> (Folders, Arc<App>) {
+async fn host() -> (Folders, Arc<Host>) {
     let folders = Folders::new();
     folders.plugin("greet", version(0));
     folders.rules("greet.json", &rule("rule-0", "greet"));
@@ -47,8 +47,8 @@ async fn host() -> (Folders, Arc<App>) {
     (folders, app)
 }
 
-async fn watching(folders: &Folders) -> Arc<App> {
-    let app = Arc::new(folders.start().await);
+async fn watching(folders: &Folders) -> Arc<Host> {
+    let app = folders.start().await;
     app.watch(|reload| {
         eprintln!(
             "{:?} {} {:?} {}",
@@ -57,12 +57,11 @@ async fn watching(folders: &Folders) -> Arc<App> {
             reload.problems.first(),
             reload.unread
         )
-    });
-    app
+    })
 }
 
 /// What the one handler answers; every command must succeed.
-async fn answer(app: &App) -> String {
+async fn answer(app: &Host) -> String {
     answer_of(&dispatch(app, COMMAND).await)
 }
 
@@ -76,7 +75,7 @@ fn answer_of(report: &Report) -> String {
 }
 
 /// Waits for this answer; none before it may be anything but one of `allowed`.
-async fn until_answered(app: &App, allowed: &[&str], wanted: &str) {
+async fn until_answered(app: &Host, allowed: &[&str], wanted: &str) {
     for _ in 0..3_000 {
         let answer = answer(app).await;
         if answer == wanted {
@@ -113,13 +112,13 @@ async fn reloads_under_load_fail_no_command_and_mix_no_generations() {
     config.reload.quiet = std::time::Duration::from_millis(2);
     config.reload.poll = std::time::Duration::from_millis(5);
     config.host.sandbox.compile_cache = false;
-    let app = Arc::new(App::start(config).await.unwrap());
+    let app = Host::load(config).await.unwrap();
     let generations = Arc::new(Mutex::new(BTreeMap::from([(1, marks(&app.snapshot()))])));
-    let weak = Arc::downgrade(&app);
+    let weak = Arc::downgrade(app.host());
     let noted = Arc::clone(&generations);
-    app.watch(move |reload| {
+    let app = app.watch(move |reload| {
         // The next reload begins when this one is noted.
-        let app: Arc<App> = weak.upgrade().expect("it is stopped before it is dropped");
+        let app: Arc<Host> = weak.upgrade().expect("it is stopped before it is dropped");
         let snapshot = app.snapshot();
         assert_eq!(snapshot.generation, reload.generation);
         noted

@@ -10,9 +10,9 @@ use std::{
 };
 
 use pointsman::{
-    app::App,
     budget::Budgets,
     config::Config,
+    host::{Host, Unloaded},
     outcome::Status,
     reload::{Wait, load_file},
     sandbox::Runtime,
@@ -239,7 +239,7 @@ pub(super) fn rule(handler: &str) -> String {
     format!(r#"{{"rules":[{rule}]}}"#)
 }
 
-fn state(app: &App, handler: &str) -> Option<FileState> {
+fn state(app: &Host, handler: &str) -> Option<FileState> {
     let snapshot = app.snapshot();
     let is = |stem: &std::ffi::OsStr| stem == handler;
     let mut files = snapshot.plugin_files.iter();
@@ -268,17 +268,17 @@ async fn a_start_and_a_reload_wait_for_nothing_that_is_slow_to_compile() {
     let (folders, config) = good();
     folders.plugin("bomb", bomb());
     folders.rules("bomb.json", &rule("bomb"));
-    let app = Arc::new(App::new(config).unwrap());
-    assert_eq!(app.snapshot().generation, 0);
+    let loading = Unloaded::new(config).unwrap().share();
+    assert_eq!(loading.host().snapshot().generation, 0);
     // Ends long before the bomb does, which would be told as failed.
-    app.load(Wait::WhileLoading).await;
+    let app = loading.load(Wait::WhileLoading).await;
     assert_eq!(state(&app, "bomb"), Some(FileState::Compiling));
     let refused = only(&app, r#"{"to":"bomb"}"#).await.outcome;
     assert_eq!(
         refused.result.unwrap_err().message,
         "handler `bomb` is not loaded: its file is still being compiled"
     );
-    app.watch(|_| {});
+    let app = app.watch(|_| {});
     let good = r#"{"to":"good"}"#;
     assert_eq!(only(&app, good).await.outcome.status(), Status::Succeeded);
 
@@ -318,18 +318,18 @@ async fn a_start_and_a_reload_wait_for_nothing_that_is_slow_to_compile() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_comes_while_the_host_starts_waits_for_its_rules() {
     let (_folders, config) = good();
-    let app = App::new(config).unwrap();
+    let loading = Unloaded::new(config).unwrap().share();
+    let app = Arc::clone(loading.host());
     let early = only(&app, r#"{"to":"good"}"#);
-    let (report, _) = tokio::join!(early, app.load(Wait::WhileLoading));
+    let (report, _) = tokio::join!(early, loading.load(Wait::WhileLoading));
     assert_eq!(report.outcome.status(), Status::Succeeded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_slow_to_compile_is_taken_up_when_it_is_done() {
     let (folders, config) = good();
-    let app = App::new(config).unwrap();
-    app.load(Wait::WhileLoading).await;
-    app.watch(|_| {});
+    let app = Unloaded::new(config).unwrap();
+    let app = app.load(Wait::WhileLoading).await.watch(|_| {});
     folders.plugin("slow", slow());
     until("it shows as compiling", || {
         state(&app, "slow") == Some(FileState::Compiling)

@@ -8,7 +8,7 @@ use std::{
 };
 
 use pointsman::{
-    app::App,
+    host::Host,
     outcome::{HandlerReport, Status},
 };
 use serde_json::Value;
@@ -45,7 +45,7 @@ fn sleeping(fields: &str, ms: u32) -> Vec<u8> {
 }
 
 /// `count` commands to `to` at once.
-fn at_once(app: &Arc<App>, to: &'static str, count: usize) -> JoinSet<HandlerReport> {
+fn at_once(app: &Arc<Host>, to: &'static str, count: usize) -> JoinSet<HandlerReport> {
     let call = |_| {
         let app = Arc::clone(app);
         async move { only(&app, &format!(r#"{{"to":"{to}"}}"#)).await }
@@ -79,7 +79,7 @@ async fn all_handlers_together_have_one_memory_budget() {
     ]);
     let mut config = folders.config();
     config.host.memory_max_bytes = Some(64 * MIB);
-    let app = Arc::new(App::start(config).await.unwrap());
+    let app = Arc::clone(Host::load(config).await.unwrap().host());
     let memory = Arc::clone(&app.budgets().memory);
     let holding = at_once(&app, "holding", 1);
     until("it holds its memory", || memory.used() >= 40 * MIB).await;
@@ -108,7 +108,7 @@ async fn instances_that_wait_leave_half_of_the_memory_to_calls() {
     let mut config = folders.config();
     // Enough for one of 20 MiB to wait, and not for two.
     config.host.memory_max_bytes = Some(48 * MIB);
-    let app = Arc::new(App::start(config).await.unwrap());
+    let app = Arc::clone(Host::load(config).await.unwrap().host());
     let memory = Arc::clone(&app.budgets().memory);
     let calls = at_once(&app, "kept", 2).join_all().await;
     let succeeded = |report: &HandlerReport| report.outcome.status() == Status::Succeeded;
@@ -127,7 +127,7 @@ async fn a_component_of_many_parts_leaves_room_for_others() {
             ("many", beside(sleeping("", 600_000), module, count)),
             ("other", guest("probe")),
         ]);
-        let app = Arc::new(folders.start().await);
+        let app = Arc::clone(folders.start().await.host());
         let mut many = at_once(&app, "many", 20);
         // As soon as its share is taken, the next call is told so.
         let (status, message) = failure(many.join_next().await.unwrap().unwrap());
@@ -153,7 +153,7 @@ async fn the_largest_component_runs_on_the_smallest_host() {
     let folders = folders(&[("many", many)]);
     let mut config = folders.config();
     config.host.sandbox.instances_max = 1;
-    let app = App::start(config).await.unwrap();
+    let app = Host::load(config).await.unwrap();
     for _ in 0..3 {
         let report = only(&app, r#"{"to":"many"}"#).await;
         assert_eq!(report.outcome.status(), Status::Succeeded, "{report:?}");

@@ -1,7 +1,7 @@
 //! Handlers whose objects are collected: garbage costs nothing for long, and
 //! what lives counts towards the handler's memory.
 
-use pointsman::{app::App, outcome::Status};
+use pointsman::{host::Loaded, outcome::Status};
 
 use crate::{
     components::handler,
@@ -36,7 +36,7 @@ fn thrown() -> String {
     format!("(block $caught (try_table (catch_all $caught) {numbers} (throw $thrown)))")
 }
 
-async fn app(settings: &str, count: u32, body: &str) -> (Folders, App) {
+async fn app(settings: &str, count: u32, body: &str) -> (Folders, Loaded) {
     let folders = Folders::new();
     let fields = format!("{TYPES} (tag $thrown (param {}))", "i64 ".repeat(CARRIED));
     folders.plugin("gc", handler(&fields, &repeated(count, body)));

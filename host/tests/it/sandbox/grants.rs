@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr};
 
 use expect_test::{Expect, expect};
 use pointsman::{
-    app::App,
+    host::Host,
     outcome::{HandlerReport, Level, Status},
 };
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::host::{Folders, only};
 
 /// What `wasi` answers to a command, or how it ended and why.
-async fn ask(app: &App, command: Value) -> Result<Value, (Status, String)> {
+async fn ask(app: &Host, command: Value) -> Result<Value, (Status, String)> {
     answer(&only(app, &command.to_string()).await)
 }
 

@@ -5,9 +5,9 @@
 use std::{fs, sync::Arc};
 
 use pointsman::{
-    app::App,
     command::Command,
     dispatcher::Options,
+    host::Host,
     outcome::{Level, Outcome},
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -44,7 +44,7 @@ fn answer(outcome: &Outcome) -> Result<Value, String> {
     }
 }
 
-async fn ask(app: &App, command: Value) -> Result<Value, String> {
+async fn ask(app: &Host, command: Value) -> Result<Value, String> {
     answer(&only(app, &command.to_string()).await.outcome)
 }
 
@@ -55,8 +55,8 @@ async fn pipes_and_devices_in_a_folder_are_not_opened_and_hold_nobody() {
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     std::os::unix::fs::symlink("pipe", folders.path().join("d/link")).unwrap();
     let socket = std::os::unix::net::UnixListener::bind(folders.path().join("d/socket"));
-    let app = Arc::new(folders.start().await);
-    app.watch(|_| ());
+    let app = folders.start().await;
+    let app = app.watch(|_| ());
 
     // More than there are threads, of all kinds.
     let calls = (0..600).map(|at| {
@@ -117,7 +117,7 @@ async fn a_folder_with_too_many_entries_is_not_listed() {
     let mut config = folders.config();
     // A quarter is 16 MiB: a call fits, and so do some 100,000 entries.
     config.host.memory_max_bytes = Some(64 << 20);
-    let app = App::start(config).await.unwrap();
+    let app = Host::load(config).await.unwrap();
     let list = json!({"do":"list-many","path":"/d","count":50});
     assert_eq!(ask(&app, list.clone()).await, Ok(json!([50, null])));
     for at in 0..5_000 {
@@ -147,7 +147,7 @@ async fn open_files_count_and_one_handler_does_not_get_those_of_another() {
     let folders = two("");
     let mut config = folders.config();
     config.host.descriptors_max = Some(40);
-    let app = Arc::new(App::start(config).await.unwrap());
+    let app = Arc::clone(Host::load(config).await.unwrap().host());
     let holding = Arc::clone(&app);
     let hold = json!({"do":"open-many","path":"/d/file","count":100,"ms":60_000});
     let hold = tokio::spawn(async move {

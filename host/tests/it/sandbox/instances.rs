@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use pointsman::{
-    app::App,
+    host::{Host, Loaded},
     outcome::{HandlerReport, Status},
 };
 
@@ -11,18 +11,18 @@ use crate::host::{Folders, only, until};
 
 const REUSE: &str = "[instances]\nmode = \"reuse\"\n";
 
-async fn probe(app: &App, what: &str) -> HandlerReport {
+async fn probe(app: &Host, what: &str) -> HandlerReport {
     only(app, &format!(r#"{{"to":"probe","do":"{what}"}}"#)).await
 }
 
 /// The calls that the instance which answers has served, this one included.
-async fn count(app: &App) -> u64 {
+async fn count(app: &Host) -> u64 {
     let report = probe(app, "count").await;
     let output = report.outcome.result.unwrap().unwrap();
     output.get().parse().unwrap()
 }
 
-async fn probe_with(settings: &str) -> (Folders, App) {
+async fn probe_with(settings: &str) -> (Folders, Loaded) {
     let folders = Folders::probes(&["probe"]);
     folders.settings("probe", settings);
     let app = folders.start().await;
@@ -30,7 +30,7 @@ async fn probe_with(settings: &str) -> (Folders, App) {
 }
 
 /// Waits until the handler has these settings and not the ones before.
-async fn take_up(folders: &Folders, app: &App, settings: &str) {
+async fn take_up(folders: &Folders, app: &Host, settings: &str) {
     let before = app.snapshot().generation;
     folders.settings("probe", settings);
     until("the settings are taken up", || {
@@ -97,7 +97,7 @@ async fn a_reused_instance_serves_no_more_calls_and_no_longer_than_its_settings_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_leaves_no_instance_of_the_old_plugin() {
     let (folders, app) = probe_with(REUSE).await;
-    app.watch(|_| {});
+    let app = app.watch(|_| {});
     assert_eq!([count(&app).await, count(&app).await], [1, 2]);
     take_up(&folders, &app, &format!("{REUSE}calls_max = 7")).await;
     assert_eq!(count(&app).await, 1);
@@ -133,7 +133,7 @@ async fn logs_and_meters_are_those_of_one_call() {
 async fn a_handler_that_keeps_trapping_is_quarantined_until_its_file_changes() {
     let settings = "[breaker]\nfailures = 2\ncooldown = '3600s'\n";
     let (folders, app) = probe_with(settings).await;
-    app.watch(|_| {});
+    let app = app.watch(|_| {});
     for _ in 0..2 {
         assert_eq!(probe(&app, "panic").await.outcome.status(), Status::Trapped);
     }

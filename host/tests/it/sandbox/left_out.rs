@@ -1,7 +1,7 @@
 //! What lies in the folders and is not read is named, and what cannot be read is
 //! told once.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path};
 
 use super::compile::rule;
 use crate::{
@@ -53,8 +53,8 @@ async fn what_is_not_read_is_told_and_no_longer_told_without_another_change() {
     folders.plugin("good", answering("1"));
     folders.rules("good.json", &rule("good"));
     fs::create_dir(folders.path().join("rules/team")).unwrap();
-    let app = Arc::new(folders.start().await);
-    app.watch(|_| {});
+    let app = folders.start().await;
+    let app = app.watch(|_| {});
     let fifo = |path: &Path| {
         let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
         rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();

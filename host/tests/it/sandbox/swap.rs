@@ -183,7 +183,7 @@ async fn a_call_finds_nothing_of_one_whose_pages_were_swapped_out() {
             return;
         }
     };
-    let app = Arc::new(folders.start().await);
+    let app = Arc::clone(folders.start().await.host());
     assert_eq!(
         only(&app, r#"{"to":"b"}"#).await.outcome.status(),
         Status::Succeeded

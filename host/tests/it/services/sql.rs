@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pointsman::{app::App, outcome::Status};
+use pointsman::{host::Host, outcome::Status};
 use pointsman_database::{Database, DatabaseLimits};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ pub(super) fn folders(settings: &str) -> Folders {
 }
 
 /// What the handler answers, or how it ended.
-pub(super) async fn answer(app: &App, command: &str) -> Result<Value, (Status, String)> {
+pub(super) async fn answer(app: &Host, command: &str) -> Result<Value, (Status, String)> {
     match only(app, command).await.outcome.result {
         Ok(output) => Ok(output.map_or(Value::Null, |json| {
             serde_json::from_str(json.get()).unwrap()

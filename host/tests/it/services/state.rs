@@ -1,6 +1,10 @@
 //! What a handler remembers from call to call.
 
-use pointsman::{app::App, outcome::Status};
+use pointsman::{
+    host::{Loaded, Unloaded},
+    outcome::Status,
+    reload::Wait,
+};
 use serde_json::{Value, json};
 
 use super::sql::{answer, folders};
@@ -10,11 +14,10 @@ use crate::{
 };
 
 /// A host with a queue, in whose store the entries are.
-pub(super) async fn with_queue(folders: &Folders) -> App {
+pub(super) async fn with_queue(folders: &Folders) -> Loaded {
     let config = queue::host::config(folders);
-    let mut app = App::start(config).await.unwrap();
-    app.open_queue().await.unwrap();
-    app
+    let host = Unloaded::new(config).unwrap().with_queue().await.unwrap();
+    host.load(Wait::ForAll).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,10 @@
-//! Owns the composition: builds every part of a host from a [`Config`], starts
-//! it and ends it. What embeds the library starts here.
+//! Owns the composition of a host from a [`Config`], and its life cycle. What embeds
+//! the library starts here. Each state is a type with what can be done in it:
+//!
+//! [`Unloaded`] (give it a queue) → [`Loading`] (serve it already) → [`Loaded`] (start
+//! the queue's work, watch the files) → [`Host`] (run commands, stop).
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
@@ -22,9 +25,9 @@ use crate::{
 /// A store that does not close in that time is left: its disk or server hangs.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// A running host. Dropping it leaves running handlers to the tokio runtime;
-/// [`App::stop`] ends them in an orderly way.
-pub struct App {
+/// A host that takes commands, shared by all that hand them in. Dropping it leaves
+/// running handlers to the tokio runtime; [`Host::stop`] ends them in an orderly way.
+pub struct Host {
     config: Config,
     snapshots: Arc<Snapshots>,
     reloader: Arc<Reloader>,
@@ -34,27 +37,24 @@ pub struct App {
     budgets: Budgets,
 }
 
-impl App {
-    /// Loads `plugins/` and `rules/`. Broken files are no error: they are
-    /// [problems](Snapshot::problems) of the snapshot.
-    ///
-    /// # Errors
-    /// When this machine cannot run WebAssembly.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let app = Self::new(config)?;
-        app.load(Wait::ForAll).await;
-        Ok(app)
-    }
+/// A host that has loaded nothing and is not shared yet.
+pub struct Unloaded(Host);
 
-    /// A host that has not loaded anything yet; [`App::load`] does. Until then it
-    /// takes no commands.
+/// A host that may be shared, and loads its files: commands wait until it has.
+pub struct Loading(Arc<Host>);
+
+/// A host that has loaded its files, and takes up no changes.
+pub struct Loaded(Arc<Host>);
+
+impl Unloaded {
+    /// A host without a queue.
     ///
     /// # Errors
     /// When this machine cannot run WebAssembly.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         let budgets = Budgets::here(&config.budgets());
         let runtime = Runtime::new(&config.host.sandbox, &config.limits, &budgets)?;
-        Ok(Self::with(config, runtime, budgets))
+        Ok(Self(Host::with(config, runtime, budgets)))
     }
 
     /// The same for a host that something starts again when it died: a component
@@ -65,7 +65,105 @@ impl App {
     pub fn restarted(config: Config) -> anyhow::Result<Self> {
         let budgets = Budgets::here(&config.budgets());
         let runtime = Runtime::new(&config.host.sandbox, &config.limits, &budgets)?.leaving_notes();
-        Ok(Self::with(config, runtime, budgets))
+        Ok(Self(Host::with(config, runtime, budgets)))
+    }
+
+    /// The same with the durable queue that the settings name, if any. Until
+    /// [`Loaded::work`] it only takes commands.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn with_queue(self) -> Result<Self, QueueError> {
+        let Self(host) = self;
+        let queue = Queue::open(&host.config.queue, host.dispatcher.clone()).await?;
+        Ok(Self(Host { queue, ..host }))
+    }
+
+    /// The same to be shared, for whoever serves it before it has loaded its files.
+    #[must_use]
+    pub fn share(self) -> Loading {
+        Loading(Arc::new(self.0))
+    }
+
+    /// Loads what is in the folders, and waits for it as `wait` says.
+    pub async fn load(self, wait: Wait) -> Loaded {
+        self.share().load(wait).await
+    }
+}
+
+impl Loading {
+    /// The host, to be shared.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.0
+    }
+
+    /// Loads what is in the folders, and waits for it as `wait` says. Broken files are
+    /// no error: they are [problems](Snapshot::problems) of the snapshot.
+    pub async fn load(self, wait: Wait) -> Loaded {
+        self.0.reloader.reload_within(wait).await;
+        Loaded(self.0)
+    }
+}
+
+impl Loaded {
+    /// The host, to be shared.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.0
+    }
+
+    /// Waits until none of these handlers is being compiled.
+    pub async fn wait_for(&self, handlers: &[HandlerName]) {
+        self.0.reloader.wait_for(handlers).await;
+    }
+
+    /// Starts to run the deliveries of the queue, if there is one; once.
+    pub fn work(&self) {
+        if let Some(queue) = &self.0.queue {
+            queue.work();
+        }
+    }
+
+    /// Takes up changed files from now on, until the host stops. `on_reload` hears of
+    /// each reload that changed something.
+    pub fn watch(self, on_reload: impl Fn(&Reload) + Send + Sync + 'static) -> Arc<Host> {
+        let Self(host) = self;
+        let reloader = Arc::clone(&host.reloader);
+        let stop = host.shutdown.draining.clone();
+        let on_reload = Arc::new(on_reload);
+        let Shutdown {
+            tasks, supervisor, ..
+        } = &host.shutdown;
+        supervisor.spawn(tasks, "reload", stop.clone(), move || {
+            let on_reload = Arc::clone(&on_reload);
+            reload::watch(
+                Arc::clone(&reloader),
+                stop.clone(),
+                move |reload: &Reload| {
+                    on_reload(reload);
+                },
+            )
+        });
+        host
+    }
+}
+
+impl Deref for Loaded {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.0
+    }
+}
+
+impl Host {
+    /// Loads `plugins/` and `rules/`, without a queue; [`Unloaded`] is for more.
+    ///
+    /// # Errors
+    /// When this machine cannot run WebAssembly.
+    pub async fn load(config: Config) -> anyhow::Result<Loaded> {
+        Ok(Unloaded::new(config)?.load(Wait::ForAll).await)
     }
 
     fn with(config: Config, runtime: Runtime, budgets: Budgets) -> Self {
@@ -81,49 +179,6 @@ impl App {
             queue: None,
             budgets,
         }
-    }
-
-    /// Loads what is in the folders, and waits for it as `wait` says. Not while
-    /// [`App::watch`] does the same.
-    pub async fn load(&self, wait: Wait) -> Reload {
-        self.reloader.reload_within(wait).await
-    }
-
-    /// Waits until none of these handlers is being compiled. Not while
-    /// [`App::watch`] loads files.
-    pub async fn wait_for(&self, handlers: &[HandlerName]) {
-        self.reloader.wait_for(handlers).await;
-    }
-
-    /// Takes up changed files from now on, until the app stops. `on_reload`
-    /// hears of each reload that changed something.
-    pub fn watch(&self, on_reload: impl Fn(&Reload) + Send + Sync + 'static) {
-        let reloader = Arc::clone(&self.reloader);
-        let stop = self.shutdown.draining.clone();
-        let on_reload = Arc::new(on_reload);
-        let Shutdown {
-            tasks, supervisor, ..
-        } = &self.shutdown;
-        supervisor.spawn(tasks, "reload", stop.clone(), move || {
-            let on_reload = Arc::clone(&on_reload);
-            reload::watch(
-                Arc::clone(&reloader),
-                stop.clone(),
-                move |reload: &Reload| {
-                    on_reload(reload);
-                },
-            )
-        });
-    }
-
-    /// Opens the durable queue that the settings name, if any. Until
-    /// [`Queue::work`] it only takes commands.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn open_queue(&mut self) -> Result<Option<&Queue>, QueueError> {
-        self.queue = Queue::open(&self.config.queue, self.dispatcher.clone()).await?;
-        Ok(self.queue.as_ref())
     }
 
     /// The durable queue, where it was opened.
