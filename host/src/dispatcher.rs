@@ -164,6 +164,8 @@ impl DispatchError {
 pub struct Attempt {
     /// 1 on the first.
     pub number: u32,
+    /// How many commands stand before its own in a row of which each emitted the next.
+    pub depth: u32,
     /// Ends it as cancelled.
     pub cancel: CancellationToken,
 }
@@ -310,6 +312,7 @@ impl Dispatcher {
             cancel: &attempt.cancel,
             simulation: None,
             services: self.services.get().unwrap_or(&Services::NONE),
+            depth: attempt.depth,
         };
         let plugin = plugin(&snapshot, handler);
         run::called(&self.metrics, command, (handler.clone(), plugin), call).await

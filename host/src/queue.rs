@@ -190,17 +190,9 @@ impl Queue {
             }
             Err(error) => return Err(error.into()),
         };
-        let plugins = &routed.snapshot.plugins;
-        let deliveries = routed.matches.iter().map(|matched| NewDelivery {
-            handler: matched.handler.clone(),
-            digest: plugins
-                .get(&matched.handler)
-                .map_or_else(String::new, |plugin| plugin.digest.to_string()),
-            rules: matched.rules.iter().map(ToString::to_string).collect(),
-        });
         let new = NewCommand {
             rules_generation: routed.snapshot.generation,
-            deliveries: deliveries.collect(),
+            deliveries: services::deliveries(&routed),
             ..new
         };
         Ok(accept(self.store(), new).await?)

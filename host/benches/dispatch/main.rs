@@ -170,6 +170,7 @@ fn dispatch(probe: &[u8]) {
             cancel: &cancel,
             simulation: None,
             services: &Services::NONE,
+            depth: 0,
         };
         assert!(plugin.call(&command, call).await.outcome.result.is_ok());
     };

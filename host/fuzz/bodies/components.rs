@@ -96,6 +96,7 @@ impl Bench {
             cancel: &CancellationToken::new(),
             simulation: None,
             services: &sandbox::Services::NONE,
+            depth: 0,
         };
         self.threads.block_on(async {
             let ended = tokio::time::timeout(CALL_MAX, plugin.call(&command, call)).await;

@@ -140,6 +140,7 @@ async fn call(
         cancel: &CancellationToken::new(),
         simulation: None,
         services: &Services::NONE,
+        depth: 0,
     };
     let report = plugin.call(&command, call).await;
     run::show_report(width, &report);

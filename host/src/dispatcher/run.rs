@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TrackedFuture};
 use super::{Event, Observer, line::Instances, plugin};
 use crate::{
     command::Command,
+    delivery::DeliveryId,
     metrics::Metrics,
     name::HandlerName,
     outcome::{Failure, HandlerReport, ReportStatus, Status, millis},
@@ -108,9 +109,13 @@ impl Run {
             cancel: &self.cancel,
             simulation: None,
             services: self.services.get().unwrap_or(&Services::NONE),
+            depth: 0,
         };
         let report = called(&self.metrics, &self.command, (handler, plugin), call).await;
-        let report = HandlerReport { rules, ..report };
+        let mut report = HandlerReport { rules, ..report };
+        if !report.outcome.emitted.is_empty() {
+            self.store_emitted(&mut report).await;
+        }
         if let Some(observer) = &self.observer {
             observer(Event::Finished(&report));
         }
@@ -120,6 +125,30 @@ impl Run {
             self.cancel.cancel();
         }
         report
+    }
+}
+
+impl Run {
+    /// Stores what a handler emitted; it has not succeeded before that is done.
+    async fn store_emitted(&self, report: &mut HandlerReport) {
+        let by = DeliveryId::new(self.command.id, report.handler.clone());
+        let traceparent = self.command.traceparent.as_deref();
+        let emitted = std::mem::take(&mut report.outcome.emitted);
+        let follow_ups = self.services.get().and_then(|it| it.follow_ups.clone());
+        let stored = match follow_ups {
+            Some(follow_ups) => follow_ups.store(by, traceparent, &emitted).await,
+            None => Err("this host has no queue".to_owned()),
+        };
+        match stored {
+            Ok(()) => report.outcome.emitted = emitted,
+            Err(reason) => {
+                let message = format!(
+                    "`{}`: its follow-up commands could not be stored: {reason}",
+                    report.handler
+                );
+                report.outcome.result = Err(Failure::new(Status::Unavailable, message));
+            }
+        }
     }
 }
 

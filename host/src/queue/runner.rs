@@ -9,11 +9,12 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::services;
 use crate::{
     command::Command,
     dispatcher::{Attempt, Dispatcher},
     name::HandlerName,
-    outcome::{Failure, Outcome},
+    outcome::{Failure, Outcome, Status},
     snapshot::Snapshot,
 };
 use pointsman_queue::{
@@ -53,14 +54,26 @@ impl DeliveryRunner for HandlerRunner {
             command.traceparent = delivery.traceparent.as_deref().map(Into::into);
             let attempt = Attempt {
                 number: delivery.attempt,
+                depth: delivery.depth,
                 cancel,
             };
             let report = self.dispatcher.run_one(&command, &id.handler, attempt);
-            let outcome = report.await.outcome;
+            let mut outcome = report.await.outcome;
             for line in &outcome.logs.lines {
                 debug!(delivery = %id, level = line.level.as_str(), "{}", line.message);
             }
-            result_of(outcome)
+            let emitted = std::mem::take(&mut outcome.emitted);
+            let mut result = result_of(outcome);
+            if emitted.is_empty() {
+                return result;
+            }
+            let emitted = (delivery.depth, emitted.as_slice());
+            let traceparent = delivery.traceparent.as_deref();
+            match services::routed(&self.dispatcher, id, traceparent, emitted).await {
+                Ok(commands) => result.follow_ups = commands,
+                Err(reason) => return RunResult::failed(Status::Unavailable, reason),
+            }
+            result
         })
     }
 
@@ -110,6 +123,7 @@ fn result_of(outcome: Outcome) -> RunResult {
         message: message(&failure),
         retry_after: failure.retry_after,
         output: None,
+        follow_ups: Vec::new(),
         logs: lines.collect(),
     }
 }

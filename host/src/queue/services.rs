@@ -3,12 +3,17 @@
 
 use std::sync::Arc;
 
-use pointsman_core::state::{Space, StateAnswer, StateError, StateRequest};
-use pointsman_queue::Store;
+use pointsman_core::{
+    delivery::DeliveryId,
+    state::{Space, StateAnswer, StateError, StateRequest},
+};
+use pointsman_queue::{Clock as _, NewCommand, NewDelivery, Store, SystemClock};
 
 use crate::{
     command::Command,
     dispatcher::{Dispatcher, Routed},
+    outcome::FollowUp,
+    rules::Match,
     sandbox::{Answer, FollowUps, Services, StateStore},
 };
 
@@ -16,7 +21,10 @@ use crate::{
 pub(super) fn services(store: &Arc<dyn Store>, dispatcher: &Dispatcher) -> Services {
     Services {
         state: Some(Arc::new(Kept(Arc::clone(store)))),
-        follow_ups: Some(Arc::new(Judge(dispatcher.without_services()))),
+        follow_ups: Some(Arc::new(Judge(
+            Arc::clone(store),
+            dispatcher.without_services(),
+        ))),
     }
 }
 
@@ -37,13 +45,71 @@ impl StateStore for Kept {
     }
 }
 
-struct Judge(Dispatcher);
+/// Where follow-up commands go: through the rules, into the store.
+struct Judge(Arc<dyn Store>, Dispatcher);
 
 impl FollowUps for Judge {
     fn admit<'a>(&'a self, command: &'a Command) -> Answer<'a, Result<(), String>> {
         Box::pin(async move {
-            let routed = self.0.route(command).await.and_then(Routed::matched);
+            let routed = self.1.route(command).await.and_then(Routed::matched);
             routed.map(drop).map_err(|error| error.to_string())
         })
     }
+
+    fn store<'a>(
+        &'a self,
+        by: DeliveryId,
+        traceparent: Option<&'a str>,
+        emitted: &'a [FollowUp],
+    ) -> Answer<'a, Result<(), String>> {
+        Box::pin(async move {
+            let commands = routed(&self.1, &by, traceparent, (0, emitted)).await?;
+            let stored = self.0.enqueue(commands).await;
+            stored.map(drop).map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// What the delivery `by`, at this depth, emitted, as the store takes it.
+///
+/// # Errors
+/// Where the rules have changed since, and one of them goes nowhere now.
+pub(super) async fn routed(
+    dispatcher: &Dispatcher,
+    by: &DeliveryId,
+    traceparent: Option<&str>,
+    (depth, emitted): (u32, &[FollowUp]),
+) -> Result<Vec<NewCommand>, String> {
+    let mut commands = Vec::with_capacity(emitted.len());
+    for follow_up in emitted {
+        let command = Command::trusted(follow_up.id, &follow_up.attributes);
+        let routed = dispatcher.route(&command).await.and_then(Routed::matched);
+        let routed =
+            routed.map_err(|error| format!("its follow-up command `{}`: {error}", follow_up.id))?;
+        commands.push(NewCommand {
+            id: follow_up.id,
+            traceparent: traceparent.map(str::to_owned),
+            priority: follow_up.priority,
+            run_at: follow_up.delay.map(|delay| SystemClock.now().after(delay)),
+            ordering_key: follow_up.ordering_key.clone(),
+            rules_generation: routed.snapshot.generation,
+            causation: Some(by.clone()),
+            depth: depth.saturating_add(1),
+            ..NewCommand::new(follow_up.attributes.clone(), deliveries(&routed))
+        });
+    }
+    Ok(commands)
+}
+
+/// A delivery for each match.
+pub(super) fn deliveries(routed: &Routed) -> Vec<NewDelivery> {
+    let handlers = &routed.snapshot.plugins;
+    let delivery = |matched: &Match| NewDelivery {
+        handler: matched.handler.clone(),
+        digest: handlers
+            .get(&matched.handler)
+            .map_or_else(String::new, |handler| handler.digest.to_string()),
+        rules: matched.rules.iter().map(ToString::to_string).collect(),
+    };
+    routed.matches.iter().map(delivery).collect()
 }

@@ -1,5 +1,6 @@
 //! Databases, state and follow-up commands, from a handler of the SDK to a real
 //! store.
 
+mod emit;
 mod sql;
 mod state;

@@ -347,6 +347,7 @@ impl Subject {
                 cancel: &cancel,
                 simulation: Some(simulation),
                 services: &Services::NONE,
+                depth: 0,
             };
             let report = runtime.block_on(plugin.call(&command, call));
             std::io::Result::Ok(report.outcome)

@@ -79,7 +79,10 @@ async fn lifecycles(store: Arc<dyn Store>, batch: usize) -> usize {
     let claims = store.claim(request(batch)).await.expect("claimed");
     let settled = claims.deliveries.into_iter().map(|claimed| {
         let store = Arc::clone(&store);
-        let settlement = Settlement::Complete { output: None };
+        let settlement = Settlement::Complete {
+            output: None,
+            follow_ups: Vec::new(),
+        };
         async move { store.settle(claimed.lease, settlement).await }
     });
     let settled = futures_util::future::join_all(settled).await;

@@ -31,6 +31,12 @@ struct CommandJson {
     attributes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attributes_bytes: Option<u64>,
+    #[serde(
+        rename = "causationId",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    causation: Option<String>,
     deliveries: Vec<DeliveryView>,
 }
 
@@ -43,6 +49,7 @@ impl From<CommandJson> for CommandView {
             idempotency_key: json.idempotency_key,
             attributes: json.attributes,
             attributes_bytes: json.attributes_bytes,
+            causation: json.causation,
             deliveries: json.deliveries,
         }
     }

@@ -45,6 +45,10 @@ pub struct NewCommand {
     /// behind it, one that ends in any way lets them go on. One with a `run_at`
     /// in the future enters the order when that time has come, at its end.
     pub ordering_key: Option<String>,
+    /// The delivery that emitted it, if one did.
+    pub causation: Option<DeliveryId>,
+    /// How many commands stand before it in a row of which each emitted the next.
+    pub depth: u32,
     /// One a handler; none for a command that matched nothing.
     pub deliveries: Vec<NewDelivery>,
     /// Whether it is stored if its idempotency key is new. False asks for the
@@ -89,6 +93,8 @@ impl NewCommand {
             priority: 0,
             run_at: None,
             ordering_key: None,
+            causation: None,
+            depth: 0,
             deliveries,
             may_be_new: true,
         }
@@ -241,6 +247,8 @@ pub struct Claimed {
     pub attributes: String,
     /// The W3C trace context of the caller.
     pub traceparent: Option<String>,
+    /// See [`NewCommand::depth`].
+    pub depth: u32,
 }
 
 /// A log line of a failed run.
@@ -270,6 +278,8 @@ pub enum Settlement {
     Complete {
         /// The handler's answer: JSON text.
         output: Option<String>,
+        /// The commands that it emitted, stored with its end or not at all.
+        follow_ups: Vec<NewCommand>,
     },
     /// It is tried again.
     Retry {
@@ -326,6 +336,7 @@ pub(super) struct SettlementRow {
     pub(super) charged: bool,
     pub(super) failures: Failures,
     pub(super) error: Option<AttemptError>,
+    pub(super) follow_ups: Vec<NewCommand>,
 }
 
 impl From<Settlement> for SettlementRow {
@@ -337,10 +348,14 @@ impl From<Settlement> for SettlementRow {
             charged: true,
             failures: Failures::default(),
             error: None,
+            follow_ups: Vec::new(),
         };
         match settlement {
             // NUL ends a text in PostgreSQL; JSON text has no raw one to lose.
-            Settlement::Complete { output } => row.output = output.map(|o| o.replace('\0', "")),
+            Settlement::Complete { output, follow_ups } => {
+                row.output = output.map(|o| o.replace('\0', ""));
+                row.follow_ups = follow_ups;
+            }
             Settlement::Retry { error, delay } => {
                 row.state = State::Retryable;
                 row.delay = delay;

@@ -69,6 +69,8 @@ pub struct CommandView {
     pub rules_generation: u64,
     /// When it was stored.
     pub created: Timestamp,
+    /// The id of the delivery that emitted it, if one did.
+    pub causation: Option<String>,
     /// By handler name.
     pub deliveries: Vec<DeliveryView>,
 }

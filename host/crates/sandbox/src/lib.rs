@@ -50,6 +50,7 @@
 //!     cancel: &CancellationToken::new(),
 //!     simulation: None,
 //!     services: &Services::NONE,
+//!     depth: 0,
 //! };
 //! let outcome = plugin.call(&command, call).await.outcome;
 //! println!("{}", outcome.status().as_str());

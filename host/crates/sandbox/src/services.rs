@@ -5,6 +5,8 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use pointsman_core::{
     command::Command,
+    delivery::DeliveryId,
+    outcome::FollowUp,
     state::{Space, StateAnswer, StateError, StateRequest},
 };
 
@@ -28,6 +30,17 @@ pub trait FollowUps: Send + Sync {
     /// # Errors
     /// Why not.
     fn admit<'a>(&'a self, command: &'a Command) -> Answer<'a, Result<(), String>>;
+
+    /// Stores what the call of a handler emitted that no queue asked for: all or none.
+    ///
+    /// # Errors
+    /// Why not.
+    fn store<'a>(
+        &'a self,
+        by: DeliveryId,
+        traceparent: Option<&'a str>,
+        emitted: &'a [FollowUp],
+    ) -> Answer<'a, Result<(), String>>;
 }
 
 /// The services that calls may use; each that is missing is said to be.

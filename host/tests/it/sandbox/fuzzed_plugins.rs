@@ -234,6 +234,7 @@ async fn end(runtime: &Runtime, bytes: Vec<u8>) -> String {
         cancel: &CancellationToken::new(),
         simulation: None,
         services: &Services::NONE,
+        depth: 0,
     };
     plugin
         .call(&command, call)

@@ -104,6 +104,7 @@ impl Bench {
                 let settlement = match at {
                     0 => Settlement::Complete {
                         output: Some("{}".to_owned()),
+                        follow_ups: Vec::new(),
                     },
                     _ => Settlement::Discard {
                         error: error.clone(),
@@ -192,7 +193,13 @@ impl Bench {
                 for claimed in claims.deliveries {
                     told(
                         store
-                            .settle(claimed.lease, Settlement::Complete { output: None })
+                            .settle(
+                                claimed.lease,
+                                Settlement::Complete {
+                                    output: None,
+                                    follow_ups: Vec::new(),
+                                },
+                            )
                             .await,
                     );
                 }

@@ -262,7 +262,7 @@ impl Postgres {
 
     async fn try_settle(&self, lease: &Lease, row: &SettlementRow) -> Result<State, QueueError> {
         let mut lent = self.sessions.get().await?;
-        if row.state == State::Completed {
+        if row.state == State::Completed && row.follow_ups.is_empty() {
             let now = self.clock.as_ref().map(|clock| clock.now());
             let single = lent.single().await?;
             let completed = write::complete(&single, now, lease, row)
@@ -282,6 +282,11 @@ impl Postgres {
             .await
             .map_err(to("settle a delivery"))?;
         let state = state.ok_or_else(|| QueueError::LeaseLost(lease.delivery.clone()))?;
+        if state == State::Completed {
+            write::follow_up(&mut tx, &row.follow_ups)
+                .await
+                .map_err(to("store a follow-up command"))?;
+        }
         self.commit(tx).await?;
         Ok(state)
     }

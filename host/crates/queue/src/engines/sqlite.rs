@@ -175,10 +175,13 @@ impl Store for Sqlite {
 
     fn settle(&self, lease: Lease, settlement: Settlement) -> StoreFuture<'_, State> {
         let row = SettlementRow::from(settlement);
-        Box::pin(
-            self.writer
-                .write(move |tx| settle::settle(tx, &lease, &row)),
-        )
+        Box::pin(self.writer.write(move |tx| {
+            let state = settle::settle(tx, &lease, &row)?;
+            if state == State::Completed {
+                enqueue::follow_up(tx, &row.follow_ups)?;
+            }
+            Ok(state)
+        }))
     }
 
     fn cancel(&self, command: CommandId) -> StoreFuture<'_, Cancellation> {

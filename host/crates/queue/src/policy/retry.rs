@@ -9,7 +9,7 @@ use pointsman_core::{outcome::Status, settings::RetrySettings};
 
 use crate::{
     ending::{Ending, FailureClass},
-    model::{AttemptError, AttemptLog, Failures, Settlement},
+    model::{AttemptError, AttemptLog, Failures, NewCommand, Settlement},
 };
 
 /// What a run gave.
@@ -25,6 +25,8 @@ pub struct RunResult {
     pub output: Option<String>,
     /// What it logged. Kept with a failure.
     pub logs: Vec<AttemptLog>,
+    /// The commands that it emitted.
+    pub follow_ups: Vec<NewCommand>,
 }
 
 impl RunResult {
@@ -37,6 +39,7 @@ impl RunResult {
             retry_after: None,
             output,
             logs: Vec::new(),
+            follow_ups: Vec::new(),
         }
     }
 
@@ -49,6 +52,7 @@ impl RunResult {
             retry_after: None,
             output: None,
             logs: Vec::new(),
+            follow_ups: Vec::new(),
         }
     }
 }
@@ -75,6 +79,7 @@ pub(super) fn settle_with(
     if result.status == Status::Succeeded {
         return Settlement::Complete {
             output: result.output,
+            follow_ups: result.follow_ups,
         };
     }
     let status = Ending::Ran(result.status);

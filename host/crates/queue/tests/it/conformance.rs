@@ -28,6 +28,7 @@ on_both_engines![
     three_lost_hosts_end_in_the_dead_letter,
     a_retry_waits_and_counts,
     a_release_is_not_charged,
+    what_a_delivery_emits_is_stored_with_its_end_or_not_at_all,
 ];
 
 async fn a_delivery_lives_from_available_to_completed(fixture: Fixture) {
@@ -413,4 +414,60 @@ async fn a_release_is_not_charged(fixture: Fixture) {
     );
     let again = fixture.claim_one().await;
     assert_eq!((again.attempt, again.failures.total()), (1, 0));
+}
+
+async fn what_a_delivery_emits_is_stored_with_its_end_or_not_at_all(fixture: Fixture) {
+    let emitted = |by: &pointsman_queue::Claimed, key: Option<&str>| {
+        let mut emitted = command(&["notify"]);
+        emitted.causation = Some(by.lease.delivery.clone());
+        emitted.depth = by.depth + 1;
+        emitted.ordering_key = key.map(str::to_owned);
+        emitted
+    };
+    let complete = |follow_ups| Settlement::Complete {
+        output: None,
+        follow_ups,
+    };
+    let id = fixture.add(command(&["greet"])).await;
+    let claimed = fixture.claim_one().await;
+    assert_eq!(claimed.depth, 0);
+    let (first, second) = (emitted(&claimed, Some("k")), emitted(&claimed, Some("k")));
+    let ids = [first.id, second.id];
+    let lease = claimed.lease.clone();
+    let ended = fixture
+        .store
+        .settle(lease, complete(vec![first, second]))
+        .await;
+    assert_eq!(ended.unwrap(), State::Completed);
+    assert_eq!(state(&fixture, id).await, State::Completed);
+    let view = fixture.store.get(ids[1]).await.unwrap();
+    assert_eq!(view.causation, Some(claimed.lease.delivery.to_string()));
+    // In their order, one after the other.
+    let next = fixture.claim_one().await;
+    assert_eq!((next.lease.delivery.command, next.depth), (ids[0], 1));
+    assert!(fixture.claim(9).await.is_empty());
+    // Whoever lost the lease emits nothing.
+    let late = emitted(&claimed, None);
+    let late_id = late.id;
+    let lost = fixture
+        .store
+        .settle(claimed.lease, complete(vec![late]))
+        .await;
+    assert!(matches!(lost, Err(QueueError::LeaseLost(_))), "{lost:?}");
+    let unknown = fixture.store.get(late_id).await;
+    assert!(matches!(unknown, Err(QueueError::UnknownCommand(_))));
+    let twice = emitted(&next, None);
+    let lease = next.lease.clone();
+    let ended = fixture
+        .store
+        .settle(lease, complete(vec![twice.clone()]))
+        .await;
+    assert_eq!(ended.unwrap(), State::Completed);
+    let depth = fixture.store.depth().await.unwrap();
+    let waiting: u64 = depth
+        .iter()
+        .filter(|one| !one.state.is_final())
+        .map(|one| one.count)
+        .sum();
+    assert_eq!(waiting, 2);
 }

@@ -178,6 +178,7 @@ pub(crate) fn error(status: Status, message: &str) -> AttemptError {
 pub(crate) fn done() -> Settlement {
     Settlement::Complete {
         output: Some("{}".to_owned()),
+        follow_ups: Vec::new(),
     }
 }
 

@@ -246,7 +246,10 @@ async fn a_page_ends_where_it_is_large_and_leaves_out_what_is_long(fixture: Fixt
         for claimed in fixture.claim(2).await {
             let output = Some(text(bytes));
             let settlement = match claimed.lease.delivery.handler.as_str() {
-                "greet" => Settlement::Complete { output },
+                "greet" => Settlement::Complete {
+                    output,
+                    follow_ups: Vec::new(),
+                },
                 _ => Settlement::Discard {
                     error: error(Status::Rejected, &"m".repeat(10 * short)),
                 },

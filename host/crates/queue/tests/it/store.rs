@@ -41,6 +41,7 @@ fn of_size(bytes: usize) -> NewCommand {
 fn answer(bytes: usize) -> Settlement {
     Settlement::Complete {
         output: Some(format!("\"{}\"", "z".repeat(bytes))),
+        follow_ups: Vec::new(),
     }
 }
 

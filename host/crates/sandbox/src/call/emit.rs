@@ -7,6 +7,8 @@ use pointsman_core::{command::Command, outcome::FollowUp};
 
 use super::{bindings::v0_2_0::pointsman::handler::emit, state::State};
 
+/// Commands in a row of which each emits the next.
+const DEPTH_MAX: u32 = 8;
 /// Bytes of an ordering key.
 const KEY_MAX_BYTES: usize = 255;
 /// The longest delay.
@@ -30,6 +32,11 @@ impl emit::Host for State {
                 "this host takes no follow-up commands: it runs without the queue".to_owned(),
             ));
         };
+        if self.shared.depth >= DEPTH_MAX {
+            return Err(emit::Error::Denied(format!(
+                "commands emit commands {DEPTH_MAX} times in a row at most, so that no circle of rules goes on for ever"
+            )));
+        }
         let (count, bytes) = {
             let emitted = self.shared.emitted();
             let bytes = emitted.iter().map(|emitted| emitted.attributes.len());

@@ -45,6 +45,9 @@ pub struct Call<'a> {
     pub simulation: Option<Simulation>,
     /// What it may use of the host.
     pub services: &'a Services,
+    /// How many commands stand before this one in a row of which each emitted the
+    /// next: such a row has an end.
+    pub depth: u32,
 }
 
 /// The answer as the report has it.
@@ -94,7 +97,7 @@ impl Handler {
             // Counted references, which all calls share, cost where nobody uses them.
             false => Services::NONE,
         };
-        let uses = (traceparent, services, delivery);
+        let uses = (traceparent, services, (delivery, call.depth));
         let shared = Arc::new(Shared::new(began, limits, logs, simulated, uses));
         let command = bindings::Command {
             id: &id,

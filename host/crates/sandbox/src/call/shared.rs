@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) services: Services,
     /// Which delivery it serves.
     pub(crate) delivery: DeliveryId,
+    /// How many commands stand before its own in a row of follow-ups.
+    pub(crate) depth: u32,
     emitted: Mutex<Vec<FollowUp>>,
 }
 
@@ -47,7 +49,7 @@ impl Shared {
         limits: &HandlerLimits,
         logs: LogSink,
         simulated: Option<Simulated>,
-        (traceparent, services, delivery): (Option<&str>, Services, DeliveryId),
+        (traceparent, services, (delivery, depth)): (Option<&str>, Services, (DeliveryId, u32)),
     ) -> Self {
         Self {
             logs,
@@ -60,6 +62,7 @@ impl Shared {
             denials: Mutex::default(),
             services,
             delivery,
+            depth,
             emitted: Mutex::default(),
         }
     }

@@ -53,6 +53,7 @@ async fn a_component_is_loaded_and_called() {
             cancel: &stop,
             simulation: None,
             services: &Services::NONE,
+            depth: 0,
         };
         plugin.call(&command, call).await.outcome
     };

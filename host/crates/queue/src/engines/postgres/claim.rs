@@ -210,6 +210,7 @@ fn read_claimed(found: &Row) -> Result<((i32, i64), Claimed), QueueError> {
         },
         attributes: found.get(9),
         traceparent: found.get(10),
+        depth: u32::try_from(found.get::<_, i32>(13)).unwrap_or(0),
     };
     let priority: i32 = found.get(11);
     Ok(((priority.saturating_neg(), found.get(12)), claimed))

@@ -40,6 +40,7 @@ pub(super) async fn commands(
                 idempotency_key: row.get(2),
                 rules_generation: row.get::<_, i64>(3).cast_unsigned(),
                 created: Timestamp::from_millis(row.get(4)),
+                causation: row.get(6),
                 deliveries: Vec::new(),
             }
         })

@@ -70,6 +70,22 @@ async fn stored_keys(
     Ok(stored.collect())
 }
 
+/// Stores what a delivery emitted, in the transaction that ends it.
+pub(super) async fn follow_up(tx: &mut Tx<'_>, commands: &[NewCommand]) -> Result<(), Fault> {
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let lines = commands.iter().flat_map(|command| {
+        let key = command.ordering_key.as_deref();
+        let deliveries = command.deliveries.iter();
+        deliveries.filter_map(move |one| Some(lines::name(one.handler.as_str(), key?)))
+    });
+    lines::lock_all(tx, lines.collect()).await?;
+    insert(tx, &commands.iter().collect::<Vec<_>>()).await?;
+    tx.news.work = true;
+    Ok(())
+}
+
 /// Stores commands that are new.
 pub(super) async fn insert(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fault> {
     insert_commands(tx, commands).await?;
@@ -95,9 +111,26 @@ async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fa
         .iter()
         .map(|command| command.traceparent.as_deref())
         .collect();
+    let causations: Vec<Option<String>> = commands
+        .iter()
+        .map(|command| command.causation.as_ref().map(ToString::to_string))
+        .collect();
+    let depths: Vec<i32> = commands
+        .iter()
+        .map(|command| i32::try_from(command.depth).unwrap_or(i32::MAX))
+        .collect();
     tx.execute(
         include_str!("sql/insert_commands.sql"),
-        &[&ids, &attributes, &keys, &generations, &traces, &now_ms],
+        &[
+            &ids,
+            &attributes,
+            &keys,
+            &generations,
+            &traces,
+            &now_ms,
+            &causations,
+            &depths,
+        ],
     )
     .await?;
     for command in commands {

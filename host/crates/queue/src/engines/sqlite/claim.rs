@@ -247,14 +247,16 @@ fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Res
             },
             attributes: String::new(),
             traceparent: None,
+            depth: 0,
         })
     })?;
     let command = claimed.lease.delivery.command;
     tx.connection
-        .prepare_cached("SELECT attributes, traceparent FROM command WHERE id = ?1")?
+        .prepare_cached("SELECT attributes, traceparent, depth FROM command WHERE id = ?1")?
         .query_row([command.0.into_bytes()], |row| {
             claimed.attributes = row.get(0)?;
             claimed.traceparent = row.get(1)?;
+            claimed.depth = row.get(2)?;
             Ok(())
         })?;
     tx.news.changed.push(command);

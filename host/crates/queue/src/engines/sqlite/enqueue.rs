@@ -51,6 +51,22 @@ pub(super) fn enqueue(
     Ok(Ok(answers))
 }
 
+/// Stores what a delivery emitted, in the transaction that ends it. The depth of the
+/// queue is no reason to refuse it: work that is done must be able to end.
+///
+/// # Errors
+/// [`QueueError::NoRoom`], the engine's: then the delivery has not ended either.
+pub(super) fn follow_up(tx: &mut Tx<'_>, commands: &[NewCommand]) -> Result<(), QueueError> {
+    const FOLLOW_UP: &str = "store a follow-up command";
+    let bytes = commands.iter().map(size).sum();
+    if bytes > 0 && !relief::admit(tx, bytes).map_err(to(FOLLOW_UP))? {
+        return Err(QueueError::NoRoom);
+    }
+    let added: usize = commands.iter().map(|one| one.deliveries.len()).sum();
+    tx.counts.depth = tx.counts.depth.saturating_add(added as u64);
+    insert(tx, &commands.iter().collect::<Vec<_>>()).map_err(to(FOLLOW_UP))
+}
+
 /// The keys of these commands that the store remembers.
 fn stored_keys(
     tx: &Tx<'_>,
@@ -93,7 +109,9 @@ fn insert_command(tx: &Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
             command.idempotency_key,
             command.rules_generation.cast_signed(),
             command.traceparent,
-            tx.now.as_millis()
+            tx.now.as_millis(),
+            command.causation.as_ref().map(ToString::to_string),
+            command.depth
         ])?;
     if let Some(key) = &command.idempotency_key {
         let body = body_digest(&command.attributes);

@@ -37,6 +37,7 @@ fn command(
                 idempotency_key: row.get(2)?,
                 rules_generation: row.get::<_, i64>(3)?.cast_unsigned(),
                 created: Timestamp::from_millis(row.get(4)?),
+                causation: row.get(5)?,
                 deliveries: Vec::new(),
             })
         })

@@ -31,4 +31,5 @@ UPDATE @.delivery d SET state = 'running', attempt = attempt + 1,
 FROM @.command c
 WHERE d.seq = ANY (ARRAY (SELECT seq FROM picked)) AND c.id = d.command_id
 RETURNING d.seq, d.lease_token, d.command_id, d.handler, d.attempt,
-    d.transient, d.trap, d.timeout, d.memory, c.attributes, c.traceparent, d.priority, d.position
+    d.transient, d.trap, d.timeout, d.memory, c.attributes, c.traceparent, d.priority, d.position,
+    c.depth

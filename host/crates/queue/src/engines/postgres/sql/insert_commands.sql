@@ -1,5 +1,7 @@
 -- Commands $1 with attributes $2, idempotency keys $3, generations of rules $4 and trace contexts
--- $5, stored at $6.
-INSERT INTO @.command (id, attributes, idempotency_key, rules_generation, traceparent, created_ms)
-SELECT id, a, k, g, t, $6
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::text[]) AS new (id, a, k, g, t)
+-- $5, stored at $6, emitted by the deliveries $7 at the depths $8.
+INSERT INTO @.command (id, attributes, idempotency_key, rules_generation, traceparent, created_ms,
+    causation, depth)
+SELECT id, a, k, g, t, $6, c, d
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::text[], $7::text[], $8::int4[])
+    AS new (id, a, k, g, t, c, d)
