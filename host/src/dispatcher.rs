@@ -52,7 +52,7 @@ pub struct Dispatcher {
 
 /// How one command is to be dispatched.
 #[derive(Clone, Default)]
-pub struct Options {
+pub struct DispatchOptions {
     /// Cancels the other handlers as soon as one does not succeed.
     pub fail_fast: bool,
     /// Cancels all handlers when the future of the dispatch is dropped.
@@ -194,7 +194,7 @@ impl Dispatcher {
     }
 
     /// Routes one command and runs every matched handler, each in its own task
-    /// (but see [`Options::in_place`]) and its own sandbox. What a handler does is an [`Outcome`](crate::outcome::Outcome) in the report
+    /// (but see [`DispatchOptions::in_place`]) and its own sandbox. What a handler does is an [`Outcome`](crate::outcome::Outcome) in the report
     /// and harms no other handler.
     ///
     /// # Errors
@@ -202,7 +202,7 @@ impl Dispatcher {
     pub async fn dispatch(
         &self,
         command: Command,
-        options: Options,
+        options: DispatchOptions,
     ) -> Result<Report, DispatchError> {
         let result = self.report(command, options).await;
         if let Err(error) = &result {
@@ -231,7 +231,11 @@ impl Dispatcher {
         &self.metrics
     }
 
-    async fn report(&self, command: Command, options: Options) -> Result<Report, DispatchError> {
+    async fn report(
+        &self,
+        command: Command,
+        options: DispatchOptions,
+    ) -> Result<Report, DispatchError> {
         let started_at = Timestamp::now();
         let started = Instant::now();
         self.started().await;

@@ -12,7 +12,7 @@ use crate::{
     budget::Budgets,
     command::Command,
     config::Config,
-    dispatcher::{DispatchError, Dispatcher, Options},
+    dispatcher::{DispatchError, DispatchOptions, Dispatcher},
     name::HandlerName,
     outcome::Report,
     queue::{Queue, QueueError},
@@ -194,7 +194,7 @@ impl Host {
     pub async fn dispatch(
         &self,
         command: Command,
-        options: Options,
+        options: DispatchOptions,
     ) -> Result<Report, DispatchError> {
         self.dispatcher.dispatch(command, options).await
     }

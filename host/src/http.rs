@@ -34,7 +34,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     command::{Command, CommandId},
-    dispatcher::{DispatchError, Event, Observer, Options},
+    dispatcher::{DispatchError, DispatchOptions, Event, Observer},
     host::Host,
     metrics::{self, Now},
     outcome::{Report, ReportStatus},
@@ -142,11 +142,11 @@ async fn execute(
 ) -> Result<Response, Problem> {
     let mut command = command(&host, &headers, body).await?;
     command.traceparent = traceparent(&headers);
-    let options = Options {
+    let options = DispatchOptions {
         cancel_on_drop: host.config().http.cancel_on_disconnect,
         in_place: true,
         observer: log_observer(command.id),
-        ..Options::default()
+        ..DispatchOptions::default()
     };
     let report = host.dispatch(command, options).await?;
     // A handler without logs or output has some 350 bytes.

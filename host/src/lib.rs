@@ -31,12 +31,12 @@
 //! To embed it without the command line and HTTP:
 //!
 //! ```no_run
-//! use pointsman::{host::Host, command::Command, config::Config, dispatcher::Options};
+//! use pointsman::{host::Host, command::Command, config::Config, dispatcher::DispatchOptions};
 //!
 //! # async fn example() -> anyhow::Result<()> {
 //! let host = Host::load(Config::default()).await?;
 //! let command = Command::parse(r#"{"requestType":"CreatePolicy"}"#)?;
-//! let report = host.dispatch(command, Options::default()).await?;
+//! let report = host.dispatch(command, DispatchOptions::default()).await?;
 //! println!("{}", serde_json::to_string(&report)?);
 //! # Ok(()) }
 //! ```

@@ -27,7 +27,7 @@ use pointsman::{
     budget::Budgets,
     command::Command,
     config::Config,
-    dispatcher::Options,
+    dispatcher::DispatchOptions,
     host::{Host, Loaded},
     outcome::ReportStatus,
     reload::Reloader,
@@ -140,9 +140,9 @@ async fn started(config: Config) -> Loaded {
 /// Parses and dispatches one command, as the HTTP server does.
 async fn answer(app: &Host, text: &str) {
     let command = Command::parse(text).expect("a command");
-    let options = Options {
+    let options = DispatchOptions {
         in_place: true,
-        ..Options::default()
+        ..DispatchOptions::default()
     };
     let report = app.dispatch(command, options).await;
     let report = report.expect("a handler for it");

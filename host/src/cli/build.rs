@@ -25,9 +25,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, plugins: &Path) -> anyhow::Result<Exit> {
-    let options = build::Options {
+    let options = build::BuildOptions {
         offline: args.offline,
-        ..build::Options::default()
+        ..build::BuildOptions::default()
     };
     if args.dirs.is_empty() {
         return all(plugins, &options);
@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, plugins: &Path) -> anyhow::Result<Exit> {
 }
 
 /// Builds and installs every source below `plugins`.
-pub(super) fn all(plugins: &Path, options: &build::Options) -> anyhow::Result<Exit> {
+pub(super) fn all(plugins: &Path, options: &build::BuildOptions) -> anyhow::Result<Exit> {
     let sources = build::sources(plugins)?;
     if sources.is_empty() {
         err!(
@@ -48,7 +48,7 @@ pub(super) fn all(plugins: &Path, options: &build::Options) -> anyhow::Result<Ex
 }
 
 /// One that does not build does not keep the others from it.
-fn each(dirs: &[PathBuf], plugins: &Path, options: &build::Options) -> Exit {
+fn each(dirs: &[PathBuf], plugins: &Path, options: &build::BuildOptions) -> Exit {
     let mut exit = Exit::Succeeded;
     for dir in dirs {
         let say = |line: &str| err!("{line}");

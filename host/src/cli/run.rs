@@ -10,7 +10,7 @@ use super::{
 use crate::{
     command::Command,
     config::Config,
-    dispatcher::{DispatchError, Event, Observer, Options},
+    dispatcher::{DispatchError, DispatchOptions, Event, Observer},
     host::{Host, Unloaded},
     name::HandlerName,
     outcome::{HandlerReport, LogLine, Report, ReportStatus},
@@ -63,11 +63,11 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         host.wait_for(&needed.collect::<Vec<_>>()).await;
     }
     warn_of(&host.snapshot().problems);
-    let options = Options {
+    let options = DispatchOptions {
         fail_fast: args.fail_fast,
         cancel_on_drop: true,
         observer: (!args.json).then(|| observer(&host)),
-        ..Options::default()
+        ..DispatchOptions::default()
     };
     let report = match host.dispatch(command, options).await {
         Ok(report) => report,

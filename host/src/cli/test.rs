@@ -170,9 +170,9 @@ async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) 
 pub(super) async fn built(source: &Path, offline: bool) -> anyhow::Result<(HandlerName, Vec<u8>)> {
     let source = source.to_owned();
     let build = move || {
-        let options = build::Options {
+        let options = build::BuildOptions {
             offline,
-            ..build::Options::default()
+            ..build::BuildOptions::default()
         };
         build::build(&source, &options, &|line| err!("{line}"))
     };

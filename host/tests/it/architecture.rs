@@ -1,6 +1,7 @@
 //! The house stays as drawn: no arrow points up, and each library has its room.
 
 mod circles;
+mod type_names;
 
 use std::{fs, path::Path};
 

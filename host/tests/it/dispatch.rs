@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use expect_test::{Expect, expect};
 use pointsman::{
     command::Command,
-    dispatcher::{DispatchError, Options},
+    dispatcher::{DispatchError, DispatchOptions},
     outcome::{HandlerReport, ReportStatus, Status},
 };
 use serde_json::{Value, json};
@@ -110,7 +110,10 @@ async fn no_match_names_the_nearest_rule() {
     let app = Folders::shipped().start().await;
     let command =
         Command::parse(r#"{"requestType":"CreatPolicy","productType":"HighRisk"}"#).unwrap();
-    let error = app.dispatch(command, Options::default()).await.unwrap_err();
+    let error = app
+        .dispatch(command, DispatchOptions::default())
+        .await
+        .unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, DispatchError::NoMatchingHandler { .. }));
     assert!(
@@ -131,7 +134,10 @@ async fn a_handler_gets_the_command_as_it_was_sent() {
     let mut command = Command::parse(text).unwrap();
     command.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
     let id = command.id.to_string();
-    let report = app.dispatch(command, Options::default()).await.unwrap();
+    let report = app
+        .dispatch(command, DispatchOptions::default())
+        .await
+        .unwrap();
     let output = report.handlers[0]
         .outcome
         .result

@@ -12,7 +12,7 @@ use std::{
 use pointsman::{
     command,
     config::Config,
-    dispatcher::Options,
+    dispatcher::DispatchOptions,
     host::{Host, Loaded},
     outcome::{HandlerReport, Report},
 };
@@ -258,7 +258,9 @@ pub(crate) fn replace(path: &Path, bytes: impl AsRef<[u8]>) {
 /// The report of one command.
 pub(crate) async fn dispatch(app: &Host, command: &str) -> Report {
     let command = command::Command::parse(command).unwrap();
-    app.dispatch(command, Options::default()).await.unwrap()
+    app.dispatch(command, DispatchOptions::default())
+        .await
+        .unwrap()
 }
 
 /// What the one handler of a command did.

@@ -4,7 +4,7 @@ mod foreign_files;
 mod stress;
 
 use expect_test::{Expect, expect};
-use pointsman::{dispatcher::Options, outcome::Status, snapshot::FileState};
+use pointsman::{dispatcher::DispatchOptions, outcome::Status, snapshot::FileState};
 
 use crate::host::{Folders, dispatch, guest, only, serve, statuses, until};
 
@@ -54,7 +54,7 @@ async fn a_command_in_flight_ends_on_the_snapshot_that_it_began_with() {
     let before = app.snapshot().plugins["probe"].digest.clone();
     let command =
         pointsman::command::Command::parse(r#"{"to":"probe","do":"sleep","amount":1500}"#).unwrap();
-    let running = app.dispatch(command, Options::default());
+    let running = app.dispatch(command, DispatchOptions::default());
     let replaced = async {
         tokio::task::yield_now().await;
         folders.plugin("probe", guest("create-policy"));

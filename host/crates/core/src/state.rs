@@ -1,4 +1,4 @@
-//! Owns the meaning of what handlers remember: [`Entries`] is one space of it, as
+//! Owns the meaning of what handlers remember: [`MemorySpace`] is one space of it, as
 //! simple as it can be. The stores of the queue do the same durably, and their
 //! tests hold them to it; cases use it as it is.
 
@@ -189,7 +189,7 @@ impl StateRequest {
 
 impl Space {
     /// Whether it has room for so much.
-    fn room(&self, held: Held) -> Result<(), StateError> {
+    fn room(&self, held: SpaceUsage) -> Result<(), StateError> {
         let full = |what: &str, limit: u64, setting: &str| {
             Err(StateError::Full(format!(
                 "the state `{}` holds {limit} {what} already; `state.{setting}` sets the limit",
@@ -208,7 +208,7 @@ impl Space {
 
 /// How much a space holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct SpaceUsage {
     /// Entries.
     pub keys: u64,
     /// Bytes of their keys and values.
@@ -257,7 +257,7 @@ pub fn decide(
     space: &Space,
     request: StateRequest,
     found: Option<&str>,
-    held: Held,
+    held: SpaceUsage,
 ) -> Result<(StateAnswer, Change), StateError> {
     let key_bytes = request.key().map_or(0, str::len);
     let (answer, change) = match request {
@@ -295,7 +295,7 @@ pub fn decide(
     Ok((answer, change))
 }
 
-impl Held {
+impl SpaceUsage {
     /// What a space holds once the value of a key is another one.
     #[must_use]
     pub fn after(self, key_bytes: usize, found: Option<&str>, value: Option<&str>) -> Self {
@@ -326,7 +326,7 @@ fn sum(value: Option<&str>, by: i64) -> Result<i64, StateError> {
 
 /// One space in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entries(BTreeMap<String, Entry>);
+pub struct MemorySpace(BTreeMap<String, Entry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -335,7 +335,7 @@ struct Entry {
     until: Option<Duration>,
 }
 
-impl Entries {
+impl MemorySpace {
     /// These keys with their values, for good.
     #[must_use]
     pub fn new(entries: impl IntoIterator<Item = (String, String)>) -> Self {
@@ -390,8 +390,8 @@ impl Entries {
         Ok(answer)
     }
 
-    fn held(&self) -> Held {
-        let none = Held::default();
+    fn held(&self) -> SpaceUsage {
+        let none = SpaceUsage::default();
         self.0.iter().fold(none, |held, (key, entry)| {
             held.after(key.len(), None, Some(&entry.value))
         })
@@ -449,7 +449,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_there_until_its_time_is_over() {
-        let (mut entries, space) = (Entries::default(), space());
+        let (mut entries, space) = (MemorySpace::default(), space());
         entries
             .apply(&space, set("a", "1", Some(10)), at(0))
             .unwrap();
@@ -460,7 +460,7 @@ mod tests {
 
     #[test]
     fn an_increment_keeps_the_time_to_live_of_the_first() {
-        let (mut entries, space) = (Entries::default(), space());
+        let (mut entries, space) = (MemorySpace::default(), space());
         let add = |ttl| StateRequest::Increment {
             key: "n".into(),
             by: 2,
@@ -488,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_space_holds_no_more_than_it_may_and_what_is_refused_changes_nothing() {
-        let (mut entries, space) = (Entries::default(), space());
+        let (mut entries, space) = (MemorySpace::default(), space());
         entries.apply(&space, set("a", "1", None), at(0)).unwrap();
         entries.apply(&space, set("b", "1", None), at(0)).unwrap();
         let before = entries.clone();
@@ -529,7 +529,8 @@ mod tests {
 
     #[test]
     fn a_list_goes_on_behind_a_key() {
-        let mut entries = Entries::new(["b1", "a", "b2", "b3"].map(|key| (key.into(), "0".into())));
+        let mut entries =
+            MemorySpace::new(["b1", "a", "b2", "b3"].map(|key| (key.into(), "0".into())));
         let mut list = |after: Option<&str>| {
             let request = StateRequest::List {
                 prefix: "b".into(),

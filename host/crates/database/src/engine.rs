@@ -4,7 +4,7 @@ use std::future::Future;
 
 use crate::{
     error::{SqlError, SqlFault},
-    value::{Page, Value},
+    value::{SqlPage, SqlValue},
 };
 
 /// What an engine does for a session.
@@ -12,13 +12,13 @@ pub(crate) trait Engaged {
     fn query(
         &mut self,
         text: &str,
-        parameters: Vec<Value>,
-    ) -> impl Future<Output = Result<Page, SqlError>> + Send;
-    fn next(&mut self) -> impl Future<Output = Result<Page, SqlError>> + Send;
+        parameters: Vec<SqlValue>,
+    ) -> impl Future<Output = Result<SqlPage, SqlError>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<SqlPage, SqlError>> + Send;
     fn execute(
         &mut self,
         text: &str,
-        parameters: Vec<Value>,
+        parameters: Vec<SqlValue>,
     ) -> impl Future<Output = Result<u64, SqlError>> + Send;
     fn begin(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send;
     fn commit(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send;

@@ -13,4 +13,4 @@ mod value;
 pub use error::{SqlError, SqlFault};
 pub use session::{Database, OpenError, Session};
 pub use settings::DatabaseLimits;
-pub use value::{Page, Value};
+pub use value::{SqlPage, SqlValue};

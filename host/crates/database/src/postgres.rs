@@ -27,7 +27,7 @@ use crate::{
     error::{SqlError, SqlFault},
     settings::DatabaseLimits,
     url::{CONNECT_MAX, Target},
-    value::{Page, Value},
+    value::{SqlPage, SqlValue},
 };
 
 /// How long a connection is kept that nobody uses.
@@ -241,7 +241,7 @@ impl Lent {
     }
 
     /// Sends a statement. Where nothing may be changed, in a transaction that it cannot leave.
-    async fn send(&mut self, text: &str, parameters: Vec<Value>) -> Result<RowStream, SqlError> {
+    async fn send(&mut self, text: &str, parameters: Vec<SqlValue>) -> Result<RowStream, SqlError> {
         self.finish().await?;
         if self.phase == Phase::Failed {
             return Err(failed_transaction());
@@ -272,8 +272,8 @@ impl Lent {
         more
     }
 
-    async fn rows(&mut self, mut rows: Rows) -> Result<Page, SqlError> {
-        let mut page = Page::default();
+    async fn rows(&mut self, mut rows: Rows) -> Result<SqlPage, SqlError> {
+        let mut page = SqlPage::default();
         loop {
             let phase = std::mem::replace(&mut self.phase, Phase::Asking);
             let row = rows.next().await;
@@ -307,7 +307,7 @@ impl Lent {
 const BEGIN_READ_ONLY: &str = "BEGIN READ ONLY; SELECT 1";
 
 impl Engaged for Lent {
-    async fn query(&mut self, text: &str, parameters: Vec<Value>) -> Result<Page, SqlError> {
+    async fn query(&mut self, text: &str, parameters: Vec<SqlValue>) -> Result<SqlPage, SqlError> {
         let rows = self.send(text, parameters).await;
         match rows {
             Ok(rows) => self.rows(Box::pin(rows.peekable())).await,
@@ -318,12 +318,12 @@ impl Engaged for Lent {
         }
     }
 
-    async fn next(&mut self) -> Result<Page, SqlError> {
+    async fn next(&mut self) -> Result<SqlPage, SqlError> {
         let rows = self.rows.take().ok_or_else(no_more)?;
         self.rows(rows).await
     }
 
-    async fn execute(&mut self, text: &str, parameters: Vec<Value>) -> Result<u64, SqlError> {
+    async fn execute(&mut self, text: &str, parameters: Vec<SqlValue>) -> Result<u64, SqlError> {
         let rows = self.send(text, parameters).await;
         let mut rows = match rows {
             Ok(rows) => Box::pin(rows),

@@ -16,7 +16,7 @@ use crate::{
     sqlite::{self, Sqlite},
     statement,
     url::{self, Wanted},
-    value::{Page, Value},
+    value::{SqlPage, SqlValue},
 };
 
 /// One database that a handler was granted.
@@ -136,9 +136,9 @@ enum Connection {
 
 /// What is asked of a connection.
 enum Ask<'a> {
-    Query(&'a str, Vec<Value>),
+    Query(&'a str, Vec<SqlValue>),
     Next,
-    Execute(&'a str, Vec<Value>),
+    Execute(&'a str, Vec<SqlValue>),
     Begin,
     Commit,
     Rollback,
@@ -146,7 +146,7 @@ enum Ask<'a> {
 
 /// What it says.
 enum Said {
-    Page(Page),
+    Page(SqlPage),
     Changed(u64),
     Done,
 }
@@ -156,7 +156,11 @@ impl Session {
     ///
     /// # Errors
     /// [`SqlError`].
-    pub async fn query(&mut self, text: &str, parameters: Vec<Value>) -> Result<Page, SqlError> {
+    pub async fn query(
+        &mut self,
+        text: &str,
+        parameters: Vec<SqlValue>,
+    ) -> Result<SqlPage, SqlError> {
         statement::check(text)?;
         self.page(Ask::Query(text, parameters)).await
     }
@@ -165,7 +169,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SqlError`], also where there is no query with more rows.
-    pub async fn next(&mut self) -> Result<Page, SqlError> {
+    pub async fn next(&mut self) -> Result<SqlPage, SqlError> {
         if self.connection.is_none() {
             return Err(no_more());
         }
@@ -176,7 +180,11 @@ impl Session {
     ///
     /// # Errors
     /// [`SqlError`].
-    pub async fn execute(&mut self, text: &str, parameters: Vec<Value>) -> Result<u64, SqlError> {
+    pub async fn execute(
+        &mut self,
+        text: &str,
+        parameters: Vec<SqlValue>,
+    ) -> Result<u64, SqlError> {
         statement::check(text)?;
         match self.ask(Ask::Execute(text, parameters)).await? {
             Said::Changed(rows) => Ok(rows),
@@ -226,9 +234,9 @@ impl Session {
         }
     }
 
-    async fn page(&mut self, ask: Ask<'_>) -> Result<Page, SqlError> {
+    async fn page(&mut self, ask: Ask<'_>) -> Result<SqlPage, SqlError> {
         let Said::Page(page) = self.ask(ask).await? else {
-            return Ok(Page::default());
+            return Ok(SqlPage::default());
         };
         let limits = &self.database.limits;
         self.rows += page.rows.len() as u64;

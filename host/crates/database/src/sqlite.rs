@@ -27,7 +27,7 @@ use crate::{
     engine::{Engaged, no_more},
     error::{SqlError, SqlFault},
     settings::DatabaseLimits,
-    value::{Page, Value},
+    value::{SqlPage, SqlValue},
 };
 
 /// How long a connection is kept that nobody uses.
@@ -167,9 +167,9 @@ struct Worker {
 type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
 
 enum Job {
-    Query(String, Vec<Value>, Reply<Page>),
-    Next(Reply<Page>),
-    Execute(String, Vec<Value>, Reply<u64>),
+    Query(String, Vec<SqlValue>, Reply<SqlPage>),
+    Next(Reply<SqlPage>),
+    Execute(String, Vec<SqlValue>, Reply<u64>),
     Own(&'static str, Reply<()>),
 }
 
@@ -257,8 +257,8 @@ fn serve(connection: &Connection, inbox: &mpsc::Receiver<Job>, in_memory: bool) 
 fn query(
     connection: &Connection,
     text: &str,
-    parameters: &[Value],
-    mut reply: Reply<Page>,
+    parameters: &[SqlValue],
+    mut reply: Reply<SqlPage>,
     inbox: &mpsc::Receiver<Job>,
 ) -> Option<Job> {
     let mut statement = match prepare(connection, text, parameters) {
@@ -281,9 +281,9 @@ fn query(
     // Read ahead, so that a page knows whether another one follows.
     let mut ahead = read();
     loop {
-        let mut page = Page {
+        let mut page = SqlPage {
             columns: columns.clone(),
-            ..Page::default()
+            ..SqlPage::default()
         };
         let filled = loop {
             match std::mem::replace(&mut ahead, Ok(None)) {
@@ -311,7 +311,7 @@ fn query(
     }
 }
 
-fn execute(connection: &Connection, text: &str, parameters: &[Value]) -> Result<u64, SqlError> {
+fn execute(connection: &Connection, text: &str, parameters: &[SqlValue]) -> Result<u64, SqlError> {
     let mut statement = prepare(connection, text, parameters)?;
     let before = connection.total_changes();
     let mut rows = statement.raw_query();
@@ -326,7 +326,7 @@ fn execute(connection: &Connection, text: &str, parameters: &[Value]) -> Result<
 fn prepare<'a>(
     connection: &'a Connection,
     text: &str,
-    parameters: &[Value],
+    parameters: &[SqlValue],
 ) -> Result<Statement<'a>, SqlError> {
     let mut statement = connection.prepare(text).map_err(|error| said(&error))?;
     let mut used = 0;
@@ -365,32 +365,32 @@ fn number(name: &str) -> Option<usize> {
         .then(|| digits.parse().ok())?
 }
 
-struct Bound<'a>(&'a Value);
+struct Bound<'a>(&'a SqlValue);
 
 impl rusqlite::ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self.0 {
-            Value::Null => ValueRef::Null,
-            Value::Boolean(value) => ValueRef::Integer((*value).into()),
-            Value::Integer(value) => ValueRef::Integer(*value),
-            Value::Real(value) => ValueRef::Real(*value),
-            Value::Text(text) => ValueRef::Text(text.as_bytes()),
-            Value::Bytes(bytes) => ValueRef::Blob(bytes),
+            SqlValue::Null => ValueRef::Null,
+            SqlValue::Boolean(value) => ValueRef::Integer((*value).into()),
+            SqlValue::Integer(value) => ValueRef::Integer(*value),
+            SqlValue::Real(value) => ValueRef::Real(*value),
+            SqlValue::Text(text) => ValueRef::Text(text.as_bytes()),
+            SqlValue::Bytes(bytes) => ValueRef::Blob(bytes),
         }))
     }
 }
 
-fn value(value: ValueRef<'_>) -> Value {
+fn value(value: ValueRef<'_>) -> SqlValue {
     match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(value) => Value::Integer(value),
-        ValueRef::Real(value) => Value::Real(value),
+        ValueRef::Null => SqlValue::Null,
+        ValueRef::Integer(value) => SqlValue::Integer(value),
+        ValueRef::Real(value) => SqlValue::Real(value),
         // SQLite takes any bytes for text.
         ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => Value::Text(text.to_owned()),
-            Err(_) => Value::Bytes(bytes.to_vec()),
+            Ok(text) => SqlValue::Text(text.to_owned()),
+            Err(_) => SqlValue::Bytes(bytes.to_vec()),
         },
-        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+        ValueRef::Blob(bytes) => SqlValue::Bytes(bytes.to_vec()),
     }
 }
 
@@ -448,7 +448,7 @@ impl Lent {
         }
     }
 
-    fn read(&mut self, page: Result<Page, SqlError>) -> Result<Page, SqlError> {
+    fn read(&mut self, page: Result<SqlPage, SqlError>) -> Result<SqlPage, SqlError> {
         if self.phase != Phase::Transaction {
             self.phase = match &page {
                 Ok(page) if page.more => Phase::Reading,
@@ -460,19 +460,19 @@ impl Lent {
 }
 
 impl Engaged for Lent {
-    async fn query(&mut self, text: &str, parameters: Vec<Value>) -> Result<Page, SqlError> {
+    async fn query(&mut self, text: &str, parameters: Vec<SqlValue>) -> Result<SqlPage, SqlError> {
         self.leave_rows();
         let page = self.ask(|reply| Job::Query(text.to_owned(), parameters, reply));
         let page = page.await;
         self.seen(page)
     }
 
-    async fn next(&mut self) -> Result<Page, SqlError> {
+    async fn next(&mut self) -> Result<SqlPage, SqlError> {
         let page = self.ask(Job::Next).await;
         self.seen(page)
     }
 
-    async fn execute(&mut self, text: &str, parameters: Vec<Value>) -> Result<u64, SqlError> {
+    async fn execute(&mut self, text: &str, parameters: Vec<SqlValue>) -> Result<u64, SqlError> {
         self.leave_rows();
         self.ask(|reply| Job::Execute(text.to_owned(), parameters, reply))
             .await
@@ -507,7 +507,7 @@ impl Engaged for Lent {
 
 impl Lent {
     /// An answer came: nothing is open whose end nobody saw.
-    fn seen(&mut self, page: Result<Page, SqlError>) -> Result<Page, SqlError> {
+    fn seen(&mut self, page: Result<SqlPage, SqlError>) -> Result<SqlPage, SqlError> {
         match self.phase {
             Phase::Asking => page,
             _ => self.read(page),

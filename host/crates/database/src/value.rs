@@ -2,7 +2,7 @@
 
 /// One value, of a parameter or in a row.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum SqlValue {
     /// No value.
     Null,
     /// A boolean; SQLite has 0 and 1 for it.
@@ -17,7 +17,7 @@ pub enum Value {
     Bytes(Vec<u8>),
 }
 
-impl Value {
+impl SqlValue {
     /// What it takes, roughly.
     pub(crate) fn size_bytes(&self) -> usize {
         // That of the value itself, wherever it is.
@@ -31,11 +31,11 @@ impl Value {
 
 /// The rows of a query, or some of them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
+pub struct SqlPage {
     /// The names of the columns.
     pub columns: Vec<String>,
     /// Rows, each with a value for every column.
-    pub rows: Vec<Vec<Value>>,
+    pub rows: Vec<Vec<SqlValue>>,
     /// Whether there are more.
     pub more: bool,
     /// Bytes of its rows.
@@ -47,10 +47,10 @@ const PAGE_ROWS_MAX: usize = 1_000;
 /// Bytes at which a page ends.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
-impl Page {
+impl SqlPage {
     /// Adds a row. Whether the page is full.
-    pub(crate) fn push(&mut self, row: Vec<Value>) -> bool {
-        self.bytes += row.iter().map(Value::size_bytes).sum::<usize>();
+    pub(crate) fn push(&mut self, row: Vec<SqlValue>) -> bool {
+        self.bytes += row.iter().map(SqlValue::size_bytes).sum::<usize>();
         self.rows.push(row);
         self.rows.len() >= PAGE_ROWS_MAX || self.bytes >= PAGE_BYTES_MAX
     }

@@ -102,7 +102,7 @@ pub struct UnknownLanguage(String);
 
 /// How to build.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct BuildOptions {
     /// Fetches nothing: a tool or a dependency that is not there is an error.
     pub offline: bool,
     /// Where tools that no package manager puts into the handler's folder are
@@ -111,7 +111,7 @@ pub struct Options {
     pub tools_dir: Option<PathBuf>,
 }
 
-impl Default for Options {
+impl Default for BuildOptions {
     /// Fetches what is missing, and keeps tools in [`default_tools_dir`].
     fn default() -> Self {
         Self {
@@ -393,7 +393,7 @@ pub fn recognise(folder: &Path) -> Result<Language, BuildError> {
 /// [`BuildError`]: names the tool, the file or the compiler's own words.
 pub fn build(
     folder: &Path,
-    options: &Options,
+    options: &BuildOptions,
     progress: &dyn Fn(&str),
 ) -> Result<Built, BuildError> {
     // The tools run in the folder: a path relative to elsewhere means nothing to them.

@@ -392,7 +392,7 @@ pub fn assert_pass(folder: impl AsRef<Path>) {
     let folder = folder.as_ref();
     let say = |line: &str| eprintln!("{line}");
     let built = || {
-        let built = build::build(folder, &build::Options::default(), &say)?;
+        let built = build::build(folder, &build::BuildOptions::default(), &say)?;
         Ok((built.about.name, built.component))
     };
     assert_all(folder, &folder.join(FOLDER), built);

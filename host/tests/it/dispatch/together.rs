@@ -8,7 +8,7 @@ use std::{
 
 use pointsman::{
     command::Command,
-    dispatcher::{Event, Options},
+    dispatcher::{DispatchOptions, Event},
     outcome::{ReportStatus, Status},
 };
 
@@ -53,9 +53,9 @@ async fn fail_fast_cancels_the_others() {
     );
     let app = folders.start().await;
     let command = Command::parse(r#"{"to":"sleeper","do":"sleep","amount":20000}"#).unwrap();
-    let options = Options {
+    let options = DispatchOptions {
         fail_fast: true,
-        ..Options::default()
+        ..DispatchOptions::default()
     };
     let report = app.dispatch(command, options).await.unwrap();
     assert_eq!(
@@ -132,9 +132,9 @@ async fn log_lines_are_seen_while_the_handler_still_runs() {
         })
     };
     let command = Command::parse(r#"{"to":"probe","do":"log"}"#).unwrap();
-    let options = Options {
+    let options = DispatchOptions {
         observer: Some(observer),
-        ..Options::default()
+        ..DispatchOptions::default()
     };
     app.dispatch(command, options).await.unwrap();
     let wanted = [
@@ -148,7 +148,7 @@ async fn log_lines_are_seen_while_the_handler_still_runs() {
 }
 
 /// How the handlers of a command end that nobody waits for any more.
-async fn ends_unheard(to: &str, options: Options) -> Vec<String> {
+async fn ends_unheard(to: &str, options: DispatchOptions) -> Vec<String> {
     let folders = Folders::probes(&["a", "b"]);
     let app = folders.start().await;
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -163,7 +163,7 @@ async fn ends_unheard(to: &str, options: Options) -> Vec<String> {
         })
     };
     let command = format!(r#"{{"to":{to},"do":"sleep","amount":200}}"#);
-    let options = Options {
+    let options = DispatchOptions {
         observer: Some(observer),
         ..options
     };
@@ -192,10 +192,10 @@ async fn ends_unheard(to: &str, options: Options) -> Vec<String> {
 async fn handlers_finish_where_their_command_is_dropped_unless_it_says_otherwise() {
     for in_place in [false, true] {
         for (cancel_on_drop, status) in [(false, "succeeded"), (true, "cancelled")] {
-            let options = Options {
+            let options = DispatchOptions {
                 cancel_on_drop,
                 in_place,
-                ..Options::default()
+                ..DispatchOptions::default()
             };
             let ends = ends_unheard(r#""a""#, options.clone()).await;
             assert_eq!(ends, [format!("a {status}")]);
@@ -210,7 +210,7 @@ async fn a_handler_gets_on_while_nobody_polls_its_command() {
     let folders = Folders::probes(&["probe"]);
     let app = folders.start().await;
     let command = Command::parse(r#"{"to":"probe","do":"sleep","amount":50}"#).unwrap();
-    let mut dispatch = std::pin::pin!(app.dispatch(command, Options::default()));
+    let mut dispatch = std::pin::pin!(app.dispatch(command, DispatchOptions::default()));
     let first = tokio::time::timeout(Duration::from_millis(1), &mut dispatch).await;
     assert!(first.is_err(), "it sleeps");
     until("it ended by itself", || app.shutdown().tasks.is_empty()).await;
@@ -244,7 +244,7 @@ async fn past_the_waiting_line_a_command_is_refused() {
         let app = Arc::clone(&app);
         tasks.spawn(async move {
             let command = Command::parse(r#"{"to":"probe","do":"sleep","amount":200}"#).unwrap();
-            app.dispatch(command, Options::default())
+            app.dispatch(command, DispatchOptions::default())
                 .await
                 .map_err(|error| error.code())
         });
@@ -272,7 +272,10 @@ async fn a_stopping_host_takes_nothing_new_and_lets_what_runs_finish() {
     });
     until("it is stopping", || app.shutdown().draining.is_cancelled()).await;
     let command = Command::parse(r#"{"to":"probe","do":"nothing"}"#).unwrap();
-    let refused = app.dispatch(command, Options::default()).await.unwrap_err();
+    let refused = app
+        .dispatch(command, DispatchOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), "draining");
     assert!(stopping.await.unwrap());
     assert_eq!(running.await.unwrap().outcome.status(), Status::Succeeded);

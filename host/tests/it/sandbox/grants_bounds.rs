@@ -6,7 +6,7 @@ use std::{fs, sync::Arc};
 
 use pointsman::{
     command::Command,
-    dispatcher::Options,
+    dispatcher::DispatchOptions,
     host::Host,
     outcome::{Level, Outcome},
 };
@@ -65,7 +65,9 @@ async fn pipes_and_devices_in_a_folder_are_not_opened_and_hold_nobody() {
         let (app, command) = (Arc::clone(&app), json!({"do": what, "path": path}));
         async move {
             let command = Command::parse(command.to_string()).unwrap();
-            app.dispatch(command, Options::default()).await.unwrap()
+            app.dispatch(command, DispatchOptions::default())
+                .await
+                .unwrap()
         }
     });
     for report in futures_util::future::join_all(calls).await {
@@ -152,9 +154,9 @@ async fn open_files_count_and_one_handler_does_not_get_those_of_another() {
     let hold = json!({"do":"open-many","path":"/d/file","count":100,"ms":60_000});
     let hold = tokio::spawn(async move {
         let command = Command::parse(hold.to_string()).unwrap();
-        let options = Options {
+        let options = DispatchOptions {
             cancel_on_drop: true,
-            ..Options::default()
+            ..DispatchOptions::default()
         };
         holding.dispatch(command, options).await
     });

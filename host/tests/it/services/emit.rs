@@ -1,6 +1,6 @@
 //! Follow-up commands, from a handler into the queue.
 
-use pointsman::{dispatcher::Options, outcome::Status};
+use pointsman::{dispatcher::DispatchOptions, outcome::Status};
 use serde_json::{Value, json};
 
 use super::{
@@ -171,7 +171,10 @@ async fn a_report_names_what_was_emitted_and_a_failed_store_is_a_failed_handler(
     assert_eq!(emitted.len(), 1);
     app.queue().unwrap().store().close().await.unwrap();
     let command = pointsman::command::Command::parse(&command).unwrap();
-    let report = app.dispatch(command, Options::default()).await.unwrap();
+    let report = app
+        .dispatch(command, DispatchOptions::default())
+        .await
+        .unwrap();
     let failure = report.handlers[0].outcome.result.as_ref().unwrap_err();
     assert_eq!(failure.code, Status::Unavailable);
     assert!(

@@ -10,7 +10,7 @@ use tokio_postgres::{
     types::{FromSql, Kind, Type},
 };
 
-use crate::{error::SqlError, value::Value};
+use crate::{error::SqlError, value::SqlValue};
 
 type Failed = Box<dyn std::error::Error + Sync + Send>;
 
@@ -21,7 +21,7 @@ pub(super) fn names(columns: &[Column]) -> Vec<String> {
 }
 
 /// The values of a row.
-pub(super) fn row(row: &Row) -> Result<Vec<Value>, SqlError> {
+pub(super) fn row(row: &Row) -> Result<Vec<SqlValue>, SqlError> {
     let columns = row.columns().iter().enumerate();
     let values = columns.map(|(at, column)| {
         row.try_get(at).map_err(|_| {
@@ -36,7 +36,7 @@ pub(super) fn row(row: &Row) -> Result<Vec<Value>, SqlError> {
     values.collect()
 }
 
-impl<'a> FromSql<'a> for Value {
+impl<'a> FromSql<'a> for SqlValue {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Failed> {
         if let Kind::Domain(inner) = ty.kind() {
             return Self::from_sql(inner, raw);

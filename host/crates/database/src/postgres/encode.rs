@@ -4,11 +4,11 @@
 use bytes::{BufMut as _, BytesMut};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 
-use crate::value::Value;
+use crate::value::SqlValue;
 
 type Failed = Box<dyn std::error::Error + Sync + Send>;
 
-impl ToSql for Value {
+impl ToSql for SqlValue {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Failed> {
         match self {
             Self::Null => return Ok(IsNull::Yes),

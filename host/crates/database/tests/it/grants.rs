@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_database::{DatabaseLimits, SqlFault, Value};
+use pointsman_database::{DatabaseLimits, SqlFault, SqlValue};
 
 use crate::{Both, ints};
 
@@ -143,7 +143,7 @@ async fn each_limit_is_reached_and_named() {
     const NUMBERS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) SELECT i FROM n";
     for (engine, database) in both.open(limits) {
         let mut session = database.session();
-        let numbers = |count: i64| vec![Value::Integer(count)];
+        let numbers = |count: i64| vec![SqlValue::Integer(count)];
         // PostgreSQL gives the parameter the type of the column.
         let mut page = session.query(NUMBERS, numbers(2_000)).await;
         while let Ok(Ok(true)) = page.as_ref().map(|page| Ok::<_, ()>(page.more)) {

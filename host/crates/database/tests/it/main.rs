@@ -8,7 +8,7 @@ mod statements;
 
 use std::{path::Path, sync::Arc};
 
-use pointsman_database::{Database, DatabaseLimits, Page, Value};
+use pointsman_database::{Database, DatabaseLimits, SqlPage, SqlValue};
 use tempfile::TempDir;
 
 /// One of each engine, which hold the same table. The rest keeps them there.
@@ -54,9 +54,9 @@ impl Both {
     }
 }
 
-pub(crate) fn ints(page: &Page) -> Vec<i64> {
-    let int = |row: &Vec<Value>| match row[0] {
-        Value::Integer(int) => int,
+pub(crate) fn ints(page: &SqlPage) -> Vec<i64> {
+    let int = |row: &Vec<SqlValue>| match row[0] {
+        SqlValue::Integer(int) => int,
         ref other => panic!("{other:?}"),
     };
     page.rows.iter().map(int).collect()

@@ -1,6 +1,6 @@
 //! What statements do, the same on both engines.
 
-use pointsman_database::{Database, DatabaseLimits, SqlFault, Value};
+use pointsman_database::{Database, DatabaseLimits, SqlFault, SqlValue};
 use std::sync::Arc;
 
 use crate::{Both, ints};
@@ -16,12 +16,12 @@ async fn values_come_back_as_they_went() {
     for (engine, database) in both.open(DatabaseLimits::default()) {
         let mut session = database.session();
         let row = vec![
-            Value::Integer(i64::MIN),
-            Value::Real(0.1),
-            Value::Text("Zoë 'x' \\ $1 \u{1f600}".into()),
-            Value::Bytes(vec![0, 255, 39]),
-            Value::Boolean(true),
-            Value::Null,
+            SqlValue::Integer(i64::MIN),
+            SqlValue::Real(0.1),
+            SqlValue::Text("Zoë 'x' \\ $1 \u{1f600}".into()),
+            SqlValue::Bytes(vec![0, 255, 39]),
+            SqlValue::Boolean(true),
+            SqlValue::Null,
         ];
         let insert = "INSERT INTO v VALUES ($1, $2, $3, $4, $5, $6)";
         assert_eq!(session.execute(insert, row.clone()).await.unwrap(), 1);
@@ -30,7 +30,7 @@ async fn values_come_back_as_they_went() {
         let mut wanted = row;
         if engine == "sqlite" {
             // It has no booleans.
-            wanted[4] = Value::Integer(1);
+            wanted[4] = SqlValue::Integer(1);
         }
         assert_eq!(page.rows, [wanted], "{engine}");
         assert!(!page.more);
@@ -47,7 +47,7 @@ async fn types_of_postgresql_come_as_text_or_say_how() {
     let query = "SELECT 1.50::numeric, '2026-02-03'::date, '2026-02-03 04:05:06+00'::timestamptz,
         'b5a5e2b0-0000-4000-8000-000000000000'::uuid, '{\"a\": 1}'::jsonb, 'x'::bpchar, 7::int2,
         '04:05:06.5'::time, '2026-02-03 04:05:06'::timestamp, 'NaN'::float4, $1::date";
-    let parameters = vec![Value::Text("2026-11-26".into())];
+    let parameters = vec![SqlValue::Text("2026-11-26".into())];
     let page = session.query(query, parameters).await.unwrap();
     let shown: Vec<_> = page.rows[0]
         .iter()
@@ -82,7 +82,7 @@ async fn fill(database: &Arc<Database>, count: i64) {
     let mut session = database.session();
     session.begin().await.unwrap();
     for id in 0..count {
-        let row = vec![Value::Integer(id), Value::Text("x".into())];
+        let row = vec![SqlValue::Integer(id), SqlValue::Text("x".into())];
         let insert = "INSERT INTO t (id, name) VALUES ($1, $2)";
         session.execute(insert, row).await.unwrap();
     }
@@ -191,7 +191,7 @@ async fn what_is_wrong_is_told_with_its_code_and_what_may_pass_is_told_apart() {
             ("SELEC 1", vec![]),
             ("SELECT * FROM nothing", vec![]),
             ("SELECT $1::text", vec![]),
-            ("SELECT 1", vec![Value::Null]),
+            ("SELECT 1", vec![SqlValue::Null]),
             ("SELECT 1; SELECT 2", vec![]),
             ("INSERT INTO t (id) VALUES (9)", vec![]),
         ] {

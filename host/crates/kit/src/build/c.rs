@@ -11,7 +11,9 @@ use std::{
 use serde::Deserialize;
 use wit_bindgen_core::{Files, wit_parser::Resolve};
 
-use super::{About, BuildError, Options, contract, read_bytes, read_text, scratch, tool, world};
+use super::{
+    About, BuildError, BuildOptions, contract, read_bytes, read_text, scratch, tool, world,
+};
 use pointsman_core::name::HandlerName;
 
 const ZIG: tool::Packaged = tool::Packaged {
@@ -57,7 +59,7 @@ enum OnlyC {
 
 pub(super) fn build(
     folder: &Path,
-    options: &Options,
+    options: &BuildOptions,
     progress: &dyn Fn(&str),
 ) -> Result<(About, Vec<u8>), BuildError> {
     let path = folder.join("handler.toml");

@@ -8,7 +8,9 @@ use std::{path::Path, process::Command};
 
 use serde::Deserialize;
 
-use super::{About, BuildError, Options, contract, read_bytes, read_text, scratch, tool, world};
+use super::{
+    About, BuildError, BuildOptions, contract, read_bytes, read_text, scratch, tool, world,
+};
 use pointsman_core::name::HandlerName;
 
 const COMPONENTIZE: tool::Packaged = tool::Packaged {
@@ -52,7 +54,7 @@ enum License {
 
 pub(super) fn build(
     folder: &Path,
-    options: &Options,
+    options: &BuildOptions,
     progress: &dyn Fn(&str),
 ) -> Result<(About, Vec<u8>), BuildError> {
     let path = folder.join("pyproject.toml");

@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{About, BuildError, Options, environment, read_bytes, read_text, tool};
+use super::{About, BuildError, BuildOptions, environment, read_bytes, read_text, tool};
 use pointsman_core::name::HandlerName;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -97,7 +97,7 @@ pub(super) fn check_tools() -> Result<(), BuildError> {
 
 pub(super) fn build(
     folder: &Path,
-    options: &Options,
+    options: &BuildOptions,
     progress: &dyn Fn(&str),
 ) -> Result<(About, Vec<u8>), BuildError> {
     tool::require("cargo", CARGO_LEAST, folder, CARGO_FIX)?;
@@ -177,7 +177,7 @@ pub(super) fn is_handler(folder: &Path) -> bool {
     kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.as_str() == Some("cdylib")))
 }
 
-fn cargo(folder: &Path, options: &Options) -> Command {
+fn cargo(folder: &Path, options: &BuildOptions) -> Command {
     let mut cargo = environment::command("cargo");
     cargo.current_dir(folder);
     if options.offline {
@@ -187,7 +187,7 @@ fn cargo(folder: &Path, options: &Options) -> Command {
 }
 
 /// The package that `manifest` defines, and the root of its workspace.
-fn package(manifest: &Path, options: &Options) -> Result<(Package, PathBuf), BuildError> {
+fn package(manifest: &Path, options: &BuildOptions) -> Result<(Package, PathBuf), BuildError> {
     let folder = manifest.parent().unwrap_or(manifest);
     let json = tool::fetch(
         cargo(folder, options)
@@ -230,7 +230,11 @@ fn profile(workspace_root: &Path) -> Result<&'static str, BuildError> {
 /// Adds the target's standard library where the toolchain lacks it: a
 /// `rust-toolchain.toml` alone does not fetch it where rustup's automatic
 /// installation is off.
-fn add_target(folder: &Path, options: &Options, progress: &dyn Fn(&str)) -> Result<(), BuildError> {
+fn add_target(
+    folder: &Path,
+    options: &BuildOptions,
+    progress: &dyn Fn(&str),
+) -> Result<(), BuildError> {
     let libraries = tool::fetch(
         environment::command("rustc")
             .args(["--print", "target-libdir", "--target", TARGET])

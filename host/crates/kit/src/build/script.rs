@@ -12,8 +12,8 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    About, BuildError, Language, Options, contract, environment, read_bytes, read_text, scratch,
-    tool, world,
+    About, BuildError, BuildOptions, Language, contract, environment, read_bytes, read_text,
+    scratch, tool, world,
 };
 use pointsman_core::name::HandlerName;
 
@@ -86,7 +86,7 @@ pub(super) fn check_tools() -> Result<(), BuildError> {
 pub(super) fn build(
     folder: &Path,
     language: Language,
-    options: &Options,
+    options: &BuildOptions,
     progress: &dyn Fn(&str),
 ) -> Result<(About, Vec<u8>), BuildError> {
     let package = package_json(folder)?;
@@ -270,7 +270,7 @@ const NPM_FLAGS: [&str; 2] = ["--ignore-scripts", "--include=dev"];
 fn fetch(
     folder: &Path,
     packages: &[&str],
-    options: &Options,
+    options: &BuildOptions,
     progress: &dyn Fn(&str),
 ) -> Result<(), BuildError> {
     let missing = |tool: &&&str| installed(folder, tool).is_none();

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use super::{BuildError, Options, environment};
+use super::{BuildError, BuildOptions, environment};
 
 /// Where a Python environment keeps its programs.
 const BIN: &str = if cfg!(windows) { "Scripts" } else { "bin" };
@@ -187,7 +187,7 @@ impl Packaged {
     /// the tools folder, where it is installed first if it is not there.
     pub(super) fn command(
         &self,
-        options: &Options,
+        options: &BuildOptions,
         progress: &dyn Fn(&str),
     ) -> Result<Vec<PathBuf>, BuildError> {
         let on_path = self.version_of(&[self.program.into()]);
@@ -235,7 +235,7 @@ impl Packaged {
     }
 
     /// Where the tool is kept.
-    fn environment(&self, options: &Options) -> Option<PathBuf> {
+    fn environment(&self, options: &BuildOptions) -> Option<PathBuf> {
         let tools = options.tools_dir.as_ref()?;
         Some(tools.join(format!("{}-{}", self.package, self.version)))
     }
@@ -272,7 +272,7 @@ impl Packaged {
     }
 
     /// The Python that the tool was installed with, or the machine's own.
-    pub(super) fn python(&self, options: &Options) -> PathBuf {
+    pub(super) fn python(&self, options: &BuildOptions) -> PathBuf {
         let kept = self.environment(options);
         let kept = kept.map(|environment| environment.join(BIN).join("python"));
         kept.filter(|python| python.is_file())

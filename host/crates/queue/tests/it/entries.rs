@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_core::state::{Entries, Space, StateAnswer, StateError, StateRequest};
+use pointsman_core::state::{MemorySpace, Space, StateAnswer, StateError, StateRequest};
 use pointsman_queue::{Clock as _, RetentionSettings};
 
 use crate::engines::{Fixture, on_both_engines};
@@ -78,7 +78,7 @@ impl Random {
 }
 
 async fn each_answer_is_that_of_the_model(fixture: Fixture) {
-    let (mut model, space) = (Entries::default(), space("model"));
+    let (mut model, space) = (MemorySpace::default(), space("model"));
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for step in 0..1_500 {
         if random.below(4) == 0 {

@@ -59,7 +59,7 @@ impl sql::Host for State {
     }
 }
 
-impl From<sql::Value> for database::Value {
+impl From<sql::Value> for database::SqlValue {
     fn from(value: sql::Value) -> Self {
         match value {
             sql::Value::Null => Self::Null,
@@ -72,9 +72,9 @@ impl From<sql::Value> for database::Value {
     }
 }
 
-impl From<database::Value> for sql::Value {
-    fn from(value: database::Value) -> Self {
-        use database::Value;
+impl From<database::SqlValue> for sql::Value {
+    fn from(value: database::SqlValue) -> Self {
+        use database::SqlValue as Value;
         match value {
             Value::Null => Self::Null,
             Value::Boolean(value) => Self::Boolean(value),
@@ -86,9 +86,9 @@ impl From<database::Value> for sql::Value {
     }
 }
 
-impl From<database::Page> for sql::Page {
-    fn from(page: database::Page) -> Self {
-        let values = |row: Vec<database::Value>| row.into_iter().map(Into::into).collect();
+impl From<database::SqlPage> for sql::Page {
+    fn from(page: database::SqlPage) -> Self {
+        let values = |row: Vec<database::SqlValue>| row.into_iter().map(Into::into).collect();
         Self {
             columns: page.columns,
             rows: page.rows.into_iter().map(values).collect(),

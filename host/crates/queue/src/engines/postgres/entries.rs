@@ -1,7 +1,7 @@
 //! Keeps what handlers remember, as SQLite does. The row of a space is its lock.
 
 use pointsman_core::state::{
-    Change, Held, LIST_MAX_BYTES, Space, StateAnswer, StateError, StateRequest, Until, decide,
+    Change, LIST_MAX_BYTES, Space, SpaceUsage, StateAnswer, StateError, StateRequest, Until, decide,
 };
 use tokio_postgres::Row;
 
@@ -121,7 +121,7 @@ pub(super) async fn change(
     Ok(Ok(answer))
 }
 
-async fn set_held(tx: &Scope<'_>, space: &Space, held: Held) -> Result<(), Fault> {
+async fn set_held(tx: &Scope<'_>, space: &Space, held: SpaceUsage) -> Result<(), Fault> {
     tx.execute(
         "UPDATE @.space SET keys = $2, bytes = $3 WHERE name = $1",
         &[
@@ -135,7 +135,7 @@ async fn set_held(tx: &Scope<'_>, space: &Space, held: Held) -> Result<(), Fault
 }
 
 /// What a space holds; no other transaction changes it until this one ends.
-async fn lock(tx: &Scope<'_>, space: &str) -> Result<Held, Fault> {
+async fn lock(tx: &Scope<'_>, space: &str) -> Result<SpaceUsage, Fault> {
     tx.execute(
         "INSERT INTO @.space (name, keys, bytes) VALUES ($1, 0, 0) ON CONFLICT (name) DO NOTHING",
         &[&space],
@@ -147,7 +147,7 @@ async fn lock(tx: &Scope<'_>, space: &str) -> Result<Held, Fault> {
             &[&space],
         )
         .await?;
-    let held = row.map(|row| Held {
+    let held = row.map(|row| SpaceUsage {
         keys: row.get::<_, i64>(0).cast_unsigned(),
         bytes: row.get::<_, i64>(1).cast_unsigned(),
     });

@@ -2,7 +2,7 @@
 //! [`pointsman_core::state`].
 
 use pointsman_core::state::{
-    Change, Held, LIST_MAX_BYTES, Space, StateAnswer, StateError, StateRequest, Until, decide,
+    Change, LIST_MAX_BYTES, Space, SpaceUsage, StateAnswer, StateError, StateRequest, Until, decide,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -90,7 +90,7 @@ fn apply(
     (space, key): (&str, &str),
     change: Change,
     found: Option<&Found>,
-    held: Held,
+    held: SpaceUsage,
 ) -> rusqlite::Result<()> {
     match change {
         Change::Nothing => {}
@@ -132,11 +132,11 @@ fn find(
     Ok(found.filter(|found| found.until_ms.is_none_or(|until| until > now.as_millis())))
 }
 
-fn held(connection: &Connection, space: &str) -> rusqlite::Result<Held> {
+fn held(connection: &Connection, space: &str) -> rusqlite::Result<SpaceUsage> {
     let held = connection
         .prepare_cached("SELECT keys, bytes FROM space WHERE name = ?1")?
         .query_row([space], |row| {
-            Ok(Held {
+            Ok(SpaceUsage {
                 keys: row.get(0)?,
                 bytes: row.get(1)?,
             })
@@ -145,7 +145,7 @@ fn held(connection: &Connection, space: &str) -> rusqlite::Result<Held> {
     Ok(held.unwrap_or_default())
 }
 
-fn set_held(connection: &Connection, space: &str, held: Held) -> rusqlite::Result<()> {
+fn set_held(connection: &Connection, space: &str, held: SpaceUsage) -> rusqlite::Result<()> {
     connection
         .prepare_cached(include_str!("sql/set_space.sql"))?
         .execute(params![space, held.keys, held.bytes])
@@ -184,7 +184,7 @@ fn remove_if_over(
         .optional()?;
     let Some(bytes) = bytes else { return Ok(()) };
     let held = held(connection, space)?;
-    let left = Held {
+    let left = SpaceUsage {
         keys: held.keys.saturating_sub(1),
         bytes: held.bytes.saturating_sub(bytes),
     };
@@ -205,7 +205,7 @@ fn remove_over(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> 
         .collect::<rusqlite::Result<_>>()?;
     for (space, keys, bytes) in over {
         let held = held(connection, &space)?;
-        let left = Held {
+        let left = SpaceUsage {
             keys: held.keys.saturating_sub(keys),
             bytes: held.bytes.saturating_sub(bytes),
         };
