@@ -100,7 +100,7 @@ async fn round(
         }
         None => {
             let files = cases::read(&args.dir.join(cases::FOLDER), &config.handler_defaults())?;
-            let suite = test::Suite::run(&subject, files, config, false).await;
+            let suite = test::Suite::run(&subject, files, config, test::Writes::default()).await;
             test::show_suite(&suite);
             test::show_summary(&[suite]);
             Ok(())

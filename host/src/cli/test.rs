@@ -22,7 +22,7 @@ use crate::{
     sources::Sources,
 };
 pub(super) use show::{clear, suite as show_suite, summary as show_summary};
-pub(super) use suite::Suite;
+pub(super) use suite::{Suite, Writes};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -52,6 +52,9 @@ pub(super) struct Args {
     /// Update the expectations in the case files to what the handler does
     #[arg(long)]
     update: bool,
+    /// Send the requests that the cases grant under `http`, and write them with their responses into the case files
+    #[arg(long, conflicts_with = "offline")]
+    record: bool,
     /// Run again whenever a source, component or case changes
     #[arg(long, conflicts_with = "json")]
     pub(super) watch: bool,
@@ -161,7 +164,13 @@ async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) 
         Err(error) => Err(error),
     };
     match loaded {
-        Ok(subject) => Suite::run(&subject, files, config, args.update).await,
+        Ok(subject) => {
+            let writes = Writes {
+                requests: args.record,
+                expectations: args.update,
+            };
+            Suite::run(&subject, files, config, writes).await
+        }
         Err(error) => Suite::failed(shown, format!("{error:#}")),
     }
 }

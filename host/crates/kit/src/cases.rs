@@ -63,6 +63,7 @@
 mod diff;
 mod expect;
 mod file;
+mod record;
 mod requests;
 mod update;
 
@@ -77,6 +78,7 @@ use std::{
 pub use diff::{Edit, Side};
 pub use expect::{Difference, Expect, ExpectedLine, ExpectedOutput};
 pub use file::CaseError;
+pub use record::record;
 pub use requests::{ExpectedBody, ExpectedRequest};
 pub use update::update;
 
@@ -88,7 +90,7 @@ use pointsman_core::{
 use pointsman_machine::budget::{BudgetSettings, Budgets};
 use pointsman_sandbox::{
     self as sandbox, Call, ComponentFile, Grants, Handler, HandlerDefaults, HandlerSettings,
-    LoadError, Runtime, SandboxSettings, Services, Simulation,
+    LoadError, RecordedRequest, Recorder, Runtime, SandboxSettings, Services, Simulation,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -324,13 +326,40 @@ impl Subject {
     /// # Errors
     /// As [`Subject::under`] with the settings of the case.
     pub async fn run(&self, case: &Case) -> Result<Verdict, LoadError> {
-        let settings = case.settings.clone();
-        let plugin = self.placed(settings, &case.path, Some("the case")).await?;
         let expectations = case.expectations().map(Arc::new);
         let simulation = Simulation {
             servers: expectations.clone().map(|it| it as _),
             ..case.simulation.clone()
         };
+        let outcome = self.outcome(case, simulation).await?;
+        let mut differences = case.expect.compare(&outcome);
+        // What was denied on purpose is no surprise.
+        let expectations = expectations.filter(|_| case.expect.status != Status::Denied);
+        differences.extend(expectations.iter().flat_map(|it| it.differences()));
+        Ok(Verdict {
+            differences,
+            outcome,
+        })
+    }
+
+    /// Runs one case whose requests go out, as far as its settings grant them, and
+    /// gives those: for [`record()`].
+    ///
+    /// # Errors
+    /// As [`Subject::under`] with the settings of the case.
+    pub async fn requests(&self, case: &Case) -> Result<Vec<RecordedRequest>, LoadError> {
+        let recorder = Recorder::default();
+        let simulation = Simulation {
+            recorder: Some(recorder.clone()),
+            ..case.simulation.clone()
+        };
+        self.outcome(case, simulation).await?;
+        Ok(recorder.take())
+    }
+
+    async fn outcome(&self, case: &Case, simulation: Simulation) -> Result<Outcome, LoadError> {
+        let settings = case.settings.clone();
+        let plugin = self.placed(settings, &case.path, Some("the case")).await?;
         let (mut command, attempt) = (case.command.clone(), case.attempt);
         command.id = CommandId::simulated(simulation.now_ms, simulation.seed);
         let cancel = CancellationToken::new();
@@ -350,29 +379,28 @@ impl Subject {
                 depth: 0,
             };
             let report = runtime.block_on(plugin.call(&command, call));
+            // A look-up that hangs holds nobody.
+            runtime.shutdown_background();
             std::io::Result::Ok(report.outcome)
         };
-        let outcome = match tokio::task::spawn_blocking(call).await {
-            Ok(outcome) => outcome.map_err(|cause| no_runtime(&case.path, &cause))?,
+        match tokio::task::spawn_blocking(call).await {
+            Ok(outcome) => outcome.map_err(|cause| no_runtime(&case.path, &cause)),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
-        let mut differences = case.expect.compare(&outcome);
-        // What was denied on purpose is no surprise.
-        let expectations = expectations.filter(|_| case.expect.status != Status::Denied);
-        differences.extend(expectations.iter().flat_map(|it| it.differences()));
-        Ok(Verdict {
-            differences,
-            outcome,
-        })
+        }
     }
 }
 
 impl Case {
-    fn expectations(&self) -> Option<Expectations> {
+    /// Whether its settings let requests go out, which can be recorded then.
+    #[must_use]
+    pub fn grants_requests(&self) -> bool {
         let http = &self.settings.http;
-        let grants_none = http.allow.is_empty() && http.allow_private.is_empty();
+        !http.allow.is_empty() || !http.allow_private.is_empty()
+    }
+
+    fn expectations(&self) -> Option<Expectations> {
         let expected = self.requests.clone();
-        let expected = expected.or_else(|| grants_none.then(Vec::new));
+        let expected = expected.or_else(|| (!self.grants_requests()).then(Vec::new));
         expected.map(Expectations::new)
     }
 }

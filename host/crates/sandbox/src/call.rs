@@ -17,12 +17,11 @@
 //! | `cpu`, `turns` | CPU time, and the cores shared out |
 //! | `memory`, `limiter` | memory, counted and refused |
 //! | `logs` | log lines within limits |
-//! | `simulation` | the world of a call in a test: `clock`, and `servers` that fail by their `codes` |
+//! | `simulation` | the world of a call in a test: `clock` and `servers` |
 
 pub(crate) mod bindings;
 pub(crate) mod breaker;
 pub(crate) mod clock;
-pub(crate) mod codes;
 pub(crate) mod context;
 pub(crate) mod cpu;
 mod emit;

@@ -67,12 +67,11 @@ mod settings;
 mod shares;
 
 pub use call::{
-    codes::RequestFailure,
     engine::Runtime,
     handler::Handler,
     logs::OnLine,
     run::Call,
-    servers::{Received, SimulatedReply, SimulatedServers},
+    servers::{SimulatedReply, SimulatedServers},
     simulation::Simulation,
 };
 pub use component::{
@@ -83,6 +82,7 @@ pub use error::{LoadError, LoadFault, Mismatch};
 pub use grants::{
     granted::Grants,
     injected::{HeaderTemplate, Injection, TemplateError},
+    outgoing::{Received, RecordedRequest, Recorder, RequestFailure},
     pattern::{HttpPattern, PatternError},
     secrets::SecretSource,
     services::{DatabaseUrl, EmitGrant, SqlGrant, StateGrant, UrlSource},

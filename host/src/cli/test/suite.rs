@@ -19,13 +19,22 @@ pub(in crate::cli) struct Suite {
     usage: bool,
 }
 
+/// What is written into the files of cases.
+#[derive(Clone, Copy, Default)]
+pub(in crate::cli) struct Writes {
+    /// The requests that a case sends, with what comes of them.
+    pub(in crate::cli) requests: bool,
+    /// What the handler does, where something else is expected.
+    pub(in crate::cli) expectations: bool,
+}
+
 /// One case, run.
 pub(super) struct Ran {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) description: Option<String>,
     pub(super) result: Result<Verdict, Broken>,
-    /// Whether its expectation was written.
+    /// Whether its file was written.
     pub(super) updated: bool,
 }
 
@@ -60,11 +69,11 @@ impl Suite {
         subject: &Subject,
         files: Vec<CaseFile>,
         config: &Config,
-        update: bool,
+        writes: Writes,
     ) -> Self {
         let mut cases = Vec::new();
         for file in files {
-            cases.push(Ran::run(subject, file, config, update).await);
+            cases.push(Ran::run(subject, file, config, writes).await);
         }
         Self {
             handler: subject.name().to_string(),
@@ -87,7 +96,7 @@ impl Suite {
 }
 
 impl Ran {
-    async fn run(subject: &Subject, file: CaseFile, config: &Config, update: bool) -> Self {
+    async fn run(subject: &Subject, file: CaseFile, config: &Config, writes: Writes) -> Self {
         let mut ran = Self {
             name: file.name,
             path: file.path,
@@ -98,7 +107,7 @@ impl Ran {
             }),
             updated: false,
         };
-        ran.result = ran.verdict(subject, file.case, config, update).await;
+        ran.result = ran.verdict(subject, file.case, config, writes).await;
         ran
     }
 
@@ -107,7 +116,7 @@ impl Ran {
         subject: &Subject,
         case: Result<cases::Case, cases::CaseError>,
         config: &Config,
-        update: bool,
+        writes: Writes,
     ) -> Result<Verdict, Broken> {
         let in_file = |error: cases::CaseError| Broken {
             message: error.to_string(),
@@ -117,17 +126,25 @@ impl Ran {
             message: error.to_string(),
             in_file: false,
         };
-        let case = case.map_err(in_file)?;
+        let again = |path: &Path| {
+            let file = CaseFile::read(path.to_owned(), &config.handler_defaults());
+            file.case.map_err(in_file)
+        };
+        let mut case = case.map_err(in_file)?;
         self.description.clone_from(&case.description);
+        if writes.requests && case.grants_requests() {
+            let sent = subject.requests(&case).await.map_err(not_run)?;
+            cases::record(&case, &sent).map_err(in_file)?;
+            self.updated = true;
+            case = again(&case.path)?;
+        }
         let verdict = subject.run(&case).await.map_err(not_run)?;
-        if !update || !cases::update(&case, &verdict).map_err(in_file)? {
+        if !writes.expectations || !cases::update(&case, &verdict).map_err(in_file)? {
             return Ok(verdict);
         }
         self.updated = true;
         // Again, from the file: what was written must hold, and a second time.
-        let case = CaseFile::read(case.path, &config.handler_defaults())
-            .case
-            .map_err(in_file)?;
+        let case = again(&case.path)?;
         subject.run(&case).await.map_err(not_run)
     }
 

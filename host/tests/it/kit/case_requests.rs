@@ -4,10 +4,14 @@
 use std::fs;
 
 use expect_test::expect;
+use pointsman::{
+    cases,
+    sandbox::{Received, RecordedRequest},
+};
 use serde_json::json;
 
-use super::cases::Bench;
-use crate::host::guest;
+use super::{cases::Bench, requests::server};
+use crate::host::{Folders, guest};
 
 fn asks() -> Bench {
     Bench::new("asks", &guest("asks"))
@@ -260,4 +264,144 @@ async fn requests_that_make_no_sense_are_refused() {
             wanted,
         );
     }
+}
+
+/// The case with its requests, after it was run against `url`, with the port left out.
+async fn recorded(bench: &Bench, case: &str, url: &str) -> String {
+    let file = bench.read(case);
+    let case = file.case.unwrap();
+    let sent = bench.subject.requests(&case).await.unwrap();
+    cases::record(&case, &sent).unwrap();
+    let text = fs::read_to_string(&case.path).unwrap();
+    // As it is read again.
+    let verdict = bench.subject.run(&bench.read(&text).case.unwrap()).await;
+    assert!(verdict.unwrap().passed(), "{text}");
+    text.replace(url, "URL")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_were_sent_are_written_with_what_came_of_them() {
+    let (bench, url) = (asks(), server().await);
+    let case = format!(
+        r#"{{
+  "command": {{ "way": "both", "url": "{url}" }},
+  "http": {{ "allow": ["* {url}/*"] }},
+  "expect": {{ "output": [{{ "sent": "" }}, {{ "sent": "{{\"a\":1}}" }}] }}
+}}
+"#
+    );
+    let written = recorded(&bench, &case, &url).await;
+    expect![[r#"
+        {
+          "command": { "way": "both", "url": "URL" },
+          "http": { "allow": ["* URL/*"] },
+          "requests": [
+            {
+              "request": "GET URL/both",
+              "response": { "status": 200, "json": { "sent": "" } }
+            },
+            {
+              "request": "POST URL/both",
+              "json": { "a": 1 },
+              "response": { "status": 200, "json": { "sent": "{\"a\":1}" } }
+            }
+          ],
+          "expect": { "output": [{ "sent": "" }, { "sent": "{\"a\":1}" }] }
+        }
+    "#]]
+    .assert_eq(&written);
+    // Again in place of those, and without anything that is expected.
+    let case = format!(
+        r#"{{ "command": {{ "way": "missing", "url": "{url}" }}, "http": {{ "allow": ["* {url}/*"] }}, "requests": [ ] }}"#
+    );
+    let written = recorded(&bench, &case, &url).await;
+    expect![[r#"
+        { "command": { "way": "missing", "url": "URL" }, "http": { "allow": ["* URL/*"] }, "requests": [
+            {
+              "request": "GET URL/missing",
+              "response": { "status": 404, "body": "none" }
+            }
+          ] }"#]].assert_eq(&written);
+    let case = format!(
+        r#"{{ "command": {{ "way": "caught", "url": "{url}" }}, "http": {{ "allow": ["* {url}/*"] }} }}"#
+    );
+    let written = recorded(&bench, &case, &url).await;
+    expect![[r#"
+        { "command": { "way": "caught", "url": "URL" }, "http": { "allow": ["* URL/*"] },
+          "requests": [
+            { "request": "GET URL/broken", "fails": "http-response-incomplete" }
+          ] }"#]]
+    .assert_eq(&written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_adds_to_requests_is_not_recorded() {
+    let (bench, url) = (asks(), crate::egress::echo().await);
+    let token = tempfile::tempdir().unwrap();
+    fs::write(token.path().join("token"), "hunter2").unwrap();
+    let case = json!({
+        "command": { "way": "request", "url": format!("{url}/"), "headers": { "x-own": "hunter3" } },
+        "http": { "allow": [format!("* {url}/*")] },
+        "secrets": { "token": {
+            "file": token.path().join("token"), "inject": format!("{url}/*"), "header": "x-token: {}"
+        } },
+    });
+    let case = bench.read(&case.to_string()).case.unwrap();
+    let sent = bench.subject.requests(&case).await.unwrap();
+    let request = &sent[0].request;
+    assert_eq!(request.headers()["x-own"], "hunter3");
+    assert!(!request.headers().contains_key("x-token"), "{request:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_records_the_requests_of_cases_that_grant_them() {
+    let folders = Folders::new();
+    folders.plugin("asks", guest("asks"));
+    let (cases, url) = (folders.plugins().join("asks/cases"), server().await);
+    fs::create_dir_all(&cases).unwrap();
+    let case = json!({ "command": { "way": "missing", "url": url }, "http": { "allow": [format!("* {url}/*")] } });
+    fs::write(cases.join("one.json"), case.to_string()).unwrap();
+    let none =
+        json!({ "command": { "way": "missing", "url": url }, "expect": { "status": "denied" } });
+    fs::write(cases.join("two.json"), none.to_string()).unwrap();
+    let test = |flags: &'static [&'static str]| {
+        let args = [&["test", "plugins/asks.wasm"], flags].concat();
+        crate::cli::said(&folders, &args)
+    };
+    let (record, again) =
+        tokio::task::block_in_place(|| (test(&["--record", "--update"]), test(&[])));
+    assert_eq!(record.0, Some(0), "{record:?}");
+    assert_eq!(again.0, Some(0), "{again:?}");
+    let one: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(cases.join("one.json")).unwrap()).unwrap();
+    assert_eq!(one["requests"][0]["response"]["status"], 404);
+    assert_eq!(one["expect"]["output"], 404);
+    assert_eq!(
+        fs::read_to_string(cases.join("two.json")).unwrap(),
+        none.to_string()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_is_not_text_is_not_recorded() {
+    let bench = asks();
+    let case = bench.read(r#"{ "command": {} }"#).case.unwrap();
+    let recorded = cases::record(
+        &case,
+        &[RecordedRequest {
+            request: http::Request::get("http://a.example/")
+                .body(Vec::new())
+                .unwrap(),
+            received: Some(Received::Response(http::Response::new(vec![0xff]), None)),
+        }],
+    );
+    let error = recorded.unwrap_err().to_string();
+    assert!(
+        error.contains("the response to `GET http://a.example/` is not text"),
+        "{error}"
+    );
+    assert_eq!(
+        fs::read_to_string(&case.path).unwrap(),
+        r#"{ "command": {} }"#
+    );
 }

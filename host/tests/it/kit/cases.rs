@@ -16,7 +16,7 @@ use crate::host::{guest, wasi_guest};
 /// One handler, and cases for it.
 pub(super) struct Bench {
     folder: TempDir,
-    subject: Subject,
+    pub(super) subject: Subject,
 }
 
 impl Bench {

@@ -18,7 +18,7 @@ use crate::host::{Folders, dispatch, guest, root};
 
 /// A server that answers `/both` once two requests for it are open, never answers
 /// `/never`, closes the connection of `/broken`, and answers others with 404.
-async fn server() -> String {
+pub(super) async fn server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let both = Arc::new(Barrier::new(2));

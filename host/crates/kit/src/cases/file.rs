@@ -163,10 +163,14 @@ pub(super) fn text(path: &Path) -> Result<String, CaseError> {
 /// Keys with their JSON text.
 pub(super) type Members = Vec<(String, String)>;
 
-/// Where the expectation stands in a case file.
+/// Where the expectations stand in a case file.
 pub(super) struct Places {
     /// Its place, and its keys with their JSON text.
     pub(super) expect: Option<(Range<usize>, Members)>,
+    /// The beginning of its key.
+    pub(super) expect_key: Option<usize>,
+    /// The place of the requests.
+    pub(super) requests: Option<Range<usize>>,
     /// The end of the last value of the file.
     pub(super) end: usize,
 }
@@ -185,7 +189,7 @@ pub(super) fn read(path: &Path, defaults: &HandlerDefaults) -> Result<Case, Case
     reader.case(path, &root, defaults)
 }
 
-/// Where `expect` stands in a case file that was read before.
+/// Where `expect` and `requests` stand in a case file that was read before.
 pub(super) fn places(path: &Path, text: &str) -> Result<Places, CaseError> {
     let shown = text::path(path).to_string();
     let source = Source { path: &shown, text };
@@ -204,8 +208,11 @@ pub(super) fn places(path: &Path, text: &str) -> Result<Places, CaseError> {
             Some((node.at..node.end, members.iter().map(known).collect()))
         }
     };
+    let is_expect = |member: &&Member<'_>| member.key == "expect";
     Ok(Places {
         expect,
+        expect_key: members.iter().find(is_expect).map(|it| it.key_at),
+        requests: find(members, "requests").map(|node| node.at..node.end),
         end: members.last().map_or(root.at + 1, |last| last.value.end),
     })
 }
@@ -261,6 +268,7 @@ impl Reader<'_, '_> {
                 now_ms,
                 seed: number("seed")?.unwrap_or(0),
                 servers: None,
+                recorder: None,
             },
             requests: find(members, "requests")
                 .map(|node| self.requests(node))

@@ -199,18 +199,24 @@ fn same_url(a: &Uri, b: &Uri) -> bool {
 
 /// What expects this request, as a case has it.
 fn entry(request: &http::Request<Vec<u8>>) -> String {
-    let string = |text: &str| Value::from(text).to_string();
-    let mut members = vec![format!(
-        r#""request": {}"#,
-        string(&line(request.method(), request.uri()))
-    )];
-    let body = std::str::from_utf8(request.body()).unwrap_or_default();
-    if !body.is_empty() && body.len() <= SHOWN_BODY_MAX_BYTES {
-        members.push(match json::parse(body) {
-            Ok(_) => format!(r#""json": {}"#, body.trim()),
-            Err(_) => format!(r#""body": {}"#, string(body)),
-        });
-    }
+    let mut members = vec![request_member(request)];
+    let body = Some(request.body()).filter(|body| body.len() <= SHOWN_BODY_MAX_BYTES);
+    members.extend(body.and_then(|body| body_member(body)));
     members.push(r#""response": { "status": 200 }"#.to_owned());
     format!("{{ {} }}", members.join(", "))
+}
+
+/// `"request": "GET https://a.example"`.
+pub(super) fn request_member(request: &http::Request<Vec<u8>>) -> String {
+    let line = line(request.method(), request.uri());
+    format!(r#""request": {}"#, Value::from(line))
+}
+
+/// `"json": …`, or `"body": …` where it is other text; none for what is no text, or empty.
+pub(super) fn body_member(body: &[u8]) -> Option<String> {
+    let body = std::str::from_utf8(body).ok().filter(|it| !it.is_empty())?;
+    Some(match json::parse(body) {
+        Ok(_) => format!(r#""json": {}"#, body.trim()),
+        Err(_) => format!(r#""body": {}"#, Value::from(body)),
+    })
 }

@@ -173,7 +173,7 @@ fn object(members: &Members, depth: usize, column: Option<usize>) -> String {
 }
 
 /// A JSON text as this file writes it. What was broken by hand stays so.
-fn value(json: &str, depth: usize, column: usize) -> String {
+pub(super) fn value(json: &str, depth: usize, column: usize) -> String {
     if json.contains('\n') {
         return json.into();
     }
@@ -237,7 +237,7 @@ fn column(text: &str, at: usize) -> usize {
 }
 
 /// A reader sees the old file or the new one, never a half.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let written = fs::File::create(&temporary)

@@ -9,7 +9,8 @@ use wasmtime::{
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, IoError};
 
-use super::{codes, state::State};
+use super::state::State;
+use crate::grants::outgoing::codes;
 
 /// As wasmtime-wasi-http names it: another version would stand beside it.
 const INTERFACE: &str = "wasi:http/types@0.2.12";

@@ -14,11 +14,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::{
-    clock::{Clock, Event, Progress},
-    codes::RequestFailure,
-};
-use crate::grants::outgoing::{NoReply, Reply, StandIn};
+use super::clock::{Clock, Event, Progress};
+use crate::grants::outgoing::{NoReply, Received, Reply, RequestFailure, StandIn};
 
 /// Replies to the requests of a simulated call.
 pub trait SimulatedServers: Send + Sync {
@@ -33,18 +30,6 @@ pub struct SimulatedReply {
     pub after: Duration,
     /// What.
     pub received: Received,
-}
-
-/// What is received.
-#[derive(Clone, Debug)]
-pub enum Received {
-    /// A response; with a failure, that comes after its body.
-    Response(http::Response<Vec<u8>>, Option<RequestFailure>),
-    /// No response.
-    Failure(RequestFailure),
-    /// The test did not expect the request: it fails as one that is not granted,
-    /// with this in the log.
-    Unexpected(String),
 }
 
 /// Bytes of a request that the test looks at: as many as a case may have.

@@ -9,7 +9,7 @@ use super::{cpu::CpuMeter, logs::LogSink, memory::MemoryUse, simulation::Simulat
 use crate::{
     grants::{
         granted::Denial,
-        outgoing::{Caller, StandIn},
+        outgoing::{Caller, Recorder, StandIn},
     },
     services::Services,
     settings::HandlerLimits,
@@ -91,6 +91,10 @@ impl Caller for Shared {
     fn stand_in(&self) -> Option<Arc<dyn StandIn>> {
         let servers = self.simulated.as_ref()?.servers.clone()?;
         Some(servers)
+    }
+
+    fn recorder(&self) -> Option<Recorder> {
+        self.simulated.as_ref()?.recorder.clone()
     }
 
     fn warn(&self, message: &str) {

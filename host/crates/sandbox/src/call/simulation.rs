@@ -12,6 +12,7 @@ use super::{
     clock::Clock,
     servers::{Servers, SimulatedServers},
 };
+use crate::grants::outgoing::Recorder;
 
 /// The world of a simulated call.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Simulation {
     pub seed: u64,
     /// Who answers requests; without, those that are granted go out.
     pub servers: Option<Arc<dyn SimulatedServers>>,
+    /// Who records requests that go out.
+    pub recorder: Option<Recorder>,
 }
 
 impl fmt::Debug for Simulation {
@@ -39,6 +42,7 @@ pub(crate) struct Simulated {
     pub(crate) clock: Clock,
     /// In place of the servers of all requests.
     pub(crate) servers: Option<Arc<Servers>>,
+    pub(crate) recorder: Option<Recorder>,
     seed: u64,
 }
 
@@ -51,6 +55,7 @@ impl Simulated {
             .map(|servers| Servers::new(servers, clock.clone()));
         Self {
             servers: servers.map(Arc::new),
+            recorder: simulation.recorder,
             clock,
             seed: simulation.seed,
         }

@@ -5,9 +5,11 @@
 
 mod body;
 mod clients;
+pub(crate) mod codes;
 mod connect;
 mod limits;
 mod proxy;
+mod recorded;
 mod simulated;
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -32,7 +34,10 @@ use connect::Refused;
 use limits::{Limit, Request, Timeouts};
 
 pub(crate) use clients::Clients;
+pub use codes::RequestFailure;
 pub(crate) use connect::Network;
+pub use recorded::{RecordedRequest, Recorder};
+pub use simulated::Received;
 pub(crate) use simulated::{NoReply, Reply, StandIn};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -53,6 +58,9 @@ pub(crate) trait Caller: Send + Sync {
 
     /// Who replies to its requests in place of servers.
     fn stand_in(&self) -> Option<Arc<dyn StandIn>>;
+
+    /// Who records its requests.
+    fn recorder(&self) -> Option<Recorder>;
 }
 
 /// Sends the requests of one call.
@@ -152,9 +160,10 @@ impl WasiHttpHooks for Outgoing {
         _: Done,
     ) -> Box<dyn Future<Output = Answer> + Send> {
         match self.admit(&request, options.unwrap_or_default()) {
-            Ok(way) => match self.caller.stand_in() {
-                Some(servers) => Box::new(way.simulated(&servers, request)),
-                None => Box::new(way.answer(request)),
+            Ok(way) => match (self.caller.stand_in(), self.caller.recorder()) {
+                (Some(servers), _) => Box::new(way.simulated(&servers, request)),
+                (None, Some(recorder)) => Box::new(way.recorded(recorder, request)),
+                (None, None) => Box::new(way.answer(request)),
             },
             Err(error) => Box::new(std::future::ready(Err(error))),
         }

@@ -6,8 +6,20 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use hyper::body::Body as _;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::{Answer, Way, limits::Limit};
+use super::{Answer, Way, codes::RequestFailure, limits::Limit};
 use crate::grants::granted::Denial;
+
+/// What is received.
+#[derive(Clone, Debug)]
+pub enum Received {
+    /// A response; with a failure, that comes after its body.
+    Response(http::Response<Vec<u8>>, Option<RequestFailure>),
+    /// No response.
+    Failure(RequestFailure),
+    /// The test did not expect the request: it fails as one that is not granted,
+    /// with this in the log.
+    Unexpected(String),
+}
 
 /// Stands in for all servers.
 pub(crate) trait StandIn: Send + Sync {

@@ -25,7 +25,7 @@ use tokio::{
 };
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks as _};
 
-use super::{Caller, Clients, Network, Outgoing, StandIn, connect::Resolver};
+use super::{Caller, Clients, Network, Outgoing, Recorder, StandIn, connect::Resolver};
 use crate::{Grants, HandlerDefaults, HandlerSettings, grants::granted::Denial, shares::AllShares};
 use pointsman_core::name::HandlerName;
 use pointsman_machine::budget::{BudgetSettings, Budgets};
@@ -157,6 +157,10 @@ impl Caller for Call {
     }
 
     fn stand_in(&self) -> Option<Arc<dyn StandIn>> {
+        None
+    }
+
+    fn recorder(&self) -> Option<Recorder> {
         None
     }
 

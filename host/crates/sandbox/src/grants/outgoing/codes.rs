@@ -126,6 +126,19 @@ impl RequestFailure {
     pub(crate) fn error(self) -> Error {
         (self.code)().into()
     }
+
+    /// The one that an error is, or that comes next to it.
+    pub(super) fn like(error: &Error) -> Self {
+        let name = match error {
+            Error::Connect(_) => "connection-refused",
+            Error::Tls(_) => "tls-protocol-error",
+            _ => "internal-error",
+        };
+        let is = |it: &&Self| discriminant(&it.error()) == discriminant(error);
+        let known = Self::ALL.iter().find(is);
+        let next = || Self::ALL.iter().find(|it| it.name == name);
+        *known.or_else(next).expect("all of these names are there")
+    }
 }
 
 const NO_FIELD: FieldSizePayload = FieldSizePayload {
@@ -145,11 +158,9 @@ pub(crate) fn of_body(error: &Error) -> ErrorCode {
         Error::HttpResponseHeaderSectionSize(bytes) => {
             ErrorCode::HttpResponseTrailerSectionSize(*bytes)
         }
-        error => {
-            let like = |it: &&RequestFailure| discriminant(&it.error()) == discriminant(error);
-            let known = RequestFailure::ALL.iter().find(like);
-            let other = || ErrorCode::InternalError(Some(error.to_string()));
-            known.map_or_else(other, |known| (known.code)())
-        }
+        error => match (RequestFailure::like(error).code)() {
+            ErrorCode::InternalError(_) => ErrorCode::InternalError(Some(error.to_string())),
+            code => code,
+        },
     }
 }
