@@ -133,6 +133,7 @@ pub enum QueueError {
 
 impl QueueError {
     /// The settings cannot be used, for this reason.
+    #[cfg(feature = "postgres")]
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Self::Config(Diagnostic::error("queue-config", message))
     }

@@ -138,6 +138,7 @@ impl Signals {
     }
 
     /// Says whether that changed.
+    #[cfg(feature = "postgres")]
     pub(super) fn set_listening(&self, listening: bool) -> bool {
         self.listening.swap(listening, Ordering::Relaxed) != listening
     }

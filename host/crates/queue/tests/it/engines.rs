@@ -131,6 +131,7 @@ pub(crate) fn stress() -> bool {
 }
 
 /// Waits until it holds, for half a minute at most.
+#[cfg(feature = "postgres")]
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..3_000 {
         if holds() {
