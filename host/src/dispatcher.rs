@@ -295,8 +295,8 @@ impl Dispatcher {
         attempt: Attempt,
     ) -> HandlerReport {
         let started = Instant::now();
-        let loaded = self.snapshots.current().plugins.get(handler).cloned();
-        let places = loaded.map_or(1, |plugin| plugin.places());
+        let before = self.snapshots.current().handlers.get(handler).cloned();
+        let places = before.map_or(1, |loaded| loaded.places());
         let places = places.min(self.instances_max);
         let permit = attempt
             .cancel
@@ -318,8 +318,8 @@ impl Dispatcher {
             services: self.services.get().unwrap_or(&Services::NONE),
             depth: attempt.depth,
         };
-        let plugin = plugin(&snapshot, handler);
-        run::called(&self.metrics, command, (handler.clone(), plugin), call).await
+        let loaded = loaded(&snapshot, handler);
+        run::called(&self.metrics, command, (handler.clone(), loaded), call).await
     }
 
     /// What commands are dispatched with now.
@@ -367,20 +367,20 @@ impl Drop for Place<'_> {
 /// loaded takes one for the moment that it takes to say so.
 fn places(snapshot: &Snapshot, matches: &[Match]) -> u32 {
     let places = matches.iter().map(|matched| {
-        let plugin = snapshot.plugins.get(&matched.handler);
-        plugin.map_or(1, |plugin| plugin.places())
+        let loaded = snapshot.handlers.get(&matched.handler);
+        loaded.map_or(1, |loaded| loaded.places())
     });
     places.fold(0, u32::saturating_add)
 }
 
-fn plugin(snapshot: &Snapshot, handler: &HandlerName) -> Result<Arc<Handler>, Failure> {
-    let plugin = snapshot.plugins.get(handler).cloned();
-    plugin.ok_or_else(|| not_loaded(handler, snapshot))
+fn loaded(snapshot: &Snapshot, handler: &HandlerName) -> Result<Arc<Handler>, Failure> {
+    let loaded = snapshot.handlers.get(handler).cloned();
+    loaded.ok_or_else(|| not_loaded(handler, snapshot))
 }
 
 /// A rule may name a handler that is not there, or not there yet.
 fn not_loaded(handler: &HandlerName, snapshot: &Snapshot) -> Failure {
-    let file = snapshot.plugin_files.iter().find(|file| {
+    let file = snapshot.handler_files.iter().find(|file| {
         file.path
             .file_stem()
             .is_some_and(|stem| stem == handler.as_str())
@@ -390,7 +390,7 @@ fn not_loaded(handler: &HandlerName, snapshot: &Snapshot) -> Failure {
         // The reason quotes files of the operator, and this goes to any caller.
         Some(file) if file.error.is_some() => "the host refused its file or settings; `GET /plugins`, `pointsman list` and the log say why".into(),
         _ => {
-            let names = snapshot.plugins.keys().map(HandlerName::as_str);
+            let names = snapshot.handlers.keys().map(HandlerName::as_str);
             let near = nearest(handler.as_str(), names)
                 .map_or_else(String::new, |near| format!("did you mean `{near}`? "));
             format!("{near}there is no `{handler}.wasm` in the plugins folder")

@@ -97,7 +97,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .route("/commands/execute", post(execute))
         .merge(queue::routes())
         .route("/rules/explain", post(explain))
-        .route("/plugins", get(plugins))
+        .route("/plugins", get(handlers))
         .route("/rules", get(rules))
         .route("/metrics", get(metrics_text))
         .route("/healthz", get(healthz))
@@ -225,7 +225,7 @@ fn queue_of(host: &Host) -> Result<&Queue, Problem> {
     host.queue().ok_or_else(Problem::queue_off)
 }
 
-async fn plugins(State(host): State<Arc<Host>>) -> impl IntoResponse {
+async fn handlers(State(host): State<Arc<Host>>) -> impl IntoResponse {
     Json(host.snapshot().handlers_view())
 }
 
@@ -292,7 +292,7 @@ async fn readyz(State(host): State<Arc<Host>>) -> Result<Response, Problem> {
         // Without news of other hosts, work is found by looking.
         "queueNews": host.queue().is_some_and(|queue| queue.store().signals().listening()),
         "generation": snapshot.generation,
-        "plugins": snapshot.plugins.len(),
+        "plugins": snapshot.handlers.len(),
         "rules": snapshot.rules.len(),
     });
     Ok(Json(body).into_response())

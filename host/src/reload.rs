@@ -74,7 +74,7 @@ impl Reloader {
         }
     }
 
-    /// Waits until a plugin file has been loaded that a reload did not wait for.
+    /// Waits until a handler file has been loaded that a reload did not wait for.
     pub async fn loaded(&self) {
         self.loading.news.notified().await;
     }
@@ -86,7 +86,7 @@ impl Reloader {
             let stem = file.path.file_stem().and_then(|stem| stem.to_str());
             file.compiling && stem.is_some_and(is_wanted)
         };
-        while self.snapshots.current().plugin_files.iter().any(compiling) {
+        while self.snapshots.current().handler_files.iter().any(compiling) {
             self.loaded().await;
             self.reload_within(Wait::Briefly).await;
         }
@@ -101,21 +101,21 @@ impl Reloader {
     /// publishes the next one. Nothing changed: none is published. Files that
     /// are broken or gone unreadable keep their last good version.
     ///
-    /// Waits for all plugin files that changed. Call it from one task at a time.
+    /// Waits for all handler files that changed. Call it from one task at a time.
     pub async fn reload(&self) -> Reload {
         self.reload_within(Wait::ForAll).await
     }
 
-    /// The same, waiting for plugin files that compile as `wait` says. Those that
+    /// The same, waiting for handler files that compile as `wait` says. Those that
     /// do not make it show as compiling; [`Reloader::loaded`] tells when to
     /// reload for them.
     pub async fn reload_within(&self, wait: Wait) -> Reload {
         let began = Instant::now();
         let previous = self.snapshots.current();
-        let plugins = self.plugin_files(&previous, wait).await;
+        let handlers = self.handler_files(&previous, wait).await;
         let (config, before) = (Arc::clone(&self.config), Arc::clone(&previous));
         // 100,000 rules take 0.4 s to compile.
-        let next = blocking(move || assemble(&config, &before, plugins)).await;
+        let next = blocking(move || assemble(&config, &before, handlers)).await;
         // Else the async runtime ends, and so does the host.
         let Some((snapshot, reload)) = next else {
             return Reload {
@@ -133,7 +133,7 @@ impl Reloader {
         }
     }
 
-    async fn plugin_files(&self, previous: &Snapshot, wait: Wait) -> Folder<HandlerFile> {
+    async fn handler_files(&self, previous: &Snapshot, wait: Wait) -> Folder<HandlerFile> {
         let folder = self.config.plugins.clone();
         // 2,000 files take some milliseconds, and the file system may hang.
         let listed = blocking(move || list_plugins(&folder)).await;
@@ -142,7 +142,7 @@ impl Reloader {
             refused => {
                 let problem = refused.and_then(Result::err);
                 return Folder {
-                    files: previous.plugin_files.clone(),
+                    files: previous.handler_files.clone(),
                     problems: problem.into_iter().collect(),
                 };
             }
@@ -157,7 +157,7 @@ impl Reloader {
                 // As it was when it was loaded: what was written meanwhile is gone.
                 _ if seen.is_some() && is_known => drop(running.remove(path)),
                 _ => {
-                    let last_good = known.and_then(|known| known.plugin.clone());
+                    let last_good = known.and_then(|known| known.handler.clone());
                     let run = self.loading.begin(path.clone(), *seen, last_good);
                     running.insert(path.clone(), run);
                 }
@@ -188,7 +188,7 @@ impl Reloader {
 
 type Listed = (Vec<(PathBuf, Seen)>, Vec<Diagnostic>);
 
-/// The plugin files as they look now, and what is wrong with others beside them.
+/// The handler files as they look now, and what is wrong with others beside them.
 fn list_plugins(folder: &Path) -> Result<Listed, Diagnostic> {
     let listing = Listing::of(folder).map_err(|error| {
         let hint = "`pointsman build` makes it from the sources";
@@ -207,16 +207,16 @@ fn list_plugins(folder: &Path) -> Result<Listed, Diagnostic> {
 /// What is known of the file at `path`.
 fn known<'a>(previous: &'a Snapshot, path: &Path) -> Option<&'a HandlerFile> {
     // Sorted by path.
-    let files = &previous.plugin_files;
+    let files = &previous.handler_files;
     let at = files.binary_search_by(|file| file.path.as_path().cmp(path));
     at.ok().map(|at| &files[at])
 }
 
-/// What was loaded, with the last good plugin where that failed altogether.
+/// What was loaded, with the last good handler where that failed altogether.
 fn keeping(known: Option<HandlerFile>, loaded: HandlerFile) -> HandlerFile {
-    let last_good = known.and_then(|known| known.plugin);
+    let last_good = known.and_then(|known| known.handler);
     HandlerFile {
-        plugin: loaded.plugin.or(last_good),
+        handler: loaded.handler.or(last_good),
         ..loaded
     }
 }
@@ -230,7 +230,7 @@ fn compiling(path: &Path, known: Option<HandlerFile>) -> HandlerFile {
     let known = known.unwrap_or_else(|| HandlerFile {
         path: path.into(),
         stamps: None,
-        plugin: None,
+        handler: None,
         error: None,
         compiling: true,
     });
@@ -263,25 +263,25 @@ async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -
 fn assemble(
     config: &Config,
     previous: &Snapshot,
-    plugins: Folder<HandlerFile>,
+    handlers: Folder<HandlerFile>,
 ) -> (Option<Snapshot>, Reload) {
     let mut rules = rules::files(&config.rules, previous);
-    let mut folder_problems = [plugins.problems, std::mem::take(&mut rules.problems)].concat();
+    let mut folder_problems = [handlers.problems, std::mem::take(&mut rules.problems)].concat();
     folder_problems.sort();
     let mut problems = folder_problems.clone();
-    let plugin_files = plugins.files;
-    let unread = plugin_files
+    let handler_files = handlers.files;
+    let unread = handler_files
         .iter()
         .any(|file| file.stamps.is_none() && !file.compiling)
         || rules.files.iter().any(|file| file.stamp.is_none());
     let rule_set = rules::build(previous, &mut rules.files);
     let rule_files = rules.files;
 
-    let changed = changes(previous, &plugin_files, &rule_files);
+    let changed = changes(previous, &handler_files, &rule_files);
     let is_next = previous.generation == 0
         || !changed.is_empty()
         || previous.folder_problems != folder_problems;
-    if !is_next && same_stamps(previous, &plugin_files, &rule_files) {
+    if !is_next && same_stamps(previous, &handler_files, &rule_files) {
         let reload = Reload {
             generation: previous.generation,
             unread,
@@ -289,18 +289,18 @@ fn assemble(
         };
         return (None, reload);
     }
-    let plugins: BTreeMap<HandlerName, Arc<Handler>> = plugin_files
+    let handlers: BTreeMap<HandlerName, Arc<Handler>> = handler_files
         .iter()
-        .filter_map(|file| file.plugin.clone())
-        .map(|plugin| (plugin.name.clone(), plugin))
+        .filter_map(|file| file.handler.clone())
+        .map(|handler| (handler.name.clone(), handler))
         .collect();
-    let errors = plugin_files.iter().filter_map(|file| file.error.as_ref());
+    let errors = handler_files.iter().filter_map(|file| file.error.as_ref());
     problems.extend(errors.map(LoadError::diagnostic));
     problems.extend(rule_files.iter().filter_map(|file| file.error.clone()));
     problems.extend(problems::between(
         config,
-        &plugins,
-        &plugin_files,
+        &handlers,
+        &handler_files,
         &rule_set,
     ));
     problems.sort();
@@ -317,9 +317,9 @@ fn assemble(
     };
     let snapshot = Snapshot {
         generation: reload.generation,
-        plugins,
+        handlers,
         rules: rule_set,
-        plugin_files,
+        handler_files,
         rule_files,
         problems,
         folder_problems,
@@ -328,14 +328,14 @@ fn assemble(
 }
 
 /// Whether no file would have to be read at the next look that is known now.
-fn same_stamps(previous: &Snapshot, plugins: &[HandlerFile], rules: &[RuleFileState]) -> bool {
-    let plugin = |file: &HandlerFile| (file.stamps, file.compiling);
+fn same_stamps(previous: &Snapshot, handlers: &[HandlerFile], rules: &[RuleFileState]) -> bool {
+    let handler = |file: &HandlerFile| (file.stamps, file.compiling);
     let rule = |state: &RuleFileState| state.stamp;
     previous
-        .plugin_files
+        .handler_files
         .iter()
-        .map(plugin)
-        .eq(plugins.iter().map(plugin))
+        .map(handler)
+        .eq(handlers.iter().map(handler))
         && previous
             .rule_files
             .iter()

@@ -1,4 +1,4 @@
-//! Owns [`Snapshot`]: the plugins and the rules of one generation, immutable
+//! Owns [`Snapshot`]: the handlers and the rules of one generation, immutable
 //! and swapped whole. Never reads files: `reload` builds, this only swaps.
 
 mod view;
@@ -18,17 +18,17 @@ use crate::{
     sandbox::{Handler, LoadError},
 };
 
-/// What commands run on: one generation of plugins and rules.
+/// What commands run on: one generation of handlers and rules.
 #[derive(Default)]
 pub struct Snapshot {
     /// Counts from 1; 0 is the empty snapshot before the first load.
     pub generation: u64,
-    /// The loaded plugins.
-    pub plugins: BTreeMap<HandlerName, Arc<Handler>>,
+    /// The loaded handlers.
+    pub handlers: BTreeMap<HandlerName, Arc<Handler>>,
     /// The rules, compiled together.
     pub rules: RuleSet,
-    /// Every plugin file, the broken ones too, by path.
-    pub plugin_files: Vec<HandlerFile>,
+    /// Every handler file, the broken ones too, by path.
+    pub handler_files: Vec<HandlerFile>,
     /// Every rule file, the broken ones too, by path.
     pub rule_files: Vec<RuleFileState>,
     /// What is wrong with the files or between them.
@@ -59,8 +59,8 @@ pub struct HandlerFile {
     /// read again at the next look: they could not be read, or may have been
     /// written to meanwhile.
     pub stamps: Option<(Stamp, Option<Stamp>)>,
-    /// The last good plugin from it.
-    pub plugin: Option<Arc<Handler>>,
+    /// The last good handler from it.
+    pub handler: Option<Arc<Handler>>,
     /// Why the file as it is now was not taken.
     pub error: Option<LoadError>,
     /// Whether the file as it is now is still being compiled. Its stamps are
@@ -127,7 +127,7 @@ impl HandlerFile {
         if self.compiling {
             return FileState::Compiling;
         }
-        FileState::of(self.plugin.is_some(), self.error.is_some())
+        FileState::of(self.handler.is_some(), self.error.is_some())
     }
 }
 

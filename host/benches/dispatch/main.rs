@@ -160,7 +160,7 @@ fn dispatch(probe: &[u8]) {
     let text = nothing("one");
     let command = Command::parse(&text).expect("a command");
     let snapshot = app.snapshot();
-    let plugin = &snapshot.plugins["probe-p0"];
+    let handler = &snapshot.handlers["probe-p0"];
     let cancel = CancellationToken::new();
     let alone = async || {
         let call = Call {
@@ -172,7 +172,7 @@ fn dispatch(probe: &[u8]) {
             services: &Services::NONE,
             depth: 0,
         };
-        assert!(plugin.call(&command, call).await.outcome.result.is_ok());
+        assert!(handler.call(&command, call).await.outcome.result.is_ok());
     };
     let raw_alone = async || assert_eq!(raw.call(0, &text).await, None);
     let (ours, theirs) = turns(&runtime, alone, raw_alone);
@@ -204,12 +204,12 @@ fn dispatch(probe: &[u8]) {
     }
 }
 
-/// A changed plugin among three. Raw wasmtime only compiles and links it.
+/// A changed handler among three. Raw wasmtime only compiles and links it.
 fn reload(probe: &[u8]) {
     let runtime = one_thread();
     for (cache, rounds, what) in [
-        (false, 5, "reload of a plugin, new to the host"),
-        (true, 50, "reload of a plugin, compiled before"),
+        (false, 5, "reload of a handler, new to the host"),
+        (true, 50, "reload of a handler, compiled before"),
     ] {
         let folders = Folders::new(probe, 3);
         let mut config = folders.config();

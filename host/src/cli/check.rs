@@ -44,7 +44,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     }
     let host = Host::load(config).await?;
     let snapshot = host.snapshot();
-    let handlers: Vec<_> = snapshot.plugins.keys().cloned().collect();
+    let handlers: Vec<_> = snapshot.handlers.keys().cloned().collect();
     let findings = snapshot.rules.lint(&handlers);
     // The snapshot says by itself, as a problem, what the lint says of unknown handlers.
     let found: HashSet<_> = findings.iter().map(subject).collect();

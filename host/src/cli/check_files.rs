@@ -63,7 +63,7 @@ pub(super) fn run(files: &[PathBuf], as_json: bool, config: &Config) -> anyhow::
 }
 
 fn document(file: &HandlerFile, about: &Inspection) -> Value {
-    let plugin = file.plugin.as_ref();
+    let handler = file.handler.as_ref();
     let error = file.error.as_ref().map(|error| {
         let mismatches = error.mismatches.iter().map(|mismatch| {
             json!({
@@ -92,8 +92,8 @@ fn document(file: &HandlerFile, about: &Inspection) -> Value {
         "description": about.description,
         "license": about.license,
         "producers": about.producers,
-        "sizeBytes": plugin.map(|plugin| plugin.size_bytes),
-        "digest": plugin.map(|plugin| &plugin.digest),
+        "sizeBytes": handler.map(|handler| handler.size_bytes),
+        "digest": handler.map(|handler| &handler.digest),
         "imports": about.imports,
         "needs": needs.collect::<Vec<_>>(),
     })
@@ -112,15 +112,15 @@ fn show(file: &HandlerFile, about: &Inspection) {
             return;
         }
     }
-    if let Some(plugin) = &file.plugin {
+    if let Some(handler) = &file.handler {
         let contract = about.contract.as_deref().unwrap_or_default();
         out!(
             "{} {} pointsman:handler@{contract}",
             print::Styled(print::BOLD, file.path.display()),
             print::good("fits"),
         );
-        line("size", &print::bytes(plugin.size_bytes));
-        line("sha256", &plugin.digest);
+        line("size", &print::bytes(handler.size_bytes));
+        line("sha256", &handler.digest);
     }
     let named = [&about.name, &about.version].map(|text| text.as_deref());
     let named: Vec<_> = named.into_iter().flatten().collect();

@@ -124,10 +124,10 @@ async fn call(
             return Err(error).with_context(|| format!("{}", settings_path.display()));
         }
     };
-    let plugin = subject.under(settings, settings_path).await?;
+    let handler = subject.under(settings, settings_path).await?;
     // Another command each time, as a handler sees it.
     command.id = crate::command::CommandId::generate();
-    let name = plugin.name.clone();
+    let name = handler.name.clone();
     let width = name.as_str().len();
     let started = Instant::now();
     let call = Call {
@@ -142,7 +142,7 @@ async fn call(
         services: &Services::NONE,
         depth: 0,
     };
-    let report = plugin.call(&command, call).await;
+    let report = handler.call(&command, call).await;
     run::show_report(width, &report);
     Ok(())
 }

@@ -42,22 +42,22 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         None => Host::load(config).await?.snapshot().handlers_view(),
     };
     let HandlersView {
-        plugins, problems, ..
+        handlers, problems, ..
     } = &view;
     if args.json {
         terminal::json(&view)?;
     } else {
-        table(plugins);
-        secrets(plugins);
+        table(handlers);
+        secrets(handlers);
         warn_of(problems);
     }
     // Broken rule files too are among the problems.
     let broken = problems
         .iter()
         .any(|problem| problem.severity() == Severity::Error)
-        || plugins
+        || handlers
             .iter()
-            .any(|plugin| !matches!(plugin.state, FileState::Loaded | FileState::Compiling));
+            .any(|handler| !matches!(handler.state, FileState::Loaded | FileState::Compiling));
     Ok(if broken {
         Exit::Failed
     } else {
@@ -66,10 +66,10 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
 }
 
 /// Says of each secret who sees it.
-fn secrets(plugins: &[HandlerView]) {
-    for plugin in plugins.iter().filter(|it| !it.secrets.is_empty()) {
-        let name = plugin.handler.as_ref().map_or("-", HandlerName::as_str);
-        for secret in &plugin.secrets {
+fn secrets(handlers: &[HandlerView]) {
+    for view in handlers.iter().filter(|it| !it.secrets.is_empty()) {
+        let name = view.handler.as_ref().map_or("-", HandlerName::as_str);
+        for secret in &view.secrets {
             let key = text::escaped(&secret.name);
             match &secret.injected_into {
                 Some(to) => {
@@ -85,14 +85,14 @@ fn secrets(plugins: &[HandlerView]) {
     }
 }
 
-fn table(plugins: &[HandlerView]) {
-    let name = |plugin: &HandlerView| {
-        plugin.handler.as_ref().map_or_else(
-            || text::escaped(&plugin.file).to_string(),
+fn table(handlers: &[HandlerView]) {
+    let name = |view: &HandlerView| {
+        view.handler.as_ref().map_or_else(
+            || text::escaped(&view.file).to_string(),
             ToString::to_string,
         )
     };
-    let names: Vec<_> = plugins.iter().map(name).collect();
+    let names: Vec<_> = handlers.iter().map(name).collect();
     let width = names
         .iter()
         .map(String::len)
@@ -109,22 +109,22 @@ fn table(plugins: &[HandlerView]) {
             )
         )
     );
-    for (plugin, name) in plugins.iter().zip(&names) {
+    for (view, name) in handlers.iter().zip(&names) {
         out!(
             "{:width$}  {:7}  {:12}  {:>9}  {:11}  {}",
             print::handler(name),
             // As long as the component's author likes.
-            text::bounded(plugin.version.as_deref().unwrap_or("-"), VERSION_MAX_BYTES),
-            plugin.digest.as_deref().map_or("-", |digest| {
+            text::bounded(view.version.as_deref().unwrap_or("-"), VERSION_MAX_BYTES),
+            view.digest.as_deref().map_or("-", |digest| {
                 // That of another host may be anything.
                 digest.get(..12).unwrap_or(digest)
             }),
-            plugin.size_bytes.map_or_else(|| "-".into(), print::bytes),
-            print::state(plugin),
-            if plugin.rules.is_empty() {
+            view.size_bytes.map_or_else(|| "-".into(), print::bytes),
+            print::state(view),
+            if view.rules.is_empty() {
                 "-".into()
             } else {
-                plugin.rules.join(", ")
+                view.rules.join(", ")
             },
         );
     }

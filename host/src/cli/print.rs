@@ -61,14 +61,14 @@ pub(super) fn status(status: Status) -> Styled<String> {
     }
 }
 
-pub(super) fn state(plugin: &HandlerView) -> Styled<&'static str> {
-    let style = match plugin.state {
-        _ if plugin.quarantined_ms.is_some() => return Styled(YELLOW, "quarantined"),
+pub(super) fn state(handler: &HandlerView) -> Styled<&'static str> {
+    let style = match handler.state {
+        _ if handler.quarantined_ms.is_some() => return Styled(YELLOW, "quarantined"),
         FileState::Loaded => GREEN,
         FileState::Compiling | FileState::Stale => YELLOW,
         FileState::Failed => RED,
     };
-    Styled(style, plugin.state.as_str())
+    Styled(style, handler.state.as_str())
 }
 
 pub(super) fn good<T: fmt::Display>(text: T) -> Styled<T> {

@@ -91,7 +91,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
 fn observer(host: &Host) -> Observer {
     let names = host.snapshot();
     let width = names
-        .plugins
+        .handlers
         .keys()
         .map(|name| name.as_str().len())
         .max()

@@ -136,7 +136,7 @@ async fn begin(loading: Loading, address: SocketAddr) {
     log_problems(&snapshot.problems);
     tracing::info!(
         generation = snapshot.generation,
-        plugins = snapshot.plugins.len(),
+        handlers = snapshot.handlers.len(),
         rules = snapshot.rules.len(),
         "listening on http://{address}"
     );

@@ -14,7 +14,7 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TrackedFuture};
 
-use super::{Event, Observer, line::Instances, plugin};
+use super::{Event, Observer, line::Instances, loaded};
 use crate::{
     command::Command,
     delivery::DeliveryId,
@@ -71,8 +71,8 @@ impl Run {
         matches: Vec<Match>,
     ) -> Vec<HandlerReport> {
         let mut shares = matches.into_iter().map(|matched| -> Share {
-            let plugin = plugin(snapshot, &matched.handler);
-            let share = Box::pin(Arc::clone(self).one(matched, plugin));
+            let loaded = loaded(snapshot, &matched.handler);
+            let share = Box::pin(Arc::clone(self).one(matched, loaded));
             // Tracked, not joined: dropping this future must not abort them.
             shutdown.tasks.track_future(share)
         });
@@ -96,7 +96,7 @@ impl Run {
     async fn one(
         self: Arc<Self>,
         matched: Match,
-        plugin: Result<Arc<Handler>, Failure>,
+        loaded: Result<Arc<Handler>, Failure>,
     ) -> HandlerReport {
         let Match { handler, rules } = matched;
         if let Some(observer) = &self.observer {
@@ -111,7 +111,7 @@ impl Run {
             services: self.services.get().unwrap_or(&Services::NONE),
             depth: 0,
         };
-        let report = called(&self.metrics, &self.command, (handler, plugin), call).await;
+        let report = called(&self.metrics, &self.command, (handler, loaded), call).await;
         let mut report = HandlerReport { rules, ..report };
         if !report.outcome.emitted.is_empty() {
             self.store_emitted(&mut report).await;
@@ -157,13 +157,13 @@ impl Run {
 pub(super) async fn called(
     metrics: &Metrics,
     command: &Command,
-    (handler, plugin): (HandlerName, Result<Arc<Handler>, Failure>),
+    (handler, loaded): (HandlerName, Result<Arc<Handler>, Failure>),
     call: Call<'_>,
 ) -> HandlerReport {
-    let report = match plugin {
-        Ok(plugin) => {
+    let report = match loaded {
+        Ok(loaded) => {
             let _running = metrics.running();
-            plugin.call(command, call).await
+            loaded.call(command, call).await
         }
         Err(missing) => HandlerReport::not_run(handler, call.started.elapsed(), missing),
     };

@@ -88,10 +88,10 @@ impl DeliveryRunner for HandlerRunner {
 
     fn retry_policy(&self, handler: &HandlerName) -> RetrySettings {
         let snapshot = self.dispatcher.snapshot();
-        let plugin = snapshot.plugins.get(handler);
-        plugin.map_or_else(
+        let loaded = snapshot.handlers.get(handler);
+        loaded.map_or_else(
             || self.retry.clone(),
-            |plugin| plugin.settings.queue.retry.clone(),
+            |loaded| loaded.settings.queue.retry.clone(),
         )
     }
 }
@@ -99,12 +99,12 @@ impl DeliveryRunner for HandlerRunner {
 /// The handlers that are loaded: deliveries to others wait until they are, or
 /// for a host that has them.
 fn capacity(snapshot: &Snapshot) -> Capacity {
-    let limits = snapshot.plugins.iter().filter_map(|(name, plugin)| {
-        let limit = plugin.settings.queue.concurrency?;
+    let limits = snapshot.handlers.iter().filter_map(|(name, loaded)| {
+        let limit = loaded.settings.queue.concurrency?;
         Some((name.clone(), limit))
     });
     Capacity {
-        handlers: Some(snapshot.plugins.keys().cloned().collect()),
+        handlers: Some(snapshot.handlers.keys().cloned().collect()),
         limits: Arc::new(limits.collect()),
     }
 }

@@ -103,7 +103,7 @@ pub(super) async fn routed(
 
 /// A delivery for each match.
 pub(super) fn deliveries(routed: &Routed) -> Vec<NewDelivery> {
-    let handlers = &routed.snapshot.plugins;
+    let handlers = &routed.snapshot.handlers;
     let delivery = |matched: &Match| NewDelivery {
         handler: matched.handler.clone(),
         digest: handlers

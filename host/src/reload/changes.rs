@@ -60,18 +60,18 @@ impl fmt::Display for FileChange {
 /// As in [`Reload::changed`](super::Reload::changed).
 pub(super) fn changes(
     previous: &Snapshot,
-    plugins: &[HandlerFile],
+    handlers: &[HandlerFile],
     rules: &[RuleFileState],
 ) -> Vec<FileChange> {
-    let of_plugin = |file: &HandlerFile| Found {
+    let of_handler = |file: &HandlerFile| Found {
         address: file
-            .plugin
+            .handler
             .as_ref()
-            .map(|plugin| Arc::as_ptr(plugin).addr()),
+            .map(|handler| Arc::as_ptr(handler).addr()),
         digest: file
-            .plugin
+            .handler
             .as_ref()
-            .map(|plugin| Arc::clone(&plugin.digest)),
+            .map(|handler| Arc::clone(&handler.digest)),
         of_settings: file
             .error
             .as_ref()
@@ -85,15 +85,15 @@ pub(super) fn changes(
         error: state.error.clone(),
     };
     let before = previous
-        .plugin_files
+        .handler_files
         .iter()
-        .map(|file| (&file.path, of_plugin(file)));
+        .map(|file| (&file.path, of_handler(file)));
     let before_rules = previous
         .rule_files
         .iter()
         .map(|state| (&state.path, of_rules(state)));
     let mut before: BTreeMap<_, _> = before.chain(before_rules).collect();
-    let now = plugins.iter().map(|file| (&file.path, of_plugin(file)));
+    let now = handlers.iter().map(|file| (&file.path, of_handler(file)));
     let now = now.chain(rules.iter().map(|state| (&state.path, of_rules(state))));
     let mut changed = Vec::new();
     for (path, now) in now {

@@ -1,4 +1,4 @@
-//! Owns the way from one plugin file and its settings to a [`HandlerFile`].
+//! Owns the way from one handler file and its settings to a [`HandlerFile`].
 //! Reads, hashes and compiles: not for an async thread.
 
 use std::{
@@ -15,7 +15,7 @@ use crate::{
     snapshot::{HandlerFile, Stamp},
 };
 
-/// Loads one plugin file, with its settings beside it, as a reload does; none
+/// Loads one handler file, with its settings beside it, as a reload does; none
 /// if the file is not there. Blocks while it compiles.
 #[must_use]
 pub fn load_file(config: &Config, runtime: &Runtime, path: &Path) -> Option<HandlerFile> {
@@ -37,27 +37,27 @@ pub(super) struct Load {
     pub(super) path: PathBuf,
 }
 
-/// Set where plugin and settings were read whole.
+/// Set where component and settings were read whole.
 pub(super) type Stamps = Option<(Stamp, Option<Stamp>)>;
 
 impl Load {
     /// The file as it is now; none if it is gone.
     pub(super) fn run(self) -> Option<HandlerFile> {
         let mut stamps = None;
-        let (plugin, error) = match self.plugin(&mut stamps).transpose()? {
-            Ok(plugin) => (Some(plugin), None),
+        let (handler, error) = match self.handler(&mut stamps).transpose()? {
+            Ok(handler) => (Some(handler), None),
             Err(error) => (self.last_good, Some(error)),
         };
         Some(HandlerFile {
             path: self.path,
             stamps,
-            plugin,
+            handler,
             error,
             compiling: false,
         })
     }
 
-    fn plugin(&self, stamps: &mut Stamps) -> Result<Option<Arc<Handler>>, LoadError> {
+    fn handler(&self, stamps: &mut Stamps) -> Result<Option<Arc<Handler>>, LoadError> {
         let host = &self.config.host;
         let settings_path = self.path.with_extension("toml");
         let settings_file = settings_file(&settings_path)?;
@@ -108,8 +108,8 @@ impl Load {
             bytes: &bytes,
             digest,
         };
-        let plugin = sandbox::load(runtime, file, settings, grants)?;
-        Ok(Some(Arc::new(plugin)))
+        let handler = sandbox::load(runtime, file, settings, grants)?;
+        Ok(Some(Arc::new(handler)))
     }
 
     fn settings(&self, path: &Path, text: Vec<u8>) -> Result<HandlerSettings, LoadError> {
@@ -137,7 +137,7 @@ impl Load {
 /// A file that was read whole, and its stamp as [`Content`] has it.
 type Whole = (Option<Stamp>, Vec<u8>);
 
-/// The settings beside a plugin; none where it has none.
+/// The settings beside a handler; none where it has none.
 fn settings_file(path: &Path) -> Result<Option<Whole>, LoadError> {
     let refused = |reason: String, hint| LoadError::new(path, reason, hint).of_settings();
     match read(path, SETTINGS_MAX_BYTES) {

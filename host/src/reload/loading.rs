@@ -1,4 +1,4 @@
-//! Owns the plugin files that are being loaded, each in a task of its own: one
+//! Owns the handler files that are being loaded, each in a task of its own: one
 //! that takes long to compile holds up neither rules nor other plugins.
 
 use std::{
@@ -46,7 +46,7 @@ const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// A child that compiles ends within milliseconds of being told to.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
-/// How long a reload waits for the plugin files that it loads. What is not
+/// How long a reload waits for the handler files that it loads. What is not
 /// loaded by then comes with a later snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -85,13 +85,13 @@ pub(super) struct Run {
     _stop: DropGuard,
 }
 
-/// The stamps of a plugin file and of its settings as they are at a look.
+/// The stamps of a handler file and of its settings as they are at a look.
 pub(super) type Seen = Stamps;
 
 /// What the file at `path` and its settings look like now.
 pub(super) fn seen(path: &Path) -> Seen {
     let settings = stamp(&path.with_extension("toml")).ok();
-    stamp(path).ok().map(|plugin| (plugin, settings))
+    stamp(path).ok().map(|component| (component, settings))
 }
 
 impl Loading {
@@ -207,7 +207,7 @@ impl Run {
         Some(HandlerFile {
             path: self.path.clone(),
             stamps: self.seen,
-            plugin: None,
+            handler: None,
             error: Some(error),
             compiling: false,
         })

@@ -1,4 +1,4 @@
-//! Owns what is said of the folders, and of plugins and rules that do not go
+//! Owns what is said of the folders, and of handlers and rules that do not go
 //! together though each is fine by itself.
 
 use std::{
@@ -18,19 +18,19 @@ use crate::{
     text,
 };
 
-/// What is wrong between plugins and rules, each of which is fine by itself.
+/// What is wrong between handlers and rules, each of which is fine by itself.
 pub(super) fn between(
     config: &Config,
-    plugins: &BTreeMap<HandlerName, Arc<Handler>>,
+    handlers: &BTreeMap<HandlerName, Arc<Handler>>,
     files: &[HandlerFile],
     rules: &RuleSet,
 ) -> Vec<Diagnostic> {
-    let names: Vec<_> = plugins.keys().cloned().collect();
+    let names: Vec<_> = handlers.keys().cloned().collect();
     let chosen: BTreeSet<_> = rules.rules().flat_map(|rule| rule.handlers()).collect();
     let unruled = names.iter().filter(|name| !chosen.contains(name));
     let unruled = unruled.map(|name| no_rule(config, name));
     // What is said of a file that is broken is said of its handler.
-    let broken = files.iter().filter(|file| file.plugin.is_none());
+    let broken = files.iter().filter(|file| file.handler.is_none());
     let broken = broken.filter_map(|file| file.path.file_stem()?.to_str());
     let broken = broken.filter_map(|stem| HandlerName::parse(stem).ok());
     let there: Vec<_> = names.iter().cloned().chain(broken).collect();
@@ -42,10 +42,10 @@ pub(super) fn between(
 }
 
 fn no_rule(config: &Config, name: &HandlerName) -> Diagnostic {
-    let plugin = config.plugins.join(format!("{name}.wasm"));
+    let component = config.plugins.join(format!("{name}.wasm"));
     let rule = config.rules.join(format!("{name}.json"));
     Diagnostic::warning("unused-handler", format!("no rule sends commands to `{name}`"))
-        .within(text::path(&plugin).to_string())
+        .within(text::path(&component).to_string())
         .hint(format!(
             "write {}, such as {{\"rules\":[{{\"name\":\"{name}\",\"match\":{{\"requestType\":[\"…\"]}},\"handlers\":[\"{name}\"]}}]}}",
             text::path(&rule),
@@ -54,10 +54,10 @@ fn no_rule(config: &Config, name: &HandlerName) -> Diagnostic {
 
 /// Settings that are in force for nothing: their limits and secrets were meant
 /// for some handler.
-pub(super) fn lone_settings(settings: &[PathBuf], plugins: &[PathBuf]) -> Vec<Diagnostic> {
+pub(super) fn lone_settings(settings: &[PathBuf], components: &[PathBuf]) -> Vec<Diagnostic> {
     let lone = settings.iter().filter(|path| {
-        let plugin = path.with_extension("wasm");
-        plugins.binary_search(&plugin).is_err()
+        let component = path.with_extension("wasm");
+        components.binary_search(&component).is_err()
     });
     let problem = |path: &PathBuf| {
         Diagnostic::warning("unused-settings", "there is no handler of this name")

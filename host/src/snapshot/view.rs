@@ -8,19 +8,20 @@ use serde::{Deserialize, Serialize};
 use super::{FileState, Snapshot};
 use crate::{diagnostic::Diagnostic, name::HandlerName, rules::Rule, sandbox::HandlerSettings};
 
-/// All plugin files.
+/// All handler files.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandlersView {
     /// The generation.
     pub generation: u64,
     /// One entry a file, by path.
-    pub plugins: Vec<HandlerView>,
+    #[serde(rename = "plugins")]
+    pub handlers: Vec<HandlerView>,
     /// What is to be mended.
     pub problems: Vec<Diagnostic>,
 }
 
-/// One plugin file.
+/// One handler file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandlerView {
@@ -104,7 +105,7 @@ fn secrets(settings: &HandlerSettings) -> Vec<SecretView> {
 }
 
 impl Snapshot {
-    /// The plugin files as they look from outside.
+    /// The handler files as they look from outside.
     #[must_use]
     pub fn handlers_view(&self) -> HandlersView {
         let mut rules: BTreeMap<&HandlerName, Vec<String>> = BTreeMap::new();
@@ -116,21 +117,21 @@ impl Snapshot {
                     .push(rule.name().to_string());
             }
         }
-        let plugins = self.plugin_files.iter().map(|file| {
-            let plugin = file.plugin.as_ref();
+        let handlers = self.handler_files.iter().map(|file| {
+            let loaded = file.handler.as_ref();
             let stem = file.path.file_stem().and_then(|stem| stem.to_str());
             let handler = stem.and_then(|stem| HandlerName::parse(stem).ok());
             HandlerView {
                 file: file.path.display().to_string(),
                 state: file.state(),
-                quarantined_ms: plugin
-                    .and_then(|plugin| plugin.quarantined())
+                quarantined_ms: loaded
+                    .and_then(|loaded| loaded.quarantined())
                     .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
-                version: plugin.and_then(|plugin| plugin.version.clone()),
-                description: plugin.and_then(|plugin| plugin.description.clone()),
-                digest: plugin.map(|plugin| plugin.digest.clone()),
-                size_bytes: plugin.map(|plugin| plugin.size_bytes),
-                secrets: plugin.map_or_else(Vec::new, |plugin| secrets(&plugin.settings)),
+                version: loaded.and_then(|loaded| loaded.version.clone()),
+                description: loaded.and_then(|loaded| loaded.description.clone()),
+                digest: loaded.map(|loaded| loaded.digest.clone()),
+                size_bytes: loaded.map(|loaded| loaded.size_bytes),
+                secrets: loaded.map_or_else(Vec::new, |loaded| secrets(&loaded.settings)),
                 rules: handler
                     .as_ref()
                     .and_then(|handler| rules.remove(handler))
@@ -144,7 +145,7 @@ impl Snapshot {
         });
         HandlersView {
             generation: self.generation,
-            plugins: plugins.collect(),
+            handlers: handlers.collect(),
             problems: self.problems.clone(),
         }
     }

@@ -193,10 +193,10 @@ async fn a_secret_that_is_added_to_requests_is_seen_by_nobody_else() {
     let app = asks(&folders, &settings).await;
     let report = request(&app, json!({ "url": format!("{url}/v1/a") })).await;
     let view = serde_json::to_string(&app.snapshot().handlers_view()).unwrap();
-    let plugin = app.snapshot().plugin_files[0].plugin.clone().unwrap();
+    let handler = app.snapshot().handler_files[0].handler.clone().unwrap();
     let shown = format!(
-        "{report:?} {view} {plugin:?} {:?} {:?}",
-        plugin.settings, plugin.grants
+        "{report:?} {view} {handler:?} {:?} {:?}",
+        handler.settings, handler.grants
     );
     assert!(!shown.contains("hunter2"), "{shown}");
     // The handler can ask for the plain one alone.

@@ -14,7 +14,7 @@ async fn a_plugin_and_a_rule_take_effect_without_a_restart() {
     let (app, _) = serve(&folders).await;
     folders.plugin("probe", guest("probe"));
     until("the plugin is loaded", || {
-        app.snapshot().plugins.contains_key("probe")
+        app.snapshot().handlers.contains_key("probe")
     })
     .await;
     let problems = app.snapshot().problems.clone();
@@ -38,7 +38,7 @@ async fn a_plugin_and_a_rule_take_effect_without_a_restart() {
     );
 
     folders.remove("plugins/probe.wasm");
-    until("the plugin is gone", || app.snapshot().plugins.is_empty()).await;
+    until("the handler is gone", || app.snapshot().handlers.is_empty()).await;
     assert_eq!(
         only(&app, r#"{"do":"nothing"}"#).await.outcome.status(),
         Status::Unavailable
@@ -51,7 +51,7 @@ async fn a_plugin_and_a_rule_take_effect_without_a_restart() {
 async fn a_command_in_flight_ends_on_the_snapshot_that_it_began_with() {
     let folders = Folders::probes(&["probe"]);
     let (app, _) = serve(&folders).await;
-    let before = app.snapshot().plugins["probe"].digest.clone();
+    let before = app.snapshot().handlers["probe"].digest.clone();
     let command =
         pointsman::command::Command::parse(r#"{"to":"probe","do":"sleep","amount":1500}"#).unwrap();
     let running = app.dispatch(command, DispatchOptions::default());
@@ -59,7 +59,7 @@ async fn a_command_in_flight_ends_on_the_snapshot_that_it_began_with() {
         tokio::task::yield_now().await;
         folders.plugin("probe", guest("create-policy"));
         until("the plugin is replaced", || {
-            app.snapshot().plugins["probe"].digest != before
+            app.snapshot().handlers["probe"].digest != before
         })
         .await;
     };
@@ -123,7 +123,7 @@ async fn a_broken_file_keeps_the_last_good_one_and_shows() {
     folders.rules("probes.json", "{\"rules\":[\n  {]}");
     until("both show as broken", || {
         let snapshot = app.snapshot();
-        snapshot.plugin_files[0].state() == FileState::Stale
+        snapshot.handler_files[0].state() == FileState::Stale
             && snapshot.rule_files[0].state() == FileState::Stale
     })
     .await;
@@ -148,7 +148,7 @@ async fn a_broken_file_keeps_the_last_good_one_and_shows() {
     );
     folders.plugin("probe", guest("probe"));
     until("it is mended", || {
-        app.snapshot().plugin_files[0].state() == FileState::Loaded
+        app.snapshot().handler_files[0].state() == FileState::Loaded
     })
     .await;
 }
@@ -159,7 +159,7 @@ async fn settings_of_a_handler_take_effect_without_a_restart() {
     let (app, _) = serve(&folders).await;
     folders.settings("probe", "[config]\nkey = \"value\"");
     until("the settings are in", || {
-        !app.snapshot().plugins["probe"].settings.config.is_empty()
+        !app.snapshot().handlers["probe"].settings.config.is_empty()
     })
     .await;
     let report = dispatch(&app, r#"{"to":"probe","do":"config"}"#).await;
@@ -195,10 +195,10 @@ async fn a_folder_that_is_deleted_and_made_anew_is_taken_up() {
     std::fs::create_dir(folders.plugins()).unwrap();
     folders.plugin("other", guest("probe"));
     until("it is taken up", || {
-        app.snapshot().plugins.contains_key("other")
+        app.snapshot().handlers.contains_key("other")
     })
     .await;
-    assert!(!app.snapshot().plugins.contains_key("probe"));
+    assert!(!app.snapshot().handlers.contains_key("probe"));
 }
 
 async fn check_plugin(name: &str, bytes: impl AsRef<[u8]>, wanted: Expect) {

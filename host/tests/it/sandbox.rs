@@ -160,7 +160,7 @@ async fn each_misbehaving_guest_ends_as_its_own_outcome() {
     let folders = folders();
     let app = folders.start().await;
     let mut seen = Ends::new();
-    assert_eq!(app.snapshot().plugins.len(), GUESTS.len() - 1);
+    assert_eq!(app.snapshot().handlers.len(), GUESTS.len() - 1);
     for (name, ..) in GUESTS {
         let report = only(&app, &format!(r#"{{"to":"{name}"}}"#)).await;
         let status = report.outcome.status().as_str().to_owned();

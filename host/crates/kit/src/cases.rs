@@ -247,10 +247,10 @@ impl Runner {
             component,
         };
         let stack = self.defaults.limits.stack_max_bytes;
-        let plugin = source.load(stack)?;
+        let handler = source.load(stack)?;
         Ok(Subject {
             source: Arc::new(source),
-            loaded: Mutex::new(BTreeMap::from([(stack, Arc::new(plugin))])),
+            loaded: Mutex::new(BTreeMap::from([(stack, Arc::new(handler))])),
         })
     }
 }
@@ -302,23 +302,23 @@ impl Subject {
         place: Option<&str>,
     ) -> Result<Handler, LoadError> {
         let grants = Grants::read(self.name().clone(), &settings, path)?;
-        let plugin = self.with_stack(settings.limits.stack_max_bytes).await?;
-        Ok(plugin.with_settings(settings, grants, place))
+        let handler = self.with_stack(settings.limits.stack_max_bytes).await?;
+        Ok(handler.with_settings(settings, grants, place))
     }
 
     async fn with_stack(&self, stack_max_bytes: usize) -> Result<Arc<Handler>, LoadError> {
         let loaded = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plugin) = loaded().get(&stack_max_bytes) {
-            return Ok(Arc::clone(plugin));
+        if let Some(handler) = loaded().get(&stack_max_bytes) {
+            return Ok(Arc::clone(handler));
         }
         let source = Arc::clone(&self.source);
         let load = move || source.load(stack_max_bytes);
-        let plugin = match tokio::task::spawn_blocking(load).await {
-            Ok(plugin) => Arc::new(plugin?),
+        let handler = match tokio::task::spawn_blocking(load).await {
+            Ok(handler) => Arc::new(handler?),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        loaded().insert(stack_max_bytes, Arc::clone(&plugin));
-        Ok(plugin)
+        loaded().insert(stack_max_bytes, Arc::clone(&handler));
+        Ok(handler)
     }
 
     /// Runs one case.
@@ -359,7 +359,7 @@ impl Subject {
 
     async fn outcome(&self, case: &Case, simulation: Simulation) -> Result<Outcome, LoadError> {
         let settings = case.settings.clone();
-        let plugin = self.placed(settings, &case.path, Some("the case")).await?;
+        let handler = self.placed(settings, &case.path, Some("the case")).await?;
         let (mut command, attempt) = (case.command.clone(), case.attempt);
         command.id = CommandId::simulated(simulation.now_ms, simulation.seed);
         let cancel = CancellationToken::new();
@@ -378,7 +378,7 @@ impl Subject {
                 services: &Services::NONE,
                 depth: 0,
             };
-            let report = runtime.block_on(plugin.call(&command, call));
+            let report = runtime.block_on(handler.call(&command, call));
             // A look-up that hangs holds nobody.
             runtime.shutdown_background();
             std::io::Result::Ok(report.outcome)

@@ -96,7 +96,7 @@ async fn check_one(name: &str, bytes: impl AsRef<[u8]>, wanted: Expect) {
     let error = &document["files"][0]["error"];
     let app = folders.start().await;
     let snapshot = app.snapshot();
-    let loaded = snapshot.plugin_files[0].error.as_ref();
+    let loaded = snapshot.handler_files[0].error.as_ref();
     assert_eq!(
         error["reason"].as_str(),
         loaded.map(|error| error.reason.as_str())

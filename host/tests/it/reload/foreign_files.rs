@@ -23,8 +23,8 @@ async fn a_pipe_or_a_device_where_a_file_belongs_holds_no_reload() {
     }
     let app = folders.start().await;
     let snapshot = app.snapshot();
-    assert_eq!(snapshot.plugin_files.len(), names.len());
-    for file in &snapshot.plugin_files {
+    assert_eq!(snapshot.handler_files.len(), names.len());
+    for file in &snapshot.handler_files {
         let error = file.error.as_ref().map(ToString::to_string);
         let is_good = file.path.file_stem().unwrap() == "good";
         let refused = error.is_some_and(|error| error.contains("is not a regular file"));

@@ -92,7 +92,7 @@ type Marks = (String, String);
 
 fn marks(snapshot: &Snapshot) -> Marks {
     let rule = snapshot.rules.rules().next().unwrap();
-    let digest = snapshot.plugins["greet"].digest.to_string();
+    let digest = snapshot.handlers["greet"].digest.to_string();
     (digest, rule.name().to_string())
 }
 
@@ -193,11 +193,11 @@ async fn two_hundred_files_at_once_are_taken_up() {
     for number in 0..200 {
         folders.plugin(&format!("copy{number}"), &bytes);
     }
-    until("all are loaded", || app.snapshot().plugins.len() == 201).await;
+    until("all are loaded", || app.snapshot().handlers.len() == 201).await;
     for number in 0..200 {
         folders.remove(&format!("plugins/copy{number}.wasm"));
     }
-    until("all are gone", || app.snapshot().plugins.len() == 1).await;
+    until("all are gone", || app.snapshot().handlers.len() == 1).await;
     assert_eq!(answer(&app).await, "0");
 }
 
@@ -209,7 +209,7 @@ async fn a_file_that_is_copied_over_in_halves_ends_on_the_new_one() {
     let mut file = fs::File::create(&path).unwrap();
     file.write_all(first).unwrap();
     until("the half is refused", || {
-        app.snapshot().plugin_files[0].state() == FileState::Stale
+        app.snapshot().handler_files[0].state() == FileState::Stale
     })
     .await;
     assert_eq!(answer(&app).await, "0");
@@ -232,7 +232,7 @@ async fn a_file_of_the_same_length_and_time_of_writing_is_taken_up() {
     let (folders, app) = host().await;
     let path = folders.plugins().join("greet.wasm");
     until("it is loaded for good", || {
-        app.snapshot().plugin_files[0].stamps.is_some()
+        app.snapshot().handler_files[0].stamps.is_some()
     })
     .await;
     // As `cp -p` does.
@@ -341,7 +341,7 @@ async fn a_plugin_that_is_replaced_while_it_is_loaded_ends_on_the_last_one() {
         answer(&app).await;
     }
     until("the last one is in", || {
-        app.snapshot().plugin_files[0].state() == FileState::Loaded
+        app.snapshot().handler_files[0].state() == FileState::Loaded
     })
     .await;
     let before: Vec<_> = (0..20).map(|number| number.to_string()).collect();

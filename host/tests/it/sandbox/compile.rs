@@ -242,7 +242,7 @@ pub(super) fn rule(handler: &str) -> String {
 fn state(app: &Host, handler: &str) -> Option<FileState> {
     let snapshot = app.snapshot();
     let is = |stem: &std::ffi::OsStr| stem == handler;
-    let mut files = snapshot.plugin_files.iter();
+    let mut files = snapshot.handler_files.iter();
     let file = files.find(|file| file.path.file_stem().is_some_and(is));
     file.map(pointsman::snapshot::HandlerFile::state)
 }
@@ -285,7 +285,7 @@ async fn a_start_and_a_reload_wait_for_nothing_that_is_slow_to_compile() {
     folders.plugin("other", answering("2"));
     folders.rules("other.json", &rule("other"));
     until("another handler and its rule are in force", || {
-        app.snapshot().plugins.contains_key("other") && app.snapshot().rules.len() == 3
+        app.snapshot().handlers.contains_key("other") && app.snapshot().rules.len() == 3
     })
     .await;
     // A handler whose new version is slow keeps the one before meanwhile.
@@ -338,7 +338,7 @@ async fn what_is_slow_to_compile_is_taken_up_when_it_is_done() {
     let generation = app.snapshot().generation;
     let name = pointsman::name::HandlerName::parse("slow").unwrap();
     let loaded = async {
-        while !app.snapshot().plugins.contains_key(&name) {
+        while !app.snapshot().handlers.contains_key(&name) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

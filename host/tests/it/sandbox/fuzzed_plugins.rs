@@ -210,14 +210,14 @@ async fn damaged_and_random_files_are_refused_with_a_reason_or_loaded() {
     );
 }
 
-/// Loads the file and, where it is a plugin, calls it once; says how it ended.
+/// Loads the file and, where it is a handler, calls it once; says how it ended.
 async fn end(runtime: &Runtime, bytes: Vec<u8>) -> String {
     let load = {
         let runtime = runtime.clone();
         move || load(&runtime, &bytes)
     };
-    let plugin = match tokio::task::spawn_blocking(load).await.unwrap() {
-        Ok(plugin) => plugin,
+    let handler = match tokio::task::spawn_blocking(load).await.unwrap() {
+        Ok(handler) => handler,
         Err(error) => {
             assert!(
                 !error.reason.is_empty() && !error.hint.is_empty(),
@@ -236,7 +236,7 @@ async fn end(runtime: &Runtime, bytes: Vec<u8>) -> String {
         services: &Services::NONE,
         depth: 0,
     };
-    plugin
+    handler
         .call(&command, call)
         .await
         .outcome

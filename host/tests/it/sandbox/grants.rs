@@ -37,11 +37,11 @@ fn get(what: &str, server: SocketAddr, path: &str) -> Value {
     json!({ "do": what, "authority": server.to_string(), "path": path })
 }
 
-/// The error of the one plugin file, with `{}` for the folder of the test.
+/// The error of the one handler file, with `{}` for the folder of the test.
 async fn load_error(folders: &Folders) -> String {
     let app = folders.start().await;
     let snapshot = app.snapshot();
-    let error = snapshot.plugin_files[0].error.as_ref().expect("an error");
+    let error = snapshot.handler_files[0].error.as_ref().expect("an error");
     folders.without_path(&error.to_string())
 }
 
@@ -138,12 +138,12 @@ async fn a_secret_comes_from_a_file_or_the_environment_and_is_never_printed() {
     assert_eq!(ask(&app, config("other")).await, Ok(Value::Null));
 
     let snapshot = app.snapshot();
-    let plugin = snapshot.plugin_files[0].plugin.as_ref().unwrap();
+    let handler = snapshot.handler_files[0].handler.as_ref().unwrap();
     let shown = format!(
-        "{plugin:?} {:?} {:?} {} {}",
-        plugin.settings,
-        plugin.grants,
-        serde_json::to_string(&*plugin.settings).unwrap(),
+        "{handler:?} {:?} {:?} {} {}",
+        handler.settings,
+        handler.grants,
+        serde_json::to_string(&*handler.settings).unwrap(),
         serde_json::to_string(&snapshot.handlers_view()).unwrap(),
     );
     assert!(

@@ -150,7 +150,7 @@ async fn a_handler_that_keeps_trapping_is_quarantined_until_its_file_changes() {
         failure.message
     );
     let view = app.snapshot().handlers_view();
-    assert!(view.plugins[0].quarantined_ms.is_some_and(|left| left > 0));
+    assert!(view.handlers[0].quarantined_ms.is_some_and(|left| left > 0));
 
     take_up(&folders, &app, &format!("{settings}window = '1s'\n")).await;
     assert_eq!(
@@ -158,7 +158,7 @@ async fn a_handler_that_keeps_trapping_is_quarantined_until_its_file_changes() {
         Status::Succeeded
     );
     assert_eq!(
-        app.snapshot().handlers_view().plugins[0].quarantined_ms,
+        app.snapshot().handlers_view().handlers[0].quarantined_ms,
         None
     );
 }
@@ -168,7 +168,7 @@ async fn after_the_cooldown_a_call_that_succeeds_ends_the_quarantine() {
     let (_folders, app) = probe_with("[breaker]\nfailures = 1\ncooldown = '0ms'\n").await;
     assert_eq!(probe(&app, "panic").await.outcome.status(), Status::Trapped);
     assert_eq!(
-        app.snapshot().handlers_view().plugins[0].quarantined_ms,
+        app.snapshot().handlers_view().handlers[0].quarantined_ms,
         Some(0)
     );
     assert_eq!(
@@ -176,7 +176,7 @@ async fn after_the_cooldown_a_call_that_succeeds_ends_the_quarantine() {
         Status::Succeeded
     );
     assert_eq!(
-        app.snapshot().handlers_view().plugins[0].quarantined_ms,
+        app.snapshot().handlers_view().handlers[0].quarantined_ms,
         None
     );
 }
