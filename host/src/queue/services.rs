@@ -1,7 +1,7 @@
 //! Owns what handlers use of the queue: its store keeps their entries, and the rules
 //! judge the commands that they emit.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pointsman_core::{
     delivery::DeliveryId,
@@ -35,6 +35,7 @@ impl StateStore for Kept {
         &'a self,
         space: &'a Space,
         request: StateRequest,
+        _: Option<Duration>,
     ) -> Answer<'a, Result<StateAnswer, StateError>> {
         Box::pin(async move {
             match self.0.state(space.clone(), request).await {

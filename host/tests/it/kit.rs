@@ -2,6 +2,7 @@
 
 mod build_tools;
 mod case_requests;
+mod case_world;
 mod cases;
 pub(crate) mod contract;
 mod failures;

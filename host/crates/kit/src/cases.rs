@@ -20,6 +20,9 @@
 //! | `command` | the command; all other keys may be left out |
 //! | `config`, `secrets`, `env`, `folders`, `http`, `limits` | as in `plugins/<name>.toml`, which itself is not read; relative paths begin beside the case |
 //! | `requests` | the HTTP requests that the handler sends, each once and in any order, and what comes of each; none goes out |
+//! | `sql` | the databases, by name: each in memory, with `fixture`, statements that make it, and `read_only` |
+//! | `state` | the entries that are there before, by key; without it the handler has no state |
+//! | `emit` | `true` where the handler may emit commands and `expect` does not say which |
 //! | `now` | the time when the call begins, RFC 3339; else 2026-01-01T00:00:00Z |
 //! | `seed` | where the random numbers begin; else 0 |
 //! | `attempt` | which try this is; else 1 |
@@ -28,6 +31,9 @@
 //! | `expect.output_matches` | or a pattern for it, as the `match` of a rule |
 //! | `expect.message` | a part of the error's message |
 //! | `expect.retry_after_ms` | when an unavailable handler wants to be asked again |
+//! | `expect.sql` | by database: queries, each with all its rows after the call |
+//! | `expect.state` | all entries after the call |
+//! | `expect.emitted` | all commands that it emits, in order |
 //! | `expect.logs` | all lines in order: a text is a part of the line, an object with `level` and `message` the whole line |
 //!
 //! A request of `requests`:
@@ -66,6 +72,7 @@ mod file;
 mod record;
 mod requests;
 mod update;
+mod world;
 
 use std::{
     collections::BTreeMap,
@@ -81,6 +88,7 @@ pub use file::CaseError;
 pub use record::record;
 pub use requests::{ExpectedBody, ExpectedRequest};
 pub use update::update;
+pub use world::{After, Fixture, World};
 
 use pointsman_core::{
     command::{Command, CommandId},
@@ -90,13 +98,14 @@ use pointsman_core::{
 use pointsman_machine::budget::{BudgetSettings, Budgets};
 use pointsman_sandbox::{
     self as sandbox, Call, ComponentFile, Grants, Handler, HandlerDefaults, HandlerSettings,
-    LoadError, RecordedRequest, Recorder, Runtime, SandboxSettings, Services, Simulation,
+    LoadError, RecordedRequest, Recorder, Runtime, SandboxSettings, Simulation,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::build;
 use requests::Expectations;
+use world::Made;
 
 /// The folder of the cases, beside the source.
 pub const FOLDER: &str = "cases";
@@ -121,8 +130,12 @@ pub struct Case {
     /// The requests that the handler sends, with what comes of each. Without, those
     /// that the settings grant go out, and none is expected where they grant none.
     pub requests: Option<Vec<ExpectedRequest>>,
+    /// Its databases and its state.
+    pub world: World,
     /// What the call must come to.
     pub expect: Expect,
+    /// What must be there after it.
+    pub after: After,
 }
 
 /// The case files of a folder by name, the broken ones with what is wrong.
@@ -292,16 +305,16 @@ impl Subject {
         settings: HandlerSettings,
         path: &Path,
     ) -> Result<Handler, LoadError> {
-        self.placed(settings, path, None).await
+        let grants = Grants::read(self.name().clone(), &settings, path)?;
+        self.placed(settings, grants, None).await
     }
 
     async fn placed(
         &self,
         settings: HandlerSettings,
-        path: &Path,
+        grants: Grants,
         place: Option<&str>,
     ) -> Result<Handler, LoadError> {
-        let grants = Grants::read(self.name().clone(), &settings, path)?;
         let handler = self.with_stack(settings.limits.stack_max_bytes).await?;
         Ok(handler.with_settings(settings, grants, place))
     }
@@ -326,16 +339,18 @@ impl Subject {
     /// # Errors
     /// As [`Subject::under`] with the settings of the case.
     pub async fn run(&self, case: &Case) -> Result<Verdict, LoadError> {
+        let made = case.world.make(case.simulation.now_ms);
         let expectations = case.expectations().map(Arc::new);
         let simulation = Simulation {
             servers: expectations.clone().map(|it| it as _),
             ..case.simulation.clone()
         };
-        let outcome = self.outcome(case, simulation).await?;
+        let outcome = self.outcome(case, simulation, &made).await?;
         let mut differences = case.expect.compare(&outcome);
         // What was denied on purpose is no surprise.
         let expectations = expectations.filter(|_| case.expect.status != Status::Denied);
         differences.extend(expectations.iter().flat_map(|it| it.differences()));
+        differences.extend(made.compare(&case.after, &outcome).await);
         Ok(Verdict {
             differences,
             outcome,
@@ -353,17 +368,26 @@ impl Subject {
             recorder: Some(recorder.clone()),
             ..case.simulation.clone()
         };
-        self.outcome(case, simulation).await?;
+        let made = case.world.make(case.simulation.now_ms);
+        self.outcome(case, simulation, &made).await?;
         Ok(recorder.take())
     }
 
-    async fn outcome(&self, case: &Case, simulation: Simulation) -> Result<Outcome, LoadError> {
+    async fn outcome(
+        &self,
+        case: &Case,
+        simulation: Simulation,
+        made: &Made,
+    ) -> Result<Outcome, LoadError> {
         let settings = case.settings.clone();
-        let handler = self.placed(settings, &case.path, Some("the case")).await?;
+        let grants = Grants::read(self.name().clone(), &settings, &case.path)?;
+        let grants = grants.with_databases(made.databases.clone());
+        let handler = self.placed(settings, grants, Some("the case")).await?;
         let (mut command, attempt) = (case.command.clone(), case.attempt);
         command.id = CommandId::simulated(simulation.now_ms, simulation.seed);
         let cancel = CancellationToken::new();
         let _until_dropped = cancel.clone().drop_guard();
+        let services = made.services();
         // A thread of its own, where requests and the guest take turns in one order.
         let call = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -375,7 +399,7 @@ impl Subject {
                 on_line: None,
                 cancel: &cancel,
                 simulation: Some(simulation),
-                services: &Services::NONE,
+                services: &services,
                 depth: 0,
             };
             let report = runtime.block_on(handler.call(&command, call));

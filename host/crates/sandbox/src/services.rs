@@ -1,7 +1,7 @@
 //! Owns what handlers use of the host besides the machine: entries that are kept
 //! from call to call, and follow-up commands. Whoever runs handlers brings both.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use pointsman_core::{
     command::Command,
@@ -15,11 +15,13 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Where handlers keep entries. An answer comes after the change is durable.
 pub trait StateStore: Send + Sync {
-    /// Does what is asked of a space.
+    /// Does what is asked of a space; `simulated` is the time of a simulated call, since
+    /// the Unix epoch.
     fn ask<'a>(
         &'a self,
         space: &'a Space,
         request: StateRequest,
+        simulated: Option<Duration>,
     ) -> Answer<'a, Result<StateAnswer, StateError>>;
 }
 

@@ -215,7 +215,7 @@ fn a_wrong_file_is_refused_with_its_place() {
             "{\n  \"comand\": {}\n}",
             expect![[r#"
                 case.json:2:3: unknown key `comand` in a case
-                  hint: did you mean `command`? allowed here: `attempt`, `command`, `config`, `description`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`"#]],
+                  hint: did you mean `command`? allowed here: `attempt`, `command`, `config`, `description`, `emit`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`, `sql`, `state`"#]],
         ),
         (
             r#"{"config":{}}"#,
@@ -231,7 +231,7 @@ fn a_wrong_file_is_refused_with_its_place() {
             r#"{"command":{},"expect":{"outputMatches":{}}}"#,
             expect![[r#"
                 case.json:1:25: unknown key `outputMatches` in `expect`
-                  hint: did you mean `output_matches`? allowed here: `logs`, `message`, `output`, `output_matches`, `retry_after_ms`, `status`"#]],
+                  hint: did you mean `output_matches`? allowed here: `emitted`, `logs`, `message`, `output`, `output_matches`, `retry_after_ms`, `sql`, `state`, `status`"#]],
         ),
         (
             r#"{"command":{},"expect":{"status":"timeout"}}"#,

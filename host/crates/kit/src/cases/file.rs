@@ -3,6 +3,7 @@
 
 mod fields;
 mod requests;
+mod world;
 
 use std::{
     fs, io,
@@ -21,7 +22,7 @@ use pointsman_core::{
 };
 use pointsman_machine::files::read_text;
 use pointsman_rules::{Diagnostic, Dialect, Pattern};
-use pointsman_sandbox::{HandlerDefaults, HandlerSettings, Simulation};
+use pointsman_sandbox::{EmitGrant, HandlerDefaults, HandlerSettings, Simulation, StateGrant};
 use toml::Table;
 
 use fields::{Read, Reader, find};
@@ -31,11 +32,12 @@ use super::{Case, Expect, ExpectedLine, ExpectedOutput};
 /// When a call begins that does not say so: 2026-01-01T00:00:00Z.
 const NOW_MS: u64 = 1_767_225_600_000;
 
-const CASE_KEYS: [&str; 13] = [
+const CASE_KEYS: [&str; 16] = [
     "attempt",
     "command",
     "config",
     "description",
+    "emit",
     "env",
     "expect",
     "folders",
@@ -45,15 +47,20 @@ const CASE_KEYS: [&str; 13] = [
     "requests",
     "secrets",
     "seed",
+    "sql",
+    "state",
 ];
 /// Those that `plugins/<name>.toml` has too.
 const SETTINGS_KEYS: [&str; 6] = ["config", "env", "folders", "http", "limits", "secrets"];
-const EXPECT_KEYS: [&str; 6] = [
+const EXPECT_KEYS: [&str; 9] = [
+    "emitted",
     "logs",
     "message",
     "output",
     "output_matches",
     "retry_after_ms",
+    "sql",
+    "state",
     "status",
 ];
 const LINE_KEYS: [&str; 2] = ["level", "message"];
@@ -258,6 +265,14 @@ impl Reader<'_, '_> {
         let description = find(members, "description")
             .map(|node| self.text(node, "`description`"))
             .transpose()?;
+        let (world, after) = self.world(members)?;
+        let mut settings = self.settings(members, defaults)?;
+        if world.state.is_some() {
+            settings.state = Some(StateGrant::default());
+        }
+        if after.emitted.is_some() || self.emits(members)? {
+            settings.emit = Some(EmitGrant::default());
+        }
         Ok(Case {
             name: name(path),
             path: path.into(),
@@ -273,8 +288,10 @@ impl Reader<'_, '_> {
             requests: find(members, "requests")
                 .map(|node| self.requests(node))
                 .transpose()?,
-            settings: self.settings(members, defaults)?,
+            settings,
+            world,
             expect,
+            after,
         })
     }
 

@@ -31,7 +31,8 @@ impl State {
                     .to_owned(),
             ));
         };
-        Ok(store.ask(&space, request).await?)
+        let now = self.simulated_clock().map(|clock| clock.now());
+        Ok(store.ask(&space, request, now).await?)
     }
 }
 

@@ -165,6 +165,13 @@ impl Grants {
         self.secrets.get(key)
     }
 
+    /// Grants these databases instead of those of the settings: for tests.
+    #[must_use]
+    pub fn with_databases(mut self, databases: BTreeMap<String, Arc<Database>>) -> Self {
+        self.databases = databases;
+        self
+    }
+
     /// The database with this name.
     pub(crate) fn database(&self, name: &str) -> Option<&Arc<Database>> {
         self.databases.get(name)

@@ -1,0 +1,230 @@
+//! Owns the databases, the state and the queue of a case: databases in memory, made
+//! by the case; entries that are there before; follow-up commands that go nowhere.
+//! And what all of it must be after the call.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use pointsman_core::{
+    command::Command,
+    delivery::DeliveryId,
+    outcome::{FollowUp, Outcome},
+    state::{MemorySpace, Space, StateAnswer, StateError, StateRequest},
+};
+use pointsman_database::{Database, DatabaseLimits, SqlValue};
+use pointsman_sandbox::{Answer, FollowUps, Services, StateStore};
+
+use super::{Difference, diff::diff, expect::canonical};
+
+/// What a case gives its handler besides settings.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Statements that make each database, by its name.
+    pub databases: BTreeMap<String, Fixture>,
+    /// The entries that are there before the call, with their JSON text. Without, the
+    /// handler has no state.
+    pub state: Option<Vec<(String, String)>>,
+}
+
+/// What a database of a case holds before the call.
+#[derive(Clone, Debug, Default)]
+pub struct Fixture {
+    /// Statements that make it, in the SQL of SQLite.
+    pub statements: Vec<String>,
+    /// Whether the handler may change nothing in it.
+    pub read_only: bool,
+}
+
+/// What must be there after the call.
+#[derive(Clone, Debug, Default)]
+pub struct After {
+    /// Queries of each database with the JSON text of their rows.
+    pub databases: BTreeMap<String, Vec<(String, String)>>,
+    /// All entries, with their JSON text.
+    pub state: Option<Vec<(String, String)>>,
+    /// The commands that were emitted, in order, with their JSON text.
+    pub emitted: Option<Vec<String>>,
+}
+
+/// A [`World`] for one call.
+pub(super) struct Made {
+    pub(super) databases: BTreeMap<String, Arc<Database>>,
+    memory: Arc<Memory>,
+}
+
+impl World {
+    pub(super) fn make(&self, now_ms: u64) -> Made {
+        let database = |(name, fixture): (&String, &Fixture)| {
+            let limits = DatabaseLimits {
+                read_only: fixture.read_only,
+                ..DatabaseLimits::default()
+            };
+            let made = Database::in_memory(name.clone(), &fixture.statements.join(";\n"), limits);
+            (name.clone(), Arc::new(made))
+        };
+        Made {
+            databases: self.databases.iter().map(database).collect(),
+            memory: Arc::new(Memory {
+                began: Duration::from_millis(now_ms),
+                entries: Mutex::new(MemorySpace::new(self.state.clone().unwrap_or_default())),
+            }),
+        }
+    }
+}
+
+/// The state of one call.
+struct Memory {
+    began: Duration,
+    entries: Mutex<MemorySpace>,
+}
+
+impl StateStore for Memory {
+    fn ask<'a>(
+        &'a self,
+        space: &'a Space,
+        request: StateRequest,
+        simulated: Option<Duration>,
+    ) -> Answer<'a, Result<StateAnswer, StateError>> {
+        let now = simulated.unwrap_or(self.began);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = entries.apply(space, request, now);
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// A queue that takes each command and runs none.
+struct Taken;
+
+impl FollowUps for Taken {
+    fn admit<'a>(&'a self, _: &'a Command) -> Answer<'a, Result<(), String>> {
+        // A case has no rules.
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn store<'a>(
+        &'a self,
+        _: DeliveryId,
+        _: Option<&'a str>,
+        _: &'a [FollowUp],
+    ) -> Answer<'a, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Made {
+    pub(super) fn services(&self) -> Services {
+        Services {
+            state: Some(Arc::clone(&self.memory) as _),
+            follow_ups: Some(Arc::new(Taken)),
+        }
+    }
+
+    /// What is not as expected.
+    pub(super) async fn compare(&self, after: &After, outcome: &Outcome) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        for (name, database) in &self.databases {
+            if let Err(error) = database.session().query("SELECT 1", Vec::new()).await {
+                let reason = format!("the fixture of `{name}`: {error}");
+                return vec![Difference::new("sql", reason)];
+            }
+        }
+        for (name, queries) in &after.databases {
+            for (query, expected) in queries {
+                let what = format!("`{query}` of `{name}`");
+                differences.extend(match self.rows(name, query).await {
+                    Ok(found) => other("sql", &what, expected, &found),
+                    Err(reason) => Some(Difference::new("sql", format!("{what}: {reason}"))),
+                });
+            }
+        }
+        if let Some(expected) = &after.state {
+            let found = self.entries();
+            differences.extend(other(
+                "state",
+                "the state",
+                &object(expected),
+                &object(&found),
+            ));
+        }
+        if let Some(expected) = &after.emitted {
+            let emitted = outcome.emitted.iter();
+            let found: Vec<_> = emitted.map(|one| one.attributes.clone()).collect();
+            let what = "what was emitted";
+            differences.extend(other("emitted", what, &array(expected), &array(&found)));
+        }
+        differences
+    }
+
+    /// The entries after the call.
+    fn entries(&self) -> Vec<(String, String)> {
+        let entries = self
+            .memory
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let there = entries.iter(self.memory.began);
+        there
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// The rows of a query as JSON text: an array of arrays.
+    async fn rows(&self, database: &str, query: &str) -> Result<String, String> {
+        let database = self.databases.get(database);
+        let database = database.ok_or("the case has no such database under `sql`")?;
+        let mut session = database.session();
+        let mut page = session.query(query, Vec::new()).await;
+        let mut rows = Vec::new();
+        loop {
+            let found = page.map_err(|error| error.to_string())?;
+            let more = found.more;
+            rows.extend(found.rows.into_iter().map(|row| {
+                let values: Vec<_> = row.iter().map(json).collect();
+                array(&values)
+            }));
+            if !more {
+                return Ok(array(&rows));
+            }
+            page = session.next().await;
+        }
+    }
+}
+
+fn json(value: &SqlValue) -> String {
+    match value {
+        SqlValue::Null => "null".into(),
+        SqlValue::Boolean(value) => value.to_string(),
+        SqlValue::Integer(value) => value.to_string(),
+        SqlValue::Real(value) => serde_json::Value::from(*value).to_string(),
+        SqlValue::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+        SqlValue::Bytes(bytes) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            serde_json::Value::from(hex).to_string()
+        }
+    }
+}
+
+fn array(items: &[String]) -> String {
+    format!("[{}]", items.join(","))
+}
+
+fn object(members: &[(String, String)]) -> String {
+    let member = |(key, value): &(String, String)| {
+        format!("{}:{value}", serde_json::Value::from(key.as_str()))
+    };
+    let members: Vec<_> = members.iter().map(member).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+fn other(key: &'static str, what: &str, expected: &str, found: &str) -> Option<Difference> {
+    let (expected, found) = (canonical(expected), canonical(found));
+    if expected == found {
+        return None;
+    }
+    let mut difference = Difference::new(key, format!("{what} is not as expected"));
+    difference.diff = diff(&expected, &found, |e, f| e == f);
+    Some(difference.cut())
+}
