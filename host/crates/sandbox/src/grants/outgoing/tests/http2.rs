@@ -27,6 +27,8 @@ pub(super) struct Secure {
     connections: Arc<AtomicUsize>,
     // Versions and `authorization` of all requests.
     requests: Arc<Mutex<Vec<String>>>,
+    // Bytes of the bodies of all requests.
+    bodies: Arc<AtomicUsize>,
     folder: TempDir,
 }
 
@@ -41,42 +43,25 @@ impl Secure {
     where
         F: Future<Output = http::Response<Body>> + Send + 'static,
     {
-        let folder = tempfile::tempdir().unwrap();
-        let made = Command::new("sh")
-            .args(["-c", CERTIFICATE])
-            .arg(folder.path())
-            .output();
-        let made = made.expect("install openssl: apt-get install openssl");
-        assert!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        let key = PrivateKeyDer::from_pem_file(folder.path().join("key")).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate(&folder)], key)
-            .unwrap();
-        config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
-        let tls = TlsAcceptor::from(Arc::new(config));
+        let (folder, tls) = tls(protocols);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
             connections: Arc::default(),
             requests: Arc::default(),
+            bodies: Arc::default(),
             folder,
         };
         let (connections, requests) = (
             Arc::clone(&server.connections),
             Arc::clone(&server.requests),
         );
+        let bodies = Arc::clone(&server.bodies);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (tls, reply) = (tls.clone(), reply.clone());
                 let (connections, requests) = (Arc::clone(&connections), Arc::clone(&requests));
+                let bodies = Arc::clone(&bodies);
                 tokio::spawn(async move {
                     let Ok(stream) = tls.accept(stream).await else {
                         return;
@@ -90,7 +75,14 @@ impl Secure {
                             let seen = format!("{:?} {secret}", request.version());
                             requests.lock().unwrap().push(seen);
                             let reply = reply(request.uri().path().to_owned());
-                            async move { Ok::<_, std::convert::Infallible>(reply.await) }
+                            let bodies = Arc::clone(&bodies);
+                            async move {
+                                // The client may have given it up.
+                                if let Ok(body) = request.into_body().collect().await {
+                                    bodies.fetch_add(body.to_bytes().len(), Ordering::SeqCst);
+                                }
+                                Ok::<_, std::convert::Infallible>(reply.await)
+                            }
                         });
                     let stream = TokioIo::new(stream);
                     // The client may be gone.
@@ -141,6 +133,31 @@ impl Secure {
         let anchor = webpki_anchor(&certificate);
         Network::new(to_loopback(), vec![anchor])
     }
+}
+
+/// A certificate of its own, in a folder, for a server that offers `protocols`.
+fn tls(protocols: &[&str]) -> (TempDir, TlsAcceptor) {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new("sh")
+        .args(["-c", CERTIFICATE])
+        .arg(folder.path())
+        .output();
+    let made = made.expect("install openssl: apt-get install openssl");
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let key = PrivateKeyDer::from_pem_file(folder.path().join("key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate(&folder)], key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
+    (folder, TlsAcceptor::from(Arc::new(config)))
 }
 
 fn certificate(folder: &TempDir) -> CertificateDer<'static> {
@@ -265,6 +282,23 @@ async fn a_request_that_is_given_up_leaves_the_connection_to_others() {
         }
         drop(never);
         assert_eq!(handler.get(&server.url()).await.unwrap(), 200);
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_body_goes_out_whole_by_http_2_whatever_its_size() {
+    let server = Secure::ok(&["h2"]).await;
+    let mut handler = server.handler("");
+    let mut all = 0;
+    for bytes in [0, 1, 3 << 20] {
+        let body = Full::new(Bytes::from(vec![b'a'; bytes])).map_err(|never| match never {});
+        let request = http::Request::post(server.url()).header("content-length", bytes);
+        let request = request.body(body.boxed_unsync()).unwrap();
+        let answer = handler.send(request, Duration::from_secs(5)).await;
+        assert_eq!(answer.unwrap().0, 200);
+        all += bytes;
+        assert_eq!(server.bodies.load(Ordering::SeqCst), all);
     }
     assert_eq!(server.connections(), 1);
 }
