@@ -23,19 +23,26 @@ async fn open(server: &Server, database: &str) -> Arc<Postgres> {
     Arc::new(Postgres::open(config).await.unwrap())
 }
 
+/// A session of its own, besides the store's.
+async fn session(url: &str) -> tokio_postgres::Client {
+    let connected = tokio_postgres::connect(url, tokio_postgres::NoTls).await;
+    let (client, connection) = connected.unwrap();
+    // Ends with its client.
+    tokio::spawn(connection);
+    client
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadlock_is_tried_again() {
     let Some(server) = server() else { return };
     let database = server.database("");
-    // The store is the one that looks for the deadlock, once both sessions wait.
-    let alter = format!("ALTER DATABASE {database} SET deadlock_timeout = '2s'");
+    // The store is the one that looks for the deadlock, long after both sessions wait.
+    let alter = format!("ALTER DATABASE {database} SET deadlock_timeout = '3s'");
     server.sql("postgres", &alter);
     let store = open(&server, &database).await;
     let id = store.enqueue(vec![command(&["a", "b"])]).await.unwrap()[0].id;
     let url = server.url_of("postgres", &database);
-    let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;
-    let (other, connection) = connected.unwrap();
-    let driven = tokio::spawn(connection);
+    let (other, watcher) = (session(&url).await, session(&url).await);
     let lock = |handler: &str| {
         format!("UPDATE pointsman.delivery SET priority = 1 WHERE handler = '{handler}'")
     };
@@ -44,19 +51,21 @@ async fn a_deadlock_is_tried_again() {
     // It has `a` and waits for `b` ...
     let canceller = Arc::clone(&store);
     let cancelling = tokio::spawn(async move { canceller.cancel(id).await });
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    until("it waits", || server.sql(&database, waits) == "1").await;
+    let waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while watcher.query(waits, &[]).await.unwrap().is_empty() {
+        assert!(!cancelling.is_finished(), "{:?}", cancelling.await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     // ... while this has `b` and waits for `a`: it gets it only because the store gives up.
     other.batch_execute(&lock("a")).await.unwrap();
     other.batch_execute("COMMIT").await.unwrap();
     let cancelled = cancelling.await.unwrap().unwrap();
     assert_eq!((cancelled.cancelled, cancelled.interrupting), (2, 0));
-    let deadlocks = format!("SELECT deadlocks FROM pg_stat_database WHERE datname = '{database}'");
-    until("it is counted", || server.sql(&database, &deadlocks) == "1").await;
     let view = store.get(id).await.unwrap();
     assert_eq!(view.state(), State::Cancelled);
     assert!(view.deliveries.iter().all(|one| one.priority == 1));
-    driven.abort();
+    let deadlocks = format!("SELECT deadlocks FROM pg_stat_database WHERE datname = '{database}'");
+    until("it is counted", || server.sql(&database, &deadlocks) == "1").await;
 }
 
 /// Makes the first changes of a table fail, each with its transaction: a sequence
@@ -110,7 +119,7 @@ fn done_with<'s, T: Send + 's>(
 }
 
 /// Every kind of call that writes. Each gets the lease of a delivery that runs.
-const WRITES: [Write; 9] = [
+const WRITES: [Write; 10] = [
     Write {
         name: "enqueue",
         table: "command",
@@ -130,6 +139,17 @@ const WRITES: [Write; 9] = [
         name: "complete",
         table: "delivery",
         call: |store, lease| done_with(store.settle(lease, done())),
+    },
+    Write {
+        name: "complete with a follow-up",
+        table: "command",
+        call: |store, lease| {
+            let emits = Settlement::Complete {
+                output: None,
+                follow_ups: vec![command(&["greet"])],
+            };
+            done_with(store.settle(lease, emits))
+        },
     },
     Write {
         name: "fail",
@@ -250,9 +270,7 @@ async fn what_enters_a_line_that_another_host_is_adding_to_enters_behind_that() 
         }
         fixture.clock.advance(Duration::from_secs(10));
         // Another host has the line for itself, to add to it.
-        let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;
-        let (other, connection) = connected.unwrap();
-        let driven = tokio::spawn(connection);
+        let other = session(&url).await;
         let lock = "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('pointsmano/greet/k', 0))";
         other.batch_execute(lock).await.unwrap();
         let store = Arc::clone(&fixture.store);
@@ -287,6 +305,5 @@ async fn what_enters_a_line_that_another_host_is_adding_to_enters_behind_that() 
             .unwrap();
         let next = fixture.claim_one().await;
         assert_eq!(next.lease.delivery.command, second);
-        driven.abort();
     }
 }
