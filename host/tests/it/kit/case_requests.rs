@@ -19,10 +19,12 @@ fn asks() -> Bench {
 
 #[tokio::test]
 async fn a_case_replies_to_the_requests_that_it_expects() {
+    // Both are open at once: one after the other, they would take longer than the call may.
     asks()
         .passes(
             r#"{
                 "command": { "way": "both", "url": "http://a.example" },
+                "limits": { "timeout": "10s" },
                 "requests": [
                     { "request": "POST http://A.example:80/both", "json": { "a": 1.0 },
                       "headers": { "content-type": "application/json" }, "response": { "json": 2 }, "delay_ms": 5000 },
