@@ -2,8 +2,8 @@
 //! own, since SQLite waits and computes in the caller's.
 
 use std::{
-    fmt,
-    path::PathBuf,
+    fmt, fs, io,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -82,17 +82,18 @@ impl Sqlite {
     /// A connection, once there is a place for one.
     pub(crate) async fn take(&self) -> Result<Lent, SqlError> {
         let shared = &self.0;
-        let permit = Arc::clone(&shared.places).acquire_owned().await;
-        let permit = permit.map_err(|_| SqlError::unavailable("the host is shutting down"))?;
+        let place = Arc::clone(&shared.places).acquire_owned().await;
+        let place = place.map_err(|_| SqlError::unavailable("the host is shutting down"))?;
+        let place = Arc::new(place);
         let waiting = shared.idle().pop();
         let worker = match waiting {
             Some(worker) if worker.is_there() => worker,
-            _ => Worker::start(Arc::clone(shared)).await?,
+            _ => Worker::start(Arc::clone(shared), Arc::clone(&place)).await?,
         };
         Ok(Lent {
             shared: Arc::clone(shared),
             worker: Some(worker),
-            permit: Some(permit),
+            place,
             phase: Phase::Clean,
         })
     }
@@ -112,6 +113,7 @@ impl Shared {
                 connection
             }
             Source::File(path) => {
+                regular(path, self.read_only)?;
                 let mode = match self.read_only {
                     true => OpenFlags::SQLITE_OPEN_READ_ONLY,
                     false => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
@@ -138,6 +140,32 @@ impl Shared {
     }
 }
 
+/// Makes a file that is missing, for its owner alone, and refuses what is none: a
+/// pipe would hold the thread for ever.
+fn regular(path: &Path, read_only: bool) -> rusqlite::Result<()> {
+    let refused = |reason: String| {
+        let code = ffi::Error::new(ffi::SQLITE_CANTOPEN);
+        Err(rusqlite::Error::SqliteFailure(code, Some(reason)))
+    };
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => refused("it is no regular file".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !read_only => {
+            let mut made = fs::OpenOptions::new();
+            made.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut made, 0o600);
+            match made.open(path) {
+                // Another connection was first.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                Err(error) => refused(format!("the file cannot be made: {error}")),
+                Ok(_) => Ok(()),
+            }
+        }
+        Err(error) => refused(format!("the file cannot be opened: {error}")),
+    }
+}
+
 /// What a statement of a handler may do. Transactions are the session's, which
 /// says so around its own.
 fn judge(context: AuthContext<'_>) -> Authorization {
@@ -159,10 +187,14 @@ thread_local! {
 
 /// A connection and its thread.
 struct Worker {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<(Job, Place)>,
     interrupt: InterruptHandle,
     gone: Arc<AtomicBool>,
 }
+
+/// Held for as long as a thread is at work for whoever has it: a disk that hangs keeps
+/// no more threads than there are places.
+type Place = Arc<OwnedSemaphorePermit>;
 
 type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
 
@@ -174,7 +206,7 @@ enum Job {
 }
 
 impl Worker {
-    async fn start(shared: Arc<Shared>) -> Result<Self, SqlError> {
+    async fn start(shared: Arc<Shared>, place: Place) -> Result<Self, SqlError> {
         let (jobs, inbox) = mpsc::channel();
         let (opened, started) = oneshot::channel();
         let gone = Arc::new(AtomicBool::new(false));
@@ -182,10 +214,13 @@ impl Worker {
         let spawned = thread::Builder::new()
             .name("database".to_owned())
             .spawn(move || {
+                // What a statement computes is beside the CPU time of the call.
+                #[cfg(target_os = "linux")]
+                let _ = rustix::process::nice(10);
                 // Not kept alive by an idle connection.
                 let connection = shared.open();
                 let in_memory = matches!(shared.source, Source::Memory(_));
-                drop(shared);
+                drop((shared, place));
                 match connection {
                     Ok(connection) => {
                         if opened.send(Ok(connection.get_interrupt_handle())).is_ok() {
@@ -220,13 +255,13 @@ impl Worker {
 }
 
 /// Does what is asked until nobody can ask any more.
-fn serve(connection: &Connection, inbox: &mpsc::Receiver<Job>, in_memory: bool) {
+fn serve(connection: &Connection, inbox: &mpsc::Receiver<(Job, Place)>, in_memory: bool) {
     let next = |limit: Duration| match in_memory {
         true => inbox.recv().ok(),
         false => inbox.recv_timeout(limit).ok(),
     };
     let mut job = next(IDLE_MAX);
-    while let Some(asked) = job.take() {
+    while let Some((asked, place)) = job.take() {
         // A reply that nobody waits for was given up.
         job = match asked {
             Job::Query(text, parameters, reply) => {
@@ -248,6 +283,7 @@ fn serve(connection: &Connection, inbox: &mpsc::Receiver<Job>, in_memory: bool) 
                 None
             }
         };
+        drop(place);
         job = job.or_else(|| next(IDLE_MAX));
     }
 }
@@ -259,8 +295,8 @@ fn query(
     text: &str,
     parameters: &[SqlValue],
     mut reply: Reply<SqlPage>,
-    inbox: &mpsc::Receiver<Job>,
-) -> Option<Job> {
+    inbox: &mpsc::Receiver<(Job, Place)>,
+) -> Option<(Job, Place)> {
     let mut statement = match prepare(connection, text, parameters) {
         Ok(statement) => statement,
         Err(error) => {
@@ -305,7 +341,7 @@ fn query(
             return None;
         }
         match inbox.recv().ok()? {
-            Job::Next(next) => reply = next,
+            (Job::Next(next), _) => reply = next,
             other => return Some(other),
         }
     }
@@ -399,7 +435,7 @@ pub(crate) struct Lent {
     shared: Arc<Shared>,
     // None only while it is dropped.
     worker: Option<Worker>,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Place,
     phase: Phase,
 }
 
@@ -436,7 +472,8 @@ impl Lent {
         let before = std::mem::replace(&mut self.phase, Phase::Asking);
         let (reply, answer) = oneshot::channel();
         let worker = self.worker.as_ref().ok_or_else(gone)?;
-        worker.jobs.send(job(reply)).map_err(|_| gone())?;
+        let order = (job(reply), Arc::clone(&self.place));
+        worker.jobs.send(order).map_err(|_| gone())?;
         let answer = answer.await.map_err(|_| gone())?;
         self.phase = before;
         answer
@@ -524,7 +561,7 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let (Some(worker), Some(permit)) = (self.worker.take(), self.permit.take()) else {
+        let Some(worker) = self.worker.take() else {
             return;
         };
         match self.phase {
@@ -536,7 +573,10 @@ impl Drop for Lent {
                 let in_memory = matches!(self.shared.source, Source::Memory(_));
                 let (reply, _) = oneshot::channel();
                 let rolled_back = match self.phase {
-                    Phase::Transaction => worker.jobs.send(Job::Own("ROLLBACK", reply)).is_ok(),
+                    Phase::Transaction => {
+                        let order = (Job::Own("ROLLBACK", reply), Arc::clone(&self.place));
+                        worker.jobs.send(order).is_ok()
+                    }
                     _ => true,
                 };
                 if in_memory && rolled_back {
@@ -544,7 +584,6 @@ impl Drop for Lent {
                 }
             }
         }
-        drop(permit);
     }
 }
 

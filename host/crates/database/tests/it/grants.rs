@@ -228,3 +228,41 @@ async fn connections_are_waited_for_and_never_more_than_granted() {
             .unwrap();
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_is_made_for_its_owner_alone_and_what_is_no_file_is_refused() {
+    use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
+
+    use pointsman_database::Database;
+
+    let folder = tempfile::TempDir::new().unwrap();
+    let open = |url: &str, read_only| {
+        let limits = DatabaseLimits {
+            read_only,
+            ..DatabaseLimits::default()
+        };
+        Arc::new(Database::new("main", url, folder.path(), limits).unwrap()).session()
+    };
+    open("sqlite:new.db", false)
+        .execute("CREATE TABLE t (a)", Vec::new())
+        .await
+        .unwrap();
+    let mode = std::fs::metadata(folder.path().join("new.db")).unwrap();
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    let pipe = folder.path().join("pipe.db");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    for (url, read_only) in [
+        ("sqlite:pipe.db", false),
+        ("sqlite:missing.db", true),
+        ("sqlite:none/new.db", false),
+        ("sqlite:.", false),
+    ] {
+        let error = open(url, read_only).query("SELECT 1", Vec::new()).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.fault, SqlFault::Unavailable, "{url}: {error:?}");
+        assert_eq!(error.code.as_deref(), Some("SQLITE_CANTOPEN"), "{url}");
+    }
+    assert!(!folder.path().join("missing.db").exists());
+}
