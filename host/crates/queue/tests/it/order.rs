@@ -172,7 +172,7 @@ impl Both {
 
 async fn any_history_is_what_the_model_makes_of_it(fixture: Fixture) {
     let (steps, start) = if stress() {
-        (20_000, std::process::id())
+        (5_000, std::process::id())
     } else {
         (600, 1)
     };
