@@ -4,3 +4,6 @@
 mod emit;
 mod sql;
 mod state;
+
+pub(crate) use sql::answer;
+pub(crate) use state::with_queue;

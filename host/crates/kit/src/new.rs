@@ -112,6 +112,13 @@ const TYPESCRIPT: &[File] = template! {
     "src/pointsman/headers.js": "script/pointsman/headers.js",
     "src/pointsman/text.js": "script/pointsman/text.js",
     "src/pointsman/url.js": "script/pointsman/url.js",
+    "src/pointsman/host.js": "script/pointsman/host.js",
+    "src/pointsman/emit.js": "script/pointsman/emit.js",
+    "src/pointsman/emit.d.ts": "ts/src/pointsman/emit.d.ts",
+    "src/pointsman/sql.js": "script/pointsman/sql.js",
+    "src/pointsman/sql.d.ts": "ts/src/pointsman/sql.d.ts",
+    "src/pointsman/state.js": "script/pointsman/state.js",
+    "src/pointsman/state.d.ts": "ts/src/pointsman/state.d.ts",
 };
 
 const JAVASCRIPT: &[File] = template! {
@@ -133,6 +140,13 @@ const JAVASCRIPT: &[File] = template! {
     "src/pointsman/headers.js": "script/pointsman/headers.js",
     "src/pointsman/text.js": "script/pointsman/text.js",
     "src/pointsman/url.js": "script/pointsman/url.js",
+    "src/pointsman/host.js": "script/pointsman/host.js",
+    "src/pointsman/emit.js": "script/pointsman/emit.js",
+    "src/pointsman/emit.d.ts": "ts/src/pointsman/emit.d.ts",
+    "src/pointsman/sql.js": "script/pointsman/sql.js",
+    "src/pointsman/sql.d.ts": "ts/src/pointsman/sql.d.ts",
+    "src/pointsman/state.js": "script/pointsman/state.js",
+    "src/pointsman/state.d.ts": "ts/src/pointsman/state.d.ts",
 };
 
 const PYTHON: &[File] = template! {
@@ -141,9 +155,12 @@ const PYTHON: &[File] = template! {
     ".gitignore": "python/gitignore",
     "handler.py": "python/handler.py",
     "pointsman/__init__.py": "python/pointsman/__init__.py",
+    "pointsman/emit.py": "python/pointsman/emit.py",
     "pointsman/http.py": "python/pointsman/http.py",
     "pointsman/loop.py": "python/pointsman/loop.py",
     "pointsman/outside.py": "python/pointsman/outside.py",
+    "pointsman/sql.py": "python/pointsman/sql.py",
+    "pointsman/state.py": "python/pointsman/state.py",
     "tests/__init__.py": "python/tests/__init__.py",
     "tests/test_handler.py": "python/tests/test_handler.py",
     "pointsman/urllib.py": "python/pointsman/urllib.py",
@@ -158,6 +175,8 @@ const C: &[File] = template! {
     "src/pointsman.h": "c/src/pointsman.h",
     "src/pointsman_http.c": "c/src/pointsman_http.c",
     "src/pointsman_http.h": "c/src/pointsman_http.h",
+    "src/pointsman_services.c": "c/src/pointsman_services.c",
+    "src/pointsman_services.h": "c/src/pointsman_services.h",
 };
 
 /// Why there is no new folder.

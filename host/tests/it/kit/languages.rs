@@ -3,6 +3,7 @@
 //! runs only where it is asked for, and there a missing tool is a failure.
 
 mod raised;
+mod services;
 
 use std::{
     fs,

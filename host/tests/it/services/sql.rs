@@ -24,7 +24,7 @@ pub(super) fn folders(settings: &str) -> Folders {
 }
 
 /// What the handler answers, or how it ended.
-pub(super) async fn answer(app: &Host, command: &str) -> Result<Value, (Status, String)> {
+pub(crate) async fn answer(app: &Host, command: &str) -> Result<Value, (Status, String)> {
     match only(app, command).await.outcome.result {
         Ok(output) => Ok(output.map_or(Value::Null, |json| {
             serde_json::from_str(json.get()).unwrap()

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A host with a queue, in whose store the entries are.
-pub(super) async fn with_queue(folders: &Folders) -> Loaded {
+pub(crate) async fn with_queue(folders: &Folders) -> Loaded {
     let config = queue::host::config(folders);
     let host = Unloaded::new(config).unwrap().with_queue().await.unwrap();
     host.load(Wait::ForAll).await

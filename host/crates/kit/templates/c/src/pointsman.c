@@ -44,6 +44,8 @@ static char *as_utf8(char *text) {
   return text;
 }
 
+char *pm_utf8(const char *text) { return as_utf8(strdup(text ? text : "")); }
+
 static char *format_text(const char *format, va_list arguments) {
   // Address 0 can be read in WebAssembly: a NULL would be taken for what lies there.
   if (!format) return strdup("(null)");

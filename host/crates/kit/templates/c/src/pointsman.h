@@ -51,6 +51,9 @@ const char *pm_raw_field(const pm_command *command, const char *name);
 // A text as a JSON string, quotes and all.
 const char *pm_quote(const char *format, ...) PM_FORMAT(1, 2);
 
+// A copy of a text in which each byte that is no UTF-8 is a `?`.
+char *pm_utf8(const char *text);
+
 // Writes one log line.
 void pm_log(pm_level level, const char *format, ...) PM_FORMAT(2, 3);
 // The value of `key` in this handler's configuration, or NULL.

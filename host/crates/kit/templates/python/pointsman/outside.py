@@ -51,5 +51,5 @@ _module(
     log=lambda level, message: print(f"{level.name.lower()}: {message}", file=sys.stderr),
 )
 _module("wit_world.imports.random", number=lambda: int.from_bytes(os.urandom(8)), bytes=os.urandom)
-for _name in ("monotonic_clock", "outgoing_handler", "pointsman_handler_types", "poll", "streams", "wasi_http_types"):
+for _name in ("emit", "monotonic_clock", "outgoing_handler", "pointsman_handler_types", "poll", "sql", "state", "streams", "wasi_http_types"):
     _module(f"wit_world.imports.{_name}")
