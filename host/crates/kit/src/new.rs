@@ -80,6 +80,10 @@ const RUST: &[File] = &[
         include_str!("../../../../plugins/sdk/src/http/exchange.rs"),
     ),
     (
+        "vendor/pointsman-sdk/src/http/redirect.rs",
+        include_str!("../../../../plugins/sdk/src/http/redirect.rs"),
+    ),
+    (
         "vendor/pointsman-sdk/src/http/request.rs",
         include_str!("../../../../plugins/sdk/src/http/request.rs"),
     ),

@@ -4,7 +4,7 @@ use expect_test::expect;
 
 use crate::{
     cli::{check, output, said},
-    host::Folders,
+    host::{Folders, root},
 };
 
 #[test]
@@ -67,4 +67,53 @@ fn a_name_that_a_language_cannot_have_is_refused_before_anything_is_written() {
             .status
             .success()
     );
+}
+
+/// Every file below a folder.
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+#[test]
+fn no_file_of_a_template_or_of_the_sdk_is_left_behind() {
+    let folders = Folders::new();
+    let mut written = Vec::new();
+    for lang in ["rust", "ts", "js", "python", "c"] {
+        let folder = folders.path().join(lang);
+        assert!(
+            output(&folders, &["new", lang, "--lang", lang])
+                .status
+                .success()
+        );
+        written.extend(
+            files(&folder)
+                .iter()
+                .map(|file| std::fs::read(file).unwrap()),
+        );
+    }
+    let sources = ["host/crates/kit/templates", "plugins/sdk/src"];
+    for file in sources
+        .iter()
+        .flat_map(|folder| files(&root().join(folder)))
+    {
+        let text = std::fs::read_to_string(&file).unwrap();
+        // As `new` fills in the name of each language's folder.
+        let named = ["rust", "ts", "js", "python", "c"].map(|name| text.replace("{{name}}", name));
+        let is_written = named
+            .iter()
+            .any(|text| written.iter().any(|it| it == text.as_bytes()));
+        assert!(
+            is_written,
+            "`pointsman new` does not write {}",
+            file.display()
+        );
+    }
 }
