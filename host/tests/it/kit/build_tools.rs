@@ -259,7 +259,7 @@ exit 1"#,
         )
         .says(&[], expect![[r#"
             zig cc (the first time on a machine it compiles the C library, too)
-            error: `zig cc -target wasm32-wasi -mexec-model=reactor -std=gnu17 -Os -Wall -Wextra -I src -I build/bindings src/handler.c src/pointsman.c src/pointsman_http.c greet/build/bindings/handler.c greet/build/bindings/handler_component_type.o -o greet/build/handler.wasm` failed
+            error: `zig cc -target wasm32-wasi -mexec-model=reactor -std=gnu17 -Os -Wall -Wextra -I src -I build/bindings src/handler.c src/pointsman.c src/pointsman_http.c src/pointsman_services.c greet/build/bindings/handler.c greet/build/bindings/handler_component_type.o -o greet/build/handler.wasm` failed
               src/handler.c:9:3: error: use of undeclared identifier
         "#]]);
 }
