@@ -27,7 +27,10 @@
 
 mod row;
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use serde::de::DeserializeOwned;
 
@@ -110,6 +113,7 @@ impl Connection {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Option<T>, Error> {
+        begin();
         let page = sql::query(&self.database, statement, &parameters)?;
         let first = rows(page).next();
         first.map(Row::into_typed).transpose()
@@ -127,11 +131,17 @@ impl Connection {
         mut take: impl FnMut(Row),
     ) -> Result<(), Error> {
         let mut page = sql::query(&self.database, statement, &parameters)?;
+        let mine = begin();
         loop {
             let more = page.more;
             rows(page).for_each(&mut take);
             if !more {
                 return Ok(());
+            }
+            if STATEMENTS.load(Relaxed) != mine {
+                return Err(Error::row(
+                    "another statement ended the rows of this one: `query` reads them all first",
+                ));
             }
             page = sql::next(&self.database)?;
         }
@@ -142,6 +152,7 @@ impl Connection {
     /// # Errors
     /// [`Error`].
     pub fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<u64, Error> {
+        begin();
         Ok(sql::execute(&self.database, statement, &parameters)?)
     }
 
@@ -154,6 +165,7 @@ impl Connection {
         &self,
         work: impl FnOnce(&Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        begin();
         sql::begin(&self.database).map_err(Error::from)?;
         match work(self) {
             Ok(done) => {
@@ -167,6 +179,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// How many statements were sent: rows that are on their way end with another one.
+static STATEMENTS: AtomicU64 = AtomicU64::new(0);
+
+fn begin() -> u64 {
+    STATEMENTS.fetch_add(1, Relaxed) + 1
 }
 
 fn rows(page: sql::Page) -> impl Iterator<Item = Row> {

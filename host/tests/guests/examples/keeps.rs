@@ -57,6 +57,13 @@ impl Handler for Keeps {
                 main.each(numbers, params![], |_| count += 1)?;
                 json!(count)
             }
+            "twice" => {
+                let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i FROM n";
+                main.each(numbers, params![], |_| {
+                    drop(main.query_first::<Customer>(numbers, params![]))
+                })?;
+                json!(null)
+            }
             "query" => {
                 let database: String = command.field("database")?;
                 let rows = sql::connection(&database)

@@ -2,6 +2,7 @@
 //! an author, with the real tools. It fetches them and takes minutes, so it
 //! runs only where it is asked for, and there a missing tool is a failure.
 
+mod policy_service;
 mod raised;
 mod services;
 

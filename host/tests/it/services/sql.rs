@@ -55,6 +55,12 @@ async fn works(folders: &Folders) {
     let both = ["7 Ada", "8 kept?"].into_iter().collect();
     assert_eq!(answer(&app, customers).await, Ok(both));
     assert_eq!(answer(&app, r#"{"do":"many"}"#).await, Ok(5_000.into()));
+    // The rows of one statement are not taken for those of another.
+    let (_, message) = answer(&app, r#"{"do":"twice"}"#).await.unwrap_err();
+    assert!(
+        message.contains("another statement ended the rows"),
+        "{message}"
+    );
     app.stop().await;
 }
 

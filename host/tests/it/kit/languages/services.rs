@@ -36,6 +36,10 @@ fn create(folders: &Folders, language: &str) {
                 .replace("main.each(", "main.each<{ i: number }>(")
                 .replace("const row = main.query(", "const row = main.query<any>(")
                 .replace("catch (error)", "catch (error: any)")
+                .replace(
+                    "state.get(command.attributes.key)",
+                    "state.get(command.attributes.key as never)",
+                )
                 // What no type lets pass.
                 .replace("[{}]", "[{} as never]");
             ("src/handler.ts", typed)
@@ -109,6 +113,17 @@ async fn databases_state_and_follow_up_commands_are_the_same_in_every_language()
             // Better than a number that is not the one in the row.
             let (_, message) = rounded.unwrap_err();
             assert!(message.contains("select it as text"), "{message}");
+        }
+        if language != "c" {
+            let (_, message) = answer(&app, r#"{"do":"twice"}"#).await.unwrap_err();
+            assert!(
+                message.contains("another statement ended the rows"),
+                "{message}"
+            );
+        }
+        if ["js", "ts"].contains(&language) {
+            let (_, message) = answer(&app, r#"{"do":"unnamed"}"#).await.unwrap_err();
+            assert!(message.contains("a key must be a string"), "{message}");
         }
         let fails = r#"{"do":"transaction","fail":true,"id":9}"#;
         assert_eq!(answer(&app, fails).await.unwrap_err().0, Status::Rejected);

@@ -49,6 +49,20 @@ pm_value pm_blob(const void *bytes, size_t length) {
   return (pm_value){.kind = PM_BYTES, .bytes = bytes, .length = bytes ? length : 0};
 }
 
+// A text may hold NULs, as SQLite takes them.
+static handler_string_t whole_text(const char *text, size_t length) {
+  char *copy = allocate(length + 1);
+  for (size_t at = 0; at < length;) {
+    const char *part = pm_utf8(text + at);
+    size_t part_length = strlen(part);
+    if (part_length > length - at) part_length = length - at;
+    memcpy(copy + at, part, part_length);
+    at += part_length;
+    if (at < length) copy[at++] = 0;
+  }
+  return (handler_string_t){(uint8_t *)copy, length};
+}
+
 static value_t parameter(const pm_value *value) {
   value_t sent = {.tag = POINTSMAN_HANDLER_SQL_VALUE_NULL};
   switch (value->kind) {
@@ -66,7 +80,7 @@ static value_t parameter(const pm_value *value) {
       break;
     case PM_TEXT:
       sent.tag = POINTSMAN_HANDLER_SQL_VALUE_TEXT;
-      sent.val.text = as_string(value->bytes);
+      sent.val.text = whole_text(value->bytes, value->bytes ? value->length : 0);
       break;
     case PM_BYTES:
       sent.tag = POINTSMAN_HANDLER_SQL_VALUE_BYTES;
@@ -125,7 +139,7 @@ static void rows_of(const pointsman_handler_sql_page_t *page, pm_rows *rows) {
       values[r * page->columns.len + c] = received(&page->rows.ptr[r].ptr[c]);
     }
   }
-  *rows = (pm_rows){page->columns.len, names, page->rows.len, values, page->more};
+  if (rows) *rows = (pm_rows){page->columns.len, names, page->rows.len, values, page->more};
 }
 
 pm_error pm_sql_query(const char *database, const char *statement, const pm_value *values, size_t count, pm_rows *rows) {
@@ -133,7 +147,7 @@ pm_error pm_sql_query(const char *database, const char *statement, const pm_valu
   pointsman_handler_sql_list_value_t sent = parameters(values, values ? count : 0);
   pointsman_handler_sql_page_t page;
   pointsman_handler_sql_error_t error;
-  *rows = (pm_rows){0};
+  if (rows) *rows = (pm_rows){0};
   if (!pointsman_handler_sql_query(&name, &text, &sent, &page, &error)) return sql_error(&error);
   rows_of(&page, rows);
   return OK;
@@ -143,7 +157,7 @@ pm_error pm_sql_next(const char *database, pm_rows *rows) {
   handler_string_t name = as_string(database);
   pointsman_handler_sql_page_t page;
   pointsman_handler_sql_error_t error;
-  *rows = (pm_rows){0};
+  if (rows) *rows = (pm_rows){0};
   if (!pointsman_handler_sql_next(&name, &page, &error)) return sql_error(&error);
   rows_of(&page, rows);
   return OK;
@@ -199,9 +213,9 @@ pm_error pm_state_get(const char *key, const char **json) {
   handler_string_t name = as_string(key);
   handler_option_string_t found;
   pointsman_handler_state_error_t error;
-  *json = NULL;
+  if (json) *json = NULL;
   if (!pointsman_handler_state_get(&name, &found, &error)) return state_error(&error);
-  if (found.is_some) *json = terminated(found.val);
+  if (json && found.is_some) *json = terminated(found.val);
   return OK;
 }
 
@@ -243,15 +257,15 @@ pm_error pm_state_list(const char *prefix, const char *after, uint32_t limit, co
   handler_string_t begin = as_string(prefix), behind = as_string(after);
   pointsman_handler_state_list_entry_t found;
   pointsman_handler_state_error_t error;
-  *entries = NULL;
-  *count = 0;
+  if (entries) *entries = NULL;
+  if (count) *count = 0;
   if (!pointsman_handler_state_list(&begin, after ? &behind : NULL, limit, &found, &error)) return state_error(&error);
   pm_entry *list = allocate(found.len * sizeof(pm_entry));
   for (size_t i = 0; i < found.len; i++) {
     list[i] = (pm_entry){terminated(found.ptr[i].key), terminated(found.ptr[i].value)};
   }
-  *entries = list;
-  *count = found.len;
+  if (entries) *entries = list;
+  if (count) *count = found.len;
   return OK;
 }
 

@@ -1,7 +1,8 @@
 // Databases, state and follow-up commands. Leave this file and `pointsman_services.c` as they are.
 //
 // `[sql.<name>]`, `[state]` and `[emit]` of the handler's settings grant them. Every function says in its
-// `pm_error` whether it worked. As everywhere here, texts end with a NUL and nothing has to be freed.
+// `pm_error` whether it worked. As everywhere here, texts end with a NUL and nothing has to be freed; a pointer to what
+// is given back may be NULL where nobody wants it.
 
 #ifndef POINTSMAN_SERVICES_H
 #define POINTSMAN_SERVICES_H
@@ -55,8 +56,8 @@ typedef struct {
 
 // Parameters are `$1`, `$2` and so on, for every database.
 pm_error pm_sql_query(const char *database, const char *statement, const pm_value *parameters, size_t count, pm_rows *rows);
+// The next rows of the last query of this database, until another statement is run on it.
 pm_error pm_sql_next(const char *database, pm_rows *rows);
-// `changed` may be NULL.
 pm_error pm_sql_execute(const char *database, const char *statement, const pm_value *parameters, size_t count, uint64_t *changed);
 // What is open at the end of the call is rolled back.
 pm_error pm_sql_begin(const char *database);
@@ -84,7 +85,7 @@ typedef struct {
   int32_t priority;          // higher runs first
 } pm_emit_options;
 
-// Emits a command, which enters the queue once the handler has succeeded. `options` and `id` may be NULL.
+// Emits a command, which enters the queue once the handler has succeeded. `options` may be NULL.
 pm_error pm_emit(const char *json, const pm_emit_options *options, const char **id);
 
 #endif

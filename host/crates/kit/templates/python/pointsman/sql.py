@@ -48,6 +48,16 @@ class Lost(Unavailable):
         self.code = code
 
 
+# How many statements were sent: rows that are on their way end with another one.
+_statements = 0
+
+
+def _begin() -> int:
+    global _statements
+    _statements += 1
+    return _statements
+
+
 def _ask(call: Any, *values: Any) -> Any:
     try:
         return call(*values)
@@ -102,21 +112,26 @@ class Connection:
         """The rows of a query one by one: at most a thousand, or a mebibyte, are in memory at a time."""
         values = [_parameter(value) for value in parameters]
         page = _ask(_host.query, self._database, _text(statement), values)
+        mine = _begin()
         while True:
             for row in page.rows:
                 yield dict(zip(page.columns, map(_value, row)))
             if not page.more:
                 return
+            if mine != _statements:
+                raise Refused("another statement ended the rows of this one: `query` reads them all first", None)
             page = _ask(_host.next, self._database)
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> int:
         """Runs a statement; how many rows it changed."""
         values = [_parameter(value) for value in parameters]
+        _begin()
         return _ask(_host.execute, self._database, _text(statement), values)
 
     @contextmanager
     def transaction(self) -> Iterator["Connection"]:
         """A transaction, which is kept where the block ends and undone where it raises."""
+        _begin()
         _ask(_host.begin, self._database)
         try:
             yield self

@@ -4,7 +4,7 @@
 
 import { emit as host } from "pointsman:handler/emit@0.2.0";
 
-import { payload, toText, whole } from "./host.js";
+import { payload, text, whole } from "./host.js";
 
 /** A command was not taken. Uncaught, it rejects the command that is handled. */
 export class EmitError extends Error {
@@ -26,19 +26,20 @@ function delay(ms) {
 }
 
 /** Emits a command, which enters the queue once the handler has succeeded. Its id. */
-export function emit(command, { delayMs, orderingKey, priority } = {}) {
+export function emit(command, options) {
+  const { delayMs, orderingKey, priority } = options ?? {};
   const json = JSON.stringify(command);
   if (json === undefined) throw new TypeError(`a command is an object, not a ${typeof command}`);
-  if (priority !== undefined && !(Number.isInteger(priority) && Math.abs(priority) < 2 ** 31)) {
+  if (priority !== undefined && !(Number.isInteger(priority) && priority >= -(2 ** 31) && priority < 2 ** 31)) {
     throw new RangeError(`\`priority\` must be a whole number of 32 bits, not ${priority}`);
   }
-  const options = {
+  const how = {
     delayMs: delay(delayMs),
-    orderingKey: orderingKey === undefined ? undefined : toText(orderingKey),
+    orderingKey: orderingKey === undefined ? undefined : text(orderingKey, "`orderingKey`"),
     priority,
   };
   try {
-    return host(json, options);
+    return host(json, how);
   } catch (thrown) {
     const error = payload(thrown);
     if (typeof error?.tag === "string") throw new EmitError(error.tag, error.val);

@@ -8,6 +8,12 @@ export const toText = (value) => String(value).replace(/[\ud800-\udfff]/gu, "\uf
 /** What the host gave as the error of one of its functions. */
 export const payload = (thrown) => thrown?.payload ?? thrown;
 
+/** A text that names something: what is none is a mistake, and not the text "undefined". */
+export function text(value, what) {
+  if (typeof value !== "string") throw new TypeError(`${what} must be a string, not ${value === null ? "null" : typeof value}`);
+  return toText(value);
+}
+
 let big;
 
 /** Whether the engine hands 64-bit numbers over as bigints; else as numbers, which hold 53 bits. */

@@ -4,7 +4,7 @@
 
 import { begin, commit, execute, next, query, rollback } from "pointsman:handler/sql@0.2.0";
 
-import { hasBigInts, payload, toText, whole } from "./host.js";
+import { hasBigInts, payload, text, toText, whole } from "./host.js";
 
 /** A statement failed. Uncaught, what may pass makes the command unavailable, and the rest rejects it. */
 export class SqlError extends Error {
@@ -19,6 +19,9 @@ export class SqlError extends Error {
     if (kind === "unavailable") this[Symbol.for("pointsman.unavailable")] = true;
   }
 }
+
+/** How many statements were sent: rows that are on their way end with another one. */
+let statements = 0;
 
 /** Calls the host; its errors become `SqlError`. */
 function ask(call, ...values) {
@@ -81,7 +84,7 @@ class Connection {
   #database;
 
   constructor(database) {
-    this.#database = toText(database);
+    this.#database = text(database, "the name of a database");
   }
 
   /** All rows of a query, as objects by the names of the columns. Parameters are `$1`, `$2` and so on. */
@@ -91,21 +94,25 @@ class Connection {
 
   /** The rows of a query one by one: at most a thousand, or a mebibyte, are in memory at a time. */
   *each(statement, values = []) {
-    let page = ask(query, this.#database, toText(statement), parameters(values));
+    let page = ask(query, this.#database, text(statement, "a statement"), parameters(values));
+    const mine = ++statements;
     for (;;) {
       for (const values of page.rows) yield row(page.columns, values);
       if (!page.more) return;
+      if (mine !== statements) throw new SqlError("refused", "another statement ended the rows of this one: `query` reads them all first");
       page = ask(next, this.#database);
     }
   }
 
   /** Runs a statement; how many rows it changed. */
   execute(statement, values = []) {
-    return Number(ask(execute, this.#database, toText(statement), parameters(values)));
+    statements += 1;
+    return Number(ask(execute, this.#database, text(statement, "a statement"), parameters(values)));
   }
 
   /** Runs `work` in a transaction, which is kept where it returns and undone where it throws. */
   transaction(work) {
+    statements += 1;
     ask(begin, this.#database);
     let done;
     try {

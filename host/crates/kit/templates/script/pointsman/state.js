@@ -4,7 +4,7 @@
 
 import * as host from "pointsman:handler/state@0.2.0";
 
-import { payload, toText, whole } from "./host.js";
+import { payload, text, whole } from "./host.js";
 
 /** Nothing was done. Uncaught, what may pass makes the command unavailable, and the rest rejects it. */
 export class StateError extends Error {
@@ -46,19 +46,19 @@ function ttl(options) {
 }
 
 /** The value of `key`, or undefined. */
-const get = (key) => read(ask(host.get, toText(key)));
+const get = (key) => read(ask(host.get, text(key, "a key")));
 
 /** Sets `key`; with `ttlMs` it is gone once so many milliseconds are over. */
-const set = (key, value, options) => ask(host.set, toText(key), written(value), ttl(options));
+const set = (key, value, options) => ask(host.set, text(key, "a key"), written(value), ttl(options));
 
 /** Removes `key`; whether it was there. */
-const remove = (key) => ask(host["delete"] ?? host.delete_, toText(key));
+const remove = (key) => ask(host["delete"] ?? host.delete_, text(key, "a key"));
 
 /** Sets `key` to `value`, or removes it, if it stands for `expected` now; undefined is nothing. Whether it did. */
 const compareAndSet = (key, expected, value, options) =>
   ask(
     host.compareAndSet,
-    toText(key),
+    text(key, "a key"),
     expected === undefined ? undefined : written(expected),
     value === undefined ? undefined : written(value),
     ttl(options),
@@ -67,8 +67,8 @@ const compareAndSet = (key, expected, value, options) =>
 /** Adds to the whole number that `key` stands for, which is 0 where there is none. The sum. */
 function increment(key, by = 1, options) {
   if (!Number.isSafeInteger(by)) throw new TypeError(`what is added must be a whole number, not ${by}`);
-  const sum = ask(host.increment, toText(key), whole(by), ttl(options));
-  if (!Number.isSafeInteger(Number(sum))) throw new RangeError(`the sum of \`${toText(key)}\` has more than 53 bits`);
+  const sum = ask(host.increment, text(key, "a key"), whole(by), ttl(options));
+  if (!Number.isSafeInteger(Number(sum))) throw new RangeError(`the sum of \`${text(key, "a key")}\` has more than 53 bits`);
   return Number(sum);
 }
 
@@ -76,7 +76,7 @@ function increment(key, by = 1, options) {
 function* list(prefix = "") {
   let after;
   for (;;) {
-    const entries = ask(host.list, toText(prefix), after, 1_000);
+    const entries = ask(host.list, text(prefix, "a prefix"), after, 1_000);
     if (entries.length === 0) return;
     for (const { key, value } of entries) yield [key, read(value)];
     after = entries[entries.length - 1].key;

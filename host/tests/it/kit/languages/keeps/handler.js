@@ -34,6 +34,11 @@ const WAYS = {
     }
   },
   rounded: () => main.query("SELECT 9007199254740993 AS n"),
+  twice: () => {
+    const numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i FROM n";
+    for (const _ of main.each(numbers)) main.query("SELECT 1 AS i");
+  },
+  unnamed: (command) => state.get(command.attributes.key),
   wrong: () => main.query("SELECT $1", [{}]),
   count: () => state.increment("calls"),
   state: () => {

@@ -12,9 +12,11 @@ def transaction(command: Command):
     return "kept"
 
 
+NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i FROM n"
+
+
 def many(_: Command):
-    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i FROM n"
-    return sum(1 for row in main.each(numbers) if row["i"] > 0)
+    return sum(1 for row in main.each(NUMBERS) if row["i"] > 0)
 
 
 def values(_: Command):
@@ -53,6 +55,8 @@ WAYS = {
     "values": values,
     "caught": caught,
     "rounded": lambda _: str(main.query("SELECT 9007199254740993 AS n")[0]["n"]),
+    "twice": lambda _: [main.query("SELECT 1") for row in main.each(NUMBERS)],
+    "unnamed": lambda it: state.get(it.attributes.get("key")),
     "wrong": lambda _: main.query("SELECT $1", [{}]),
     "count": lambda _: state.increment("calls"),
     "state": keep,
