@@ -102,40 +102,25 @@ const TYPESCRIPT: &[File] = template! {
     "package-lock.json": "ts/package-lock.json",
     "tsconfig.json": "ts/tsconfig.json",
     "README.md": "ts/README.md",
-    ".gitignore": "script/gitignore",
     "test/handler.test.ts": "ts/test/handler.test.ts",
     "src/handler.ts": "ts/src/handler.ts",
-    "src/pointsman.js": "script/pointsman.js",
-    "src/pointsman.d.ts": "ts/src/pointsman.d.ts",
-    "src/globals.d.ts": "script/globals.d.ts",
-    "src/pointsman/package.json": "script/pointsman/package.json",
-    "src/pointsman/async.js": "script/pointsman/async.js",
-    "src/pointsman/abort.js": "script/pointsman/abort.js",
-    "src/pointsman/fetch.js": "script/pointsman/fetch.js",
-    "src/pointsman/node.js": "script/pointsman/node.js",
-    "src/pointsman/headers.js": "script/pointsman/headers.js",
-    "src/pointsman/text.js": "script/pointsman/text.js",
-    "src/pointsman/url.js": "script/pointsman/url.js",
-    "src/pointsman/host.js": "script/pointsman/host.js",
-    "src/pointsman/emit.js": "script/pointsman/emit.js",
-    "src/pointsman/emit.d.ts": "ts/src/pointsman/emit.d.ts",
-    "src/pointsman/sql.js": "script/pointsman/sql.js",
-    "src/pointsman/sql.d.ts": "ts/src/pointsman/sql.d.ts",
-    "src/pointsman/state.js": "script/pointsman/state.js",
-    "src/pointsman/state.d.ts": "ts/src/pointsman/state.d.ts",
 };
 
 const JAVASCRIPT: &[File] = template! {
     "package.json": "js/package.json",
     "package-lock.json": "js/package-lock.json",
     "README.md": "js/README.md",
-    ".gitignore": "script/gitignore",
     "jsconfig.json": "script/jsconfig.json",
     "test/handler.test.js": "js/test/handler.test.js",
-    "src/globals.d.ts": "script/globals.d.ts",
-    "src/pointsman.d.ts": "ts/src/pointsman.d.ts",
     "src/handler.js": "js/src/handler.js",
+};
+
+/// What both of them have.
+const SCRIPT: &[File] = template! {
+    ".gitignore": "script/gitignore",
     "src/pointsman.js": "script/pointsman.js",
+    "src/pointsman.d.ts": "ts/src/pointsman.d.ts",
+    "src/globals.d.ts": "script/globals.d.ts",
     "src/pointsman/package.json": "script/pointsman/package.json",
     "src/pointsman/async.js": "script/pointsman/async.js",
     "src/pointsman/abort.js": "script/pointsman/abort.js",
@@ -267,15 +252,15 @@ pub fn create(parent: &Path, name: &HandlerName, language: Language) -> Result<P
         io::ErrorKind::AlreadyExists => NewError::Exists(folder.clone()),
         _ => wrong(&folder)(error),
     })?;
-    let own = match language {
-        Language::Rust => RUST,
-        Language::TypeScript => TYPESCRIPT,
-        Language::JavaScript => JAVASCRIPT,
-        Language::Python => PYTHON,
-        Language::C => C,
+    let (own, runtime): (_, &[File]) = match language {
+        Language::Rust => (RUST, &[]),
+        Language::TypeScript => (TYPESCRIPT, SCRIPT),
+        Language::JavaScript => (JAVASCRIPT, SCRIPT),
+        Language::Python => (PYTHON, &[]),
+        Language::C => (C, &[]),
     };
-    let contract = [("wit/handler.wit", CONTRACT)];
-    for (path, template) in own.iter().chain(SHARED).chain(&contract) {
+    let files = own.iter().chain(runtime).chain(SHARED);
+    for (path, template) in files.chain(&[("wit/handler.wit", CONTRACT)]) {
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(wrong(parent))?;
