@@ -24,7 +24,6 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
-    middleware::from_fn,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -102,7 +101,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route_layer(from_fn(parameters::read))
+        .route_layer(parameters::Reading::layer())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(body_limit))

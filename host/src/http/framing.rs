@@ -48,22 +48,30 @@ impl Framing {
                 bytes = &bytes[length..];
                 continue;
             }
-            let byte = bytes[0];
-            bytes = &bytes[1..];
-            match byte {
-                b'\n' if !self.end_line() => {
-                    self.is_over = true;
-                    return Some(self.heads);
-                }
-                b'\n' | b'\r' => {}
-                _ if self.length < LINE_BYTES => {
-                    self.line[self.length] = byte.to_ascii_lowercase();
-                    self.length += 1;
-                }
-                _ => {}
+            // The parser takes `\r` away too: a line ends here.
+            let end = memchr::memchr(b'\n', bytes);
+            self.keep(&bytes[..end.unwrap_or(bytes.len())]);
+            let Some(end) = end else { break };
+            bytes = &bytes[end + 1..];
+            if !self.end_line() {
+                self.is_over = true;
+                return Some(self.heads);
             }
         }
         None
+    }
+
+    /// Keeps the beginning of a line.
+    fn keep(&mut self, part: &[u8]) {
+        for byte in part {
+            if self.length == LINE_BYTES {
+                break;
+            }
+            if *byte != b'\r' {
+                self.line[self.length] = byte.to_ascii_lowercase();
+                self.length += 1;
+            }
+        }
     }
 
     /// Says whether the head is clear so far.

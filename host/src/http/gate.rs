@@ -4,7 +4,9 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use axum::http::{HeaderMap, HeaderName, Uri, Version, header, request, uri::Authority};
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request, uri::Authority,
+};
 use percent_encoding::percent_decode_str;
 use pointsman_core::integer::split_port;
 
@@ -13,17 +15,90 @@ use super::problem::Problem;
 /// What browsers say of where a request comes from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whoever takes the first of two reads another request than who takes the last.
-const SINGLE: [(HeaderName, &str); 4] = [
-    (header::CONTENT_TYPE, "Content-Type"),
-    (header::TRANSFER_ENCODING, "Transfer-Encoding"),
-    (header::ORIGIN, "Origin"),
-    (SEC_FETCH_SITE, "Sec-Fetch-Site"),
-];
+/// The headers that decide here, of which a request has one each: whoever takes
+/// the first of two reads another request than who takes the last.
+#[derive(Default)]
+struct Deciding<'a> {
+    host: Option<&'a HeaderValue>,
+    origin: Option<&'a HeaderValue>,
+    media: Option<&'a HeaderValue>,
+    transfer: Option<&'a HeaderValue>,
+    // Content codings may come in several headers: the first that is one.
+    coding: Option<&'a HeaderValue>,
+    // Any `Sec-Fetch-Site` says that another site makes the browser ask.
+    is_cross_site: bool,
+    has_site: bool,
+    // A header that is there twice.
+    twice: Option<&'static str>,
+}
+
+impl<'a> Deciding<'a> {
+    /// Finds them in one pass; most requests have few headers, and none of these twice.
+    fn find(headers: &'a HeaderMap) -> Self {
+        let mut found = Self::default();
+        for (name, value) in headers {
+            let (is_again, said) = match *name {
+                header::HOST => (found.host.replace(value).is_some(), "Host"),
+                header::ORIGIN => (found.origin.replace(value).is_some(), "Origin"),
+                header::CONTENT_TYPE => (found.media.replace(value).is_some(), "Content-Type"),
+                header::TRANSFER_ENCODING => {
+                    (found.transfer.replace(value).is_some(), "Transfer-Encoding")
+                }
+                header::CONTENT_ENCODING => {
+                    if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
+                        found.coding.get_or_insert(value);
+                    }
+                    continue;
+                }
+                ref other if *other == SEC_FETCH_SITE => {
+                    found.is_cross_site |= value != "same-origin" && value != "none";
+                    (
+                        std::mem::replace(&mut found.has_site, true),
+                        "Sec-Fetch-Site",
+                    )
+                }
+                _ => continue,
+            };
+            if is_again {
+                found.twice.get_or_insert(said);
+            }
+        }
+        found
+    }
+
+    /// The host that is asked for; HTTP/1.0 may do without.
+    fn host(&self, version: Version) -> Result<Option<Authority>, Problem> {
+        let Some(host) = self.host else {
+            return match version {
+                Version::HTTP_10 | Version::HTTP_09 => Ok(None),
+                _ => Err(Problem::invalid_request("it has no `Host` header")),
+            };
+        };
+        match Authority::try_from(host.as_bytes()) {
+            Ok(authority) if is_host(&authority) => Ok(Some(authority)),
+            _ => Err(Problem::invalid_request("its `Host` header is not a host")),
+        }
+    }
+
+    /// Only bodies as they are: one that is compressed would be taken for something else.
+    fn encoding(&self) -> Result<(), Problem> {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        if let Some(coding) = self.coding {
+            return Err(Problem::unsupported_encoding(&text(coding)));
+        }
+        match self.transfer {
+            Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+                Err(Problem::unsupported_transfer(&text(coding)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Refuses a request by its head.
 pub(super) fn check(head: &request::Parts, hosts: &[String]) -> Result<(), Problem> {
-    let host = host(head)?;
+    let deciding = Deciding::find(&head.headers);
+    let host = deciding.host(head.version)?;
     if head
         .uri
         .authority()
@@ -38,46 +113,24 @@ pub(super) fn check(head: &request::Parts, hosts: &[String]) -> Result<(), Probl
             return Err(Problem::unknown_host(authority.host()));
         }
     }
-    let mut sites = head.headers.get_all(SEC_FETCH_SITE).iter();
-    if sites.any(|site| site != "same-origin" && site != "none") {
+    if deciding.is_cross_site {
         return Err(Problem::cross_site());
     }
-    for origin in head.headers.get_all(header::ORIGIN) {
+    if let Some(origin) = deciding.origin {
         let origin = origin.to_str().unwrap_or_default();
         let origin = origin.split_once("://").map(|(_, authority)| authority);
-        let is_own = origin.is_some_and(|origin| {
-            host.as_ref()
-                .is_some_and(|host| origin.eq_ignore_ascii_case(host.as_str()))
-        });
+        let is_own = origin
+            .zip(host.as_ref())
+            .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host.as_str()));
         if !is_own {
             return Err(Problem::cross_site());
         }
     }
-    for (name, said) in SINGLE {
-        if head.headers.get_all(name).iter().nth(1).is_some() {
-            let said = format!("it has two `{said}` headers");
-            return Err(Problem::invalid_request(&said));
-        }
+    if let Some(said) = deciding.twice {
+        let said = format!("it has two `{said}` headers");
+        return Err(Problem::invalid_request(&said));
     }
-    encoding(&head.headers)
-}
-
-/// The one `Host` of a request; HTTP/1.0 may do without.
-fn host(head: &request::Parts) -> Result<Option<Authority>, Problem> {
-    let mut hosts = head.headers.get_all(header::HOST).iter();
-    let Some(host) = hosts.next() else {
-        return match head.version {
-            Version::HTTP_10 | Version::HTTP_09 => Ok(None),
-            _ => Err(Problem::invalid_request("it has no `Host` header")),
-        };
-    };
-    if hosts.next().is_some() {
-        return Err(Problem::invalid_request("it has two `Host` headers"));
-    }
-    match Authority::try_from(host.as_bytes()) {
-        Ok(authority) if is_host(&authority) => Ok(Some(authority)),
-        _ => Err(Problem::invalid_request("its `Host` header is no host")),
-    }
+    deciding.encoding()
 }
 
 /// A host, and a port that is a number: the parser takes any text behind the colon.
@@ -93,24 +146,6 @@ fn is_ours(authority: &Authority, hosts: &[String]) -> bool {
     literal.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
         || hosts.iter().any(|host| name.eq_ignore_ascii_case(host))
-}
-
-/// Only bodies as they are: one that is compressed would be taken for something else.
-fn encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    for encoding in headers.get_all(header::CONTENT_ENCODING) {
-        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes());
-            return Err(Problem::unsupported_encoding(&encoding));
-        }
-    }
-    for coding in headers.get_all(header::TRANSFER_ENCODING) {
-        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return Err(Problem::unsupported_transfer(&String::from_utf8_lossy(
-                coding.as_bytes(),
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// The path as the routes know it: without a slash at its end.

@@ -12,6 +12,10 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(found) = headers.get(header::CONTENT_TYPE) else {
         return Err(Problem::unsupported_media_type(None));
     };
+    // What nearly all clients send.
+    if found == "application/json" {
+        return Ok(());
+    }
     let found = String::from_utf8_lossy(found.as_bytes());
     match parse(&found) {
         Some(media) if is_json(&media) && is_utf_8(&media) && has_each_parameter_once(&media) => {

@@ -2,16 +2,24 @@
 //! each once. One that is misspelled would be passed over, and a filter match
 //! too much.
 
-use std::{collections::HashMap, fmt::Display, ops::RangeInclusive, str::FromStr};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    future::{Ready, ready},
+    ops::RangeInclusive,
+    str::FromStr,
+    task::{Context, Poll},
+};
 
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request},
     http::{Method, request::Parts},
-    middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
 use percent_encoding::percent_decode_str;
 use pointsman_core::integer;
+use tower::{Layer, Service, layer::layer_fn};
 
 use super::{
     ROUTES,
@@ -27,37 +35,68 @@ use crate::{
 const PAGE: usize = 50;
 
 /// Reads the parameters of a request for the handler of its route, and refuses
-/// what the route does not know.
-pub(super) async fn read(
-    path: MatchedPath,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
+/// what the route does not know. Most requests have none, and pay nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Reading<S>(S);
+
+impl<S> Reading<S> {
+    pub(super) fn layer() -> impl Layer<S, Service = Self> + Clone {
+        layer_fn(Self)
+    }
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for Reading<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        match read(&mut request) {
+            Ok(()) => Either::Left(self.0.call(request)),
+            Err(problem) => Either::Right(ready(Ok(problem.into_response()))),
+        }
+    }
+}
+
+fn read(request: &mut Request) -> Result<(), Problem> {
+    let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else {
+        return Ok(());
+    };
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map_or("", MatchedPath::as_str);
     let method = match request.method() {
         &Method::HEAD => &Method::GET,
         method => method,
     };
     let route = ROUTES
         .iter()
-        .find(|(known, route, _)| method == known && path.as_str() == *route);
+        .find(|(known, route, _)| method == known && path == *route);
     // Another method is refused behind this.
     if let Some((_, _, names)) = route {
-        let parameters = Parameters::parse(request.uri().query().unwrap_or_default(), names)?;
+        let parameters = Parameters::parse(query, names)?;
         request.extensions_mut().insert(parameters);
     }
-    Ok(next.run(request).await)
+    Ok(())
 }
 
-/// The parameters of a request, as [`read`] has left them.
-#[derive(Clone)]
+/// The parameters of a request, as [`Reading`] has left them.
+#[derive(Clone, Default)]
 pub(super) struct Parameters(HashMap<String, String>);
 
 impl<S: Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;
 
     async fn from_request_parts(head: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        // None only on a route that is not in `ROUTES`.
-        head.extensions.remove().ok_or_else(Problem::internal)
+        match head.extensions.remove() {
+            Some(read) => Ok(read),
+            None if head.uri.query().is_none_or(str::is_empty) => Ok(Self::default()),
+            // Only on a route that is not in `ROUTES`.
+            None => Err(Problem::internal()),
+        }
     }
 }
 
