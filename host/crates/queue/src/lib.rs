@@ -33,6 +33,7 @@ mod error;
 mod intake;
 mod json;
 mod model;
+mod pause;
 mod policy;
 mod query;
 mod settings;
@@ -52,6 +53,7 @@ pub use model::{
     AttemptError, AttemptLog, Capacity, ClaimRequest, Claimed, Claims, Enqueued, Failures, Held,
     IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, NewCommand, NewDelivery, Renewal, Settlement,
 };
+pub use pause::{NewPause, PAUSE_BY_MAX_BYTES, PAUSE_REASON_MAX_BYTES, Pause};
 pub use pointsman_core::{command::CommandId, delivery::DeliveryId, settings::RetrySettings};
 pub use policy::{HOSTS_LOST_MAX, RunResult};
 pub use query::{

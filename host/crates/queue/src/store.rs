@@ -5,6 +5,7 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 use pointsman_core::{
     command::CommandId,
     delivery::DeliveryId,
+    name::HandlerName,
     state::{Space, StateAnswer, StateError, StateRequest},
 };
 use tokio::time::{Instant, timeout_at};
@@ -12,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     error::QueueError,
     model::{ClaimRequest, Claims, Enqueued, Lease, NewCommand, Renewal, Settlement},
+    pause::{NewPause, Pause},
     query::{
         Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter,
         DeliveryDetail, Depth, Page, Swept,
@@ -115,6 +117,26 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`Store::retry_dead`].
     fn discard_dead(&self, filter: DeadFilter) -> StoreFuture<'_, u64>;
+
+    /// Leaves deliveries to a handler, or to all, where they are from now on. What runs
+    /// goes on. A handler that is paused gets the new reason, and stays paused since it was.
+    ///
+    /// # Errors
+    /// [`QueueError::Invalid`], or the engine's.
+    fn pause(&self, pause: NewPause) -> StoreFuture<'_, Pause>;
+
+    /// Ends the pause of a handler, or every pause where none is named; answers those that
+    /// it ended. While all are paused, no handler goes on by itself.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn resume(&self, handler: Option<HandlerName>) -> StoreFuture<'_, Vec<Pause>>;
+
+    /// The pauses in force: the one of all handlers first, then by handler.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn pauses(&self) -> StoreFuture<'_, Vec<Pause>>;
 
     /// Removes what the policy no longer keeps.
     ///

@@ -20,6 +20,7 @@ mod lines;
 mod listen;
 mod migrate;
 mod param;
+mod pauses;
 mod pool;
 mod read;
 mod row;
@@ -361,6 +362,10 @@ impl Postgres {
         if step.is_first() {
             swept.keys = dead::sweep_keys(&tx).await.map_err(to(DOING))?;
             entries::remove_over(&tx, None).await.map_err(to(DOING))?;
+            let over = "DELETE FROM @.pause WHERE until_ms <= $1";
+            tx.execute(over, &[&tx.now.as_millis()])
+                .await
+                .map_err(to(DOING))?;
         }
         let cutoffs = pass.cutoffs(policy, tx.now);
         let (removed, last) = dead::sweep(&tx, cutoffs, step.after)

@@ -8,6 +8,7 @@ mod enqueue;
 mod entries;
 mod fault;
 mod files;
+mod pauses;
 mod read;
 mod readers;
 mod relief;
@@ -31,13 +32,16 @@ use self::{
     tx::Tx,
     writer::{Settings, Writer},
 };
-use pointsman_core::state::{Space, StateAnswer, StateError, StateRequest};
+use pointsman_core::{
+    name::HandlerName,
+    state::{Space, StateAnswer, StateError, StateRequest},
+};
 
 use crate::{
     Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView, DEPTH_MAX,
     DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease,
-    NewCommand, Page, QueueError, REREAD, Renewal, RetentionSettings, Settlement, Signals, State,
-    Store, StoreFuture, Swept, SystemClock,
+    NewCommand, NewPause, Page, Pause, QueueError, REREAD, Renewal, RetentionSettings, Settlement,
+    Signals, State, Store, StoreFuture, Swept, SystemClock,
     model::SettlementRow,
     policy::{Fate, Sweep},
     query::Payloads,
@@ -233,6 +237,27 @@ impl Store for Sqlite {
 
     fn discard_dead(&self, filter: DeadFilter) -> StoreFuture<'_, u64> {
         Box::pin(self.change_dead(filter, Fate::GiveUp))
+    }
+
+    fn pause(&self, pause: NewPause) -> StoreFuture<'_, Pause> {
+        Box::pin(async move {
+            pause.validate()?;
+            self.writer.write(move |tx| pauses::pause(tx, &pause)).await
+        })
+    }
+
+    fn resume(&self, handler: Option<HandlerName>) -> StoreFuture<'_, Vec<Pause>> {
+        Box::pin(
+            self.writer
+                .write(move |tx| pauses::resume(tx, handler.as_ref())),
+        )
+    }
+
+    fn pauses(&self) -> StoreFuture<'_, Vec<Pause>> {
+        let now = self.clock.now();
+        Box::pin(self.readers.read(move |reader| {
+            pauses::in_force(reader, now).map_err(fault::to("read the pauses"))
+        }))
     }
 
     fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept> {

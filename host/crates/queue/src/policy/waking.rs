@@ -13,21 +13,23 @@ pub(crate) const DUE_STEP: i64 = 1000;
 /// be kept back by a limit.
 const LOOK_MIN: Duration = Duration::from_millis(5);
 
-/// When the next delay ends, by the wall clock, and when the next lease, by the clock
-/// that nobody sets.
+/// When the next delay and the next pause end, by the wall clock, and when the next
+/// lease, by the clock that nobody sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) delay_ends_ms: Option<i64>,
     pub(crate) lease_ends_ms: Option<i64>,
+    pub(crate) pause_ends_ms: Option<i64>,
 }
 
 impl Due {
-    /// How long until either of them, where there is one.
+    /// How long until the first of them, where there is one.
     pub(crate) fn within(self, now: Timestamp, steady: Timestamp) -> Option<Duration> {
         let wait = |ends: i64, now| Timestamp::from_millis(ends).since(now);
         let delay = self.delay_ends_ms.map(|ends| wait(ends, now));
         let lease = self.lease_ends_ms.map(|ends| wait(ends, steady));
-        delay.into_iter().chain(lease).min()
+        let pause = self.pause_ends_ms.map(|ends| wait(ends, now));
+        delay.into_iter().chain(lease).chain(pause).min()
     }
 }
 

@@ -9,6 +9,7 @@ mod json;
 mod lifecycle;
 mod model;
 mod order;
+mod pauses;
 mod schema;
 mod store;
 mod worker;

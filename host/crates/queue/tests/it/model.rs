@@ -1,7 +1,7 @@
 //! A model of which deliveries run when: the rules of ordering keys, delays and leases
 //! in as few words as they need, without a database.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use pointsman_queue::{CommandId, HOSTS_LOST_MAX, NewCommand, Settlement, State};
 
@@ -28,6 +28,8 @@ pub(crate) struct One {
 pub(crate) struct Model {
     pub(crate) all: Vec<One>,
     last_position: usize,
+    /// Paused handlers, with the end where there is one; none for all.
+    pauses: BTreeMap<Option<String>, Option<i64>>,
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -74,6 +76,30 @@ impl Model {
             })
     }
 
+    fn is_paused(&self, one: &One, now_ms: i64) -> bool {
+        [None, Some(one.handler.clone())].iter().any(|paused| {
+            let pause = self.pauses.get(paused);
+            pause.is_some_and(|until| until.is_none_or(|until| until > now_ms))
+        })
+    }
+
+    pub(crate) fn pause(&mut self, handler: Option<&str>, until_ms: Option<i64>) {
+        self.pauses.insert(handler.map(Into::into), until_ms);
+    }
+
+    /// How many pauses in force it ends.
+    pub(crate) fn resume(&mut self, handler: Option<&str>, now_ms: i64) -> usize {
+        let before = self.pauses.clone();
+        match handler {
+            Some(handler) => drop(self.pauses.remove(&Some(handler.into()))),
+            None => self.pauses.clear(),
+        }
+        let ended = before.iter().filter(|(key, until)| {
+            !self.pauses.contains_key(*key) && until.is_none_or(|until| until > now_ms)
+        });
+        ended.count()
+    }
+
     /// What a claim of so many takes, most urgent first.
     pub(crate) fn claim(&mut self, max: usize, now_ms: i64) -> Vec<usize> {
         for one in &mut self.all {
@@ -103,7 +129,8 @@ impl Model {
         let mut free: Vec<usize> = (0..self.all.len())
             .filter(|at| {
                 let one = &self.all[*at];
-                one.state == State::Available && !self.is_blocked(one)
+                let waits = self.is_blocked(one) || self.is_paused(one, now_ms);
+                one.state == State::Available && !waits
             })
             .collect();
         free.sort_by_key(|at| (-self.all[*at].priority, self.all[*at].position));
@@ -125,7 +152,9 @@ impl Model {
             _ => None,
         });
         let wait = |due: i64| Duration::from_millis((due - now_ms).try_into().unwrap_or(0));
-        due.map(wait).min()
+        let pauses = self.pauses.values().flatten().copied();
+        let pauses = pauses.filter(|until| *until > now_ms);
+        due.chain(pauses).map(wait).min()
     }
 
     pub(crate) fn settle(&mut self, at: usize, settlement: &Settlement, now_ms: i64) -> State {

@@ -5,7 +5,8 @@ use std::{collections::HashSet, time::Duration};
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
-    ClaimRequest, Clock as _, DeadFilter, HOSTS_LOST_MAX, Lease, NewCommand, Settlement, State,
+    ClaimRequest, Clock as _, DeadFilter, HOSTS_LOST_MAX, Lease, NewCommand, NewPause, Settlement,
+    State,
 };
 
 use crate::{
@@ -132,6 +133,28 @@ impl Both {
         assert_eq!(retried, self.model.retry_dead(handler));
     }
 
+    async fn pause(&mut self) {
+        let handler = self.one_of(&[None, Some("a"), Some("b")]);
+        if self.one_of(&[true, true, false]) {
+            let handler_name = handler.map(name);
+            let ended = self.fixture.store.resume(handler_name).await.unwrap();
+            let now = self.now_ms();
+            assert_eq!(ended.len(), self.model.resume(handler, now));
+            return;
+        }
+        let lasts = self.one_of(&[None, Some(3), Some(20)]);
+        let pause = NewPause {
+            handler: handler.map(name),
+            lasts: lasts.map(Duration::from_secs),
+            ..NewPause::default()
+        };
+        let begun = self.fixture.store.pause(pause).await.unwrap();
+        let until = begun.until.map(|until| until.as_millis());
+        let expected = lasts.map(|lasts| self.now_ms() + 1000 * i64::try_from(lasts).unwrap());
+        assert_eq!(until, expected);
+        self.model.pause(handler, until);
+    }
+
     async fn step(&mut self) {
         // Lines are short as a rule: where they begin and end is where they can go wrong.
         match self.random.below(20) {
@@ -144,6 +167,7 @@ impl Both {
             }
             15 => self.cancel().await,
             16 => self.retry_dead().await,
+            17 => self.pause().await,
             _ => {
                 let seconds = self.one_of(&[1, 1, 5, 10, 31]);
                 self.fixture.clock.advance(Duration::from_secs(seconds));

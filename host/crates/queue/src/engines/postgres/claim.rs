@@ -126,13 +126,16 @@ async fn wake(tx: &mut Tx<'_>) -> Result<(), Fault> {
     lines::free(tx, &entering).await.map(drop)
 }
 
-async fn due(tx: &Scope<'_>, leases: Leases) -> Result<Due, Fault> {
-    let row = tx.query_opt(include_str!("sql/next_due.sql"), &[]).await?;
+async fn due(tx: &Tx<'_>, leases: Leases) -> Result<Due, Fault> {
+    let row = tx
+        .query_opt(include_str!("sql/next_due.sql"), &[&tx.now.as_millis()])
+        .await?;
     Ok(row.map_or_else(Due::default, |row| Due {
         delay_ends_ms: row.get(0),
         lease_ends_ms: row
             .get::<_, Option<i64>>(1)
             .filter(|_| leases == Leases::End),
+        pause_ends_ms: row.get(2),
     }))
 }
 
@@ -152,7 +155,15 @@ async fn take(tx: &Tx<'_>, request: &ClaimRequest) -> Result<Vec<Row>, Fault> {
     let until = tx.now.after(request.lease).as_millis();
     tx.query(
         include_str!("sql/claim.sql"),
-        &[&max, &limited, &rooms, &only, &until, &Uuid::now_v7()],
+        &[
+            &max,
+            &limited,
+            &rooms,
+            &only,
+            &until,
+            &Uuid::now_v7(),
+            &tx.now.as_millis(),
+        ],
     )
     .await
 }

@@ -12,7 +12,11 @@ use super::{
 use crate::QueueError;
 
 /// One step a version, as for SQLite.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 /// The advisory lock under which hosts that start together migrate one after the other.
 const MIGRATION_LOCK: i64 = 0x706f_696e_7473_6d61;
 /// How long it may take: a step may build an index over all that is stored.
@@ -147,6 +151,7 @@ async fn usable(tx: &Scope<'_>) -> Result<(), QueueError> {
         "entry",
         "failure",
         "idempotency",
+        "pause",
         "space",
     ] {
         let name = tx.schema().table(table);

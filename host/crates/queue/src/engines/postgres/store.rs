@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pointsman_core::state::{Space, StateAnswer, StateError, StateRequest};
+use pointsman_core::{
+    name::HandlerName,
+    state::{Space, StateAnswer, StateError, StateRequest},
+};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -13,8 +16,9 @@ use super::{
 };
 use crate::{
     Cancellation, ClaimRequest, Claims, CommandFilter, CommandId, CommandView, DeadCursor,
-    DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease, NewCommand, Page,
-    QueueError, Renewal, RetentionSettings, Settlement, Signals, State, Store, StoreFuture, Swept,
+    DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease, NewCommand,
+    NewPause, Page, Pause, QueueError, Renewal, RetentionSettings, Settlement, Signals, State,
+    Store, StoreFuture, Swept,
     model::SettlementRow,
     policy::{Fate, Sweep},
     query::Payloads,
@@ -124,6 +128,21 @@ impl Store for Postgres {
 
     fn discard_dead(&self, filter: DeadFilter) -> StoreFuture<'_, u64> {
         Box::pin(async move { self.change_dead(&filter, Fate::GiveUp).await })
+    }
+
+    fn pause(&self, pause: NewPause) -> StoreFuture<'_, Pause> {
+        Box::pin(async move {
+            pause.validate()?;
+            retried!(self.try_pause(&pause))
+        })
+    }
+
+    fn resume(&self, handler: Option<HandlerName>) -> StoreFuture<'_, Vec<Pause>> {
+        Box::pin(async move { retried!(self.try_resume(handler.as_ref())) })
+    }
+
+    fn pauses(&self) -> StoreFuture<'_, Vec<Pause>> {
+        Box::pin(self.try_pauses())
     }
 
     fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept> {

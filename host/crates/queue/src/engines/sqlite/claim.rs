@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     fault::to,
+    pauses,
     row::{command_id, handler, is_damage},
     settle::{add_failure, ended, unblock},
     tx::Tx,
@@ -152,10 +153,11 @@ fn next_due(tx: &Tx<'_>) -> rusqlite::Result<Option<Duration>> {
     let due = tx
         .connection
         .prepare_cached(include_str!("sql/next_due.sql"))?
-        .query_row([], |row| {
+        .query_row([tx.now.as_millis()], |row| {
             Ok(Due {
                 delay_ends_ms: row.get(0)?,
                 lease_ends_ms: row.get(1)?,
+                pause_ends_ms: row.get(2)?,
             })
         })?;
     Ok(due.within(tx.now, tx.steady))
@@ -166,6 +168,10 @@ fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result
         return Ok(Vec::new());
     }
     let capacity = &request.capacity;
+    let paused = pauses::in_force(tx.connection, tx.now)?;
+    if paused.iter().any(|pause| pause.handler.is_none()) {
+        return Ok(Vec::new());
+    }
     let running = running(tx, capacity)?;
     // (urgency, place, row): the front of each handler's queue, then the front of all.
     let mut heads: Vec<(i64, i64, i64)> = Vec::new();
@@ -179,7 +185,10 @@ fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result
                 .saturating_sub(running.get(&handler).copied().unwrap_or(0))
                 .min(request.max)
         });
-        if !wanted || room == 0 {
+        let is_paused = paused
+            .iter()
+            .any(|one| one.handler.as_ref() == Some(&handler));
+        if !wanted || is_paused || room == 0 {
             continue;
         }
         let mut statement = tx

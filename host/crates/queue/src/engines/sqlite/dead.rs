@@ -4,7 +4,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{fault::to, read, room, row::command_id, settle::unblock, tx::Tx};
+use super::{fault::to, pauses, read, room, row::command_id, settle::unblock, tx::Tx};
 use crate::{
     DeadFilter, QueueError, RetentionSettings, State, Swept,
     policy::{Cutoffs, DEAD_STEP, Fate, SWEEP_STEP, Sweep, next_step, refuse_one},
@@ -99,6 +99,7 @@ fn sweep_rows(
             .prepare_cached("DELETE FROM idempotency WHERE expires_ms <= ?1")?
             .execute([now])?;
         swept.keys = removed as u64;
+        pauses::remove_over(tx)?;
     }
     if sweep.pass.is_for_size() && room::used_bytes(tx.connection)? <= tx.history_max(policy) {
         return Ok((swept, None));

@@ -14,7 +14,11 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 const CACHE_KIB: i64 = 65_536;
 
 /// One step a version: step 0 makes version 1 of an empty file.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 
 /// The connection that writes, with the tables at the newest version.
 pub(super) fn open_writer(files: &Files, room: &Room) -> Result<Connection, QueueError> {

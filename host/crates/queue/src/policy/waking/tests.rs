@@ -20,6 +20,7 @@ fn a_wait_ends_with_the_next_delay_or_lease_each_by_its_clock() {
         let due = Due {
             delay_ends_ms,
             lease_ends_ms,
+            pause_ends_ms: None,
         };
         let expected = expected.map(Duration::from_millis);
         assert_eq!(due.within(now, steady), expected, "{due:?}");

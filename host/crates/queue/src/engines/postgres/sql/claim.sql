@@ -1,5 +1,6 @@
 -- Takes the $1 most urgent deliveries, of the handlers $4 (none for all), with $3 places left
--- for the limited handlers $2; leased until $5 under the token $6.
+-- for the limited handlers $2; leased until $5 under the token $6. None of a handler that is
+-- paused at $7.
 --
 -- `waiting` steps through the handlers with something to take. `heads` is the front of each
 -- handler's queue, unlocked and longer than asked, as other hosts look at the same; `picked` the
@@ -15,7 +16,9 @@ rooms AS (
     SELECT w.handler, coalesce(l.room, $1::int8 * 4) AS room
     FROM waiting w LEFT JOIN unnest($2::text[], $3::int8[]) AS l (handler, room)
         ON l.handler = w.handler
-    WHERE w.handler IS NOT NULL AND ($4::text[] IS NULL OR w.handler = ANY ($4))),
+    WHERE w.handler IS NOT NULL AND ($4::text[] IS NULL OR w.handler = ANY ($4))
+        AND NOT EXISTS (SELECT 1 FROM @.pause p WHERE p.handler IN (w.handler, '*')
+            AND (p.until_ms IS NULL OR p.until_ms > $7))),
 heads AS MATERIALIZED (
     SELECT h.seq FROM rooms r CROSS JOIN LATERAL (
         SELECT seq, priority, position FROM @.delivery
