@@ -12,6 +12,7 @@ mod framing;
 mod gate;
 mod media;
 mod parameters;
+mod pauses;
 mod problem;
 mod queue;
 mod server;
@@ -37,7 +38,7 @@ use crate::{
     host::Host,
     metrics::{self, Now},
     outcome::{Report, ReportStatus},
-    queue::{Depth, Queue},
+    queue::{Depth, Pause, Queue, QueueError},
     shutdown::Health,
 };
 use answer::done;
@@ -81,6 +82,12 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
         "/queue/dead/discard",
         &["delivery", "handler", "status", "from", "until", "all"],
     ),
+    (
+        "POST",
+        "/queue/pause",
+        &["handler", "all", "reason", "by", "for"],
+    ),
+    ("POST", "/queue/resume", &["handler", "all"]),
     ("GET", "/plugins", &[]),
     ("GET", "/rules", &[]),
     ("GET", "/metrics", &[]),
@@ -234,29 +241,32 @@ async fn rules(State(host): State<Arc<Host>>) -> impl IntoResponse {
 
 /// What is in the queue; nothing where that cannot be told in time: the rest of
 /// `/metrics` is worth having while the queue's database is away.
-async fn depths(host: &Host) -> Vec<Depth> {
+async fn figures(host: &Host) -> (Vec<Depth>, Vec<Pause>) {
     let Some(queue) = host.queue() else {
-        return Vec::new();
+        return Default::default();
     };
-    match tokio::time::timeout(COUNTING_MAX, queue.store().depth()).await {
-        Ok(Ok(depths)) => return depths,
+    let store = queue.store();
+    let figures = async { Ok::<_, QueueError>((store.depth().await?, store.pauses().await?)) };
+    match tokio::time::timeout(COUNTING_MAX, figures).await {
+        Ok(Ok(figures)) => return figures,
         Ok(Err(error)) => {
             tracing::warn!(code = error.code(), error = ?error, "could not count the queue for /metrics");
         }
         Err(_) => tracing::warn!("counting the queue for /metrics took more than {COUNTING_MAX:?}"),
     }
-    Vec::new()
+    Default::default()
 }
 
 async fn metrics_text(State(host): State<Arc<Host>>) -> impl IntoResponse {
-    let deliveries = depths(&host)
-        .await
+    let (depths, pauses) = figures(&host).await;
+    let deliveries = depths
         .into_iter()
         .map(|depth| (depth.handler, depth.state.as_str(), depth.count));
     let now = Now {
         generation: host.snapshot().generation,
         restarts: host.shutdown().supervisor.restarts(),
         budgets: host.budgets(),
+        paused: pauses.into_iter().map(|pause| pause.handler).collect(),
     };
     let text = host.dispatcher().metrics().text(&now, deliveries);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)

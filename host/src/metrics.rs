@@ -80,6 +80,12 @@ struct DeliveryLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PauseLabels {
+    // Empty for all handlers, which is the same as no label.
+    handler: Option<Handler>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BudgetLabels {
     setting: &'static str,
 }
@@ -307,6 +313,8 @@ pub struct Now<'a> {
     pub restarts: Vec<(&'static str, u64)>,
     /// What all of it together may take of the machine.
     pub budgets: &'a Budgets,
+    /// Whose deliveries wait until they are resumed; none for all.
+    pub paused: Vec<Option<HandlerName>>,
 }
 
 impl Now<'_> {
@@ -327,6 +335,16 @@ impl Now<'_> {
             "budget_refused",
             "Requests that a host-wide limit refused or delayed",
             refused,
+        );
+        let paused = Family::<PauseLabels, Gauge>::default();
+        for handler in &self.paused {
+            let handler = handler.clone().map(Handler);
+            paused.get_or_create(&PauseLabels { handler }).set(1);
+        }
+        registry.register(
+            "queue_paused",
+            "1 for each handler whose deliveries are paused; without a handler, all are",
+            paused,
         );
         let lost = Counter::<u64>::default();
         lost.inc_by(crate::log::lost());

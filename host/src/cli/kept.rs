@@ -5,7 +5,8 @@
 use anyhow::{Context, bail};
 use form_urlencoded::Serializer;
 use http::{HeaderMap, HeaderValue};
-use serde::Deserialize;
+use pointsman_core::settings::duration;
+use serde::{Deserialize, Serialize};
 
 use super::{
     no_queue,
@@ -16,12 +17,20 @@ use crate::{
     config::Config,
     dispatcher::DispatchError,
     host::{Loaded, Unloaded},
+    name::HandlerName,
     queue::{
         Accepted, Cancellation, CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId,
-        EnqueueError, EnqueueOptions, Page, Queue, Timestamp,
+        Depth, EnqueueError, EnqueueOptions, NewPause, Page, Pause, Queue, Timestamp,
     },
     reload::Wait,
 };
+
+/// What waits, and whose deliveries are paused.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct QueueStatus {
+    pub(super) pauses: Vec<Pause>,
+    pub(super) depth: Vec<Depth>,
+}
 
 /// Where the queue is.
 pub(super) enum Kept {
@@ -145,6 +154,51 @@ impl Kept {
                 let answer: Answer = host.post(&path, HeaderMap::new(), "").await?;
                 Ok(answer.discarded)
             }
+        }
+    }
+
+    pub(super) async fn pause(&self, pause: NewPause) -> anyhow::Result<Pause> {
+        let server = match self {
+            Self::Here(host) => return Ok(queue(host)?.store().pause(pause).await?),
+            Self::There(server) => server,
+        };
+        let mut parameters = Parameters::new("/queue/pause");
+        parameters.add("all", pause.handler.is_none().then_some(true));
+        parameters.add("handler", pause.handler);
+        parameters.add("reason", pause.reason);
+        parameters.add("by", pause.by);
+        parameters.add("for", pause.lasts.map(duration::text));
+        server.post(&parameters.path(), HeaderMap::new(), "").await
+    }
+
+    pub(super) async fn resume(&self, handler: Option<HandlerName>) -> anyhow::Result<Vec<Pause>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            resumed: Vec<Pause>,
+        }
+        let server = match self {
+            Self::Here(host) => return Ok(queue(host)?.store().resume(handler).await?),
+            Self::There(server) => server,
+        };
+        let mut parameters = Parameters::new("/queue/resume");
+        parameters.add("all", handler.is_none().then_some(true));
+        parameters.add("handler", handler);
+        let answer: Answer = server
+            .post(&parameters.path(), HeaderMap::new(), "")
+            .await?;
+        Ok(answer.resumed)
+    }
+
+    pub(super) async fn status(&self) -> anyhow::Result<QueueStatus> {
+        match self {
+            Self::Here(host) => {
+                let store = queue(host)?.store();
+                Ok(QueueStatus {
+                    pauses: store.pauses().await?,
+                    depth: store.depth().await?,
+                })
+            }
+            Self::There(server) => server.get("/queue").await,
         }
     }
 

@@ -5,6 +5,7 @@ use clap::builder::RangedU64ValueParser;
 use super::{
     Exit,
     kept::Kept,
+    pauses::{self, PauseArgs, ResumeArgs},
     print,
     remote::Server,
     terminal::{self, out, out_lines},
@@ -26,6 +27,7 @@ Examples:
   pointsman queue inspect 01980a5c-7d3e-7f40-8000-0123456789ab.create-policy
   pointsman queue retry --handler create-policy
   pointsman queue discard --all
+  pointsman queue pause --handler create-policy --reason \"maintenance\" --for 2h
   pointsman queue list --url http://127.0.0.1:3000
 
 With `queue.engine = \"sqlite\"`, one process at a time can open the queue: while
@@ -58,6 +60,16 @@ enum Cmd {
     Retry(DeadArgs),
     /// Delete dead-lettered deliveries
     Discard(DeadArgs),
+    /// Stop starting deliveries; commands are still accepted
+    Pause(PauseArgs),
+    /// Start deliveries again
+    Resume(ResumeArgs),
+    /// Show what is paused, and the number of deliveries by handler and state
+    Status {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -124,6 +136,9 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             let count = kept.discard(args.into()).await?;
             out!("{count} given up");
         }
+        Cmd::Pause(args) => pauses::pause(&kept, args).await?,
+        Cmd::Resume(args) => pauses::resume(&kept, args).await?,
+        Cmd::Status { json } => pauses::status(&kept, json).await?,
     }
     kept.close().await?;
     Ok(Exit::Succeeded)
@@ -239,7 +254,7 @@ fn state(state: State) -> print::Styled<State> {
 }
 
 /// RFC 3339 in UTC; milliseconds since 1970 past the year 9999.
-fn time(time: Timestamp) -> String {
+pub(super) fn time(time: Timestamp) -> String {
     let millis = time.as_millis();
     jiff::Timestamp::from_millisecond(millis)
         .map_or_else(|_| millis.to_string(), |time| time.to_string())

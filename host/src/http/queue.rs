@@ -19,6 +19,7 @@ use super::{
     command,
     events::events,
     parameters::{Parameters, not, parse},
+    pauses,
     problem::Problem,
     queue_of, traceparent,
 };
@@ -40,6 +41,8 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/commands/{id}", get(show).delete(cancel))
         .route("/commands/{id}/events", get(events))
         .route("/queue", get(depth))
+        .route("/queue/pause", post(pauses::pause))
+        .route("/queue/resume", post(pauses::resume))
         .route("/queue/dead", get(dead))
         .route("/queue/dead/retry", post(retry))
         .route("/queue/dead/discard", post(discard))
@@ -155,10 +158,12 @@ async fn cancel(
 async fn depth(State(host): State<Arc<Host>>) -> Result<Response, Problem> {
     let queue = queue_of(&host)?;
     let depth = queue.store().depth().await?;
+    let pauses = queue.store().pauses().await?;
     let body = json!({
         "depth": depth,
         "running": queue.running(),
         "healthy": queue.healthy(),
+        "pauses": pauses,
     });
     Ok(Json(body).into_response())
 }

@@ -6,6 +6,7 @@ mod following;
 pub(crate) mod host;
 mod hosts;
 mod kill;
+mod pauses;
 pub(crate) mod program;
 mod remote;
 mod requests;

@@ -358,7 +358,7 @@ pub(super) fn left_out(text: Option<&String>, bytes: Option<u64>) -> Option<u64>
 }
 
 /// How many deliveries of one handler are in one state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Depth {
     /// The handler.
     pub handler: HandlerName,

@@ -177,6 +177,7 @@ async fn ends_unheard(to: &str, options: DispatchOptions) -> Vec<String> {
         generation: 1,
         restarts: Vec::new(),
         budgets: app.budgets(),
+        paused: Vec::new(),
     };
     let metrics = app.dispatcher().metrics().text(&now, []);
     assert!(
