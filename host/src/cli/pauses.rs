@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::{
     kept::Kept,
     print,
-    queue::time,
     remote::parse_timeout,
     terminal::{self, out},
 };
@@ -105,9 +104,9 @@ pub(super) async fn status(kept: &Kept, json: bool) -> anyhow::Result<()> {
 }
 
 fn show_pause(pause: &Pause) {
-    let mut text = format!("since {}", time(pause.since));
+    let mut text = format!("since {}", print::time(pause.since));
     if let Some(until) = pause.until {
-        text += &format!(", until {}", time(until));
+        text += &format!(", until {}", print::time(until));
     }
     if let Some(by) = &pause.by {
         text += &format!(", by {by}");

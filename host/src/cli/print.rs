@@ -8,6 +8,7 @@ use super::terminal::{self, err_lines};
 use crate::{
     diagnostic::{Diagnostic, Severity},
     outcome::{Level, Status},
+    queue::Timestamp,
     snapshot::{FileState, HandlerView},
 };
 
@@ -85,6 +86,13 @@ pub(super) fn bad<T: fmt::Display>(text: T) -> Styled<T> {
 
 pub(super) fn handler<T: fmt::Display>(name: T) -> Styled<T> {
     Styled(CYAN, name)
+}
+
+/// RFC 3339 in UTC; milliseconds since 1970 past the year 9999.
+pub(super) fn time(time: Timestamp) -> String {
+    let millis = time.as_millis();
+    jiff::Timestamp::from_millisecond(millis)
+        .map_or_else(|_| millis.to_string(), |time| time.to_string())
 }
 
 pub(super) fn level(level: Level) -> Style {

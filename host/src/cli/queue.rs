@@ -16,7 +16,7 @@ use crate::{
     name::HandlerName,
     queue::{
         CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId, Ending, PAGE_MAX, Page,
-        State, Timestamp,
+        State,
     },
 };
 
@@ -194,7 +194,7 @@ fn show(view: &CommandView) {
     out!(
         "{}  {}  {}",
         view.id,
-        time(view.created),
+        print::time(view.created),
         state(view.state())
     );
     for delivery in &view.deliveries {
@@ -235,7 +235,7 @@ fn show_detail(detail: &DeliveryDetail) {
             4,
             "attempt {}  {}  {}: {}",
             failure.attempt,
-            time(failure.at),
+            print::time(failure.at),
             print::bad(failure.error.status),
             failure.error.message
         );
@@ -251,11 +251,4 @@ fn state(state: State) -> print::Styled<State> {
         State::Discarded => print::bad(state),
         _ => print::soso(state),
     }
-}
-
-/// RFC 3339 in UTC; milliseconds since 1970 past the year 9999.
-pub(super) fn time(time: Timestamp) -> String {
-    let millis = time.as_millis();
-    jiff::Timestamp::from_millisecond(millis)
-        .map_or_else(|_| millis.to_string(), |time| time.to_string())
 }
