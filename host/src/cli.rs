@@ -16,6 +16,7 @@ mod kept;
 mod list;
 mod log_fields;
 mod new;
+mod notify;
 mod pauses;
 mod print;
 mod queue;

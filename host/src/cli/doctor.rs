@@ -1,11 +1,7 @@
 //! `pointsman doctor`: whether this machine has what a server and builds need,
 //! and what to do where it does not.
 
-use std::{
-    fs,
-    net::TcpListener,
-    path::{Path, PathBuf},
-};
+use std::{fs, net::TcpListener, path::Path};
 
 use pointsman_queue::{Engine, SqliteSettings};
 use serde::Serialize;
@@ -20,6 +16,7 @@ use crate::{
     build::{self, Language},
     config::Config,
     host::Unloaded,
+    sandbox::cache_folders,
 };
 
 /// What the pool of instances and a few hundred connections take.
@@ -219,26 +216,23 @@ fn cache(config: &Config) -> Finding {
     if !config.host.sandbox.compile_cache {
         return Finding::good(WHAT, "off: every start compiles all components");
     }
-    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let Some(home) = home.filter(|home| home.is_absolute()) else {
-        return Finding::warning(
-            WHAT,
-            "this user has no home folder: every start compiles all components",
-            "set `XDG_CACHE_HOME` to a folder that only this user can write to",
-        );
-    };
-    match writable(&home) {
-        Ok(()) => Finding::good(WHAT, home.display().to_string()),
-        Err(error) => Finding::warning(
-            WHAT,
-            format!(
-                "{}: {error}: every start compiles all components",
-                home.display()
-            ),
-            "set `XDG_CACHE_HOME` to a folder that only this user can write to",
-        ),
+    const HINT: &str = "set `XDG_CACHE_HOME` to a folder that only this user can write to";
+    let mut failures = Vec::new();
+    for folder in cache_folders() {
+        match writable(&folder) {
+            Ok(()) => return Finding::good(WHAT, folder.display().to_string()),
+            Err(error) => failures.push(format!("{}: {error}", folder.display())),
+        }
     }
+    if failures.is_empty() {
+        failures.push("this user has no home folder".into());
+    }
+    let failures = failures.join(", ");
+    Finding::warning(
+        WHAT,
+        format!("{failures}: every start compiles all components"),
+        HINT,
+    )
 }
 
 /// Whether this user may write in `folder`, or create it.

@@ -5,7 +5,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use super::{Exit, signals::Signals};
+use super::{
+    Exit,
+    notify::{State, service_manager},
+    signals::Signals,
+};
 use crate::{
     config::{Config, parse_listen},
     diagnostic::{Diagnostic, Severity},
@@ -91,6 +95,7 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
         }
         () = work => {}
         signal = signals.next() => {
+            service_manager(State::Stopping);
             tracing::info!("stopping after {signal}: commands in flight may finish, a second signal quits at once");
         }
     }
@@ -146,6 +151,7 @@ async fn begin(loading: Loading, address: SocketAddr) {
         );
     }
     host.watch(log_reload);
+    service_manager(State::Ready);
 }
 
 fn log_reload(reload: &Reload) {

@@ -75,7 +75,9 @@ pub use call::{
     simulation::Simulation,
 };
 pub use component::{
-    compiler::{SUBCOMMAND as COMPILE_SUBCOMMAND, compile_component, forget_unfinished},
+    compiler::{
+        SUBCOMMAND as COMPILE_SUBCOMMAND, cache_folders, compile_component, forget_unfinished,
+    },
     inspect::{Inspection, Need},
 };
 pub use error::{LoadError, LoadFault, Mismatch};

@@ -1,4 +1,5 @@
-//! What sets a host up and says what it has: `init`, `config`, `doctor`, `health`.
+//! What sets a host up and says what it has: `init`, `config`, `doctor`, `health`,
+//! and how a server gets on with the service manager that starts it.
 
 use std::fs;
 
@@ -176,4 +177,49 @@ fn a_server_that_never_answers_is_not_waited_for_long() {
     let (exit, _, error) = said(&folders, &["health", "--timeout", "5"]);
     assert_eq!(exit, Some(2));
     assert!(error.contains("such as `500ms`"), "{error}");
+}
+
+#[test]
+fn without_a_home_folder_compiled_code_is_cached_where_systemd_says() {
+    let folders = Folders::probes(&["probe"]);
+    let cache = folders.path().join("cache");
+    let run = |args: &[&str]| {
+        let mut command = pointsman(&folders, args);
+        // wasmtime's own cache needs an absolute path.
+        command.env("HOME", "relative").env_remove("XDG_CACHE_HOME");
+        command.env("CACHE_DIRECTORY", &cache);
+        command.output().unwrap()
+    };
+    let listed = run(&["list"]);
+    assert_eq!(String::from_utf8_lossy(&listed.stderr), "");
+    let cached = fs::read_dir(cache.join("wasmtime")).unwrap().count();
+    assert!(cached > 0, "nothing was cached");
+    let checked = String::from_utf8(run(&["doctor"]).stdout).unwrap();
+    let line = format!("compile cache: {}", cache.display());
+    assert!(checked.contains(&line), "{checked}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_tells_the_service_manager_when_it_is_ready_and_when_it_stops() {
+    use std::{os::unix::net::UnixDatagram, time::Duration};
+    let folders = Folders::probes(&["probe"]);
+    let path = folders.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    // Only a server that says nothing runs into it.
+    let patience = Some(Duration::from_secs(120));
+    socket.set_read_timeout(patience).unwrap();
+    let received = || {
+        let mut message = [0; 64];
+        let length = socket.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    let mut serve = pointsman(&folders, &["serve", "--listen", "127.0.0.1:0"]);
+    let serve = serve.env("NOTIFY_SOCKET", &path);
+    let mut serve = serve.stderr(std::process::Stdio::null()).spawn().unwrap();
+    assert_eq!(received(), "READY=1");
+    let process = rustix::process::Pid::from_child(&serve);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(received(), "STOPPING=1");
+    assert!(serve.wait().unwrap().success());
 }

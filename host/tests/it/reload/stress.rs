@@ -271,6 +271,31 @@ async fn a_swapped_link_to_a_folder_of_versions_is_taken_up() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
+async fn rules_of_a_config_map_are_taken_up_when_their_link_is_swapped() {
+    use std::os::unix::fs::symlink;
+    let folders = Folders::new();
+    let rules = folders.path().join("rules");
+    for (name, number) in [("first", 0), ("second", 1)] {
+        folders.plugin(name, version(number));
+    }
+    let put = |version: &str, handler: &str| {
+        let folder = rules.join(version);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("greet.json"), rule("greet", handler)).unwrap();
+        symlink(version, rules.join("..data_tmp")).unwrap();
+        fs::rename(rules.join("..data_tmp"), rules.join("..data")).unwrap();
+    };
+    put("..2026_1", "first");
+    symlink("..data/greet.json", rules.join("greet.json")).unwrap();
+    let app = watching(&folders).await;
+    assert_eq!(answer(&app).await, "0");
+    put("..2026_2", "second");
+    fs::remove_dir_all(rules.join("..2026_1")).unwrap();
+    until_answered(&app, &["0"], "1").await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_behind_a_swapped_link_is_taken_up() {
     use std::os::unix::fs::symlink;
     let folders = Folders::new();

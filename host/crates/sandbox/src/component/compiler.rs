@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::{Cache, Engine};
 
 pub(crate) use cache::cache;
+pub use cache::cache_folders;
 pub use child::main as compile_component;
 pub(crate) use folder::PrivateFolder;
 
