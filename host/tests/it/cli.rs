@@ -4,6 +4,7 @@ mod cases;
 pub(crate) mod check_files;
 mod dev;
 mod faults;
+mod packaging;
 mod rules;
 mod setup;
 
