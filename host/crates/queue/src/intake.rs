@@ -19,6 +19,8 @@ pub struct EnqueueOptions {
     pub run_at: Option<Timestamp>,
     /// Deliveries of one handler with the same key run one after the other.
     pub ordering_key: Option<String>,
+    /// The command that this one repeats, for those who look at it.
+    pub rerun_of: Option<CommandId>,
 }
 
 /// A command that is stored.

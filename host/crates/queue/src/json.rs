@@ -37,6 +37,8 @@ struct CommandJson {
         skip_serializing_if = "Option::is_none"
     )]
     causation: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rerun_of: Option<CommandId>,
     deliveries: Vec<DeliveryView>,
 }
 
@@ -50,6 +52,7 @@ impl From<CommandJson> for CommandView {
             attributes: json.attributes,
             attributes_bytes: json.attributes_bytes,
             causation: json.causation,
+            rerun_of: json.rerun_of,
             deliveries: json.deliveries,
         }
     }
@@ -71,6 +74,8 @@ struct DeliveryJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     ordering_key: Option<String>,
     run_at: Timestamp,
+    #[serde(rename = "startedAt", default, skip_serializing_if = "Option::is_none")]
+    started: Option<Timestamp>,
     #[serde(rename = "finishedAt", skip_serializing_if = "Option::is_none")]
     finished: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Not::not")]
@@ -101,6 +106,7 @@ impl From<DeliveryJson> for DeliveryView {
             cancel_requested: json.cancel_requested,
             output: json.output,
             output_bytes: json.output_bytes,
+            started: json.started,
             finished: json.finished,
             last_failure: json.last_failure,
         }

@@ -30,6 +30,7 @@ mod clock;
 mod ending;
 mod engines;
 mod error;
+mod history;
 mod intake;
 mod json;
 mod model;
@@ -48,6 +49,9 @@ pub use ending::{Ending, FailureClass};
 pub use engines::postgres;
 pub use engines::{open, sqlite};
 pub use error::QueueError;
+pub use history::{
+    HISTORY_BOUNDS_MS, HISTORY_KEPT, HISTORY_POINTS_MAX, HistoryFilter, HistoryPoint,
+};
 pub use intake::{Accepted, EnqueueOptions, accept};
 pub use model::{
     AttemptError, AttemptLog, Capacity, ClaimRequest, Claimed, Claims, Enqueued, Failures, Held,

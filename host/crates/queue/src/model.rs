@@ -47,6 +47,8 @@ pub struct NewCommand {
     pub ordering_key: Option<String>,
     /// The delivery that emitted it, if one did.
     pub causation: Option<DeliveryId>,
+    /// The command that it repeats, if it does: a run of the same attributes anew.
+    pub rerun_of: Option<CommandId>,
     /// How many commands stand before it in a row of which each emitted the next.
     pub depth: u32,
     /// One a handler; none for a command that matched nothing.
@@ -94,6 +96,7 @@ impl NewCommand {
             run_at: None,
             ordering_key: None,
             causation: None,
+            rerun_of: None,
             depth: 0,
             deliveries,
             may_be_new: true,

@@ -71,6 +71,8 @@ pub struct CommandView {
     pub created: Timestamp,
     /// The id of the delivery that emitted it, if one did.
     pub causation: Option<String>,
+    /// The command that it repeats, if it does.
+    pub rerun_of: Option<CommandId>,
     /// By handler name.
     pub deliveries: Vec<DeliveryView>,
 }
@@ -138,6 +140,8 @@ pub struct DeliveryView {
     pub output: Option<String>,
     /// How long the answer is, in bytes, where it was left out.
     pub output_bytes: Option<u64>,
+    /// When its last attempt began.
+    pub started: Option<Timestamp>,
     /// When it ended.
     pub finished: Option<Timestamp>,
     /// Why its last attempt that failed did so.

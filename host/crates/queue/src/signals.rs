@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::QueueError;
+use super::{QueueError, history::Attempts};
 use pointsman_core::{command::CommandId, diagnostic::Diagnostic};
 
 /// Cancellations that a slow listener may lag behind before it loses the
@@ -61,6 +61,8 @@ pub(crate) struct News {
     pub(crate) cancelled: Vec<CommandId>,
     /// Finished commands that were removed before their time.
     pub(crate) gave_way: u64,
+    /// Attempts that ended.
+    pub(crate) attempts: Attempts,
 }
 
 /// Finished commands that were removed before their time.

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     error::QueueError,
+    history::{HistoryFilter, HistoryPoint},
     model::{ClaimRequest, Claims, Enqueued, Lease, NewCommand, Renewal, Settlement},
     pause::{NewPause, Pause},
     query::{
@@ -153,6 +154,12 @@ pub trait Store: Send + Sync + fmt::Debug {
         space: Space,
         request: StateRequest,
     ) -> StoreFuture<'_, Result<StateAnswer, StateError>>;
+
+    /// How many attempts ended how, in steps of time: by time, handler and ending.
+    ///
+    /// # Errors
+    /// [`QueueError::Invalid`] for the step, or the engine's.
+    fn history(&self, filter: HistoryFilter) -> StoreFuture<'_, Vec<HistoryPoint>>;
 
     /// How many deliveries there are, by handler and state.
     ///

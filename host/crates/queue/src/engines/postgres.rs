@@ -16,6 +16,7 @@ mod dead;
 mod drift;
 mod entries;
 mod fault;
+mod history;
 mod lines;
 mod listen;
 mod migrate;
@@ -32,12 +33,16 @@ mod url;
 mod write;
 
 use std::{
+    mem,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use pointsman_core::state::{Space, StateAnswer, StateError, StateRequest};
+use pointsman_core::{
+    outcome::Status,
+    state::{Space, StateAnswer, StateError, StateRequest},
+};
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -47,6 +52,7 @@ use self::{
     connect::Connector,
     drift::Drift,
     fault::to,
+    history::History,
     listen::{Listener, Outbox},
     pool::{Lent, Sessions},
     schema::Schema,
@@ -127,6 +133,7 @@ pub struct Postgres {
     clock: Option<Arc<dyn Clock>>,
     signals: Arc<Signals>,
     outbox: Arc<Outbox>,
+    history: Arc<History>,
     drift: Drift,
     stop: CancellationToken,
     // The listener and the teller; dropping the store only tells it to stop, closing awaits it.
@@ -183,10 +190,17 @@ impl Postgres {
             let (teller, end) = (Arc::clone(&teller), end.clone());
             async move { teller.run(&end).await }
         });
+        let history = Arc::new(History::new(sessions.clone()));
+        let (counts, end) = (Arc::clone(&history), stop.clone());
+        supervisor.spawn(&tasks, "queue-history", stop.clone(), move || {
+            let (counts, end) = (Arc::clone(&counts), end.clone());
+            async move { counts.run(&end).await }
+        });
         tasks.close();
         Ok(Self {
             sessions,
             outbox,
+            history,
             admission: Admission::new(config.depth_max),
             clock: config.clock,
             signals,
@@ -206,7 +220,8 @@ impl Postgres {
 
     /// Commits, and tells what changed: the only place that does.
     async fn commit(&self, tx: Tx<'_>) -> Result<(), QueueError> {
-        let news = tx.commit().await?;
+        let mut news = tx.commit().await?;
+        self.history.add(mem::take(&mut news.attempts));
         self.outbox.tell(news);
         Ok(())
     }
@@ -269,13 +284,16 @@ impl Postgres {
             let completed = write::complete(&single, now, lease, row)
                 .await
                 .map_err(to("complete a delivery"))?;
-            if let Some(state) = completed {
+            if let Some((started, ended)) = completed {
                 single.commit().await.map_err(to("commit"))?;
+                let (handler, succeeded) = (&lease.delivery.handler, Status::Succeeded);
+                self.history
+                    .attempted(handler, succeeded.into(), started, ended);
                 self.outbox.tell(News {
                     changed: vec![lease.delivery.command],
                     ..News::default()
                 });
-                return Ok(state);
+                return Ok(State::Completed);
             }
         }
         let mut tx = self.begin(&mut lent).await?;
@@ -362,6 +380,7 @@ impl Postgres {
         if step.is_first() {
             swept.keys = dead::sweep_keys(&tx).await.map_err(to(DOING))?;
             entries::remove_over(&tx, None).await.map_err(to(DOING))?;
+            history::remove(&tx).await.map_err(to(DOING))?;
             let over = "DELETE FROM @.pause WHERE until_ms <= $1";
             tx.execute(over, &[&tx.now.as_millis()])
                 .await

@@ -8,6 +8,7 @@ mod enqueue;
 mod entries;
 mod fault;
 mod files;
+mod history;
 mod pauses;
 mod read;
 mod readers;
@@ -16,6 +17,7 @@ mod room;
 mod row;
 mod schema;
 mod settle;
+mod tally;
 mod tx;
 mod writer;
 
@@ -29,6 +31,7 @@ use self::{
     files::Files,
     readers::Readers,
     room::Room,
+    tally::Tally,
     tx::Tx,
     writer::{Settings, Writer},
 };
@@ -39,9 +42,9 @@ use pointsman_core::{
 
 use crate::{
     Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView, DEPTH_MAX,
-    DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease,
-    NewCommand, NewPause, Page, Pause, QueueError, REREAD, Renewal, RetentionSettings, Settlement,
-    Signals, State, Store, StoreFuture, Swept, SystemClock,
+    DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, HistoryFilter,
+    HistoryPoint, Lease, NewCommand, NewPause, Page, Pause, QueueError, REREAD, Renewal,
+    RetentionSettings, Settlement, Signals, State, Store, StoreFuture, Swept, SystemClock,
     model::SettlementRow,
     policy::{Fate, Sweep},
     query::Payloads,
@@ -92,6 +95,7 @@ pub struct Sqlite {
     readers: Arc<Readers>,
     signals: Arc<Signals>,
     files: Arc<Files>,
+    tally: Arc<Tally>,
     clock: Arc<dyn Clock>,
 }
 
@@ -111,12 +115,14 @@ impl Sqlite {
         }
         let signals = Arc::new(Signals::new(config.reread));
         let readers = Arc::new(Readers::start(&files)?);
+        let tally = Arc::new(Tally::default());
         let settings = Settings {
             files: Arc::clone(&files),
             room,
             depth_max: config.depth_max,
             clock: Arc::clone(&config.clock),
             signals: Arc::clone(&signals),
+            tally: Arc::clone(&tally),
         };
         let writer = Writer::start(connection, settings)?;
         Ok(Self {
@@ -124,6 +130,7 @@ impl Sqlite {
             readers,
             signals,
             files,
+            tally,
             clock: config.clock,
         })
     }
@@ -296,8 +303,17 @@ impl Store for Sqlite {
         )
     }
 
+    fn history(&self, filter: HistoryFilter) -> StoreFuture<'_, Vec<HistoryPoint>> {
+        Box::pin(
+            self.readers
+                .read(move |reader| history::read(reader, &filter)),
+        )
+    }
+
     fn depth(&self) -> StoreFuture<'_, Vec<Depth>> {
-        Box::pin(self.readers.read(read::depth))
+        let tally = Arc::clone(&self.tally);
+        // A reader says whether the store is still there.
+        Box::pin(self.readers.read(move |_| Ok(tally.depth())))
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {

@@ -5,6 +5,7 @@ mod engines;
 mod entries;
 mod faults;
 mod fuzzed;
+mod history;
 mod json;
 mod lifecycle;
 mod model;

@@ -1,7 +1,10 @@
 //! Which deliveries run when, the same on both engines: held to a model on random
 //! histories, and to what others are told.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
@@ -175,8 +178,21 @@ impl Both {
         }
     }
 
-    /// Where every delivery stands.
+    /// Where every delivery stands, and how many stand where.
     async fn compare(&self) {
+        let mut expected: BTreeMap<(String, &str), u64> = BTreeMap::new();
+        for one in &self.model.all {
+            if !matches!(one.state, State::Completed | State::Cancelled) {
+                let key = (one.handler.clone(), one.state.as_str());
+                *expected.entry(key).or_default() += 1;
+            }
+        }
+        let depth = self.fixture.store.depth().await.unwrap();
+        let depth: Vec<_> = depth
+            .iter()
+            .map(|one| ((one.handler.to_string(), one.state.as_str()), one.count))
+            .collect();
+        assert_eq!(depth, expected.into_iter().collect::<Vec<_>>());
         for one in &self.model.all {
             let view = self.fixture.store.get(one.command).await.unwrap();
             let stored = view
@@ -209,6 +225,9 @@ async fn any_history_is_what_the_model_makes_of_it(fixture: Fixture) {
     let mut met = HashSet::new();
     for _ in 0..steps {
         both.step().await;
+        if both.random.below(20) == 0 {
+            both.compare().await;
+        }
         met.extend(both.model.all.iter().map(|one| one.state));
     }
     both.compare().await;

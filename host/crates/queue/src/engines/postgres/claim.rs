@@ -89,6 +89,12 @@ async fn end_leases(tx: &mut Tx<'_>) -> Result<(), Fault> {
     .await?;
     for (row, end) in &ends {
         write::add_failure(tx, row.get(0), row.get(4), &end.error).await?;
+        // What is no name is no handler that anyone has.
+        if let Ok(handler) = row::handler(row.get(1)) {
+            let started = row.get::<_, Option<i64>>(7).map(Timestamp::from_millis);
+            let (status, now) = (end.error.status, tx.now);
+            tx.news.attempts.add(&handler, status, started, now);
+        }
     }
     let ended = ends.iter().filter(|(_, end)| end.state.is_final());
     let ended: Vec<_> = ended.filter_map(|(row, _)| InLine::read(row, 0)).collect();

@@ -12,10 +12,11 @@ use super::{
 use crate::QueueError;
 
 /// One step a version, as for SQLite.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
 ];
 /// The advisory lock under which hosts that start together migrate one after the other.
 const MIGRATION_LOCK: i64 = 0x706f_696e_7473_6d61;
@@ -150,6 +151,7 @@ async fn usable(tx: &Scope<'_>) -> Result<(), QueueError> {
         "delivery",
         "entry",
         "failure",
+        "history",
         "idempotency",
         "pause",
         "space",

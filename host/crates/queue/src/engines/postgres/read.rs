@@ -41,6 +41,7 @@ pub(super) async fn commands(
                 rules_generation: row.get::<_, i64>(3).cast_unsigned(),
                 created: Timestamp::from_millis(row.get(4)),
                 causation: row.get(6),
+                rerun_of: row.get::<_, Option<Uuid>>(7).map(CommandId),
                 deliveries: Vec::new(),
             }
         })

@@ -76,6 +76,7 @@ pub(super) fn delivery(row: &Row) -> Result<DeliveryView, QueueError> {
         run_at: Timestamp::from_millis(row.get(7)),
         ordering_key: row.get(8),
         cancel_requested: row.get(9),
+        started: row.get::<_, Option<i64>>(18).map(Timestamp::from_millis),
         finished: row.get::<_, Option<i64>>(11).map(Timestamp::from_millis),
         last_failure: match row.get::<_, Option<i64>>(12) {
             Some(attempt) => {

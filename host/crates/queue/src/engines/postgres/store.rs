@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     Cancellation, ClaimRequest, Claims, CommandFilter, CommandId, CommandView, DeadCursor,
-    DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Lease, NewCommand,
-    NewPause, Page, Pause, QueueError, Renewal, RetentionSettings, Settlement, Signals, State,
-    Store, StoreFuture, Swept,
+    DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, HistoryFilter,
+    HistoryPoint, Lease, NewCommand, NewPause, Page, Pause, QueueError, Renewal, RetentionSettings,
+    Settlement, Signals, State, Store, StoreFuture, Swept,
     model::SettlementRow,
     policy::{Fate, Sweep},
     query::Payloads,
@@ -157,6 +157,10 @@ impl Store for Postgres {
         Box::pin(async move { retried!(self.try_state(&space, &request)) })
     }
 
+    fn history(&self, filter: HistoryFilter) -> StoreFuture<'_, Vec<HistoryPoint>> {
+        Box::pin(async move { self.history.read(&filter).await })
+    }
+
     fn depth(&self) -> StoreFuture<'_, Vec<Depth>> {
         Box::pin(async move { read::depth(&self.sessions.get().await?.single().await?).await })
     }
@@ -174,6 +178,15 @@ impl Store for Postgres {
     fn close(&self) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             self.stop.cancel();
+            match timeout(CLOSE_MAX, self.history.store()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    warn!(code = error.code(), error = ?error, "the history of the last second is lost");
+                }
+                Err(_) => {
+                    warn!("the history of the last second is lost: the database does not answer")
+                }
+            }
             self.sessions.close();
             // Both end at once; neither is waited for where it does not.
             if timeout(CLOSE_MAX, self.tasks.wait()).await.is_err() {

@@ -16,6 +16,7 @@ use crate::{
     model::SettlementRow,
     policy::{self, BodyDigest, Entry, leaves_work, place},
 };
+use pointsman_core::outcome::Status;
 
 const STORE: &str = "store a command";
 
@@ -119,6 +120,10 @@ async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fa
         .iter()
         .map(|command| i32::try_from(command.depth).unwrap_or(i32::MAX))
         .collect();
+    let repeats: Vec<Option<Uuid>> = commands
+        .iter()
+        .map(|command| command.rerun_of.map(|of| of.0))
+        .collect();
     tx.execute(
         include_str!("sql/insert_commands.sql"),
         &[
@@ -130,6 +135,7 @@ async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fa
             &now_ms,
             &causations,
             &depths,
+            &repeats,
         ],
     )
     .await?;
@@ -189,21 +195,25 @@ async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), 
 }
 
 /// Completes a delivery that none waits behind, in a transaction of one
-/// statement: the way most go. None where that is not so.
+/// statement: the way most go. When it began and ended; none where that is not so.
 pub(super) async fn complete(
     client: &Scope<'_>,
     now: Option<Timestamp>,
     lease: &Lease,
     row: &SettlementRow,
-) -> Result<Option<State>, Fault> {
+) -> Result<Option<(Option<Timestamp>, Timestamp)>, Fault> {
     let now = now.map(Timestamp::as_millis);
     let completed = client
-        .execute(
+        .query_opt(
             include_str!("sql/complete.sql"),
             &[&lease.row, &lease.token, &row.output, &now],
         )
         .await?;
-    Ok((completed > 0).then_some(State::Completed))
+    Ok(completed.map(|row| {
+        let started = row.get::<_, Option<i64>>(0);
+        let ended = Timestamp::from_millis(row.get(1));
+        (started.map(Timestamp::from_millis), ended)
+    }))
 }
 
 /// Ends an attempt: the new state; none where the lease is lost.
@@ -239,6 +249,15 @@ pub(super) async fn settle(
     if let Some(error) = &row.error {
         let attempt = found.get::<_, i64>(1);
         add_failure(tx, lease.row, attempt, error).await?;
+    }
+    let status = match &row.error {
+        Some(error) => Some(error.status),
+        None => (row.state == State::Completed).then_some(Status::Succeeded.into()),
+    };
+    if let Some(status) = status {
+        let started = found.get::<_, Option<i64>>(5).map(Timestamp::from_millis);
+        let handler = &lease.delivery.handler;
+        tx.news.attempts.add(handler, status, started, now);
     }
     let ended = state.is_final().then(|| InLine::read(&found, 2)).flatten();
     let freed = lines::leave(tx, ended.as_slice()).await?;

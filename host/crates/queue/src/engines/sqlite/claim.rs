@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::{
     fault::to,
     pauses,
-    row::{command_id, handler, is_damage},
+    row::{command_id, handler, is_damage, parse},
     settle::{add_failure, ended, unblock},
     tx::Tx,
 };
 use crate::{
     AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, Lease, QueueError,
-    Renewal, Timestamp,
+    Renewal, State, Timestamp,
     policy::{DUE_STEP, Due, Entrant, LeaseEnd, LostLease},
 };
 use pointsman_core::{
@@ -54,14 +54,15 @@ fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
         .prepare_cached(include_str!("sql/lost_leases.sql"))?;
     let lost = statement
         .query_map(params![tx.steady.as_millis(), DUE_STEP], |row| {
-            Ok((row.get::<_, i64>(0)?, lost(row)))
+            let of = handler(row, 6).and_then(|handler| Ok((handler, row.get(7)?)));
+            Ok((row.get::<_, i64>(0)?, lost(row), of.ok()))
         })?
         .collect::<Result<Vec<_>, _>>()?;
-    for (seq, lost) in lost {
+    for (seq, lost, of) in lost {
         let (command, token, lost) = match lost {
             Ok(lost) => lost,
             Err(error) if is_damage(&error) => {
-                set_aside(tx, seq, &error)?;
+                set_aside(tx, seq, State::Running, &error)?;
                 continue;
             }
             Err(error) => return Err(error),
@@ -79,6 +80,10 @@ fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
             error,
         } = lost.end();
         add_failure(tx, seq, lost.attempt, &error)?;
+        if let Some((handler, started)) = of {
+            tx.attempted(&handler, error.status, started);
+            tx.moves.change(&handler, State::Running, state);
+        }
         tx.connection
             .prepare_cached(include_str!("sql/end_lease.sql"))?
             .execute(params![
@@ -96,19 +101,32 @@ fn end_leases(tx: &mut Tx<'_>, request: &ClaimRequest) -> rusqlite::Result<()> {
 }
 
 fn wake(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
-    let woken = tx
+    let due = tx
         .connection
-        .prepare_cached(include_str!("sql/wake.sql"))?
+        .prepare_cached(include_str!("sql/due.sql"))?
         .query_map(params![tx.now.as_millis(), DUE_STEP], |row| {
-            let entrant = Entrant {
-                run_at_ms: row.get(0)?,
-                position: row.get(1)?,
-                row: row.get(2)?,
-            };
-            Ok(row.get::<_, bool>(3)?.then_some(entrant))
+            let of = handler(row, 1).and_then(|name| Ok((name, parse(row, 2, str::parse)?)));
+            Ok((row.get(0)?, of.ok()))
         })?
-        .collect::<rusqlite::Result<Vec<Option<Entrant>>>>()?;
-    let mut entrants: Vec<_> = woken.into_iter().flatten().collect();
+        .collect::<rusqlite::Result<Vec<(i64, Option<(HandlerName, State)>)>>>()?;
+    let mut entrants = Vec::new();
+    for (seq, of) in due {
+        let entrant = tx
+            .connection
+            .prepare_cached(include_str!("sql/wake.sql"))?
+            .query_row([seq], |row| {
+                let entrant = Entrant {
+                    run_at_ms: row.get(0)?,
+                    position: row.get(1)?,
+                    row: row.get(2)?,
+                };
+                Ok(row.get::<_, bool>(3)?.then_some(entrant))
+            })?;
+        entrants.extend(entrant);
+        if let Some((handler, state)) = of {
+            tx.moves.change(&handler, state, State::Available);
+        }
+    }
     entrants.sort_unstable();
     for entrant in &entrants {
         let position = tx.next_position()?;
@@ -209,7 +227,7 @@ fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result
     for (_, _, seq) in heads {
         match take_one(tx, seq, token, until) {
             Ok(one) => claimed.push(one),
-            Err(error) if is_damage(&error) => set_aside(tx, seq, &error)?,
+            Err(error) if is_damage(&error) => set_aside(tx, seq, State::Available, &error)?,
             Err(error) => return Err(error),
         }
     }
@@ -218,7 +236,12 @@ fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result
 
 /// Puts a delivery that cannot be read into the dead letter, or it would hold up
 /// all others for good.
-fn set_aside(tx: &mut Tx<'_>, seq: i64, error: &rusqlite::Error) -> rusqlite::Result<()> {
+fn set_aside(
+    tx: &mut Tx<'_>,
+    seq: i64,
+    from: State,
+    error: &rusqlite::Error,
+) -> rusqlite::Result<()> {
     let error = bounded(error, MESSAGE_MAX_BYTES);
     error!(
         row = seq,
@@ -231,6 +254,13 @@ fn set_aside(tx: &mut Tx<'_>, seq: i64, error: &rusqlite::Error) -> rusqlite::Re
         logs: Vec::new(),
     };
     add_failure(tx, seq, 0, &failure)?;
+    let name = tx
+        .connection
+        .prepare_cached("SELECT handler FROM delivery WHERE seq = ?1")?
+        .query_row([seq], |row| Ok(handler(row, 0)))?;
+    if let Ok(name) = name {
+        tx.moves.change(&name, from, State::Discarded);
+    }
     tx.connection
         .prepare_cached(include_str!("sql/set_aside.sql"))?
         .execute([seq, tx.now.as_millis()])?;
@@ -239,26 +269,29 @@ fn set_aside(tx: &mut Tx<'_>, seq: i64, error: &rusqlite::Error) -> rusqlite::Re
 
 fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Result<Claimed> {
     let mut statement = tx.connection.prepare_cached(include_str!("sql/take.sql"))?;
-    let mut claimed = statement.query_row(params![seq, until, token.into_bytes()], |row| {
-        let delivery = DeliveryId::new(command_id(row, 0)?, handler(row, 1)?);
-        Ok(Claimed {
-            lease: Lease {
-                delivery,
-                row: seq,
-                token,
-            },
-            attempt: row.get(2)?,
-            failures: Failures {
-                transient: row.get(3)?,
-                trap: row.get(4)?,
-                timeout: row.get(5)?,
-                memory: row.get(6)?,
-            },
-            attributes: String::new(),
-            traceparent: None,
-            depth: 0,
-        })
-    })?;
+    let mut claimed = statement.query_row(
+        params![seq, until, token.into_bytes(), tx.now.as_millis()],
+        |row| {
+            let delivery = DeliveryId::new(command_id(row, 0)?, handler(row, 1)?);
+            Ok(Claimed {
+                lease: Lease {
+                    delivery,
+                    row: seq,
+                    token,
+                },
+                attempt: row.get(2)?,
+                failures: Failures {
+                    transient: row.get(3)?,
+                    trap: row.get(4)?,
+                    timeout: row.get(5)?,
+                    memory: row.get(6)?,
+                },
+                attributes: String::new(),
+                traceparent: None,
+                depth: 0,
+            })
+        },
+    )?;
     let command = claimed.lease.delivery.command;
     tx.connection
         .prepare_cached("SELECT attributes, traceparent, depth FROM command WHERE id = ?1")?
@@ -268,6 +301,11 @@ fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Res
             claimed.depth = row.get(2)?;
             Ok(())
         })?;
+    tx.moves.change(
+        &claimed.lease.delivery.handler,
+        State::Available,
+        State::Running,
+    );
     tx.news.changed.push(command);
     Ok(claimed)
 }

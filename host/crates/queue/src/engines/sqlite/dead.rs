@@ -4,9 +4,15 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{fault::to, pauses, read, room, row::command_id, settle::unblock, tx::Tx};
+use super::{
+    fault::to,
+    history, pauses, read, room,
+    row::{command_id, handler, parse},
+    settle::unblock,
+    tx::Tx,
+};
 use crate::{
-    DeadFilter, QueueError, RetentionSettings, State, Swept,
+    DeadFilter, HISTORY_KEPT, QueueError, RetentionSettings, State, Swept,
     policy::{Cutoffs, DEAD_STEP, Fate, SWEEP_STEP, Sweep, next_step, refuse_one},
 };
 
@@ -52,11 +58,13 @@ fn explain(tx: &Tx<'_>, filter: &DeadFilter) -> Result<(), QueueError> {
 }
 
 fn change(tx: &mut Tx<'_>, seq: i64, fate: Fate) -> rusqlite::Result<()> {
-    let command = match fate {
+    let (command, handler) = match fate {
         Fate::GiveUp => tx
             .connection
             .prepare_cached(include_str!("sql/give_up.sql"))?
-            .query_row([seq], |row| Ok(command_id(row, 0).ok()))?,
+            .query_row([seq], |row| {
+                Ok((command_id(row, 0).ok(), handler(row, 1).ok()))
+            })?,
         Fate::Retry => {
             let position = tx.next_position()?;
             tx.counts.depth += 1;
@@ -64,10 +72,17 @@ fn change(tx: &mut Tx<'_>, seq: i64, fate: Fate) -> rusqlite::Result<()> {
             tx.connection
                 .prepare_cached(include_str!("sql/retry_dead.sql"))?
                 .query_row(params![seq, position, tx.now.as_millis()], |row| {
-                    Ok(command_id(row, 0).ok())
+                    Ok((command_id(row, 0).ok(), handler(row, 1).ok()))
                 })?
         }
     };
+    let state = match fate {
+        Fate::GiveUp => State::Cancelled,
+        Fate::Retry => State::Available,
+    };
+    if let Some(handler) = &handler {
+        tx.moves.change(handler, State::Discarded, state);
+    }
     if fate == Fate::Retry {
         // Free again at once where nothing of its ordering key is before it.
         unblock(tx, seq)?;
@@ -100,6 +115,7 @@ fn sweep_rows(
             .execute([now])?;
         swept.keys = removed as u64;
         pauses::remove_over(tx)?;
+        history::remove(tx, tx.now.before(HISTORY_KEPT))?;
     }
     if sweep.pass.is_for_size() && room::used_bytes(tx.connection)? <= tx.history_max(policy) {
         return Ok((swept, None));
@@ -129,7 +145,7 @@ fn sweep_rows(
 
 /// Removes the command where all its deliveries ended early enough.
 pub(super) fn remove(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     seq: i64,
     id: [u8; 16],
     cutoffs: Cutoffs,
@@ -147,9 +163,17 @@ pub(super) fn remove(
     tx.connection
         .prepare_cached(include_str!("sql/remove_failures.sql"))?
         .execute([id])?;
-    tx.connection
-        .prepare_cached("DELETE FROM delivery WHERE command_id = ?1")?
-        .execute([id])?;
+    let removed = tx
+        .connection
+        .prepare_cached("DELETE FROM delivery WHERE command_id = ?1 RETURNING handler, state")?
+        .query_map([id], |row| Ok((handler(row, 0), parse(row, 1, str::parse))))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    for removed in removed {
+        // What cannot be read is not counted.
+        if let (Ok(handler), Ok(state)) = removed {
+            tx.moves.remove(&handler, state);
+        }
+    }
     tx.connection
         .prepare_cached("DELETE FROM command WHERE seq = ?1")?
         .execute([seq])?;

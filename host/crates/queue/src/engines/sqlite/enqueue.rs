@@ -111,7 +111,8 @@ fn insert_command(tx: &Tx<'_>, command: &NewCommand) -> rusqlite::Result<()> {
             command.traceparent,
             tx.now.as_millis(),
             command.causation.as_ref().map(ToString::to_string),
-            command.depth
+            command.depth,
+            command.rerun_of.map(|of| of.0.into_bytes())
         ])?;
     if let Some(key) = &command.idempotency_key {
         let body = body_digest(&command.attributes);
@@ -155,6 +156,7 @@ fn insert_delivery(tx: &mut Tx<'_>, placed: &Placed<'_>) -> rusqlite::Result<()>
             command.ordering_key,
             blocked
         ])?;
+    tx.moves.add(&delivery.handler, placed.state);
     tx.news.work = true;
     Ok(())
 }

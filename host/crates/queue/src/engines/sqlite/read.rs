@@ -1,6 +1,7 @@
 //! Reads beside the writer: what is committed, without waiting for it.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
 
 use super::{
     fault::to,
@@ -38,6 +39,10 @@ fn command(
                 rules_generation: row.get::<_, i64>(3)?.cast_unsigned(),
                 created: Timestamp::from_millis(row.get(4)?),
                 causation: row.get(5)?,
+                rerun_of: row
+                    .get::<_, Option<_>>(6)?
+                    .map(Uuid::from_bytes)
+                    .map(CommandId),
                 deliveries: Vec::new(),
             })
         })

@@ -6,10 +6,11 @@ use rusqlite::params;
 
 use super::{
     dead::remove,
+    history,
     room::{Free, Relief},
     tx::Tx,
 };
-use crate::{clock::Timestamp, policy::SWEEP_STEP};
+use crate::{clock::Timestamp, history::HISTORY_SHORT, policy::SWEEP_STEP};
 
 /// Steps of a sweep in one call: it keeps the writer from other work for some
 /// ten milliseconds.
@@ -53,6 +54,7 @@ fn make_room(
         return Ok(false);
     }
     relief.rests_until = None;
+    history::remove(tx, tx.now.before(HISTORY_SHORT))?;
     for _ in 0..STEPS {
         let old = tx
             .connection

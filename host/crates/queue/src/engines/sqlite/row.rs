@@ -64,7 +64,7 @@ pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlit
     parse(row, column, |text| serde_json::from_str(text))
 }
 
-fn parse<T, E: std::error::Error + Send + Sync + 'static>(
+pub(super) fn parse<T, E: std::error::Error + Send + Sync + 'static>(
     row: &Row<'_>,
     column: usize,
     parse: impl FnOnce(&str) -> Result<T, E>,
@@ -87,6 +87,7 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryView> {
         run_at: Timestamp::from_millis(row.get(7)?),
         ordering_key: row.get(8)?,
         cancel_requested: row.get(9)?,
+        started: row.get::<_, Option<i64>>(18)?.map(Timestamp::from_millis),
         finished: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis),
         last_failure: match row.get::<_, Option<u32>>(12)? {
             Some(attempt) => Some(last_failure(row, attempt)?),

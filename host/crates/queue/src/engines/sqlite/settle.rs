@@ -3,12 +3,17 @@
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{fault::to, tx::Tx};
+use super::{
+    fault::to,
+    row::{handler, parse},
+    tx::Tx,
+};
 use crate::{
     AttemptError, Cancellation, CommandId, Lease, QueueError, State,
     model::SettlementRow,
     policy::{leaves_work, settled},
 };
+use pointsman_core::outcome::Status;
 
 pub(super) fn settle(
     tx: &mut Tx<'_>,
@@ -30,7 +35,7 @@ fn complete(
     lease: &Lease,
     row: &SettlementRow,
 ) -> rusqlite::Result<Option<State>> {
-    let ordering_key: Option<Option<String>> = tx
+    let completed: Option<(Option<String>, Option<i64>)> = tx
         .connection
         .prepare_cached(include_str!("sql/complete.sql"))?
         .query_row(
@@ -40,12 +45,15 @@ fn complete(
                 row.output,
                 tx.now.as_millis()
             ],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    let Some(ordering_key) = ordering_key else {
+    let Some((ordering_key, started)) = completed else {
         return Ok(None);
     };
+    let handler = &lease.delivery.handler;
+    tx.moves.change(handler, State::Running, State::Completed);
+    tx.attempted(handler, Status::Succeeded.into(), started);
     tx.counts.depth = tx.counts.depth.saturating_sub(1);
     if ordering_key.is_some() {
         unblock(tx, lease.row)?;
@@ -55,19 +63,20 @@ fn complete(
 }
 
 fn fail(tx: &mut Tx<'_>, lease: &Lease, row: &SettlementRow) -> rusqlite::Result<Option<State>> {
-    let found: Option<(bool, u32)> = tx
+    let found: Option<(bool, u32, Option<i64>)> = tx
         .connection
         .prepare_cached(include_str!("sql/leased.sql"))?
         .query_row(params![lease.row, lease.token.into_bytes()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
         .optional()?;
-    let Some((cancelled, attempt)) = found else {
+    let Some((cancelled, attempt, started)) = found else {
         return Ok(None);
     };
     let state = settled(row.state, cancelled);
     if let Some(error) = &row.error {
         add_failure(tx, lease.row, attempt, error)?;
+        tx.attempted(&lease.delivery.handler, error.status, started);
     }
     let now = tx.now.as_millis();
     tx.connection
@@ -83,6 +92,8 @@ fn fail(tx: &mut Tx<'_>, lease: &Lease, row: &SettlementRow) -> rusqlite::Result
             row.failures.memory,
             state.is_final().then_some(now),
         ])?;
+    tx.moves
+        .change(&lease.delivery.handler, State::Running, state);
     if state.is_final() {
         ended(tx, lease.row)?;
     }
@@ -146,12 +157,24 @@ fn cancel_known(tx: &mut Tx<'_>, command: Uuid) -> rusqlite::Result<Cancellation
         .connection
         .prepare_cached(include_str!("sql/request_cancel.sql"))?
         .execute([id])?;
-    let cancelled = tx
+    let waiting = tx
         .connection
-        .prepare_cached(include_str!("sql/cancel.sql"))?
-        .query_map(params![id, tx.now.as_millis()], |row| row.get(0))?
-        .collect::<rusqlite::Result<Vec<i64>>>()?;
-    for seq in &cancelled {
+        .prepare_cached(include_str!("sql/waiting.sql"))?
+        .query_map([id], |row| {
+            Ok((
+                row.get(0)?,
+                handler(row, 1).ok(),
+                parse(row, 2, str::parse)?,
+            ))
+        })?
+        .collect::<rusqlite::Result<Vec<(i64, _, _)>>>()?;
+    for (seq, handler, state) in &waiting {
+        tx.connection
+            .prepare_cached(include_str!("sql/cancel.sql"))?
+            .execute([*seq, tx.now.as_millis()])?;
+        if let Some(handler) = handler {
+            tx.moves.change(handler, *state, State::Cancelled);
+        }
         ended(tx, *seq)?;
     }
     tx.changed(command);
@@ -159,7 +182,7 @@ fn cancel_known(tx: &mut Tx<'_>, command: Uuid) -> rusqlite::Result<Cancellation
         tx.news.cancelled.push(CommandId(command));
     }
     Ok(Cancellation {
-        cancelled: cancelled.len() as u64,
+        cancelled: waiting.len() as u64,
         interrupting: interrupting as u64,
     })
 }

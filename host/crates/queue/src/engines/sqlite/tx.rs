@@ -8,9 +8,10 @@ use uuid::Uuid;
 use super::{
     files::Files,
     room::{Free, Relief, Room},
+    tally::Moves,
 };
-use crate::{clock::Timestamp, settings::RetentionSettings, signals::News};
-use pointsman_core::command::CommandId;
+use crate::{clock::Timestamp, ending::Ending, settings::RetentionSettings, signals::News};
+use pointsman_core::{command::CommandId, name::HandlerName};
 
 /// What an operation works with, within a transaction.
 pub(super) struct Tx<'c> {
@@ -23,6 +24,8 @@ pub(super) struct Tx<'c> {
     pub(super) depth_max: u64,
     pub(super) counts: Counts,
     pub(super) news: News,
+    /// What is to be counted once it is committed.
+    pub(super) moves: Moves,
     /// The next time that something falls due, once what is due now was looked
     /// after: one claim does it for all of a transaction, where no time passes.
     pub(super) due: Option<Option<Duration>>,
@@ -64,6 +67,17 @@ impl Tx<'_> {
     /// So many bytes of finished commands are kept at most.
     pub(super) fn history_max(&self, policy: &RetentionSettings) -> u64 {
         policy.bytes_max.min(self.room.history_max_bytes())
+    }
+
+    /// An attempt ended that began at `started_ms`.
+    pub(super) fn attempted(
+        &mut self,
+        handler: &HandlerName,
+        status: Ending,
+        started_ms: Option<i64>,
+    ) {
+        let started = started_ms.map(Timestamp::from_millis);
+        self.news.attempts.add(handler, status, started, self.now);
     }
 
     pub(super) fn changed(&mut self, command: Uuid) {

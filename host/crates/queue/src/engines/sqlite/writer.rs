@@ -18,9 +18,10 @@ use tracing::{error, info, warn};
 use super::{
     fault::to,
     files::Files,
-    relief,
+    history, read, relief,
     room::{Relief, Room},
     schema,
+    tally::{Moves, Tally},
     tx::{Counts, Tx},
 };
 use crate::{
@@ -89,12 +90,13 @@ pub(super) struct Settings {
     pub(super) depth_max: u64,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signals: Arc<Signals>,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Writer {
     /// Starts the thread on an open connection.
     pub(super) fn start(connection: Connection, settings: Settings) -> Result<Self, QueueError> {
-        let counts = count(&connection)?;
+        let counts = count(&connection, &settings.tally)?;
         let (operations, mut waiting) = mpsc::channel(WAITING_MAX);
         let mut state = State {
             connection: Some(connection),
@@ -263,7 +265,7 @@ impl State {
         let (clock, files) = (&*self.settings.clock, &*self.settings.files);
         files.check()?;
         if self.recount {
-            self.counts = count(connection)?;
+            self.counts = count(connection, &self.settings.tally)?;
             self.recount = false;
         }
         let ahead_ms = ahead_ms(clock);
@@ -280,6 +282,7 @@ impl State {
             depth_max: self.settings.depth_max,
             counts: self.counts,
             news: News::default(),
+            moves: Moves::default(),
             due: None,
             files,
             room: &self.settings.room,
@@ -291,6 +294,7 @@ impl State {
         let run = AssertUnwindSafe(|| {
             execute(connection, "BEGIN IMMEDIATE").map_err(to("begin a transaction"))?;
             work(&mut tx)?;
+            history::store(&tx)?;
             execute(connection, "COMMIT").map_err(to("commit"))
         });
         // After a panic the transaction is rolled back and the connection dropped.
@@ -305,7 +309,8 @@ impl State {
                     self.ahead_ms = ahead_ms;
                 }
                 let (refused, asked) = (tx.refused, tx.free.is_some());
-                let news = tx.news;
+                let (news, moves) = (tx.news, tx.moves);
+                self.settings.tally.apply(moves);
                 self.settings.signals.recovered(Part::Work);
                 self.note_room(refused, asked);
                 Ok(news)
@@ -368,7 +373,7 @@ impl State {
         let settings = &self.settings;
         let connection = schema::open_writer(&settings.files, &settings.room)?;
         checkpoint(&connection).map_err(to("carry the log into the database"))?;
-        self.counts = count(&connection)?;
+        self.counts = count(&connection, &settings.tally)?;
         self.connection = Some(connection);
         info!("the queue's database was reopened after an error");
         Ok(())
@@ -391,7 +396,8 @@ fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-fn count(connection: &Connection) -> Result<Counts, QueueError> {
+fn count(connection: &Connection, tally: &Tally) -> Result<Counts, QueueError> {
+    tally.set(read::depth(connection)?);
     // From the partial indexes: it must not read the whole history at every start.
     connection
         .query_row(

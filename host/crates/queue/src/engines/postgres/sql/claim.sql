@@ -29,7 +29,7 @@ picked AS MATERIALIZED (
     SELECT seq FROM @.delivery
     WHERE seq = ANY (ARRAY (SELECT seq FROM heads)) AND state = 'available' AND NOT blocked
     ORDER BY priority DESC, position LIMIT $1::int8 FOR UPDATE SKIP LOCKED)
-UPDATE @.delivery d SET state = 'running', attempt = attempt + 1,
+UPDATE @.delivery d SET state = 'running', attempt = attempt + 1, started_ms = $7,
     lease_until_ms = $5, lease_token = $6
 FROM @.command c
 WHERE d.seq = ANY (ARRAY (SELECT seq FROM picked)) AND c.id = d.command_id

@@ -3,3 +3,4 @@ UPDATE @.delivery SET state = 'completed', output = $3,
     finished_ms = coalesce($4, (extract(epoch FROM clock_timestamp()) * 1000)::int8),
     lease_until_ms = NULL, lease_token = NULL
 WHERE seq = $1 AND lease_token = $2 AND state = 'running' AND ordering_key IS NULL
+RETURNING started_ms, finished_ms

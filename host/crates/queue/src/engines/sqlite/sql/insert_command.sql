@@ -1,3 +1,3 @@
 INSERT INTO command (id, attributes, idempotency_key, rules_generation, traceparent, created_ms,
-    causation, depth)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+    causation, depth, rerun_of)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
