@@ -26,6 +26,7 @@ mod run;
 mod runtime;
 mod serve;
 mod signals;
+mod stats;
 mod terminal;
 mod test;
 mod usage;

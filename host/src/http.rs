@@ -10,6 +10,7 @@ mod connections;
 mod events;
 mod framing;
 mod gate;
+mod history;
 mod media;
 mod parameters;
 mod pauses;
@@ -54,7 +55,11 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/", &[]),
     ("POST", "/commands/execute", &[]),
     ("POST", "/rules/explain", &[]),
-    ("POST", "/commands", &["priority", "runAt", "orderingKey"]),
+    (
+        "POST",
+        "/commands",
+        &["priority", "runAt", "orderingKey", "rerunOf"],
+    ),
     (
         "GET",
         "/commands",
@@ -64,6 +69,11 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("DELETE", "/commands/{id}", &[]),
     ("GET", "/commands/{id}/events", &[]),
     ("GET", "/queue", &[]),
+    (
+        "GET",
+        "/queue/history",
+        &["handler", "from", "until", "step"],
+    ),
     ("GET", "/queue/deliveries/{id}", &[]),
     (
         "GET",

@@ -180,6 +180,7 @@ impl Queue {
             priority: options.priority,
             run_at: options.run_at,
             ordering_key: options.ordering_key,
+            rerun_of: options.rerun_of,
             ..NewCommand::new(command.attributes(), Vec::new())
         };
         let routed = match routed {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     command::Command,
     config::Config,
-    queue::{EnqueueOptions, Timestamp},
+    queue::{Accepted, EnqueueOptions, Timestamp},
 };
 
 #[derive(Debug, clap::Args)]
@@ -75,6 +75,7 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
             .run_at
             .map(|time| Timestamp::from_millis(time.as_millisecond())),
         ordering_key: args.ordering_key,
+        rerun_of: None,
     };
     let accepted = match kept.enqueue(&command, options).await {
         Err(error) if matched_nothing(&error) => {
@@ -84,9 +85,14 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
         accepted => accepted?,
     };
     kept.close().await?;
-    if args.json {
-        terminal::json(&accepted)?;
-        return Ok(Exit::Succeeded);
+    show(&accepted, args.json)?;
+    Ok(Exit::Succeeded)
+}
+
+/// Shows what was stored.
+pub(super) fn show(accepted: &Accepted, json: bool) -> anyhow::Result<()> {
+    if json {
+        return Ok(terminal::json(accepted)?);
     }
     let word = match (accepted.repeated, accepted.removed) {
         (_, true) => "stored before, ended and no longer kept",
@@ -97,5 +103,5 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
     for delivery in &accepted.deliveries {
         out!("  {}", print::handler(&delivery.handler));
     }
-    Ok(Exit::Succeeded)
+    Ok(())
 }

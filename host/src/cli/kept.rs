@@ -20,7 +20,8 @@ use crate::{
     name::HandlerName,
     queue::{
         Accepted, Cancellation, CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId,
-        Depth, EnqueueError, EnqueueOptions, NewPause, Page, Pause, Queue, Timestamp,
+        Depth, EnqueueError, EnqueueOptions, HistoryFilter, HistoryPoint, NewPause, Page, Pause,
+        Queue, Timestamp,
     },
     reload::Wait,
 };
@@ -78,6 +79,7 @@ impl Kept {
         parameters.add("priority", Some(options.priority));
         parameters.add("runAt", options.run_at.map(rfc3339).transpose()?);
         parameters.add("orderingKey", options.ordering_key);
+        parameters.add("rerunOf", options.rerun_of);
         let attributes = command.attributes().to_owned();
         server.post(&parameters.path(), headers, attributes).await
     }
@@ -187,6 +189,24 @@ impl Kept {
             .post(&parameters.path(), HeaderMap::new(), "")
             .await?;
         Ok(answer.resumed)
+    }
+
+    pub(super) async fn history(&self, filter: HistoryFilter) -> anyhow::Result<Vec<HistoryPoint>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            history: Vec<HistoryPoint>,
+        }
+        let server = match self {
+            Self::Here(host) => return Ok(queue(host)?.store().history(filter).await?),
+            Self::There(server) => server,
+        };
+        let mut parameters = Parameters::new("/queue/history");
+        parameters.add("handler", filter.handler);
+        parameters.add("from", Some(rfc3339(filter.from)?));
+        parameters.add("until", Some(rfc3339(filter.until)?));
+        parameters.add("step", Some(duration::text(filter.step)));
+        let answer: Answer = server.get(&parameters.path()).await?;
+        Ok(answer.history)
     }
 
     pub(super) async fn status(&self) -> anyhow::Result<QueueStatus> {

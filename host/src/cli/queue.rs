@@ -1,22 +1,24 @@
 //! `pointsman queue`: what is kept, why it failed, and what becomes of it.
 
+use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
 
 use super::{
-    Exit,
+    Exit, enqueue,
     kept::Kept,
     pauses::{self, PauseArgs, ResumeArgs},
     print,
     remote::Server,
+    stats::{self, StatsArgs},
     terminal::{self, out, out_lines},
 };
 use crate::{
-    command::CommandId,
+    command::{Command, CommandId},
     config::Config,
     name::HandlerName,
     queue::{
-        CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId, Ending, PAGE_MAX, Page,
-        State,
+        CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId, Ending, EnqueueOptions,
+        PAGE_MAX, Page, State,
     },
 };
 
@@ -27,6 +29,7 @@ Examples:
   pointsman queue inspect 01980a5c-7d3e-7f40-8000-0123456789ab.create-policy
   pointsman queue retry --handler create-policy
   pointsman queue discard --all
+  pointsman queue rerun 01980a5c-7d3e-7f40-8000-0123456789ab
   pointsman queue pause --handler create-policy --reason \"maintenance\" --for 2h
   pointsman queue list --url http://127.0.0.1:3000
 
@@ -56,6 +59,14 @@ enum Cmd {
         /// Command id
         command: CommandId,
     },
+    /// Enqueue a command once more, with the rules and handlers of now
+    Rerun {
+        /// Command id
+        command: CommandId,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Retry dead-lettered deliveries
     Retry(DeadArgs),
     /// Delete dead-lettered deliveries
@@ -64,6 +75,8 @@ enum Cmd {
     Pause(PauseArgs),
     /// Start deliveries again
     Resume(ResumeArgs),
+    /// Show how many attempts of each handler ended how, and how long they took
+    Stats(StatsArgs),
     /// Show what is paused, and the number of deliveries by handler and state
     Status {
         /// Print it as JSON
@@ -138,10 +151,23 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         }
         Cmd::Pause(args) => pauses::pause(&kept, args).await?,
         Cmd::Resume(args) => pauses::resume(&kept, args).await?,
+        Cmd::Rerun { command, json } => rerun(&kept, command, json).await?,
+        Cmd::Stats(args) => stats::stats(&kept, args).await?,
         Cmd::Status { json } => pauses::status(&kept, json).await?,
     }
     kept.close().await?;
     Ok(Exit::Succeeded)
+}
+
+async fn rerun(kept: &Kept, id: CommandId, json: bool) -> anyhow::Result<()> {
+    let view = kept.command(id).await?;
+    let attributes = view.attributes.context("the command has no attributes")?;
+    let command = Command::parse(attributes.as_bytes())?;
+    let options = EnqueueOptions {
+        rerun_of: Some(id),
+        ..EnqueueOptions::default()
+    };
+    enqueue::show(&kept.enqueue(&command, options).await?, json)
 }
 
 async fn list(kept: &Kept, args: ListArgs) -> anyhow::Result<()> {

@@ -18,6 +18,7 @@ use super::{
     answer::answer,
     command,
     events::events,
+    history,
     parameters::{Parameters, not, parse},
     pauses,
     problem::Problem,
@@ -41,6 +42,7 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/commands/{id}", get(show).delete(cancel))
         .route("/commands/{id}/events", get(events))
         .route("/queue", get(depth))
+        .route("/queue/history", get(history::history))
         .route("/queue/pause", post(pauses::pause))
         .route("/queue/resume", post(pauses::resume))
         .route("/queue/dead", get(dead))
@@ -65,6 +67,7 @@ async fn enqueue(
             .unwrap_or(0),
         run_at: parameters.time("runAt")?,
         ordering_key: parameters.take("orderingKey")?,
+        rerun_of: parameters.take("rerunOf")?,
     };
     let accepted = queue.enqueue(&command, options).await?;
     tracing::info!(

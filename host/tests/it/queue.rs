@@ -3,6 +3,7 @@
 
 mod database;
 mod following;
+mod history;
 pub(crate) mod host;
 mod hosts;
 mod kill;

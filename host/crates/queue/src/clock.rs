@@ -50,6 +50,12 @@ impl Timestamp {
         Self(millis)
     }
 
+    /// The time of the machine.
+    #[must_use]
+    pub fn now() -> Self {
+        SystemClock.now()
+    }
+
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn as_millis(self) -> i64 {
