@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use line::{Instances, Line};
 pub use route::Routed;
 use route::Routing;
-use run::Run;
+use run::{Observed, Run};
 
 use crate::{
     command::Command,
@@ -32,6 +32,7 @@ use crate::{
     sandbox::{Call, Handler, Services},
     shutdown::{Shutdown, Supervisor},
     snapshot::{Snapshot, Snapshots},
+    telemetry::{SpanKind, Telemetry},
 };
 
 /// Dispatches commands. Clones share everything.
@@ -48,6 +49,7 @@ pub struct Dispatcher {
     routing: Arc<Routing>,
     // Known once the queue is open.
     services: Arc<OnceLock<Services>>,
+    telemetry: Option<Telemetry>,
 }
 
 /// How one command is to be dispatched.
@@ -190,7 +192,22 @@ impl Dispatcher {
             waiting_max: limits.waiting_max as usize,
             routing: Arc::new(Routing::new(limits.routing_steps_max)),
             services: Arc::default(),
+            telemetry: None,
         }
+    }
+
+    /// The same, which traces what it does.
+    pub(crate) fn traced(self, telemetry: Telemetry) -> Self {
+        Self {
+            telemetry: Some(telemetry),
+            ..self
+        }
+    }
+
+    /// Where its traces go, if anywhere.
+    #[must_use]
+    pub fn telemetry(&self) -> Option<&Telemetry> {
+        self.telemetry.as_ref()
     }
 
     /// Routes one command and runs every matched handler, each in its own task
@@ -247,6 +264,7 @@ impl Dispatcher {
             command,
             handlers: matches.len(),
             succeeded: AtomicUsize::new(0),
+            telemetry: self.telemetry.clone(),
             metrics: Arc::clone(&self.metrics),
             started,
             // A token of its own only where it may be cancelled alone: the
@@ -319,7 +337,12 @@ impl Dispatcher {
             depth: attempt.depth,
         };
         let loaded = loaded(&snapshot, handler);
-        run::called(&self.metrics, command, (handler.clone(), loaded), call).await
+        let observed = Observed {
+            metrics: &self.metrics,
+            telemetry: self.telemetry.as_ref(),
+            kind: SpanKind::Consumer,
+        };
+        run::called(observed, command, (handler.clone(), loaded), call).await
     }
 
     /// What commands are dispatched with now.

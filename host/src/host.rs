@@ -20,6 +20,7 @@ use crate::{
     sandbox::Runtime,
     shutdown::{KILL_MAX, Shutdown},
     snapshot::{Snapshot, Snapshots},
+    telemetry::Telemetry,
 };
 
 /// A store that does not close in that time is left: its disk or server hangs.
@@ -66,6 +67,14 @@ impl Unloaded {
         let budgets = Budgets::here(&config.budgets());
         let runtime = Runtime::new(&config.host.sandbox, &config.limits, &budgets)?.leaving_notes();
         Ok(Self(Host::with(config, runtime, budgets)))
+    }
+
+    /// The same, which traces what it does; before it is given a queue.
+    #[must_use]
+    pub fn traced(self, telemetry: Telemetry) -> Self {
+        let Self(host) = self;
+        let dispatcher = host.dispatcher.traced(telemetry);
+        Self(Host { dispatcher, ..host })
     }
 
     /// The same with the durable queue that the settings name, if any. Until

@@ -18,6 +18,7 @@ mod problem;
 mod queue;
 mod server;
 mod stream;
+mod traces;
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,13 +35,14 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    command::{Command, CommandId},
+    command::Command,
     dispatcher::{DispatchError, DispatchOptions, Event, Observer},
     host::Host,
     metrics::{self, Now},
     outcome::{Report, ReportStatus},
     queue::{Depth, Pause, Queue, QueueError},
     shutdown::Health,
+    telemetry::trace_id,
 };
 use answer::done;
 use problem::Problem;
@@ -119,6 +121,9 @@ pub fn router(host: Arc<Host>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route_layer(parameters::Reading::layer())
+        .route_layer(traces::Traced::layer(
+            host.dispatcher().telemetry().cloned(),
+        ))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(body_limit))
@@ -161,7 +166,7 @@ async fn execute(
     let options = DispatchOptions {
         cancel_on_drop: host.config().http.cancel_on_disconnect,
         in_place: true,
-        observer: log_observer(command.id),
+        observer: log_observer(&command),
         ..DispatchOptions::default()
     };
     let report = host.dispatch(command, options).await?;
@@ -219,18 +224,21 @@ fn status_of(report: &Report) -> StatusCode {
 
 /// What handlers write goes to the host's log at `debug`, since the report
 /// carries it; how they end when they fail goes there at `warn`.
-fn log_observer(command: CommandId) -> Option<Observer> {
+fn log_observer(command: &Command) -> Option<Observer> {
     if !tracing::enabled!(tracing::Level::WARN) {
         return None;
     }
+    let (command, traceparent) = (command.id, command.traceparent.clone());
     Some(Arc::new(move |event| match event {
         Event::Started(_) => {}
         Event::Log(handler, line) => {
-            tracing::debug!(%command, %handler, level = line.level.as_str(), "{}", line.message);
+            let trace = traceparent.as_deref().map(trace_id);
+            tracing::debug!(%command, trace, %handler, level = line.level.as_str(), "{}", line.message);
         }
         Event::Finished(report) => {
             if let Err(failure) = &report.outcome.result {
-                tracing::warn!(%command, handler = %report.handler, status = failure.code.as_str(), "{}", failure.message);
+                let trace = traceparent.as_deref().map(trace_id);
+                tracing::warn!(%command, trace, handler = %report.handler, status = failure.code.as_str(), "{}", failure.message);
             }
         }
     }))

@@ -17,6 +17,7 @@
 //! | | [`outcome`] | what a handler's call and a command came to |
 //! | | [`config`] | every setting and limit |
 //! | | [`metrics`] | counts and durations of commands and calls |
+//! | | [`telemetry`] | spans of requests, calls and attempts → a collector |
 //! | | [`budget`] | what all of it together may take of the machine |
 //! | | [`name`] | handler names, nearest names |
 //! | | [`log`] | log lines → standard error, never waited for |
@@ -51,6 +52,7 @@ pub mod metrics;
 pub mod queue;
 pub mod reload;
 pub mod snapshot;
+pub mod telemetry;
 
 pub use pointsman_core::{command, delivery, diagnostic, name, outcome, text};
 pub use pointsman_kit::{build, cases, new, sources};

@@ -154,9 +154,15 @@ impl Queue {
         command: &Command,
         options: EnqueueOptions,
     ) -> Result<Accepted, EnqueueError> {
+        let mut span = self.dispatcher.telemetry().map(|it| it.enqueue(command));
+        let traced = span.as_ref().map(|span| span.parent_of(command));
+        let command = traced.as_ref().unwrap_or(command);
         let accepted = self.route_and_store(command, options).await;
         if let Err(error) = &accepted {
             self.dispatcher.metrics().refused(error.code());
+            if let Some(span) = &mut span {
+                span.refused(error.code());
+            }
         }
         accepted
     }

@@ -17,6 +17,7 @@ use crate::{
     http,
     outcome::millis,
     reload::{ChangeKind, Reload, Wait},
+    telemetry::Telemetry,
 };
 
 /// What to do where another process has the queue, or its folder cannot be written.
@@ -104,6 +105,9 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
         if !in_time {
             tracing::warn!("the grace period is over: commands in flight were cancelled");
         }
+        if let Some(telemetry) = host.dispatcher().telemetry() {
+            telemetry.stop(LINGER).await;
+        }
         // A client that never reads its answer does not hold up the end.
         if let Ok(served) = tokio::time::timeout(LINGER, &mut server).await {
             served??;
@@ -129,7 +133,11 @@ async fn open(config: Config) -> anyhow::Result<(Loading, TcpListener)> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; choose another address with `--listen`")
     })?;
-    let host = super::open_queue(Unloaded::restarted(config)?, QUEUE_HINT).await?;
+    let mut host = Unloaded::restarted(config)?;
+    if let Some(telemetry) = Telemetry::from_environment()? {
+        host = host.traced(telemetry);
+    }
+    let host = super::open_queue(host, QUEUE_HINT).await?;
     Ok((host.share(), listener))
 }
 

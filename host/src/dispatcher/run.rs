@@ -25,6 +25,7 @@ use crate::{
     sandbox::{Call, Handler, OnLine, Services},
     shutdown::Shutdown,
     snapshot::Snapshot,
+    telemetry::{SpanKind, Telemetry, trace_id},
 };
 
 /// One command on its way, shared by the tasks of its handlers.
@@ -34,6 +35,7 @@ pub(super) struct Run {
     pub(super) handlers: usize,
     pub(super) succeeded: AtomicUsize,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) telemetry: Option<Telemetry>,
     pub(super) started: Instant,
     pub(super) cancel: CancellationToken,
     pub(super) observer: Option<Observer>,
@@ -54,6 +56,7 @@ impl Drop for Run {
         // `/metrics` counts them. What fails is in the log all the same.
         tracing::debug!(
             command = %self.command.id,
+            trace = self.command.traceparent.as_deref().map(trace_id),
             status = status.as_str(),
             handlers = self.handlers,
             ms = millis(duration),
@@ -111,7 +114,12 @@ impl Run {
             services: self.services.get().unwrap_or(&Services::NONE),
             depth: 0,
         };
-        let report = called(&self.metrics, &self.command, (handler, loaded), call).await;
+        let observed = Observed {
+            metrics: &self.metrics,
+            telemetry: self.telemetry.as_ref(),
+            kind: SpanKind::Internal,
+        };
+        let report = called(observed, &self.command, (handler, loaded), call).await;
         let mut report = HandlerReport { rules, ..report };
         if !report.outcome.emitted.is_empty() {
             self.store_emitted(&mut report).await;
@@ -152,22 +160,37 @@ impl Run {
     }
 }
 
-/// One call of a handler, counted: the one way to it, for commands that are run and
-/// for deliveries.
+/// Who hears of a call.
+pub(super) struct Observed<'a> {
+    pub(super) metrics: &'a Metrics,
+    pub(super) telemetry: Option<&'a Telemetry>,
+    pub(super) kind: SpanKind,
+}
+
+/// One call of a handler, counted and traced: the one way to it, for commands that
+/// are run and for deliveries.
 pub(super) async fn called(
-    metrics: &Metrics,
+    observed: Observed<'_>,
     command: &Command,
     (handler, loaded): (HandlerName, Result<Arc<Handler>, Failure>),
     call: Call<'_>,
 ) -> HandlerReport {
+    let (metrics, started) = (observed.metrics, call.started);
+    let span = observed
+        .telemetry
+        .map(|it| it.call(command, &handler, (observed.kind, call.attempt)));
+    let traced = span.as_ref().map(|span| span.parent_of(command));
     let report = match loaded {
         Ok(loaded) => {
             let _running = metrics.running();
-            loaded.call(command, call).await
+            loaded.call(traced.as_ref().unwrap_or(command), call).await
         }
         Err(missing) => HandlerReport::not_run(handler, call.started.elapsed(), missing),
     };
     metrics.call(&report.handler, &report.outcome, report.duration);
+    if let Some(mut span) = span {
+        span.called(&report, started);
+    }
     report
 }
 

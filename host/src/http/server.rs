@@ -39,7 +39,7 @@ use super::{
 use crate::{diagnostic::Diagnostic, host::Host};
 
 /// What probes ask for: answered also where there is no room for more.
-const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// A peer that vanished is noticed after two minutes without a word.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);

@@ -30,7 +30,8 @@ pub(crate) fn root() -> PathBuf {
 /// these tests for more, which it would refuse as an unknown setting.
 pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
     for (key, _) in std::env::vars_os() {
-        if key.to_string_lossy().starts_with("POINTSMAN_") {
+        let key_text = key.to_string_lossy();
+        if key_text.starts_with("POINTSMAN_") || key_text.starts_with("OTEL_") {
             command.env_remove(key);
         }
     }

@@ -23,3 +23,4 @@ mod raw;
 mod reload;
 mod sandbox;
 mod services;
+mod telemetry;

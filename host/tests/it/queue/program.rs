@@ -36,6 +36,11 @@ impl Drop for Program {
 impl Program {
     /// Over these folders, with their `pointsman.toml`.
     pub(crate) fn start(folders: &Folders) -> Self {
+        Self::start_with(folders, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn start_with(folders: &Folders, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
         let mut child = without_settings(&mut command)
             .current_dir(folders.path())
@@ -44,6 +49,7 @@ impl Program {
                 "RUST_LOG",
                 "info,pointsman::queue=debug,pointsman_queue=debug",
             )
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
