@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["queue"],
     &["dispatcher", "reload"],
     &["snapshot"],
-    &["metrics"],
+    &["metrics", "telemetry"],
     &["config", "log"],
     // Crates of their own, which cargo keeps apart.
     &[
@@ -41,6 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("clap", &["cli"]),
     ("notify", &["reload"]),
+    ("opentelemetry", &["telemetry"]),
     ("prometheus_client", &["metrics"]),
 ];
 

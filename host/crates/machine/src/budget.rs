@@ -290,15 +290,26 @@ impl Budgets {
     /// All of them, for `/metrics`.
     #[must_use]
     pub fn all(&self) -> [&Budget; 8] {
+        // Taken apart, so that a new one is not left out.
+        let Self {
+            memory,
+            descriptors,
+            blocking,
+            outgoing,
+            connections,
+            bodies,
+            answers,
+            listeners,
+        } = self;
         [
-            &self.memory,
-            &self.descriptors,
-            &self.blocking,
-            &self.outgoing,
-            &self.connections,
-            &self.bodies,
-            &self.answers,
-            &self.listeners,
+            memory,
+            descriptors,
+            blocking,
+            outgoing,
+            connections,
+            bodies,
+            answers,
+            listeners,
         ]
     }
 }

@@ -83,21 +83,10 @@ impl CommandView {
     /// is in, else completed.
     #[must_use]
     pub fn state(&self) -> State {
-        [
-            State::Running,
-            State::Available,
-            State::Retryable,
-            State::Scheduled,
-            State::Discarded,
-            State::Cancelled,
-        ]
-        .into_iter()
-        .find(|state| {
-            self.deliveries
-                .iter()
-                .any(|delivery| delivery.state == *state)
-        })
-        .unwrap_or(State::Completed)
+        let states = self.deliveries.iter().map(|delivery| delivery.state);
+        states
+            .min_by_key(|state| state.precedence())
+            .unwrap_or(State::Completed)
     }
 
     /// Whether nothing more happens by itself.

@@ -50,6 +50,19 @@ impl State {
         }
     }
 
+    /// Which state of its deliveries a command is in: the one that comes first.
+    pub(crate) fn precedence(self) -> u8 {
+        match self {
+            Self::Running => 0,
+            Self::Available => 1,
+            Self::Retryable => 2,
+            Self::Scheduled => 3,
+            Self::Discarded => 4,
+            Self::Cancelled => 5,
+            Self::Completed => 6,
+        }
+    }
+
     /// Whether nothing more happens by itself.
     #[must_use]
     pub fn is_final(self) -> bool {

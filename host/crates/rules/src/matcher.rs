@@ -100,7 +100,24 @@ impl Matcher {
                     && range.contains(&Decimal::parse(seen))
             }
             (matcher, Scalar::String(seen)) => matcher.matches_text(seen, dialect),
-            _ => false,
+            // Each by name: a new kind is asked for here.
+            (
+                Self::Null
+                | Self::Bool(_)
+                | Self::Number(_)
+                | Self::Numeric(_)
+                | Self::Exact(_)
+                | Self::Prefix(_)
+                | Self::Suffix(_)
+                | Self::EqualsIgnoreCase(_)
+                | Self::PrefixIgnoreCase(_)
+                | Self::SuffixIgnoreCase(_)
+                | Self::Wildcard(_)
+                | Self::Address(_)
+                | Self::Cidr(_)
+                | Self::Absent,
+                Scalar::Null | Scalar::Bool(_) | Scalar::Number(_),
+            ) => false,
         }
     }
 
@@ -129,7 +146,7 @@ impl Matcher {
                 let each = not.first().map_or(1, |matcher| matcher.steps(value));
                 each.saturating_mul(not.len() as u64)
             }
-            _ => 1,
+            Self::Null | Self::Bool(_) | Self::Exists | Self::Absent => 1,
         }
     }
 
@@ -151,7 +168,13 @@ impl Matcher {
             Self::Wildcard(wildcard) => wildcard.matches(seen),
             Self::Address(network) | Self::Cidr(network) => Address::parse(seen, dialect)
                 .is_some_and(|address| network.0.contains(address, dialect)),
-            _ => false,
+            Self::Null
+            | Self::Bool(_)
+            | Self::Number(_)
+            | Self::Numeric(_)
+            | Self::Exists
+            | Self::Absent
+            | Self::AnythingBut(_) => false,
         }
     }
 }
