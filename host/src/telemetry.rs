@@ -34,7 +34,7 @@ use crate::{
     text::{self, MESSAGE_MAX_BYTES},
 };
 
-pub use opentelemetry::trace::SpanKind;
+pub(crate) use opentelemetry::trace::SpanKind;
 
 /// The header and field that a trace context travels in.
 const TRACEPARENT: &str = "traceparent";
