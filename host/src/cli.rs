@@ -4,6 +4,7 @@
 mod build;
 mod check;
 mod check_files;
+mod completions;
 mod config;
 mod dev;
 mod doctor;
@@ -24,9 +25,11 @@ mod remote;
 mod rules;
 mod run;
 mod runtime;
+mod screen;
 mod serve;
 mod signals;
 mod stats;
+mod table;
 mod terminal;
 mod test;
 mod usage;
@@ -118,7 +121,7 @@ struct Cli {
     #[arg(long, global = true, value_name = "DIR")]
     rules: Option<PathBuf>,
     /// Set any other setting, for example limits.timeout=500ms
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    #[arg(long, global = true, value_name = "KEY=VALUE", add = completions::settings())]
     set: Vec<String>,
     /// When to use color
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
@@ -179,9 +182,13 @@ enum Cmd {
     #[command(after_help = "Example:\n  pointsman wit > wit/handler.wit")]
     Wit,
     /// Print a shell completion script
-    #[command(
-        after_help = "Example:\n  pointsman completions bash > /etc/bash_completion.d/pointsman"
-    )]
+    #[command(after_help = "\
+Also completes handlers, settings, states and languages.
+
+Examples:
+  source <(pointsman completions bash)               in ~/.bashrc
+  source <(pointsman completions zsh)                in ~/.zshrc
+  pointsman completions fish | source                in ~/.config/fish/config.fish")]
     Completions {
         /// Shell
         shell: Shell,
@@ -203,6 +210,14 @@ enum Cmd {
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
+    match completions::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::err_lines!(2, "{}", error.render());
+            return ExitCode::from(Exit::Usage as u8);
+        }
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(mut error) => {
@@ -248,6 +263,7 @@ pub fn main() -> ExitCode {
     };
     let exit = log.and_then(|log| {
         let exit = cli.run(&log);
+        screen::end_progress();
         forget_unfinished();
         log.flush(FLUSH_MAX);
         exit
@@ -276,10 +292,7 @@ impl Cli {
     fn run(self, log: &Log) -> anyhow::Result<Exit> {
         match &self.command {
             Cmd::Completions { shell } => {
-                // Into memory first: clap panics where it cannot write.
-                let mut script = Vec::new();
-                clap_complete::generate(*shell, &mut Self::command(), "pointsman", &mut script);
-                terminal::raw(&script);
+                terminal::raw(&completions::script(*shell)?);
                 return Ok(Exit::Succeeded);
             }
             Cmd::Man { dir } => {
@@ -388,6 +401,7 @@ impl Cmd {
                 if is_watching {
                     return Ok(Exit::Succeeded);
                 }
+                screen::end_progress();
                 print::error(&anyhow::anyhow!("interrupted by {signal}"));
                 Ok(signal.into())
             }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, print, terminal::err};
+use super::{Exit, print, screen, terminal::err};
 use crate::build;
 
 #[derive(Debug, clap::Args)]
@@ -52,10 +52,12 @@ fn each(dirs: &[PathBuf], plugins: &Path, options: &build::BuildOptions) -> Exit
     let mut exit = Exit::Succeeded;
     for dir in dirs {
         let say = |line: &str| err!("{line}");
+        let progress = screen::progress(format_args!("building {}", dir.display()));
         let installed = build::build(dir, options, &say).and_then(|built| {
             let path = build::install(&built.component, plugins, &built.about.name)?;
             Ok((path, built))
         });
+        drop(progress);
         match installed {
             Ok((path, built)) => err!(
                 "built {} ({})",

@@ -6,7 +6,7 @@ use std::{collections::HashSet, path::PathBuf};
 use serde_json::json;
 
 use super::{
-    Exit, check_files, print,
+    Exit, check_files, print, screen,
     terminal::{self, out, out_lines},
 };
 use crate::{config::Config, diagnostic::Severity, host::Host, rules::Finding};
@@ -42,7 +42,9 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
     if !args.files.is_empty() {
         return check_files::run(&args.files, args.json, &config);
     }
+    let progress = screen::progress("loading handlers and rules");
     let host = Host::load(config).await?;
+    drop(progress);
     let snapshot = host.snapshot();
     let handlers: Vec<_> = snapshot.handlers.keys().cloned().collect();
     let findings = snapshot.rules.lint(&handlers);

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, input, print, run, terminal::out, test};
+use super::{Exit, input, print, run, screen, terminal::out, test};
 use crate::{
     build,
     cases::{self, Runner, Subject},
@@ -100,7 +100,9 @@ async fn round(
         }
         None => {
             let files = cases::read(&args.dir.join(cases::FOLDER), &config.handler_defaults())?;
+            let progress = screen::progress(format_args!("testing `{}`", subject.name()));
             let suite = test::Suite::run(&subject, files, config, test::Writes::default()).await;
+            drop(progress);
             test::show_suite(&suite);
             test::show_summary(&[suite]);
             Ok(())

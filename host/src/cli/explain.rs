@@ -1,7 +1,7 @@
 //! `pointsman explain`: why each rule did or did not fire for a command.
 
 use super::{
-    Exit, input, print,
+    Exit, input, print, screen,
     terminal::{self, out},
     warn_of,
 };
@@ -33,7 +33,9 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
         config.host.command_max_bytes,
     )?)?;
     // Rules alone say where a command goes: what compiles long is not waited for.
+    let progress = screen::progress("loading handlers and rules");
     let host = Unloaded::new(config)?.load(Wait::WhileLoading).await;
+    drop(progress);
     let snapshot = host.snapshot();
     let explanation = host.dispatcher().explain(command).await?;
     if args.json {

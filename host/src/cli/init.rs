@@ -7,11 +7,11 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Exit, print, terminal::out};
+use super::{Exit, completions, print, terminal::out};
 use crate::{
     build::{self, Language},
     name::HandlerName,
-    new,
+    new::{self, NewRule},
 };
 
 /// The handler that it comes with.
@@ -28,7 +28,7 @@ pub(super) struct Args {
     #[arg(default_value = ".")]
     dir: PathBuf,
     /// Language of the example handler [default: the first whose tools are installed]
-    #[arg(long, value_name = "LANGUAGE")]
+    #[arg(long, value_name = "LANGUAGE", add = completions::languages())]
     lang: Option<Language>,
 }
 
@@ -62,11 +62,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     write("pointsman.toml", SETTINGS)?;
     write(".gitignore", IGNORED)?;
     let name = HandlerName::parse(HANDLER)?;
-    let handler = new::create(&dir.join("plugins"), &name, language)?;
-    // Here it takes effect; in the handler's folder it would be a second copy.
-    let rule = handler.join("rule.json");
-    let target = dir.join("rules").join(HANDLER).with_extension("json");
-    fs::rename(&rule, &target).with_context(|| target.display().to_string())?;
+    let rule = NewRule::In(&dir.join("rules"));
+    let handler = new::create(&dir.join("plugins"), &name, language, rule)?;
     said(dir, &handler, language);
     Ok(Exit::Succeeded)
 }

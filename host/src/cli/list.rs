@@ -1,8 +1,11 @@
 //! `pointsman list`: what is loaded, what is not, and why.
 
 use super::{
-    Exit, print,
+    Exit,
+    print::{self, PLAIN, Styled},
     remote::Server,
+    screen,
+    table::{self, Column, Gives},
     terminal::{self, out},
     warn_of,
 };
@@ -37,17 +40,20 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
+    let progress = screen::progress("loading handlers and rules");
     let view = match args.server.remote() {
         Some(host) => host.get("/plugins").await?,
         None => Host::load(config).await?.snapshot().handlers_view(),
     };
+    drop(progress);
     let HandlersView {
         handlers, problems, ..
     } = &view;
     if args.json {
         terminal::json(&view)?;
     } else {
-        table(handlers);
+        let rows: Vec<_> = handlers.iter().map(row).collect();
+        table::print(COLUMNS, &rows, screen::output_width());
         secrets(handlers);
         warn_of(problems);
     }
@@ -85,47 +91,51 @@ fn secrets(handlers: &[HandlerView]) {
     }
 }
 
-fn table(handlers: &[HandlerView]) {
-    let name = |view: &HandlerView| {
-        view.handler.as_ref().map_or_else(
-            || text::escaped(&view.file).to_string(),
-            ToString::to_string,
-        )
-    };
-    let names: Vec<_> = handlers.iter().map(name).collect();
-    let width = names
-        .iter()
-        .map(String::len)
-        .max()
-        .unwrap_or(0)
-        .max("HANDLER".len());
-    out!(
-        "{}",
-        print::Styled(
-            print::BOLD,
-            format_args!(
-                "{:width$}  {:7}  {:12}  {:>9}  {:11}  RULES",
-                "HANDLER", "VERSION", "DIGEST", "SIZE", "STATE"
-            )
-        )
-    );
-    for (view, name) in handlers.iter().zip(&names) {
-        out!(
-            "{:width$}  {:7}  {:12}  {:>9}  {:11}  {}",
-            print::handler(name),
-            // As long as the component's author likes.
-            text::bounded(view.version.as_deref().unwrap_or("-"), VERSION_MAX_BYTES),
-            view.digest.as_deref().map_or("-", |digest| {
-                // That of another host may be anything.
-                digest.get(..12).unwrap_or(digest)
-            }),
-            view.size_bytes.map_or_else(|| "-".into(), print::bytes),
-            print::state(view),
-            if view.rules.is_empty() {
-                "-".into()
-            } else {
-                view.rules.join(", ")
-            },
-        );
+/// In a narrow terminal the rules are shortened, and what says which file it is goes first.
+const COLUMNS: &[Column] = &[
+    column("HANDLER", Gives::Nothing),
+    column("VERSION", Gives::All(1)),
+    column("DIGEST", Gives::All(0)),
+    Column {
+        is_number: true,
+        ..column("SIZE", Gives::All(2))
+    },
+    column("STATE", Gives::Nothing),
+    column("RULES", Gives::Some),
+];
+
+const fn column(title: &'static str, gives: Gives) -> Column {
+    Column {
+        title,
+        is_number: false,
+        gives,
     }
+}
+
+fn row(view: &HandlerView) -> Vec<Styled<String>> {
+    let name = view.handler.as_ref().map_or_else(
+        || text::escaped(&view.file).to_string(),
+        ToString::to_string,
+    );
+    // As long as the component's author likes.
+    let version = text::bounded(view.version.as_deref().unwrap_or("-"), VERSION_MAX_BYTES);
+    // That of another host may be anything.
+    let digest = view
+        .digest
+        .as_deref()
+        .map_or("-", |digest| digest.get(..12).unwrap_or(digest));
+    let size = view.size_bytes.map_or_else(|| "-".into(), print::bytes);
+    let Styled(state_style, state) = print::state(view);
+    let rules = match view.rules.is_empty() {
+        true => "-".into(),
+        false => view.rules.join(", "),
+    };
+    vec![
+        print::handler(name),
+        Styled(PLAIN, version.to_string()),
+        Styled(PLAIN, digest.to_owned()),
+        Styled(PLAIN, size),
+        Styled(state_style, state.to_owned()),
+        Styled(PLAIN, rules),
+    ]
 }

@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, print, terminal::out};
-use crate::{build::Language, name::HandlerName, new};
+use super::{Exit, completions, print, terminal::out};
+use crate::{
+    build::Language,
+    name::HandlerName,
+    new::{self, NewRule},
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -15,7 +19,7 @@ pub(super) struct Args {
     #[arg(value_parser = HandlerName::parse)]
     name: HandlerName,
     /// Language: rust, ts, js, python or c
-    #[arg(long, value_name = "LANGUAGE")]
+    #[arg(long, value_name = "LANGUAGE", add = completions::languages())]
     lang: Language,
     /// Folder in which to create it
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -23,11 +27,15 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let folder = new::create(&args.r#in, &args.name, args.lang)?;
+    let folder = new::create(&args.r#in, &args.name, args.lang, NewRule::Beside)?;
     let folder = folder.display();
     out!("created {}", print::Styled(print::BOLD, &folder));
     let name = &args.name;
     out!("  test it on every change:  pointsman dev {folder}");
     out!("  route commands to it:     cp {folder}/rule.json rules/{name}.json");
+    let request_type = new::request_type(name);
+    out!(
+        "  run a command:            pointsman run '{{\"requestType\":\"{request_type}\",\"name\":\"Ada\"}}'"
+    );
     Ok(Exit::Succeeded)
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    completions,
     kept::Kept,
     print,
     remote::parse_timeout,
@@ -18,7 +19,7 @@ use crate::{
 #[group(required = true, multiple = false)]
 struct Chosen {
     /// Only deliveries to this handler
-    #[arg(long, value_parser = HandlerName::parse)]
+    #[arg(long, value_parser = HandlerName::parse, add = completions::handlers())]
     handler: Option<HandlerName>,
     /// Deliveries to all handlers
     #[arg(long)]

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
 
 use super::{
-    Exit, enqueue,
+    Exit, completions, enqueue,
     kept::Kept,
     pauses::{self, PauseArgs, ResumeArgs},
     print,
@@ -88,10 +88,10 @@ enum Cmd {
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// Only commands with a delivery in this state
-    #[arg(long)]
+    #[arg(long, add = completions::states())]
     state: Option<State>,
     /// Only commands with a delivery to this handler
-    #[arg(long, value_parser = HandlerName::parse)]
+    #[arg(long, value_parser = HandlerName::parse, add = completions::handlers())]
     handler: Option<HandlerName>,
     /// Maximum number of commands
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
@@ -107,10 +107,10 @@ struct DeadArgs {
     /// Delivery id: `<command id>.<handler>`
     delivery: Option<DeliveryId>,
     /// All dead-lettered deliveries to this handler
-    #[arg(long, value_parser = HandlerName::parse)]
+    #[arg(long, value_parser = HandlerName::parse, add = completions::handlers())]
     handler: Option<HandlerName>,
     /// All whose last attempt failed with this status, for example `timed-out`
-    #[arg(long)]
+    #[arg(long, add = completions::failures())]
     status: Option<Ending>,
     /// All dead-lettered deliveries
     #[arg(long, conflicts_with_all = ["delivery", "handler", "status"])]

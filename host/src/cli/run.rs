@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Exit, build, input, print,
+    Exit, build, input, print, screen,
     terminal::{self, err, out, out_lines},
     warn_of,
 };
@@ -55,6 +55,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             return Ok(built);
         }
     }
+    let progress = screen::progress("loading handlers and rules");
     let host = Unloaded::new(config)?;
     let host = host.load(Wait::WhileLoading).await;
     // Only what this command needs is waited for, however long it compiles.
@@ -62,6 +63,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         let needed = routed.matches.iter().map(|one| one.handler.clone());
         host.wait_for(&needed.collect::<Vec<_>>()).await;
     }
+    drop(progress);
     warn_of(&host.snapshot().problems);
     let options = DispatchOptions {
         fail_fast: args.fail_fast,

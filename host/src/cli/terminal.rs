@@ -13,6 +13,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::screen::above_progress;
 use crate::text;
 
 /// Prints one line on standard output.
@@ -123,7 +124,10 @@ fn print(stream: Stream, text: &str) {
     match stream {
         Stream::Output => write_output(&mut anstream::stdout().lock(), text.as_bytes()),
         // There is nowhere left to tell of an error here.
-        Stream::Error => drop(anstream::stderr().lock().write_all(text.as_bytes())),
+        Stream::Error => {
+            let write = || anstream::stderr().lock().write_all(text.as_bytes());
+            drop(above_progress(write));
+        }
     }
 }
 
@@ -131,7 +135,8 @@ fn write_output(output: &mut impl io::Write, bytes: &[u8]) {
     if OUTPUT_FAILURE.get().is_some() {
         return;
     }
-    if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {
+    let mut write = || output.write_all(bytes).and_then(|()| output.flush());
+    if let Err(error) = above_progress(&mut write) {
         // Another thread may have met the same failure.
         let _ = OUTPUT_FAILURE.set(error);
     }

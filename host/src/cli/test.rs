@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::{
-    Exit, print,
+    Exit, print, screen,
     terminal::{self, err, out},
 };
 use crate::{
@@ -169,6 +169,7 @@ async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) 
                 requests: args.record,
                 expectations: args.update,
             };
+            let _progress = screen::progress(format_args!("testing `{}`", subject.name()));
             Suite::run(&subject, files, config, writes).await
         }
         Err(error) => Suite::failed(shown, format!("{error:#}")),
@@ -177,6 +178,7 @@ async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) 
 
 /// Builds the handler in `source`: its name, and its component.
 pub(super) async fn built(source: &Path, offline: bool) -> anyhow::Result<(HandlerName, Vec<u8>)> {
+    let _progress = screen::progress(format_args!("building {}", source.display()));
     let source = source.to_owned();
     let build = move || {
         let options = build::BuildOptions {
@@ -196,6 +198,7 @@ pub(super) async fn load(
     path: &Path,
     component: Vec<u8>,
 ) -> anyhow::Result<Subject> {
+    let _progress = screen::progress(format_args!("compiling `{name}`"));
     let (runner, path) = (runner.clone(), path.to_owned());
     let load = move || runner.load(&name, &path, component);
     Ok(tokio::task::spawn_blocking(load).await??)

@@ -14,8 +14,7 @@ use crate::name::nearest;
 /// The sandbox's release, as it is in `Cargo.lock`.
 const WASMTIME: &str = "48.0.8";
 
-/// What `--version` shows behind the name. Whoever builds a release says which
-/// commit it is of in the environment; a build does not ask git.
+/// What `--version` shows behind the name. `build.rs` says which commit a release is of.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let commit = option_env!("BUILD_COMMIT").filter(|commit| !commit.is_empty());

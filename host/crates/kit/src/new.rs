@@ -1,6 +1,7 @@
 //! Writes the folder of a new handler: the template of its language, the
 //! contract that this host serves, a rule that sends commands to it, and cases
-//! that show it right. `{{name}}` in a template is the handler's name.
+//! that show it right. `{{name}}` in a template is the handler's name, `{{type}}` the
+//! `requestType` that it is for, and `{{rule}}` where its rule is.
 
 use std::{
     fs, io,
@@ -26,8 +27,51 @@ macro_rules! template {
 const SHARED: &[File] = template! {
     "cases/greets.json": "shared/cases/greets.json",
     "cases/rejects-nobody.json": "shared/cases/rejects-nobody.json",
-    "rule.json": "shared/rule.json",
 };
+
+const RULE: &str = include_str!("../templates/shared/rule.json");
+
+/// Where the rule of a new handler is written.
+#[derive(Clone, Copy, Debug)]
+pub enum NewRule<'a> {
+    /// To `rule.json` in its folder, for the author to copy.
+    Beside,
+    /// To `<name>.json` in this folder of rules, where it takes effect.
+    In(&'a Path),
+}
+
+impl NewRule<'_> {
+    fn path(self, handler: &Path, name: &HandlerName) -> PathBuf {
+        match self {
+            Self::Beside => handler.join("rule.json"),
+            Self::In(folder) => folder.join(name.as_str()).with_extension("json"),
+        }
+    }
+
+    /// For the README of the handler.
+    fn about(self, name: &HandlerName) -> String {
+        match self {
+            Self::Beside => "`rule.json` routes commands here: copy it into `rules/`.".into(),
+            Self::In(folder) => {
+                let folder = folder.file_name().unwrap_or_default().to_string_lossy();
+                format!("`{folder}/{name}.json` routes commands here.")
+            }
+        }
+    }
+}
+
+/// The `requestType` that the handler of this name is for: `CreateInvoice` for
+/// `create-invoice`.
+#[must_use]
+pub fn request_type(name: &HandlerName) -> String {
+    let words = name.as_str().split('-');
+    let capital = |word: &str| {
+        let mut letters = word.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        first.into_iter().chain(letters).collect::<String>()
+    };
+    words.map(capital).collect()
+}
 
 const RUST: &[File] = &[
     ("Cargo.toml", include_str!("../templates/rust/Cargo.toml")),
@@ -225,13 +269,18 @@ const RESERVED: &[(Language, &str, &str)] = &[(
 )];
 
 /// Writes a new handler into `<parent>/<name>` and gives that path. `parent`
-/// must exist.
+/// must exist, and so must a folder that `rule` names.
 ///
 /// # Errors
 /// [`NewError::Exists`] where anything has that path; it is left as it is.
 /// [`NewError::Reserved`] where the language cannot have it; nothing is written.
 /// [`NewError::Io`] names the file that could not be written.
-pub fn create(parent: &Path, name: &HandlerName, language: Language) -> Result<PathBuf, NewError> {
+pub fn create(
+    parent: &Path,
+    name: &HandlerName,
+    language: Language,
+    rule: NewRule<'_>,
+) -> Result<PathBuf, NewError> {
     let reserved = RESERVED
         .iter()
         .find(|(of, reserved, _)| *of == language && name.as_str() == *reserved);
@@ -260,12 +309,29 @@ pub fn create(parent: &Path, name: &HandlerName, language: Language) -> Result<P
         Language::C => (C, &[]),
     };
     let files = own.iter().chain(runtime).chain(SHARED);
-    for (path, template) in files.chain(&[("wit/handler.wit", CONTRACT)]) {
-        let path = folder.join(path);
+    let files = files.chain(&[("wit/handler.wit", CONTRACT)]);
+    let files = files.map(|(path, template)| (folder.join(path), *template));
+    for (path, template) in files.chain([(rule.path(&folder, name), RULE)]) {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(wrong(parent))?;
         }
-        fs::write(&path, template.replace("{{name}}", name.as_str())).map_err(wrong(&path))?;
+        let text = template.replace("{{rule}}", &rule.about(name));
+        let text = text.replace("{{type}}", &request_type(name));
+        let text = text.replace("{{name}}", name.as_str());
+        fs::write(&path, text).map_err(wrong(&path))?;
     }
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_type_follows_the_name() {
+        let of = |name: &str| request_type(&HandlerName::parse(name).unwrap());
+        assert_eq!(of("greet"), "Greet");
+        assert_eq!(of("create-invoice"), "CreateInvoice");
+        assert_eq!(of("v2-import"), "V2Import");
+    }
 }

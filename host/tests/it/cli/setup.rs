@@ -75,6 +75,12 @@ fn init_makes_a_folder_whose_settings_and_rules_are_valid_and_touches_no_other()
             .unwrap()
     };
     assert!(run(&["config", "check"]).status.success());
+    let readme = fs::read_to_string(made.join("plugins/greet/README.md")).unwrap();
+    assert!(
+        readme.contains("`rules/greet.json` routes commands here"),
+        "{readme}"
+    );
+    assert!(!made.join("plugins/greet/rule.json").exists());
     let explained = run(&["explain", r#"{"requestType":"Greet"}"#]);
     assert!(explained.status.success(), "{explained:?}");
     check(
@@ -99,6 +105,51 @@ fn man_writes_a_page_for_each_subcommand_that_is_shown() {
     assert!(dir.join("pointsman-queue-list.1").is_file());
     let (exit, _, error) = said(&folders, &["man", "nowhere"]);
     assert_eq!(exit, Some(2), "{error}");
+}
+
+#[test]
+fn completions_know_handlers_settings_states_and_languages() {
+    let folders = Folders::new();
+    folders.plugin("greet", "");
+    folders.plugin("audit", "");
+    folders.settings("audit", "");
+    let elsewhere = folders.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("other.wasm"), "").unwrap();
+    // As the script of fish asks.
+    let completed = |words: &[&str]| {
+        let mut command = pointsman(&folders, &["--", "pointsman"]);
+        command.args(words).env("POINTSMAN_COMPLETE", "fish");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        let shown = String::from_utf8(output.stdout).unwrap();
+        let values = shown
+            .lines()
+            .map(|line| line.split('\t').next().unwrap().to_owned());
+        values.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        completed(&["queue", "pause", "--handler", ""]),
+        ["audit", "greet"]
+    );
+    let flags = ["--plugins", "elsewhere", "queue", "list", "--handler", ""];
+    assert_eq!(completed(&flags), ["other"]);
+    let settings = completed(&["serve", "--set", "http.hos"]);
+    assert_eq!(settings, ["http.hosts="]);
+    assert_eq!(
+        completed(&["queue", "list", "--state", "dis"]),
+        ["discarded"]
+    );
+    assert_eq!(
+        completed(&["queue", "retry", "--status", "host"]),
+        ["host-lost"]
+    );
+    assert_eq!(completed(&["new", "x", "--lang", "p"]), ["python"]);
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (exit, script, error) = said(&folders, &["completions", shell]);
+        assert_eq!(exit, Some(0), "{error}");
+        assert!(script.contains("POINTSMAN_COMPLETE"), "{script}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The source folders that the program writes.
 
 use expect_test::expect;
+use pointsman::name::HandlerName;
 
 use crate::{
     cli::{check, output, said},
@@ -106,7 +107,13 @@ fn no_file_of_a_template_or_of_the_sdk_is_left_behind() {
     {
         let text = std::fs::read_to_string(&file).unwrap();
         // As `new` fills in the name of each language's folder.
-        let named = ["rust", "ts", "js", "python", "c"].map(|name| text.replace("{{name}}", name));
+        let named = ["rust", "ts", "js", "python", "c"].map(|name| {
+            let request_type = pointsman::new::request_type(&HandlerName::parse(name).unwrap());
+            let rule = "`rule.json` routes commands here: copy it into `rules/`.";
+            let text = text.replace("{{rule}}", rule);
+            text.replace("{{type}}", &request_type)
+                .replace("{{name}}", name)
+        });
         let is_written = named
             .iter()
             .any(|text| written.iter().any(|it| it == text.as_bytes()));
