@@ -46,6 +46,7 @@ pub struct Dispatcher {
     instances_max: u32,
     waiting: Arc<AtomicUsize>,
     waiting_max: usize,
+    command_max_bytes: usize,
     routing: Arc<Routing>,
     // Known once the queue is open.
     services: Arc<OnceLock<Services>>,
@@ -190,6 +191,7 @@ impl Dispatcher {
             instances_max: limits.sandbox.instances_max,
             waiting: Arc::default(),
             waiting_max: limits.waiting_max as usize,
+            command_max_bytes: limits.command_max_bytes,
             routing: Arc::new(Routing::new(limits.routing_steps_max)),
             services: Arc::default(),
             telemetry: None,
@@ -240,6 +242,11 @@ impl Dispatcher {
             services: Arc::default(),
             ..self.clone()
         }
+    }
+
+    /// Bytes of one command, wherever it comes from.
+    pub(crate) fn command_max_bytes(&self) -> usize {
+        self.command_max_bytes
     }
 
     /// What became of commands and calls so far.

@@ -183,9 +183,6 @@ fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
         .map(Into::into)
 }
 
-/// A larger command is parsed beside the async threads: 1 MiB takes up to 10 ms.
-const PARSED_IN_PLACE_MAX_BYTES: usize = 64 << 10;
-
 /// The command in a body.
 async fn command(
     host: &Host,
@@ -198,11 +195,7 @@ async fn command(
         _ => Problem::unreadable_body(),
     })?;
     media::require_json(headers)?;
-    if body.len() <= PARSED_IN_PLACE_MAX_BYTES {
-        return Ok(Command::parse(&body)?);
-    }
-    let parse = move || Command::parse(&body);
-    Ok(host.dispatcher().aside(parse).await??)
+    Ok(host.dispatcher().parse(body).await??)
 }
 
 async fn explain(

@@ -90,7 +90,7 @@ impl Queue {
         let Some(store) = pointsman_queue::open(config, dispatcher.supervisor()).await? else {
             return Ok(None);
         };
-        dispatcher.provide(services::services(&store, &dispatcher));
+        dispatcher.provide(services::services(&store, &dispatcher, config));
         Ok(Some(Self {
             store,
             dispatcher,

@@ -9,11 +9,13 @@ use tokio::sync::Semaphore;
 
 use super::{DispatchError, Dispatcher};
 use crate::{
-    command::Command,
+    command::{Command, CommandError},
     rules::{self, Explanation, Match, RoutingError},
     snapshot::Snapshot,
 };
 
+/// A larger command is parsed beside the async threads: 1 MiB takes up to 10 ms.
+const PARSED_IN_PLACE_MAX_BYTES: usize = 64 << 10;
 /// The largest command that is routed in its task: reading it takes some 50 µs.
 const IN_PLACE_MAX_BYTES: usize = 16 << 10;
 /// The steps that routing may take there, some 0.5 ms. A command that takes
@@ -92,16 +94,19 @@ impl Routing {
 }
 
 impl Dispatcher {
-    /// Runs what may compute for long, such as parsing a large command, where
-    /// routing does so too: beside the async threads, as many at once as cores.
+    /// Parses a command: a large one where routing may compute for long too, beside
+    /// the async threads, as many at once as cores.
     ///
     /// # Errors
     /// [`DispatchError::Draining`] if the async runtime ends.
-    pub(crate) async fn aside<T: Send + 'static>(
+    pub(crate) async fn parse(
         &self,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, DispatchError> {
-        self.routing.aside(job).await
+        text: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Result<Command, CommandError>, DispatchError> {
+        if text.as_ref().len() <= PARSED_IN_PLACE_MAX_BYTES {
+            return Ok(Command::parse(text));
+        }
+        self.routing.aside(move || Command::parse(text)).await
     }
 
     /// The handlers that a command goes to now; none where no rule matched.

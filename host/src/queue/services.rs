@@ -1,13 +1,14 @@
 //! Owns what handlers use of the queue: its store keeps their entries, and the rules
 //! judge the commands that they emit.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use pointsman_core::{
     delivery::DeliveryId,
+    settings::duration,
     state::{Space, StateAnswer, StateError, StateRequest},
 };
-use pointsman_queue::{Clock as _, NewCommand, NewDelivery, Store, SystemClock};
+use pointsman_queue::{Clock as _, NewCommand, NewDelivery, QueueSettings, Store, SystemClock};
 
 use crate::{
     command::Command,
@@ -18,13 +19,18 @@ use crate::{
 };
 
 /// The services of a host with this store, which does not hold the services itself.
-pub(super) fn services(store: &Arc<dyn Store>, dispatcher: &Dispatcher) -> Services {
+pub(super) fn services(
+    store: &Arc<dyn Store>,
+    dispatcher: &Dispatcher,
+    settings: &QueueSettings,
+) -> Services {
     Services {
         state: Some(Arc::new(Kept(Arc::clone(store)))),
-        follow_ups: Some(Arc::new(Judge(
-            Arc::clone(store),
-            dispatcher.without_services(),
-        ))),
+        follow_ups: Some(Arc::new(Judge {
+            store: Arc::clone(store),
+            dispatcher: dispatcher.without_services(),
+            run_at_max: settings.run_at_max,
+        })),
     }
 }
 
@@ -47,13 +53,34 @@ impl StateStore for Kept {
 }
 
 /// Where follow-up commands go: through the rules, into the store.
-struct Judge(Arc<dyn Store>, Dispatcher);
+struct Judge {
+    store: Arc<dyn Store>,
+    dispatcher: Dispatcher,
+    run_at_max: Duration,
+}
 
 impl FollowUps for Judge {
-    fn admit<'a>(&'a self, command: &'a Command) -> Answer<'a, Result<(), String>> {
+    /// As a command that a client sends is, within the same limits.
+    fn admit(&self, text: String, delay: Option<Duration>) -> Answer<'_, Result<Command, String>> {
         Box::pin(async move {
-            let routed = self.1.route(command).await.and_then(Routed::matched);
-            routed.map(drop).map_err(|error| error.to_string())
+            let (length, most) = (text.len(), self.dispatcher.command_max_bytes());
+            if length > most {
+                return Err(format!(
+                    "the command has {length} bytes, more than {most}; `host.command_max_bytes` in pointsman.toml sets the limit"
+                ));
+            }
+            let latest = self.run_at_max;
+            if delay.is_some_and(|delay| delay > latest) {
+                let latest = duration::text(latest);
+                return Err(format!(
+                    "a delay is at most {latest}; `queue.run_at_max` in pointsman.toml sets the limit"
+                ));
+            }
+            let command = self.dispatcher.parse(text).await.map_err(said)?;
+            let command = command.map_err(|error| format!("no command: {error}"))?;
+            let routed = self.dispatcher.route(&command).await;
+            routed.and_then(Routed::matched).map_err(said)?;
+            Ok(command)
         })
     }
 
@@ -64,11 +91,14 @@ impl FollowUps for Judge {
         emitted: &'a [FollowUp],
     ) -> Answer<'a, Result<(), String>> {
         Box::pin(async move {
-            let commands = routed(&self.1, &by, traceparent, (0, emitted)).await?;
-            let stored = self.0.enqueue(commands).await;
-            stored.map(drop).map_err(|error| error.to_string())
+            let commands = routed(&self.dispatcher, &by, traceparent, (0, emitted)).await?;
+            self.store.enqueue(commands).await.map(drop).map_err(said)
         })
     }
+}
+
+fn said(error: impl Display) -> String {
+    error.to_string()
 }
 
 /// What the delivery `by`, at this depth, emitted, as the store takes it.

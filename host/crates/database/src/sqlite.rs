@@ -33,6 +33,9 @@ use crate::{
 /// How long a connection is kept that nobody uses.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
+/// SQLite counts the milliseconds in 32 bits.
+const BUSY_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Connections to one file.
 #[derive(Debug)]
 pub(crate) struct Sqlite(Arc<Shared>);
@@ -72,7 +75,7 @@ impl Sqlite {
         Self(Arc::new(Shared {
             source,
             read_only: limits.read_only,
-            busy_max: limits.statement_timeout,
+            busy_max: limits.statement_timeout.min(BUSY_MAX),
             value_max_bytes: i32::try_from(limits.bytes_max).unwrap_or(i32::MAX),
             places: Arc::new(Semaphore::new(connections)),
             idle: Mutex::default(),

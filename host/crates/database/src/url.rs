@@ -192,7 +192,8 @@ fn bound(config: &mut Config, wanted: &Wanted<'_>) {
         config.keepalives_retries(3);
     }
     if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(wanted.timeout);
+        // Milliseconds in 32 bits: past them the system refuses the connection.
+        config.tcp_user_timeout(wanted.timeout.min(Duration::from_millis(i32::MAX as u64)));
     }
     // With one server its refusal says more; of several, the one that takes writes is looked for.
     let several = config.get_hosts().len().max(config.get_hostaddrs().len()) > 1;

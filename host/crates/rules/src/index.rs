@@ -79,6 +79,17 @@ impl Place {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    static BUILT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// How many were built in this thread.
+#[cfg(test)]
+pub(crate) fn built() -> u32 {
+    BUILT.get()
+}
+
 /// The index of some files.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -91,6 +102,8 @@ pub(crate) struct Index {
 
 impl Index {
     pub(crate) fn build(files: &[IndexedFile]) -> Self {
+        #[cfg(test)]
+        BUILT.set(BUILT.get() + 1);
         let chooser = Chooser::survey(files);
         let mut always = Vec::new();
         let mut keys = KeysBuilder::default();

@@ -88,10 +88,12 @@ struct Slot {
 struct Segment {
     /// Sorted by path.
     files: Vec<IndexedFile>,
-    /// Where each rule name stands: file and rule.
-    names: FxHashMap<RuleName, (u32, u32)>,
+    names: Names,
     index: Index,
 }
+
+/// Where each rule name stands: file and rule.
+type Names = FxHashMap<RuleName, (u32, u32)>;
 
 impl RuleSet {
     /// Indexes the rules of `files`.
@@ -122,15 +124,21 @@ impl RuleSet {
         if !set.slots.is_empty() {
             set.trie = previous.trie.clone();
         }
+        // Before the index is built: of many files that do not go together, each is
+        // found by a build of its own.
+        let names = set.names(&fresh, previous)?;
+        let mut files: Vec<&RuleFile> = set.files().map(|indexed| &*indexed.file).collect();
+        files.extend(fresh.iter().map(|file| &**file));
+        files.sort_by_key(|file| file.path());
+        check_regex_bytes(&files)?;
+        set.selects = group::selects(files.iter().flat_map(|file| file.rules()))?;
         if !fresh.is_empty() {
-            let segment = set.segment(fresh, previous)?;
+            let segment = set.segment(fresh, names);
             set.slots.push(Slot {
                 live: vec![true; segment.files.len()].into(),
                 segment: Arc::new(segment),
             });
         }
-        set.check_regex_bytes()?;
-        set.selects = group::selects(set.rules())?;
         set.count = set
             .slots
             .iter()
@@ -140,35 +148,12 @@ impl RuleSet {
         Ok(set)
     }
 
-    /// # Errors
-    /// The first file with which the regular expressions of all guards take too much.
-    fn check_regex_bytes(&self) -> Result<(), Diagnostic> {
-        let mut bytes = 0;
-        for IndexedFile { file, .. } in self.files() {
-            bytes += file.regex_bytes;
-            if bytes > MAX_REGEX_BYTES {
-                let message = format!(
-                    "the patterns of `matches` in all rule files take more than {MAX_REGEX_BYTES} bytes, compiled"
-                );
-                let hint = "use smaller counts and ASCII classes, or `wildcard` in `match`";
-                return Err(Diagnostic::error("too-large", message)
-                    .at(file.path(), (1, 1))
-                    .hint(hint));
-            }
-        }
-        Ok(())
-    }
-
-    /// Indexes `files`, sorted by path, beside the segments that are there.
+    /// Where the rules of `files` stand, which are sorted by path.
     ///
     /// # Errors
     /// Where two files use one name, the one that was not in `previous` is to blame.
-    fn segment(
-        &mut self,
-        files: Vec<Arc<RuleFile>>,
-        previous: &Self,
-    ) -> Result<Segment, Diagnostic> {
-        let mut names = FxHashMap::default();
+    fn names(&self, files: &[Arc<RuleFile>], previous: &Self) -> Result<Names, Diagnostic> {
+        let mut names = Names::default();
         names.reserve(files.iter().map(|file| file.rules().len()).sum());
         for (number, file) in files.iter().enumerate() {
             for (index, rule) in file.rules().iter().enumerate() {
@@ -186,6 +171,11 @@ impl RuleSet {
                 }
             }
         }
+        Ok(names)
+    }
+
+    /// Indexes `files`, sorted by path, beside the segments that are there.
+    fn segment(&mut self, files: Vec<Arc<RuleFile>>, names: Names) -> Segment {
         let indexed = |file: Arc<RuleFile>| IndexedFile {
             paths: file
                 .trie
@@ -196,11 +186,11 @@ impl RuleSet {
         };
         let files: Vec<IndexedFile> = files.into_iter().map(indexed).collect();
         let index = Index::build(&files);
-        Ok(Segment {
+        Segment {
             files,
             names,
             index,
-        })
+        }
     }
 
     /// The handlers that the command reaches: one entry a handler, sorted by name.
@@ -361,6 +351,25 @@ impl Rule {
     }
 }
 
+/// # Errors
+/// The first file with which the regular expressions of all guards take too much.
+fn check_regex_bytes(files: &[&RuleFile]) -> Result<(), Diagnostic> {
+    let mut bytes = 0;
+    for file in files {
+        bytes += file.regex_bytes;
+        if bytes > MAX_REGEX_BYTES {
+            let message = format!(
+                "the patterns of `matches` in all rule files take more than {MAX_REGEX_BYTES} bytes, compiled"
+            );
+            let hint = "use smaller counts and ASCII classes, or `wildcard` in `match`";
+            return Err(Diagnostic::error("too-large", message)
+                .at(file.path(), (1, 1))
+                .hint(hint));
+        }
+    }
+    Ok(())
+}
+
 /// The segments of `previous` that are worth keeping for the files `fresh`,
 /// which loses the files they hold.
 fn keep(previous: &RuleSet, fresh: &mut Vec<Arc<RuleFile>>) -> Vec<Slot> {
@@ -437,4 +446,30 @@ pub(crate) fn collect(fired: &[&Rule]) -> Vec<Match> {
         }
     }
     matches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_do_not_go_together_are_found_before_an_index_is_built() {
+        let rule = |name: &str, select: &str| {
+            let rule = format!(
+                r#"{{"rules":[{{"name":"{name}","match":"*","handlers":["h"],"group":"g","select":"{select}"}}]}}"#
+            );
+            Arc::new(RuleFile::parse(&format!("{name}.json"), rule.as_bytes()).unwrap())
+        };
+        let first = rule("a", "first");
+        let set = RuleSet::build([Arc::clone(&first)]).unwrap();
+        let before = crate::index::built();
+        for number in 0..10 {
+            let files = [Arc::clone(&first), rule(&format!("b{number}"), "all")];
+            let error = RuleSet::build_from(&set, files).unwrap_err();
+            assert_eq!(error.path(), format!("b{number}.json"));
+        }
+        assert_eq!(crate::index::built(), before);
+        RuleSet::build_from(&set, [first, rule("c", "first")]).unwrap();
+        assert_eq!(crate::index::built(), before + 1);
+    }
 }

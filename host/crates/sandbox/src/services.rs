@@ -27,11 +27,11 @@ pub trait StateStore: Send + Sync {
 
 /// Where follow-up commands go.
 pub trait FollowUps: Send + Sync {
-    /// Whether a command would go to a handler now.
+    /// Reads a command that is to wait for `delay`, which would go to a handler now.
     ///
     /// # Errors
-    /// Why not.
-    fn admit<'a>(&'a self, command: &'a Command) -> Answer<'a, Result<(), String>>;
+    /// Why it is not taken.
+    fn admit(&self, text: String, delay: Option<Duration>) -> Answer<'_, Result<Command, String>>;
 
     /// Stores what the call of a handler emitted that no queue asked for: all or none.
     ///

@@ -108,11 +108,20 @@ impl Handler for Keeps {
                 }
                 json!(ids)
             }
+            // So many of so many bytes; those that are refused are counted.
+            "emit-large" => {
+                let large = json!({"do": "nothing", "of": "x".repeat(command.field("bytes")?)});
+                let count: usize = command.field("count")?;
+                let reasons = (0..count).filter_map(|_| emit::command(&large).err());
+                let reasons: Vec<String> = reasons.map(|reason| reason.to_string()).collect();
+                json!({"refused": reasons.len(), "reason": reasons.last()})
+            }
             "emit-later" => {
                 let later = FollowUp::new(&command.field::<Value>("command")?)?;
+                let hours: Option<u64> = command.optional_field("hours")?;
                 json!(
                     later
-                        .delay(Duration::from_secs(3600))
+                        .delay(Duration::from_secs(3600 * hours.unwrap_or(1)))
                         .ordering_key("k")
                         .priority(5)
                         .send()?

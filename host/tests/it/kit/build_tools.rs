@@ -338,6 +338,15 @@ fn a_build_sees_nothing_of_the_callers_environment_that_changes_it() {
             assert!(seen.contains(kept), "{language}: {kept}: {seen}");
         }
         assert!(seen.matches("PATH=").count() >= 2, "{language}: {seen}");
+        // Nor does it obey what the files of npm and pip say of every install.
+        let settings: &[&str] = match language {
+            "js" => &["npm_config_global=false", "npm_config_bin_links=true"],
+            "rust" => &[],
+            _ => &["PIP_USER=0"],
+        };
+        for setting in settings {
+            assert!(seen.contains(setting), "{language}: {setting}: {seen}");
+        }
     }
 }
 

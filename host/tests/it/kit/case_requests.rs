@@ -407,3 +407,37 @@ async fn a_response_that_is_not_text_is_not_recorded() {
         r#"{ "command": {} }"#
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_could_not_be_read_again_is_not_written() {
+    let bench = asks();
+    let written = |body: String| {
+        let case = bench.read(r#"{ "command": {} }"#).case.unwrap();
+        let request = http::Request::get("http://a.example/").body(Vec::new());
+        let response = http::Response::new(body.into_bytes());
+        let sent = RecordedRequest {
+            request: request.unwrap(),
+            received: Some(Received::Response(response, None)),
+        };
+        let recorded = cases::record(&case, &[sent]);
+        (recorded, fs::read_to_string(&case.path).unwrap())
+    };
+    // Six characters of JSON each.
+    let (recorded, text) = written("\u{1}".repeat(3 << 20));
+    let error = recorded.unwrap_err().to_string();
+    assert!(error.contains("may have 16777216"), "{error}");
+    assert_eq!(text, r#"{ "command": {} }"#);
+    // JSON that is too deep where it would stand, and what is none by itself.
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    for (body, key) in [
+        (deep(123), "json"),
+        (deep(124), "body"),
+        (deep(127), "body"),
+        ("1],[2".to_owned(), "body"),
+    ] {
+        let (recorded, text) = written(body);
+        recorded.unwrap();
+        assert!(text.contains(&format!("\"{key}\": ")), "{text}");
+        bench.read(&text).case.unwrap();
+    }
+}

@@ -1,11 +1,13 @@
 //! Follow-up commands, from a handler into the queue.
 
+use std::time::Duration;
+
 use pointsman::{dispatcher::DispatchOptions, outcome::Status};
 use serde_json::{Value, json};
 
 use super::{
     sql::{answer, folders},
-    state::with_queue,
+    state::{with_queue, with_queue_and},
 };
 use crate::{
     host::{Folders, dispatch, only},
@@ -149,6 +151,65 @@ async fn what_cannot_run_is_refused_where_it_is_emitted_and_no_more_than_granted
         "{}",
         denied.1
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_emitted_has_the_limits_of_what_a_client_sends() {
+    let folders = emitting("[emit]");
+    let app = with_queue_and(&folders, |config| {
+        config.host.command_max_bytes = 10_000;
+        config.queue.run_at_max = Duration::from_secs(24 * 3_600);
+    })
+    .await;
+    for (command, refused, wanted) in [
+        (
+            json!({"do": "emit-large", "bytes": 9_000, "count": 3}),
+            0,
+            "",
+        ),
+        (
+            json!({"do": "emit-large", "bytes": 10_000, "count": 1}),
+            1,
+            "more than 10000; `host.command_max_bytes`",
+        ),
+        // Reading what is refused is work, too.
+        (
+            json!({"do": "emit-large", "bytes": 10_000, "count": 102}),
+            102,
+            "100 commands of this call were refused",
+        ),
+    ] {
+        let answer = answer(&app, &command.to_string()).await.unwrap();
+        assert_eq!(answer["refused"], refused, "{answer}");
+        let reason = answer["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(wanted), "{answer}");
+    }
+    let later = r#"{"do":"emit-later","hours":23,"command":{"do":"nothing"}}"#;
+    answer(&app, later).await.unwrap();
+    let later = r#"{"do":"emit-later","hours":25,"command":{"do":"nothing"}}"#;
+    let (_, message) = answer(&app, later).await.unwrap_err();
+    assert!(message.contains("`queue.run_at_max`"), "{message}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_emitted_counts_as_memory_of_the_host_until_the_call_is_over() {
+    let folders = emitting("[emit]");
+    // A handler has a quarter of it for what is not in its own memory.
+    let app = with_queue_and(&folders, |config| {
+        config.host.memory_max_bytes = Some(12 << 20);
+    })
+    .await;
+    let command = |count: u32| json!({"do": "emit-large", "bytes": 1_000_000, "count": count});
+    for _ in 0..3 {
+        let answer = answer(&app, &command(3).to_string()).await.unwrap();
+        assert_eq!(answer["refused"], 0, "{answer}");
+    }
+    let (status, message) = answer(&app, &command(4).to_string()).await.unwrap_err();
+    assert_eq!(status, Status::OutOfMemory, "{message}");
+    assert!(message.contains("`host.memory_max_bytes`"), "{message}");
+    assert_eq!(app.budgets().memory.used(), 0);
+    app.stop().await;
 }
 
 async fn folders_without_grant() -> (Status, String) {

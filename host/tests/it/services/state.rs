@@ -1,6 +1,7 @@
 //! What a handler remembers from call to call.
 
 use pointsman::{
+    config::Config,
     host::{Loaded, Unloaded},
     outcome::Status,
     reload::Wait,
@@ -15,7 +16,13 @@ use crate::{
 
 /// A host with a queue, in whose store the entries are.
 pub(crate) async fn with_queue(folders: &Folders) -> Loaded {
-    let config = queue::host::config(folders);
+    with_queue_and(folders, |_| {}).await
+}
+
+/// The same with other settings.
+pub(super) async fn with_queue_and(folders: &Folders, set: impl FnOnce(&mut Config)) -> Loaded {
+    let mut config = queue::host::config(folders);
+    set(&mut config);
     let host = Unloaded::new(config).unwrap().with_queue().await.unwrap();
     host.load(Wait::ForAll).await
 }

@@ -266,3 +266,19 @@ async fn a_file_is_made_for_its_owner_alone_and_what_is_no_file_is_refused() {
     }
     assert!(!folder.path().join("missing.db").exists());
 }
+
+#[tokio::test]
+async fn a_statement_may_take_as_long_as_a_setting_can_say() {
+    let both = Both::with(TABLE).await;
+    let limits = DatabaseLimits {
+        statement_timeout: Duration::from_secs(36_525 * 24 * 3_600),
+        ..DatabaseLimits::default()
+    };
+    for (engine, database) in both.open(limits) {
+        let changed = database
+            .session()
+            .execute("DELETE FROM t", Vec::new())
+            .await;
+        assert_eq!(changed.unwrap(), 0, "{engine}");
+    }
+}

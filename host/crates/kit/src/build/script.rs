@@ -265,6 +265,16 @@ fn same_owner(_: &Path, _: &Path) -> bool {
 /// build uses it, and its tools are there whatever npm's settings leave out.
 const NPM_FLAGS: [&str; 2] = ["--ignore-scripts", "--include=dev"];
 
+/// What a `.npmrc` may say of every other install: elsewhere, nothing, or without
+/// the programs of the packages.
+const NPM_SETTINGS: [(&str, &str); 5] = [
+    ("npm_config_bin_links", "true"),
+    ("npm_config_dry_run", "false"),
+    ("npm_config_global", "false"),
+    ("npm_config_location", "project"),
+    ("npm_config_package_lock_only", "false"),
+];
+
 /// Installs what `package.json` names, where a tool or a dependency is not there yet:
 /// the versions of the lock file, and what was added to `package.json` since.
 fn fetch(
@@ -293,6 +303,7 @@ fn fetch(
             .arg("install")
             .args(NPM_FLAGS)
             .args(["--no-fund", "--no-audit", "--loglevel=error"])
+            .envs(NPM_SETTINGS)
             .current_dir(folder),
         NODE_FIX,
     )?;

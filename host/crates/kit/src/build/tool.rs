@@ -299,6 +299,8 @@ pub(super) fn pip(python: &Path) -> Command {
         "--no-input",
         "--disable-pip-version-check",
     ]);
+    // What a `pip.conf` may say of every other install.
+    command.envs([("PIP_USER", "0"), ("PIP_DRY_RUN", "0")]);
     command
 }
 

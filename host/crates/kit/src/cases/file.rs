@@ -167,6 +167,19 @@ pub(super) fn text(path: &Path) -> Result<String, CaseError> {
     })
 }
 
+/// Refuses a text that is more than a case file may have.
+pub(super) fn check_size(path: &Path, text: &str) -> Result<(), CaseError> {
+    if text.len() as u64 <= CASE_MAX_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "what is to be written makes the case {} bytes long, and it may have {CASE_MAX_BYTES}",
+        text.len()
+    );
+    let error = Diagnostic::error("too-large", message).within(text::path(path).to_string());
+    Err(error.hint("test the handler with smaller data").into())
+}
+
 /// Keys with their JSON text.
 pub(super) type Members = Vec<(String, String)>;
 

@@ -50,10 +50,7 @@ pub fn record(case: &Case, recorded: &[RecordedRequest]) -> Result<(), CaseError
             format!("{before},\n  \"{KEY}\": {list}{after}")
         }
     };
-    write(path, &new).map_err(|cause| CaseError::Io {
-        path: path.clone(),
-        cause,
-    })
+    write(path, &new)
 }
 
 fn is_text(recorded: &RecordedRequest) -> bool {

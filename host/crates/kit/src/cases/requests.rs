@@ -215,8 +215,10 @@ pub(super) fn request_member(request: &http::Request<Vec<u8>>) -> String {
 /// `"json": …`, or `"body": …` where it is other text; none for what is no text, or empty.
 pub(super) fn body_member(body: &[u8]) -> Option<String> {
     let body = std::str::from_utf8(body).ok().filter(|it| !it.is_empty())?;
-    Some(match json::parse(body) {
-        Ok(_) => format!(r#""json": {}"#, body.trim()),
+    // As deep as it stands in a case: in the response of one of its requests.
+    let in_a_case = || json::parse(&format!("[[[[{body}]]]]")).map(drop);
+    Some(match json::parse(body).and_then(|_| in_a_case()) {
+        Ok(()) => format!(r#""json": {}"#, body.trim()),
         Err(_) => format!(r#""body": {}"#, Value::from(body)),
     })
 }

@@ -54,10 +54,7 @@ pub fn update(case: &Case, verdict: &Verdict) -> Result<bool, CaseError> {
             format!("{}{expect}{}", &text[..range.start], &text[range.end..])
         }
     };
-    write(path, &new).map_err(|cause| CaseError::Io {
-        path: path.clone(),
-        cause,
-    })?;
+    write(path, &new)?;
     Ok(true)
 }
 
@@ -236,8 +233,21 @@ fn column(text: &str, at: usize) -> usize {
     before.chars().count()
 }
 
+/// Writes the file of a case, if that can be read again.
+///
+/// # Errors
+/// [`CaseError`]; then the file is as it was.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), CaseError> {
+    file::check_size(path, text)?;
+    file::places(path, text)?;
+    replace(path, text).map_err(|cause| CaseError::Io {
+        path: path.into(),
+        cause,
+    })
+}
+
 /// A reader sees the old file or the new one, never a half.
-pub(super) fn write(path: &Path, text: &str) -> std::io::Result<()> {
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let written = fs::File::create(&temporary)

@@ -99,9 +99,10 @@ impl StateStore for Memory {
 struct Taken;
 
 impl FollowUps for Taken {
-    fn admit<'a>(&'a self, _: &'a Command) -> Answer<'a, Result<(), String>> {
+    fn admit(&self, text: String, _: Option<Duration>) -> Answer<'_, Result<Command, String>> {
         // A case has no rules.
-        Box::pin(std::future::ready(Ok(())))
+        let command = Command::parse(text).map_err(|error| format!("no command: {error}"));
+        Box::pin(std::future::ready(command))
     }
 
     fn store<'a>(

@@ -40,7 +40,7 @@ pub(super) mod v0_2_0 {
         ownership: Borrowing { duplicate_if_necessary: false },
         imports: {
             "pointsman:handler/clock.sleep": async,
-            "pointsman:handler/emit": async,
+            "pointsman:handler/emit": async | trappable,
             "pointsman:handler/random": trappable,
             "pointsman:handler/sql": async,
             "pointsman:handler/state": async,

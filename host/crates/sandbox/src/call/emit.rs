@@ -1,11 +1,12 @@
 //! Owns the contract's `emit`: follow-up commands, which wait in the call until it
 //! has succeeded.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use pointsman_core::{command::Command, outcome::FollowUp};
+use pointsman_core::outcome::FollowUp;
 
-use super::{bindings::v0_2_0::pointsman::handler::emit, state::State};
+use super::{bindings::v0_2_0::pointsman::handler::emit, memory::Refused, state::State};
+use crate::{services::FollowUps, shares::Held};
 
 /// Commands in a row of which each emits the next.
 const DEPTH_MAX: u32 = 8;
@@ -15,61 +16,110 @@ const KEY_MAX_BYTES: usize = 255;
 const DELAY_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Bytes of all commands of one call: they go into one transaction.
 const BYTES_MAX: usize = 4 << 20;
+/// Commands of one call that are read and then refused: reading costs the host time
+/// that is beside the CPU time of the call.
+const REFUSED_MAX: usize = 100;
 
 impl emit::Host for State {
     async fn emit(
         &mut self,
         command: String,
         options: emit::Options,
-    ) -> Result<String, emit::Error> {
-        let handler = &self.handler;
-        let Some(grant) = &handler.settings.emit else {
-            let denial = handler.grants.no_service("`emit`", "emit");
-            return Err(emit::Error::Denied(self.deny(denial)));
+    ) -> wasmtime::Result<Result<String, emit::Error>> {
+        let follow_ups = match self.may_emit(&command, &options) {
+            Ok(follow_ups) => follow_ups,
+            Err(refused) => return Ok(Err(refused)),
         };
-        let Some(follow_ups) = self.shared.services.follow_ups.clone() else {
-            return Err(emit::Error::Denied(
-                "this host takes no follow-up commands: it runs without the queue".to_owned(),
-            ));
+        let delay = options.delay_ms.map(Duration::from_millis);
+        let command = match follow_ups.admit(command, delay).await {
+            Ok(command) => command,
+            Err(reason) => {
+                self.shared.emitted().refused += 1;
+                return Ok(Err(emit::Error::Invalid(reason)));
+            }
         };
-        if self.shared.depth >= DEPTH_MAX {
-            return Err(emit::Error::Denied(format!(
-                "commands emit commands {DEPTH_MAX} times in a row at most, so that no circle of rules goes on for ever"
-            )));
-        }
-        let (count, bytes) = {
-            let emitted = self.shared.emitted();
-            let bytes = emitted.iter().map(|emitted| emitted.attributes.len());
-            (emitted.len(), bytes.sum::<usize>())
-        };
-        if count >= grant.commands_max {
-            return Err(emit::Error::Denied(format!(
-                "a call emits at most {} commands; `emit.commands_max` in {} sets the limit",
-                grant.commands_max, handler.place
-            )));
-        }
-        if bytes + command.len() > BYTES_MAX {
-            return Err(emit::Error::Denied(format!(
-                "the commands of a call have at most {BYTES_MAX} bytes together"
-            )));
-        }
-        check(&options)?;
-        let command = Command::parse(&command)
-            .map_err(|error| emit::Error::Invalid(format!("no command: {error}")))?;
-        follow_ups
-            .admit(&command)
-            .await
-            .map_err(emit::Error::Invalid)?;
         let delivery = &self.shared.delivery;
-        let id = delivery.command.follow_up(&delivery.handler, count);
-        self.shared.emitted().push(FollowUp {
-            id,
+        let mut emitted = self.shared.emitted();
+        let index = emitted.commands.len();
+        let follow_up = FollowUp {
+            id: delivery.command.follow_up(&delivery.handler, index),
             attributes: command.attributes().to_owned(),
-            delay: options.delay_ms.map(Duration::from_millis),
+            delay,
             ordering_key: options.ordering_key,
             priority: options.priority.unwrap_or(0),
-        });
-        Ok(id.to_string())
+        };
+        let id = follow_up.id;
+        // It may be large where the guest is small, and waits as long as that does.
+        let bytes = (size_of::<FollowUp>() + follow_up.attributes.len()) as u64;
+        let held = self.handler.shares.memory(bytes).inspect_err(|_| {
+            self.shared.memory.refuse(Refused::Host);
+        })?;
+        emitted.add(follow_up, held);
+        Ok(Ok(id.to_string()))
+    }
+}
+
+impl State {
+    /// Where this call's next follow-up command goes, as far as that can be said
+    /// before anyone has read it.
+    fn may_emit(
+        &self,
+        command: &str,
+        options: &emit::Options,
+    ) -> Result<Arc<dyn FollowUps>, emit::Error> {
+        let handler = &self.handler;
+        let denied = |reason: String| Err(emit::Error::Denied(reason));
+        let Some(grant) = &handler.settings.emit else {
+            let denial = handler.grants.no_service("`emit`", "emit");
+            return denied(self.deny(denial));
+        };
+        let Some(follow_ups) = self.shared.services.follow_ups.clone() else {
+            let reason = "this host takes no follow-up commands: it runs without the queue";
+            return denied(reason.to_owned());
+        };
+        if self.shared.depth >= DEPTH_MAX {
+            return denied(format!(
+                "commands emit commands {DEPTH_MAX} times in a row at most, so that no circle of rules goes on for ever"
+            ));
+        }
+        let emitted = self.shared.emitted();
+        if emitted.commands.len() >= grant.commands_max {
+            return denied(format!(
+                "a call emits at most {} commands; `emit.commands_max` in {} sets the limit",
+                grant.commands_max, handler.place
+            ));
+        }
+        if emitted.refused >= REFUSED_MAX {
+            return denied(format!(
+                "{REFUSED_MAX} commands of this call were refused, and no more are looked at"
+            ));
+        }
+        if emitted.bytes + command.len() > BYTES_MAX {
+            return denied(format!(
+                "the commands of a call have at most {BYTES_MAX} bytes together"
+            ));
+        }
+        check(options)?;
+        Ok(follow_ups)
+    }
+}
+
+/// What a call has emitted so far.
+#[derive(Default)]
+pub(crate) struct Emitted {
+    pub(crate) commands: Vec<FollowUp>,
+    // Of their attributes.
+    bytes: usize,
+    refused: usize,
+    // Of the host's memory, until the call is over.
+    held: Vec<Held>,
+}
+
+impl Emitted {
+    fn add(&mut self, follow_up: FollowUp, held: Held) {
+        self.bytes += follow_up.attributes.len();
+        self.commands.push(follow_up);
+        self.held.push(held);
     }
 }
 

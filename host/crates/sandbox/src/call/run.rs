@@ -113,7 +113,7 @@ impl Handler {
         let result = result.map_err(|failure| self.handler.caused(failure, &shared));
         let ended = Instant::now();
         let emitted = match result {
-            Ok(_) => std::mem::take(&mut *shared.emitted()),
+            Ok(_) => std::mem::take(&mut shared.emitted().commands),
             Err(_) => Vec::new(),
         };
         let outcome = Outcome {

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{cpu::CpuMeter, logs::LogSink, memory::MemoryUse, simulation::Simulated};
+use super::{
+    cpu::CpuMeter, emit::Emitted, logs::LogSink, memory::MemoryUse, simulation::Simulated,
+};
 use crate::{
     grants::{
         granted::Denial,
@@ -14,10 +16,7 @@ use crate::{
     services::Services,
     settings::HandlerLimits,
 };
-use pointsman_core::{
-    delivery::DeliveryId,
-    outcome::{FollowUp, Level},
-};
+use pointsman_core::{delivery::DeliveryId, outcome::Level};
 
 /// Different denials of one call that are logged in its report.
 const DENIALS_MAX: usize = 32;
@@ -39,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) delivery: DeliveryId,
     /// How many commands stand before its own in a row of follow-ups.
     pub(crate) depth: u32,
-    emitted: Mutex<Vec<FollowUp>>,
+    emitted: Mutex<Emitted>,
 }
 
 impl Shared {
@@ -68,7 +67,7 @@ impl Shared {
     }
 
     /// The follow-up commands so far.
-    pub(crate) fn emitted(&self) -> MutexGuard<'_, Vec<FollowUp>> {
+    pub(crate) fn emitted(&self) -> MutexGuard<'_, Emitted> {
         self.emitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

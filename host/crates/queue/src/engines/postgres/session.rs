@@ -37,11 +37,14 @@ pub(super) struct Terms {
     born: Instant,
 }
 
+/// PostgreSQL counts the milliseconds of its timeouts in 32 bits.
+const LIMIT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 impl Terms {
     pub(super) fn new(schema: Schema, limit: Duration) -> Self {
         Self {
             schema,
-            limit,
+            limit: limit.min(LIMIT_MAX),
             suspect_ms: AtomicU64::new(0),
             born: Instant::now(),
         }
@@ -397,4 +400,20 @@ fn values<'p>(params: &[&'p dyn Param]) -> Vec<&'p (dyn ToSql + Sync)> {
 fn typed<'p>(params: &[&'p dyn Param]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
     let with_type = |param: &&'p dyn Param| (param.value(), param.kind());
     params.iter().map(with_type).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_may_take_as_long_as_a_setting_can_say() {
+        let century = Duration::from_secs(36_525 * 24 * 3_600);
+        let terms = Terms::new(Schema::new("pointsman").unwrap(), century);
+        let settings = terms.settings(true);
+        assert!(
+            settings.contains("set_config('statement_timeout', '2147483647', true)"),
+            "{settings}"
+        );
+    }
 }
