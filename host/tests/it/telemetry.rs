@@ -1,7 +1,8 @@
-//! Traces, as a collector receives them.
+//! Traces, as a collector receives them, and what is shipped to watch metrics with.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fs,
     sync::{Arc, Mutex},
 };
 
@@ -15,7 +16,7 @@ use prost::Message as _;
 use reqwest::Client;
 
 use crate::{
-    host::{Folders, until},
+    host::{Folders, root, until},
     queue::program::Program,
 };
 
@@ -201,4 +202,43 @@ async fn a_collector_that_refuses_costs_no_request_and_is_told_once() {
     }
     assert!(host.says(1, &["traces were lost"]).await, "{}", host.log());
     assert_eq!(host.said(&["traces were lost"]), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_alerts_and_the_dashboard_ask_for_metrics_that_there_are() {
+    let folders = Folders::probes(&["probe"]);
+    folders.settings("probe", "[limits]\nlog_lines_max = 1\n");
+    let host = Program::start(&folders);
+    // A metric without a value is not there: each has something to count.
+    let logging = r#"{"to":"probe","do":"log"}"#;
+    send(&host, "/commands/execute", logging, None).await;
+    send(&host, "/commands/execute", "{}", None).await;
+    let paused = send(&host, "/queue/pause?all=true", "", None).await;
+    assert_eq!(paused, StatusCode::OK);
+    send(&host, "/commands", logging, None).await;
+    let metrics = reqwest::get(format!("{}/metrics", host.url)).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let types = metrics.lines().filter_map(|it| it.strip_prefix("# TYPE "));
+    let known: BTreeSet<_> = types
+        .flat_map(|line| {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let suffixes: &[&str] = match kind {
+                "counter" => &["_total"],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                _ => &[""],
+            };
+            suffixes.iter().map(move |suffix| format!("{name}{suffix}"))
+        })
+        .collect();
+    let name = regex::Regex::new(r"\bpointsman_[a-z_]+").unwrap();
+    let shipped = root().join("host/packaging/monitoring");
+    for file in ["alerts.yml", "grafana.json"] {
+        let text = fs::read_to_string(shipped.join(file)).unwrap();
+        let asked: BTreeSet<_> = name.find_iter(&text).map(|it| it.as_str()).collect();
+        assert!(asked.len() > 5, "{file}: {asked:?}");
+        let unknown: Vec<_> = asked.iter().filter(|it| !known.contains(**it)).collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?} of {known:?}");
+    }
+    let dashboard = fs::read_to_string(shipped.join("grafana.json")).unwrap();
+    serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();
 }
