@@ -19,6 +19,7 @@ mod queue;
 mod server;
 mod stream;
 mod traces;
+mod ui;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +28,7 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use serde_json::json;
@@ -105,6 +106,38 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/metrics", &[]),
     ("GET", "/healthz", &[]),
     ("GET", "/readyz", &[]),
+    ("GET", "/ui", &[]),
+    (
+        "GET",
+        "/ui/commands",
+        &["q", "state", "handler", "from", "until", "after"],
+    ),
+    ("GET", "/ui/commands/{id}", &[]),
+    ("POST", "/ui/commands/{id}/cancel", &[]),
+    ("GET", "/ui/queue", &[]),
+    ("POST", "/ui/queue/pause", &[]),
+    ("POST", "/ui/queue/resume", &[]),
+    (
+        "GET",
+        "/ui/dead",
+        &[
+            "handler",
+            "status",
+            "from",
+            "until",
+            "after",
+            "retried",
+            "discarded",
+        ],
+    ),
+    ("POST", "/ui/dead/retry", &[]),
+    ("POST", "/ui/dead/discard", &[]),
+    ("GET", "/ui/handlers", &[]),
+    ("GET", "/ui/rules", &["q", "after"]),
+    ("GET", "/ui/explain", &["command"]),
+    ("POST", "/ui/explain", &[]),
+    ("GET", "/ui/style.css", &[]),
+    ("GET", "/ui/script.js", &[]),
 ];
 
 /// The routes over one host.
@@ -120,6 +153,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .merge(ui::routes(&host))
         .route_layer(parameters::Reading::layer())
         .route_layer(traces::Traced::layer(
             host.dispatcher().telemetry().cloned(),
@@ -143,9 +177,16 @@ pub async fn serve(host: Arc<Host>, listener: TcpListener) -> std::io::Result<()
     server::serve(host, listener, routes).await
 }
 
-/// What there is, for whoever comes without knowing.
-async fn index() -> impl IntoResponse {
+/// What there is, for whoever comes without knowing; people are led to the dashboard.
+async fn index(headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT);
+    let accepted = accepted.and_then(|accepted| accepted.to_str().ok());
+    if accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+        return Redirect::to("/ui").into_response();
+    }
+    // Pages lead from one to the other.
     let paths = ROUTES.iter().skip(1);
+    let paths = paths.filter(|(_, path, _)| !path.starts_with("/ui"));
     let paths: Vec<_> = paths
         .map(|(method, path, _)| format!("{method} {path}"))
         .collect();
@@ -154,6 +195,7 @@ async fn index() -> impl IntoResponse {
         "version": env!("CARGO_PKG_VERSION"),
         "paths": paths,
     }))
+    .into_response()
 }
 
 async fn execute(

@@ -1,6 +1,8 @@
 //! Owns the [`Metrics`] of one host: what became of commands and calls, and what
 //! waits in the queue, in the OpenMetrics text format of `GET /metrics`.
 
+mod recent;
+
 use std::{
     sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicU64},
     time::Duration,
@@ -15,6 +17,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use rustc_hash::FxHashMap;
+
+pub use recent::{CallCount, LastMinutes, RECENT_MINUTES, Recent};
 
 use crate::{
     budget::Budgets,
@@ -41,6 +45,7 @@ pub struct Metrics {
     of_handlers: RwLock<FxHashMap<HandlerName, Arc<OfHandler>>>,
     running: Gauge,
     generation: Gauge,
+    recent: Recent,
 }
 
 /// What the calls of one handler count in, so that each call looks it up once.
@@ -128,6 +133,7 @@ impl Default for Metrics {
             of_handlers: RwLock::default(),
             running: Gauge::default(),
             generation: Gauge::default(),
+            recent: Recent::default(),
         };
         metrics.register();
         metrics
@@ -237,6 +243,7 @@ impl Metrics {
                 .get_or_create_owned(&CallLabels { handler, status })
         });
         calls.inc();
+        self.recent.call(status == Status::Succeeded, duration);
         handler.duration.observe(duration.as_secs_f64());
         handler.cpu.inc_by(outcome.spent.cpu.as_secs_f64());
         if outcome.logs.dropped > 0 {
@@ -265,6 +272,12 @@ impl Metrics {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(labels.handler.0, Arc::clone(&handler));
         handler
+    }
+
+    /// Calls of the last minutes.
+    #[must_use]
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Everything so far, as OpenMetrics text; `queue` is how many deliveries to

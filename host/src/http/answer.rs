@@ -41,11 +41,24 @@ fn render(weight: usize, value: &impl Serialize) -> Result<Vec<u8>, Problem> {
 }
 
 fn json(body: Vec<u8>, share: Share) -> Response {
+    sent("application/json", body, share)
+}
+
+/// The media type of a page.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+
+/// A page that was made, which is never refused, and counts while it is sent.
+pub(super) fn html(host: &Host, page: String) -> Response {
+    let share = host.budgets().answers.hold(page.len() as u64);
+    sent(HTML, page.into_bytes(), share)
+}
+
+fn sent(media: &'static str, body: Vec<u8>, share: Share) -> Response {
     let body = Bytes::from_owner(Rendered {
         body,
         _share: share,
     });
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    ([(header::CONTENT_TYPE, media)], body).into_response()
 }
 
 /// A body on its way to the client.

@@ -129,6 +129,11 @@ impl Parameters {
         Ok(Self(read))
     }
 
+    /// Leaves out what a form sends of the fields that were not filled in.
+    pub(super) fn drop_empty(&mut self) {
+        self.0.retain(|_, value| !value.is_empty());
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -66,6 +66,14 @@ impl Problem {
         }
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn diagnostic(&self) -> &Diagnostic {
+        &self.diagnostic
+    }
+
     pub(super) fn not_found() -> Self {
         Self::error(
             StatusCode::NOT_FOUND,
@@ -192,6 +200,23 @@ impl Problem {
             format!("the body has {found}"),
         )
         .hint("send `Content-Type: application/json`, and the command in UTF-8")
+    }
+}
+
+/// Of the dashboard.
+impl Problem {
+    pub(super) fn not_a_form(found: Option<&str>) -> Self {
+        Self::unsupported_media_type(found)
+            .hint("send the form of the page, as `application/x-www-form-urlencoded`")
+    }
+
+    pub(super) fn stale_form() -> Self {
+        Self::error(
+            StatusCode::FORBIDDEN,
+            "stale-form",
+            "the form is not from a page of this server, or from one before its last start",
+        )
+        .hint("load the page again, then send the form")
     }
 }
 

@@ -24,3 +24,4 @@ mod reload;
 mod sandbox;
 mod services;
 mod telemetry;
+mod ui;
