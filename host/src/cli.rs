@@ -288,6 +288,10 @@ fn exit_code(exit: Exit, failure: Option<&io::Error>) -> ExitCode {
     ExitCode::from(Exit::Output as u8)
 }
 
+/// A line for each request that failed, of which a handler may send thousands. What
+/// became of its requests is the handler's to tell.
+const GUESTS: &str = "wasmtime_wasi_http=off";
+
 impl Cli {
     fn run(self, log: &Log) -> anyhow::Result<Exit> {
         match &self.command {
@@ -337,8 +341,9 @@ impl Cli {
         let asked = asked.unwrap_or(default);
         let filter = match asked.parse::<LevelFilter>() {
             // A bare level is ours: the compiler alone writes thousands of lines at `debug`.
-            Ok(level) if level > LevelFilter::INFO => format!("info,pointsman={level}"),
-            _ => asked.to_owned(),
+            Ok(level) if level > LevelFilter::INFO => format!("info,pointsman={level},{GUESTS}"),
+            Ok(level) => format!("{level},{GUESTS}"),
+            Err(_) => asked.to_owned(),
         };
         let filter = EnvFilter::try_new(filter).with_context(|| {
             format!("`--log {asked}` (or RUST_LOG) is not a filter: write a level such as `debug`, or `info,pointsman::reload=debug`")

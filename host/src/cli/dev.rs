@@ -11,7 +11,11 @@ use std::{
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, input, print, run, screen, terminal::out, test};
+use super::{
+    Exit, input, print, run, screen,
+    terminal::{out, output_failure},
+    test,
+};
 use crate::{
     build,
     cases::{self, Runner, Subject},
@@ -72,6 +76,10 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
                 )
             )
         );
+        if output_failure().is_some() {
+            // Nobody reads what comes.
+            return Ok(Exit::Succeeded);
+        }
         sources.changed().await;
     }
 }

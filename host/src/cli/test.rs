@@ -103,6 +103,10 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             "{}",
             print::Styled(print::DIM, "waiting for changes; press Ctrl-C to stop")
         );
+        if terminal::output_failure().is_some() {
+            // Nobody reads what comes.
+            return Ok(Exit::Succeeded);
+        }
         sources.changed().await;
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{BufRead as _, BufReader, Read},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -214,4 +214,28 @@ fn test_watches_cases_and_components() {
     folders.plugin("probe", guest("probe"));
     test.says("1 case passed");
     assert_eq!(test.interrupt(), 0);
+}
+
+#[test]
+fn watching_ends_where_nobody_reads_what_it_says() {
+    let folders = Folders::new();
+    folders.plugin("probe", guest("probe"));
+    fs::create_dir(folders.plugins().join("cases")).unwrap();
+    let case = |text: &str| replace(&folders.plugins().join("cases/probe.json"), text);
+    case(r#"{"command":{"do":"nothing"}}"#);
+    let mut child = without_settings(&mut Command::new(env!("CARGO_BIN_EXE_pointsman")))
+        .current_dir(folders.path())
+        .args(["test", "plugins/probe.wasm", "--watch"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("waiting for changes") {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "it ended");
+    }
+    drop(output);
+    case(r#"{"command":{"do":"nothing"},"expect":{"output":null}}"#);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

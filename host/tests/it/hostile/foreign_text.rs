@@ -410,3 +410,21 @@ fn a_stream_that_is_closed_or_full_is_no_panic() {
         assert_eq!(status.code(), Some(0), "{args:?}");
     }
 }
+
+#[test]
+fn requests_that_fail_write_no_lines_into_the_log_of_the_host() {
+    let folders = Folders::new();
+    folders.plugin("asks", guest("asks"));
+    folders.settings("asks", "[http]\nallow = [\"GET http://127.0.0.1:1/*\"]");
+    folders.rules(
+        "asks.json",
+        r#"{"rules":[{"name":"asks","match":"*","handlers":["asks"]}]}"#,
+    );
+    let command = r#"{"way":"request","url":"http://127.0.0.1:1/x","times":3}"#;
+    let args = ["--log", "info", "run", "--json", command];
+    let output = pointsman(&folders, &args).output().unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(answer.matches("connection refused").count(), 3, "{answer}");
+    assert_eq!(log, "");
+}
