@@ -106,7 +106,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/metrics", &[]),
     ("GET", "/healthz", &[]),
     ("GET", "/readyz", &[]),
-    ("GET", "/ui", &[]),
+    ("GET", "/ui", &["span"]),
     (
         "GET",
         "/ui/commands",
@@ -114,6 +114,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ),
     ("GET", "/ui/commands/{id}", &[]),
     ("POST", "/ui/commands/{id}/cancel", &[]),
+    ("POST", "/ui/commands/{id}/rerun", &[]),
     ("GET", "/ui/queue", &[]),
     ("POST", "/ui/queue/pause", &[]),
     ("POST", "/ui/queue/resume", &[]),

@@ -19,6 +19,7 @@ mod filters;
 mod frame;
 mod gantt;
 mod handlers;
+mod history;
 mod overview;
 mod parts;
 mod queue;
@@ -35,7 +36,7 @@ use axum::{
     routing::{get, post},
 };
 
-use self::{overview::Figures, viewer::Key};
+use self::{history::History, overview::Figures, viewer::Key};
 use crate::host::Host;
 
 /// What the pages of one host share.
@@ -43,6 +44,7 @@ struct Ui {
     host: Arc<Host>,
     key: Key,
     figures: Figures,
+    history: History,
 }
 
 type SharedUi = Arc<Ui>;
@@ -53,12 +55,14 @@ pub(super) fn routes(host: &Arc<Host>) -> Router<Arc<Host>> {
         host: Arc::clone(host),
         key: Key::draw(),
         figures: Figures::default(),
+        history: History::default(),
     };
     Router::new()
         .route("/ui", get(overview::overview))
         .route("/ui/commands", get(commands::list))
         .route("/ui/commands/{id}", get(command::show))
         .route("/ui/commands/{id}/cancel", post(command::cancel))
+        .route("/ui/commands/{id}/rerun", post(command::rerun))
         .route("/ui/queue", get(queue::show))
         .route("/ui/queue/pause", post(queue::pause))
         .route("/ui/queue/resume", post(queue::resume))

@@ -1,9 +1,11 @@
 //! The dashboard, as a browser gets it.
 
+mod browser;
 mod changes;
 mod foreign;
 mod lists;
 pub(crate) mod page;
+mod webdriver;
 
 use reqwest::{StatusCode, header};
 use serde_json::json;
@@ -100,7 +102,7 @@ async fn the_overview_has_the_figures_of_the_queue_and_what_is_wrong() {
         page.text
     );
     assert!(
-        page.text.contains("2 calls in 60 minutes, 1 failed"),
+        page.text.contains("2 calls in 60 min, 1 failed"),
         "{}",
         page.text
     );

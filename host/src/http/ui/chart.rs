@@ -1,26 +1,37 @@
-//! Owns the chart of calls by minute: a bar for each, failures on top, hatched.
+//! Owns the chart of calls over time: a bar for each span, failures on top, hatched.
+
+use std::time::Duration;
 
 use maud::{Markup, html};
 
 use super::parts::{count, counted};
 use crate::metrics::CallCount;
 
-/// Width of a minute and height of the chart, in units of its own.
+/// Width of a bar and height of the chart, in units of its own.
 const STEP: usize = 10;
 const HEIGHT: u64 = 120;
 
-/// The oldest minute first; the last one goes on.
-pub(super) fn minutes(counts: &[CallCount]) -> Markup {
+/// Calls over time.
+pub(super) struct Bars<'a> {
+    /// The oldest first; the last span goes on.
+    pub(super) counts: &'a [CallCount],
+    /// What one bar covers.
+    pub(super) step: Duration,
+}
+
+pub(super) fn bars(Bars { counts, step }: &Bars<'_>) -> Markup {
+    let whole = *step * u32::try_from(counts.len()).unwrap_or(u32::MAX);
     let calls = counts.iter().map(|minute| minute.succeeded + minute.failed);
     let all: u64 = calls.clone().sum();
     let most = calls.max().unwrap_or(0).max(1);
     let failed: u64 = counts.iter().map(|minute| minute.failed).sum();
     let label = format!(
-        "{} in {} minutes, {} failed, at most {} in a minute",
+        "{} in {}, {} failed, at most {} in {}",
         counted(all, "call", "calls"),
-        counts.len(),
+        span(whole),
         count(failed),
-        count(most)
+        count(most),
+        span(*step)
     );
     html! {
         figure class="chart" {
@@ -33,11 +44,11 @@ pub(super) fn minutes(counts: &[CallCount]) -> Markup {
                             path d="M0 4L4 0" class="hatch" {}
                         }
                     }
-                    @for (at, minute) in counts.iter().enumerate() { (bar(at, *minute, most, counts.len())) }
+                    @for (at, minute) in counts.iter().enumerate() { (bar(at, *minute, most, *step * (counts.len() - 1 - at) as u32)) }
                 }
             }
             figcaption {
-                ol class="axis" aria-hidden="true" { li { (counts.len()) " min ago" } li { (counts.len() / 2) " min" } li { "now" } }
+                ol class="axis" aria-hidden="true" { li { (span(whole)) " ago" } li { (span(whole / 2)) } li { "now" } }
                 p class="legend" {
                     span { svg class="key" viewBox="0 0 10 10" aria-hidden="true" { rect width="10" height="10" class="fill-good" {} } "succeeded" }
                     span { svg class="key" viewBox="0 0 10 10" aria-hidden="true" { rect width="10" height="10" fill="url(#hatch)" {} } "failed" }
@@ -47,7 +58,16 @@ pub(super) fn minutes(counts: &[CallCount]) -> Markup {
     }
 }
 
-fn bar(at: usize, minute: CallCount, most: u64, minutes: usize) -> Markup {
+/// Whole minutes, hours or days.
+fn span(span: Duration) -> String {
+    match span.as_secs() / 60 {
+        minutes @ 0..=60 => format!("{minutes} min"),
+        minutes if minutes < 48 * 60 => format!("{} h", minutes / 60),
+        minutes => format!("{} d", minutes / 60 / 24),
+    }
+}
+
+fn bar(at: usize, minute: CallCount, most: u64, ago: Duration) -> Markup {
     // What is there is seen, however little it is.
     let height = |number: u64| match number {
         0 => 0,
@@ -56,12 +76,11 @@ fn bar(at: usize, minute: CallCount, most: u64, minutes: usize) -> Markup {
     let failed = height(minute.failed);
     let succeeded = height(minute.succeeded).min(HEIGHT - failed);
     let (x, width) = (at * STEP + 1, STEP - 2);
-    let ago = minutes - 1 - at;
     html! {
         @if failed + succeeded > 0 {
             g {
                 title {
-                    @if ago == 0 { "this minute" } @else { (ago) " min ago" }
+                    @if ago.is_zero() { "now" } @else { (span(ago)) " ago" }
                     ": " (count(minute.succeeded)) " succeeded, " (count(minute.failed)) " failed"
                 }
                 rect x=(x) y=(HEIGHT - succeeded) width=(width) height=(succeeded) class="fill-good" {}
@@ -75,12 +94,17 @@ fn bar(at: usize, minute: CallCount, most: u64, minutes: usize) -> Markup {
 mod tests {
     use super::*;
 
+    fn minutes_of(counts: &[CallCount]) -> Markup {
+        let step = Duration::from_secs(60);
+        bars(&Bars { counts, step })
+    }
+
     #[test]
     fn bars_are_as_high_as_their_minutes_and_failures_stand_on_top() {
         let count = |succeeded, failed| CallCount { succeeded, failed };
-        let chart = minutes(&[count(0, 0), count(30, 10), count(1, 0)]).into_string();
+        let chart = minutes_of(&[count(0, 0), count(30, 10), count(1, 0)]).into_string();
         assert!(
-            chart.contains("41 calls in 3 minutes, 10 failed, at most 40 in a minute"),
+            chart.contains("41 calls in 3 min, 10 failed, at most 40 in 1 min"),
             "{chart}"
         );
         assert_eq!(chart.matches("<g>").count(), 2);
@@ -97,10 +121,10 @@ mod tests {
             "{chart}"
         );
         assert!(
-            minutes(&[CallCount::default()])
+            minutes_of(&[CallCount::default()])
                 .into_string()
                 .contains("0 calls")
         );
-        minutes(&[count(u64::MAX / 2, u64::MAX / 2)]);
+        minutes_of(&[count(u64::MAX / 2, u64::MAX / 2)]);
     }
 }

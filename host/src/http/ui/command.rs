@@ -21,7 +21,8 @@ use crate::{
     http::{parameters::parse, problem::Problem, queue_of},
     outcome::Level,
     queue::{
-        AttemptLog, CommandView, DeliveryView, FailedAttempt, QueueError, State, Store, Timestamp,
+        AttemptLog, CommandView, DeliveryView, EnqueueOptions, FailedAttempt, QueueError, State,
+        Store, Timestamp,
     },
 };
 
@@ -156,6 +157,10 @@ fn head(viewer: &Viewer, command: &CommandView) -> Markup {
             div class="actions" {
                 a class="button quiet" href={ "/ui/explain?command=" (command.id) } { "Explain its routing" }
                 a class="button quiet" href={ "/commands/" (command.id) } { "JSON" }
+                form method="post" action={ "/ui/commands/" (command.id) "/rerun" } {
+                    (viewer.field())
+                    button type="submit" class="quiet" data-confirm="Run it again, as a new command?" { "Run again" }
+                }
                 @if !command.is_final() {
                     form method="post" action={ "/ui/commands/" (command.id) "/cancel" } {
                         (viewer.field())
@@ -269,4 +274,26 @@ pub(super) async fn cancel(
     cancelled?;
     ui.figures.forget().await;
     Ok(Redirect::to(&format!("/ui/commands/{id}")).into_response())
+}
+
+/// Stores the same attributes as a new command, which goes where the rules send it now.
+pub(super) async fn rerun(
+    Extracted(ui): Extracted<SharedUi>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failed> {
+    Form::read(&viewer, &headers, &body)?;
+    let queue = queue_of(&ui.host)?;
+    let id: CommandId = parse("id", &id)?;
+    let attributes = queue.store().get(id).await?.attributes.unwrap_or_default();
+    let command = ui.host.dispatcher().parse(attributes).await??;
+    let options = EnqueueOptions {
+        rerun_of: Some(id),
+        ..EnqueueOptions::default()
+    };
+    let accepted = queue.enqueue(&command, options).await?;
+    ui.figures.forget().await;
+    Ok(Redirect::to(&format!("/ui/commands/{}", accepted.id)).into_response())
 }

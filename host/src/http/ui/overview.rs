@@ -12,8 +12,8 @@ use tokio::{sync::Mutex, time::timeout};
 
 use super::{
     SharedUi,
-    chart::minutes,
-    frame::{Page, Place},
+    frame::{Failed, Page, Place},
+    history::Span,
     parts::{
         Query, Shape, Text, Tone, badge, count, counted, diagnostic, duration, empty, headline,
         snippet, state, time,
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     host::Host,
+    http::parameters::Parameters,
     name::HandlerName,
     queue::{DeadFilter, DeadLetter, Depth, Page as StorePage, Pause, Queue, QueueError, State},
     shutdown::Health,
@@ -130,8 +131,10 @@ async fn read(queue: &Queue) -> Standing {
 pub(super) async fn overview(
     Extracted(ui): Extracted<SharedUi>,
     viewer: Viewer,
+    mut parameters: Parameters,
     headers: HeaderMap,
-) -> Response {
+) -> Result<Response, Failed> {
+    let span: Option<Span> = parameters.take("span")?;
     let standing = match ui.host.queue() {
         Some(queue) => Some(ui.figures.of(queue).await),
         None => None,
@@ -140,14 +143,11 @@ pub(super) async fn overview(
     let content = html! {
         (health(&ui.host, &snapshot, standing.as_deref()))
         (figures(&ui.host, standing.as_deref()))
-        section aria-labelledby="throughput" {
-            h2 id="throughput" { "Calls in the last hour, on this host" }
-            (minutes(&ui.host.dispatcher().metrics().recent().last().counts))
-        }
+        (ui.history.chart(&ui.host, span.unwrap_or_default()).await)
         (handlers(&snapshot, standing.as_deref()))
         @if let Some(standing) = &standing { (latest(&standing.latest)) }
     };
-    Page::live(Place::Overview, "Overview", content).answer(&ui, &viewer, &headers)
+    Ok(Page::live(Place::Overview, "Overview", content).answer(&ui, &viewer, &headers))
 }
 
 /// What is not well, the worst first.

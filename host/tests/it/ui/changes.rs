@@ -230,3 +230,40 @@ async fn a_command_that_runs_is_cancelled_from_its_page() {
     assert_eq!(host.finished(&place).await["state"], "cancelled");
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_run_again_as_a_new_one_that_names_the_first() {
+    let folders = Folders::probes(&["probe"]);
+    let host = serve(config(&folders), true).await;
+    let place = host.accepted(echo()).await;
+    let first = host.finished(&place).await;
+    let page = Page::get(&host.url, &format!("/ui{place}")).await;
+    let done = page
+        .post(&host.url, &format!("/ui{place}/rerun"), &[])
+        .await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    let again = done.header("location").strip_prefix("/ui").unwrap();
+    let view = host.finished(again).await;
+    assert_eq!(view["state"], "completed");
+    assert_eq!(
+        (&view["attributes"], &view["rerunOf"]),
+        (&first["attributes"], &first["commandId"])
+    );
+    let page = Page::get(&host.url, &format!("/ui{again}")).await;
+    assert!(
+        page.text
+            .contains(&format!("<dt>Repeats</dt><dd><a href=\"/ui{place}\">")),
+        "{}",
+        page.text
+    );
+    // The history has both of them.
+    let overview = Page::get(&host.url, "/ui?span=day").await;
+    assert!(
+        overview.text.contains("2 calls in 24 h, 0 failed, at most"),
+        "{}",
+        overview.text
+    );
+    let refused = Page::get(&host.url, "/ui?span=year").await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    host.stop().await;
+}
