@@ -63,11 +63,11 @@ async fn each_page_of_a_list_leads_to_the_next_with_its_filter() {
     let mut path = "/ui/commands?state=available&handler=probe".to_owned();
     let mut ids = Vec::new();
     let mut pages = 0;
+    let next = Regex::new(r#"href="([^"]*)" rel="next""#).unwrap();
     loop {
         let page = Page::get(&host.url, &path).await;
         ids.extend(page.ids());
         pages += 1;
-        let next = Regex::new(r#"href="([^"]*)" rel="next""#).unwrap();
         let Some(next) = next.captures(&page.text) else {
             break;
         };
