@@ -25,6 +25,7 @@ mod remote;
 mod rules;
 mod run;
 mod runtime;
+mod schedule;
 mod screen;
 mod serve;
 mod signals;
@@ -150,8 +151,10 @@ enum Cmd {
     Run(run::Args),
     /// Enqueue a command for a running server to process
     Enqueue(enqueue::Args),
-    /// Inspect the queue: list, cancel, retry and discard
+    /// Inspect the queue: list, cancel, retry, discard and pause
     Queue(queue::Args),
+    /// List, pause, resume or run the schedules of the rule files
+    Schedule(schedule::Args),
     /// Run the HTTP server; hot-reloads handlers and rules
     Serve(serve::Args),
     /// Create a folder with an example handler, a rule and settings
@@ -420,6 +423,7 @@ impl Cmd {
             Self::Run(args) => run::run(args, config).await,
             Self::Enqueue(args) => enqueue::run(args, config).await,
             Self::Queue(args) => queue::run(args, config).await,
+            Self::Schedule(args) => schedule::run(args, config).await,
             Self::Dev(args) => dev::run(args, config).await,
             Self::Test(args) => test::run(args, config).await,
             Self::List(args) => list::run(args, config).await,

@@ -16,6 +16,7 @@ mod parameters;
 mod pauses;
 mod problem;
 mod queue;
+mod schedules;
 mod server;
 mod stream;
 mod traces;
@@ -101,6 +102,10 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
         &["handler", "all", "reason", "by", "for"],
     ),
     ("POST", "/queue/resume", &["handler", "all"]),
+    ("GET", "/schedules", &["after", "limit"]),
+    ("POST", "/schedules/{name}/pause", &[]),
+    ("POST", "/schedules/{name}/resume", &[]),
+    ("POST", "/schedules/{name}/run", &[]),
     ("GET", "/plugins", &[]),
     ("GET", "/rules", &[]),
     ("GET", "/metrics", &[]),

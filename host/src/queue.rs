@@ -2,6 +2,7 @@
 //! commands into it, and has a worker take them out again.
 
 mod runner;
+mod schedules;
 mod services;
 
 use std::{
@@ -10,10 +11,14 @@ use std::{
     time::Duration,
 };
 
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
 pub use pointsman_queue::*;
+pub use schedules::ScheduleView;
 
 use self::{
     runner::HandlerRunner,
+    schedules::Scheduler,
     worker::{Drained, Worker, WorkerConfig},
 };
 use crate::{
@@ -34,14 +39,21 @@ pub struct Queue {
 enum Work {
     #[default]
     NotBegun,
-    Runs(Worker),
+    Runs(Worker, Background),
     Ended,
+}
+
+/// What runs beside the worker.
+#[derive(Default)]
+struct Background {
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl Work {
     fn worker(&self) -> Option<&Worker> {
         match self {
-            Self::Runs(worker) => Some(worker),
+            Self::Runs(worker, _) => Some(worker),
             Self::NotBegun | Self::Ended => None,
         }
     }
@@ -111,7 +123,19 @@ impl Queue {
             ..WorkerConfig::from(&self.config)
         };
         let worker = Worker::start(Arc::clone(&self.store), Arc::new(runner), config);
-        *work = Work::Runs(worker);
+        let background = Background::default();
+        let scheduler = Arc::new(Scheduler {
+            store: Arc::clone(&self.store),
+            dispatcher: self.dispatcher.clone(),
+            accept_unmatched: self.config.accept_unmatched,
+        });
+        let (supervisor, stop) = (self.dispatcher.supervisor(), background.stop.clone());
+        supervisor.spawn(&background.tasks, "schedules", stop.clone(), move || {
+            let (scheduler, stop) = (Arc::clone(&scheduler), stop.clone());
+            async move { scheduler.run(&stop).await }
+        });
+        background.tasks.close();
+        *work = Work::Runs(worker, background);
     }
 
     fn state(&self) -> MutexGuard<'_, Work> {
@@ -223,7 +247,17 @@ impl Queue {
     pub async fn drain(&self, grace: Duration) -> Drained {
         let work = mem::replace(&mut *self.state(), Work::Ended);
         match work {
-            Work::Runs(worker) => worker.drain(grace).await,
+            Work::Runs(worker, background) => {
+                background.stop.cancel();
+                let (drained, ended) = tokio::join!(
+                    worker.drain(grace),
+                    tokio::time::timeout(grace, background.tasks.wait())
+                );
+                if ended.is_err() {
+                    tracing::warn!("the store did not answer a schedule before the grace was over");
+                }
+                drained
+            }
             Work::NotBegun | Work::Ended => Drained::default(),
         }
     }

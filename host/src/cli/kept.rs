@@ -5,6 +5,7 @@
 use anyhow::{Context, bail};
 use form_urlencoded::Serializer;
 use http::{HeaderMap, HeaderValue};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use pointsman_core::settings::duration;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +21,8 @@ use crate::{
     name::HandlerName,
     queue::{
         Accepted, Cancellation, CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId,
-        Depth, EnqueueError, EnqueueOptions, HistoryFilter, HistoryPoint, NewPause, Page, Pause,
-        Queue, Timestamp,
+        Depth, EnqueueError, EnqueueOptions, HistoryFilter, HistoryPoint, NewPause, PAGE_MAX, Page,
+        Pause, Queue, ScheduleChange, ScheduleView, Timestamp,
     },
     reload::Wait,
 };
@@ -209,6 +210,57 @@ impl Kept {
         Ok(answer.history)
     }
 
+    pub(super) async fn schedules(&self) -> anyhow::Result<Vec<ScheduleView>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            schedules: Vec<ScheduleView>,
+            next: Option<String>,
+        }
+        let server = match self {
+            Self::Here(host) => return Ok(queue(host)?.schedules(None, usize::MAX).await?),
+            Self::There(server) => server,
+        };
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let mut parameters = Parameters::new("/schedules");
+            parameters.add("limit", Some(PAGE_MAX));
+            parameters.add("after", after);
+            let answer: Answer = server.get(&parameters.path()).await?;
+            all.extend(answer.schedules);
+            after = answer.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    pub(super) async fn change_schedule(
+        &self,
+        name: &str,
+        change: ScheduleChange,
+    ) -> anyhow::Result<ScheduleView> {
+        let server = match self {
+            Self::Here(host) => return Ok(queue(host)?.change_schedule(name, change).await?),
+            Self::There(server) => server,
+        };
+        let verb = match change {
+            ScheduleChange::Pause => "pause",
+            ScheduleChange::Resume => "resume",
+        };
+        let path = schedule_path(name, verb);
+        server.post(&path, HeaderMap::new(), "").await
+    }
+
+    pub(super) async fn run_schedule(&self, name: &str) -> anyhow::Result<Accepted> {
+        match self {
+            Self::Here(host) => Ok(queue(host)?.run_schedule(name).await?),
+            Self::There(server) => {
+                let path = schedule_path(name, "run");
+                server.post(&path, HeaderMap::new(), "").await
+            }
+        }
+    }
+
     pub(super) async fn status(&self) -> anyhow::Result<QueueStatus> {
         match self {
             Self::Here(host) => {
@@ -259,6 +311,11 @@ fn chosen(path: &str, filter: DeadFilter) -> anyhow::Result<String> {
     let all = parameters.none.then_some(true);
     parameters.add("all", all);
     Ok(parameters.path())
+}
+
+fn schedule_path(name: &str, verb: &str) -> String {
+    let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
+    format!("/schedules/{name}/{verb}")
 }
 
 fn rfc3339(time: Timestamp) -> anyhow::Result<jiff::Timestamp> {

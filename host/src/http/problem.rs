@@ -268,7 +268,9 @@ impl From<QueueError> for Problem {
             QueueError::Conflict { .. } | QueueError::NotDead { .. } | QueueError::NotRepeated => {
                 StatusCode::CONFLICT
             }
-            QueueError::UnknownCommand(_) | QueueError::UnknownDelivery(_) => StatusCode::NOT_FOUND,
+            QueueError::UnknownCommand(_)
+            | QueueError::UnknownDelivery(_)
+            | QueueError::UnknownSchedule(_) => StatusCode::NOT_FOUND,
             QueueError::LeaseLost(_) | QueueError::Config(_) => StatusCode::INTERNAL_SERVER_ERROR,
             QueueError::Full { .. }
             | QueueError::Locked(_)

@@ -22,7 +22,7 @@ use super::{
     parameters::{Parameters, not, parse},
     pauses,
     problem::Problem,
-    queue_of, traceparent,
+    queue_of, schedules, traceparent,
 };
 use crate::{
     command::CommandId,
@@ -45,6 +45,10 @@ pub(super) fn routes() -> Router<Arc<Host>> {
         .route("/queue/history", get(history::history))
         .route("/queue/pause", post(pauses::pause))
         .route("/queue/resume", post(pauses::resume))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}/pause", post(schedules::pause))
+        .route("/schedules/{name}/resume", post(schedules::resume))
+        .route("/schedules/{name}/run", post(schedules::run))
         .route("/queue/dead", get(dead))
         .route("/queue/dead/retry", post(retry))
         .route("/queue/dead/discard", post(discard))

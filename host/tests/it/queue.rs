@@ -11,3 +11,4 @@ mod pauses;
 pub(crate) mod program;
 mod remote;
 mod requests;
+mod schedules;

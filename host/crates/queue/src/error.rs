@@ -61,6 +61,9 @@ pub enum QueueError {
     /// No such delivery.
     #[error("no delivery `{0}`: it never was, or its retention ended")]
     UnknownDelivery(DeliveryId),
+    /// No such schedule.
+    #[error("no schedule `{}` in the rule files", escaped(.0))]
+    UnknownSchedule(String),
     /// Only what lies in the dead letter can be retried or discarded there.
     #[error("delivery `{id}` is {state}, not in the dead letter")]
     NotDead {
@@ -156,6 +159,7 @@ impl QueueError {
             Self::LeaseLost(_) => "lease-lost",
             Self::UnknownCommand(_) => "unknown-command",
             Self::UnknownDelivery(_) => "unknown-delivery",
+            Self::UnknownSchedule(_) => "unknown-schedule",
             Self::NotDead { .. } => "not-dead",
             Self::Locked(_) => "queue-locked",
             Self::NewerSchema { .. } => "queue-schema-newer",

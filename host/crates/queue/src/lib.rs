@@ -37,6 +37,7 @@ mod model;
 mod pause;
 mod policy;
 mod query;
+mod schedule;
 mod settings;
 mod signals;
 mod state;
@@ -65,6 +66,7 @@ pub use query::{
     DeliveryView, Depth, FailedAttempt, LastFailure, PAGE_MAX, PAGE_MAX_BYTES,
     PAYLOAD_SHORT_MAX_BYTES, Page, Swept,
 };
+pub use schedule::{Firing, FiringResult, SCHEDULES_STEP, ScheduleChange, ScheduleRow, Schedules};
 pub use settings::{
     Engine, Pooler, PostgresSettings, QueueSettings, RetentionSettings, SqliteSettings,
 };

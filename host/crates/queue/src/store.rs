@@ -5,7 +5,7 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 use pointsman_core::{
     command::CommandId,
     delivery::DeliveryId,
-    name::HandlerName,
+    name::{HandlerName, RuleName},
     state::{Space, StateAnswer, StateError, StateRequest},
 };
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +19,7 @@ use crate::{
         Cancellation, CommandFilter, CommandView, DeadCursor, DeadFilter, DeadLetter,
         DeliveryDetail, Depth, Page, Swept,
     },
+    schedule::{Firing, FiringResult, ScheduleChange, ScheduleRow, Schedules},
     settings::RetentionSettings,
     signals::Signals,
     state::State,
@@ -154,6 +155,30 @@ pub trait Store: Send + Sync + fmt::Debug {
         space: Space,
         request: StateRequest,
     ) -> StoreFuture<'_, Result<StateAnswer, StateError>>;
+
+    /// These schedules, [`SCHEDULES_STEP`](crate::SCHEDULES_STEP) at most. One that is new
+    /// begins now.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn schedules(&self, names: Vec<RuleName>) -> StoreFuture<'_, Schedules>;
+
+    /// Enqueues what a schedule has for times that came up, and notes up to which it was
+    /// dealt with: both or nothing, and once however many ask.
+    ///
+    /// # Errors
+    /// As [`Store::enqueue`].
+    fn fire(&self, firing: Firing) -> StoreFuture<'_, FiringResult>;
+
+    /// Pauses a schedule or lets it go on.
+    ///
+    /// # Errors
+    /// The engine's.
+    fn change_schedule(
+        &self,
+        name: RuleName,
+        change: ScheduleChange,
+    ) -> StoreFuture<'_, ScheduleRow>;
 
     /// How many attempts ended how, in steps of time: by time, handler and ending.
     ///

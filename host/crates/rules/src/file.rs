@@ -13,7 +13,7 @@ use pointsman_core::{
     text::{NotText, decode},
 };
 
-use super::{Diagnostic, Dialect, event::FieldTrie, json, rule::Rule, toml};
+use super::{Diagnostic, Dialect, event::FieldTrie, json, rule::Rule, schedule::Schedule, toml};
 
 /// The largest rule file in bytes; a larger one is refused before it is read.
 /// 100,000 rules of everyday size have about 20 MiB: split them.
@@ -28,6 +28,7 @@ pub struct RuleFile {
     dialect: Dialect,
     rules: Box<[Rule]>,
     pub(crate) tests: Box<[RuleTest]>,
+    schedules: Box<[Schedule]>,
     /// What the regular expressions of its guards take.
     pub(crate) regex_bytes: usize,
     /// The paths that the rules use.
@@ -101,6 +102,12 @@ impl RuleFile {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// The schedules in the order of the file.
+    #[must_use]
+    pub fn schedules(&self) -> &[Schedule] {
+        &self.schedules
     }
 
     /// Which reading of patterns holds in this file.

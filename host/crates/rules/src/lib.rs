@@ -25,6 +25,7 @@ mod matcher;
 mod network;
 mod pattern;
 mod rule;
+mod schedule;
 mod set;
 mod toml;
 mod wildcard;
@@ -38,6 +39,7 @@ pub use pointsman_core::command::Command;
 pub use pointsman_core::diagnostic::{Diagnostic, Severity};
 pub use pointsman_core::name::RuleName;
 pub use rule::{MAX_RULES, Rule, Select};
+pub use schedule::{Cadence, Due, MISSED_AFTER, Missed, Schedule};
 pub use set::{GuardFault, Match, Routing, RuleSet};
 
 use pointsman_core::{decimal, json, json::Node, source::Source};

@@ -17,6 +17,7 @@ use super::{
     index::Index,
     indexed::IndexedFile,
     rule::{Rule, Select},
+    schedule::Schedule,
 };
 use pointsman_core::{
     command::Command,
@@ -131,6 +132,7 @@ impl RuleSet {
         files.extend(fresh.iter().map(|file| &**file));
         files.sort_by_key(|file| file.path());
         check_regex_bytes(&files)?;
+        check_schedules(&files)?;
         set.selects = group::selects(files.iter().flat_map(|file| file.rules()))?;
         if !fresh.is_empty() {
             let segment = set.segment(fresh, names);
@@ -146,6 +148,11 @@ impl RuleSet {
             .map(|indexed| indexed.file.rules().len())
             .sum();
         Ok(set)
+    }
+
+    /// The schedules of all files.
+    pub fn schedules(&self) -> impl Iterator<Item = &Schedule> {
+        self.files().flat_map(|indexed| indexed.file.schedules())
     }
 
     /// Where the rules of `files` stand, which are sorted by path.
@@ -349,6 +356,22 @@ impl Rule {
             other => Ok(other),
         }
     }
+}
+
+/// # Errors
+/// Where two files use one name of a schedule.
+fn check_schedules(files: &[&RuleFile]) -> Result<(), Diagnostic> {
+    let mut names: FxHashMap<&RuleName, &Schedule> = FxHashMap::default();
+    for schedule in files.iter().flat_map(|file| file.schedules()) {
+        if let Some(other) = names.insert(&schedule.name, schedule) {
+            let message = format!("the schedule name `{}` is used twice", schedule.name);
+            let hint = format!("the other one is in {}:{}", other.file, other.line);
+            return Err(Diagnostic::error("name-twice", message)
+                .at(&*schedule.file, (schedule.line, 1))
+                .hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// # Errors

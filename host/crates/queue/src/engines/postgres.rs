@@ -25,6 +25,7 @@ mod pauses;
 mod pool;
 mod read;
 mod row;
+mod schedules;
 mod schema;
 mod session;
 mod store;

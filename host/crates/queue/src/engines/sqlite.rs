@@ -15,6 +15,7 @@ mod readers;
 mod relief;
 mod room;
 mod row;
+mod schedules;
 mod schema;
 mod settle;
 mod tally;
@@ -36,15 +37,16 @@ use self::{
     writer::{Settings, Writer},
 };
 use pointsman_core::{
-    name::HandlerName,
+    name::{HandlerName, RuleName},
     state::{Space, StateAnswer, StateError, StateRequest},
 };
 
 use crate::{
     Cancellation, ClaimRequest, Claims, Clock, CommandFilter, CommandId, CommandView, DEPTH_MAX,
-    DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, HistoryFilter,
-    HistoryPoint, Lease, NewCommand, NewPause, Page, Pause, QueueError, REREAD, Renewal,
-    RetentionSettings, Settlement, Signals, State, Store, StoreFuture, Swept, SystemClock,
+    DeadCursor, DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Firing,
+    FiringResult, HistoryFilter, HistoryPoint, Lease, NewCommand, NewPause, Page, Pause,
+    QueueError, REREAD, Renewal, RetentionSettings, ScheduleChange, ScheduleRow, Schedules,
+    Settlement, Signals, State, Store, StoreFuture, Swept, SystemClock,
     model::SettlementRow,
     policy::{Fate, Sweep},
     query::Payloads,
@@ -300,6 +302,33 @@ impl Store for Sqlite {
         Box::pin(
             self.writer
                 .write(move |tx| entries::change(tx, &space, &request)),
+        )
+    }
+
+    fn schedules(&self, names: Vec<RuleName>) -> StoreFuture<'_, Schedules> {
+        Box::pin(
+            self.writer
+                .write(move |tx| schedules::schedules(tx, &names)),
+        )
+    }
+
+    fn fire(&self, firing: Firing) -> StoreFuture<'_, FiringResult> {
+        Box::pin(async move {
+            firing.commands.iter().try_for_each(NewCommand::validate)?;
+            self.writer
+                .write(move |tx| schedules::fire(tx, &firing))
+                .await?
+        })
+    }
+
+    fn change_schedule(
+        &self,
+        name: RuleName,
+        change: ScheduleChange,
+    ) -> StoreFuture<'_, ScheduleRow> {
+        Box::pin(
+            self.writer
+                .write(move |tx| schedules::change(tx, &name, change)),
         )
     }
 

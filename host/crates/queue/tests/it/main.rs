@@ -11,6 +11,7 @@ mod lifecycle;
 mod model;
 mod order;
 mod pauses;
+mod schedules;
 mod schema;
 mod store;
 mod worker;

@@ -1,6 +1,8 @@
 //! Owns the keys of a rule file: from the tree to a [`RuleFile`], with an error
 //! at the first thing that is not as it should be.
 
+mod schedules;
+
 use std::sync::Arc;
 
 use pointsman_core::{
@@ -28,7 +30,7 @@ const MAX_HANDLERS: usize = 100;
 /// of everyday size.
 const MAX_REGEX_BYTES: usize = 16 << 20;
 
-const FILE_KEYS: [&str; 4] = ["description", "dialect", "rules", "tests"];
+const FILE_KEYS: [&str; 5] = ["description", "dialect", "rules", "schedules", "tests"];
 const RULE_KEYS: [&str; 9] = [
     "description",
     "fallback",
@@ -79,6 +81,7 @@ impl<'r, 't> Reader<'r, 't> {
             dialect: Dialect::default(),
             rules: [].into(),
             tests: [].into(),
+            schedules: [].into(),
             regex_bytes: 0,
             trie: FieldTrie::default(),
         };
@@ -115,6 +118,9 @@ impl<'r, 't> Reader<'r, 't> {
         }
         file.regex_bytes = self.regex_bytes;
         file.rules = read.into();
+        if let Some(schedules) = find(members, "schedules") {
+            file.schedules = self.schedules(schedules)?;
+        }
         if let Some(tests) = find(members, "tests") {
             let tests = self.items(tests, "`tests`", MAX_TESTS)?;
             file.tests = tests
@@ -282,7 +288,7 @@ impl<'r, 't> Reader<'r, 't> {
             .transpose()?;
         let (line, column) = self.position(node.at);
         Ok(RuleTest {
-            command: self.command(command)?,
+            command: self.command(command, "the test's")?,
             handlers: self.handlers(handlers)?.into_iter().collect(),
             description: description.map(Box::from),
             line,
@@ -292,12 +298,12 @@ impl<'r, 't> Reader<'r, 't> {
 
     /// # Errors
     /// What no host takes as a command, such as a key that comes twice.
-    fn command(&self, node: &Node<'_>) -> Read<Command> {
+    fn command(&self, node: &Node<'_>, whose: &str) -> Read<Command> {
         Command::parse(&*self.json_text(node)).map_err(|error| match error {
             CommandError::Json { error } => {
                 // What was TOML has no such places.
                 let at = if self.is_json { error.at } else { 0 };
-                let message = format!("the test's `command`: {}", error.reason);
+                let message = format!("{whose} `command`: {}", error.reason);
                 self.source.error(node.at + at, "invalid-command", message)
             }
             error => self

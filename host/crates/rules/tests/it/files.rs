@@ -304,10 +304,10 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         "rules/orders.json",
         r#"{"rule": []}"#,
         expect![[r#"
-        rules/orders.json:1:2: unknown key `rule` in a rule file
-          hint: did you mean `rules`? allowed here: `description`, `dialect`, `rules`, `tests`
-          code: unknown-key
-    "#]],
+            rules/orders.json:1:2: unknown key `rule` in a rule file
+              hint: did you mean `rules`? allowed here: `description`, `dialect`, `rules`, `schedules`, `tests`
+              code: unknown-key
+        "#]],
     );
     check_error(
         "rules/orders.json",
@@ -455,4 +455,148 @@ fn lines_and_columns_are_right_in_any_order() {
           code: name-twice
     "#]],
     );
+}
+
+#[test]
+fn a_schedule_that_cannot_be_meant_names_the_reason_and_the_fix() {
+    let schedule = |keys: &str| {
+        format!(
+            "{{\"rules\": [], \"schedules\": [\n  {{\"name\": \"s\", \"command\": {{}}, {keys}}}]}}"
+        )
+    };
+    for (keys, expect) in [
+        (
+            r#""cron": "* * *""#,
+            expect![[r#"
+            rules/s.json:2:40: `cron`: has 3 fields: 5, or 6 with seconds first
+              code: invalid-schedule
+        "#]],
+        ),
+        (
+            r#""cron": "61 * * * *""#,
+            expect![[r#"
+            rules/s.json:2:40: `cron`: `61` is no minute: 0 to 59, `*`, `a-b`, `*/n`, lists with `,`
+              code: invalid-schedule
+        "#]],
+        ),
+        (
+            r#""cron": "0 0 31 2 *""#,
+            expect![[r#"
+            rules/s.json:2:40: `cron` names no day that ever comes
+              hint: check day and month
+              code: invalid-schedule
+        "#]],
+        ),
+        (
+            r#""cron": "@daily", "timezone": "Europe/Berlim""#,
+            expect![[r#"
+                rules/s.json:2:62: `timezone`: there is no time zone `Europe/Berlim`
+                  hint: use a name of the IANA database, such as `Europe/Berlin`
+                  code: invalid-schedule
+            "#]],
+        ),
+        (
+            r#""every": "90""#,
+            expect![[r#"
+            rules/s.json:2:41: `every` cannot be `90`
+              hint: use 1s to 366d, such as `90s`, `15m` or `2h`
+              code: invalid-schedule
+        "#]],
+        ),
+        (
+            r#""every": "1s", "timezone": "UTC""#,
+            expect![[r#"
+            rules/s.json:2:59: `timezone` means nothing with `every`
+              hint: use `cron` for times of day
+              code: invalid-schedule
+        "#]],
+        ),
+        (
+            r#""every": "1s", "cron": "@daily""#,
+            expect![[r#"
+            rules/s.json:2:41: a schedule has `cron` or `every`, not both
+              hint: keep one
+              code: invalid-schedule
+        "#]],
+        ),
+        (
+            r#""missed": "last""#,
+            expect![[r#"
+            rules/s.json:2:3: this schedule does not say when
+              hint: add `cron`, such as `"0 3 * * *"`, or `every`, such as `"15m"`
+              code: invalid-schedule
+        "#]],
+        ),
+        (
+            r#""every": "1s", "missed": "none""#,
+            expect![[r#"
+            rules/s.json:2:57: `missed` cannot be `none`
+              hint: allowed here: `skip`, `last`, `all`
+              code: unknown-value
+        "#]],
+        ),
+        (
+            r#""every": "1s", "jitter": "2d""#,
+            expect![[r#"
+            rules/s.json:2:57: `jitter` cannot be `2d`
+              hint: use 0s to 24h, such as `90s`, `15m` or `2h`
+              code: invalid-schedule
+        "#]],
+        ),
+        (
+            r#""every": "1s", "paused": 1"#,
+            expect![[r#"
+            rules/s.json:2:57: `paused` must be true or false, found a number
+              code: wrong-type
+        "#]],
+        ),
+        (
+            r#""every": "1s", "evry": 1"#,
+            expect![[r#"
+            rules/s.json:2:47: unknown key `evry` in a schedule
+              hint: did you mean `every`? allowed here: `command`, `cron`, `description`, `every`, `jitter`, `missed`, `name`, `paused`, `timezone`
+              code: unknown-key
+        "#]],
+        ),
+    ] {
+        check_error("rules/s.json", &schedule(keys), expect);
+    }
+    let twice = r#"{"name": "s", "every": "1s", "command": {}}"#;
+    let twice = format!("{{\"rules\": [], \"schedules\": [{twice},\n{twice}]}}");
+    check_error(
+        "rules/s.json",
+        &twice,
+        expect![[r#"
+        rules/s.json:2:1: the schedule name `s` is used twice in this file
+          hint: the other one is in line 1
+          code: name-twice
+    "#]],
+    );
+    let command = r#"{"name": "s", "every": "1s", "command": {"a": 1, "a": 2}}"#;
+    let command = format!("{{\"rules\": [], \"schedules\": [{command}]}}");
+    check_error(
+        "rules/s.json",
+        &command,
+        expect![[r#"
+        rules/s.json:1:78: the schedule's `command`: duplicate key `a`
+          code: invalid-command
+    "#]],
+    );
+}
+
+#[test]
+fn two_files_cannot_use_one_name_of_a_schedule() {
+    let file = |path: &str| {
+        let text = r#"{"rules": [], "schedules": [{"name": "s", "every": "1s", "command": {}}]}"#;
+        Arc::new(RuleFile::parse(path, text.as_bytes()).unwrap())
+    };
+    let error = RuleSet::build([file("rules/a.json"), file("rules/b.json")]).unwrap_err();
+    expect![[r#"
+        rules/b.json:1:1: the schedule name `s` is used twice
+          hint: the other one is in rules/a.json:1"#]]
+    .assert_eq(&error.to_string());
+    let rules = RuleSet::build([file("rules/a.json")]).unwrap();
+    let schedules: Vec<_> = rules.schedules().collect();
+    assert_eq!(schedules[0].cadence.to_string(), "every 1s");
+    assert_eq!((schedules.len(), &*schedules[0].attributes), (1, "{}"));
 }

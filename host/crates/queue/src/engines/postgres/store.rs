@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pointsman_core::{
-    name::HandlerName,
+    name::{HandlerName, RuleName},
     state::{Space, StateAnswer, StateError, StateRequest},
 };
 use tokio::time::timeout;
@@ -16,9 +16,10 @@ use super::{
 };
 use crate::{
     Cancellation, ClaimRequest, Claims, CommandFilter, CommandId, CommandView, DeadCursor,
-    DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, HistoryFilter,
-    HistoryPoint, Lease, NewCommand, NewPause, Page, Pause, QueueError, Renewal, RetentionSettings,
-    Settlement, Signals, State, Store, StoreFuture, Swept,
+    DeadFilter, DeadLetter, DeliveryDetail, DeliveryId, Depth, Enqueued, Firing, FiringResult,
+    HistoryFilter, HistoryPoint, Lease, NewCommand, NewPause, Page, Pause, QueueError, Renewal,
+    RetentionSettings, ScheduleChange, ScheduleRow, Schedules, Settlement, Signals, State, Store,
+    StoreFuture, Swept,
     model::SettlementRow,
     policy::{Fate, Sweep},
     query::Payloads,
@@ -155,6 +156,25 @@ impl Store for Postgres {
         request: StateRequest,
     ) -> StoreFuture<'_, Result<StateAnswer, StateError>> {
         Box::pin(async move { retried!(self.try_state(&space, &request)) })
+    }
+
+    fn schedules(&self, names: Vec<RuleName>) -> StoreFuture<'_, Schedules> {
+        Box::pin(async move { retried!(self.try_schedules(&names)) })
+    }
+
+    fn fire(&self, firing: Firing) -> StoreFuture<'_, FiringResult> {
+        Box::pin(async move {
+            firing.commands.iter().try_for_each(NewCommand::validate)?;
+            retried!(self.try_fire(&firing))
+        })
+    }
+
+    fn change_schedule(
+        &self,
+        name: RuleName,
+        change: ScheduleChange,
+    ) -> StoreFuture<'_, ScheduleRow> {
+        Box::pin(async move { retried!(self.try_change_schedule(&name, change)) })
     }
 
     fn history(&self, filter: HistoryFilter) -> StoreFuture<'_, Vec<HistoryPoint>> {
