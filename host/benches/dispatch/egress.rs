@@ -60,7 +60,7 @@ pub(crate) fn measure() {
 }
 
 /// Microseconds of CPU time of this thread.
-async fn cpu_us(mut once: impl AsyncFnMut()) -> f64 {
+pub(crate) async fn cpu_us(mut once: impl AsyncFnMut()) -> f64 {
     let now = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
         time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3

@@ -1,4 +1,4 @@
-//! What the host adds to wasmtime: dispatch, HTTP in and out, reload, start-up and
+//! What the host adds to wasmtime: dispatch, HTTP in and out, databases, state, reload, start-up and
 //! sleeping handlers, each beside [raw wasmtime](raw) doing the same, in one run:
 //! `cargo bench --bench dispatch -- [MEASURE…] [large]`.
 //!
@@ -13,6 +13,7 @@ mod egress;
 mod guests;
 mod http;
 mod raw;
+mod services;
 
 // That of the program.
 #[global_allocator]
@@ -73,6 +74,12 @@ fn main() {
     }
     if wanted("egress") {
         egress::measure();
+    }
+    if wanted("sql") {
+        services::sql();
+    }
+    if wanted("state") {
+        services::state();
     }
     if wanted("reload") {
         reload(&probe);

@@ -117,6 +117,16 @@ impl Dispatcher {
         if self.shutdown.draining.is_cancelled() {
             return Err(DispatchError::Draining);
         }
+        self.route_follow_up(command).await
+    }
+
+    /// The handlers that a follow-up command goes to now. Also while the host drains: what
+    /// runs to its end emits as ever.
+    ///
+    /// # Errors
+    /// [`DispatchError::Starting`], [`DispatchError::Attributes`]; [`DispatchError::Draining`] if
+    /// the async runtime ends.
+    pub(crate) async fn route_follow_up(&self, command: &Command) -> Result<Routed, DispatchError> {
         // One load per command: a reload in mid-dispatch must not mix two generations.
         let snapshot = self.snapshots.current();
         if snapshot.generation == 0 {

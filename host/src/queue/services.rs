@@ -78,7 +78,7 @@ impl FollowUps for Judge {
             }
             let command = self.dispatcher.parse(text).await.map_err(said)?;
             let command = command.map_err(|error| format!("no command: {error}"))?;
-            let routed = self.dispatcher.route(&command).await;
+            let routed = self.dispatcher.route_follow_up(&command).await;
             routed.and_then(Routed::matched).map_err(said)?;
             Ok(command)
         })
@@ -114,7 +114,10 @@ pub(super) async fn routed(
     let mut commands = Vec::with_capacity(emitted.len());
     for follow_up in emitted {
         let command = Command::trusted(follow_up.id, &follow_up.attributes);
-        let routed = dispatcher.route(&command).await.and_then(Routed::matched);
+        let routed = dispatcher
+            .route_follow_up(&command)
+            .await
+            .and_then(Routed::matched);
         let routed =
             routed.map_err(|error| format!("its follow-up command `{}`: {error}", follow_up.id))?;
         commands.push(NewCommand {

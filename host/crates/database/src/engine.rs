@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use crate::{
-    error::{SqlError, SqlFault},
+    error::{SqlError, SqlFault, UNKNOWN_OUTCOME},
     value::{SqlPage, SqlValue},
 };
 
@@ -38,5 +38,15 @@ pub(crate) fn failed_transaction() -> SqlError {
         SqlFault::Refused,
         Some("25P02"),
         "a statement of the transaction failed, and it was rolled back",
+    )
+}
+
+/// The connection ended while a transaction was to be kept.
+pub(crate) fn unknown_outcome(reason: Option<SqlError>) -> SqlError {
+    let reason = reason.map_or_else(String::new, |error| format!(": {}", error.message));
+    SqlError::new(
+        SqlFault::Unavailable,
+        Some(UNKNOWN_OUTCOME),
+        format!("whether the transaction was committed is unknown{reason}"),
     )
 }

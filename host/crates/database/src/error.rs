@@ -23,6 +23,11 @@ pub enum SqlFault {
     Unavailable,
 }
 
+/// What a value over the limit is called: the SQLSTATE for a limit of a program.
+pub(crate) const TOO_LARGE: &str = "54000";
+/// A transaction that may have been kept or not.
+pub(crate) const UNKNOWN_OUTCOME: &str = "08007";
+
 impl SqlError {
     pub(crate) fn denied(message: impl Into<String>) -> Self {
         Self::new(SqlFault::Denied, None, message)
@@ -34,6 +39,12 @@ impl SqlError {
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(SqlFault::Unavailable, None, message)
+    }
+
+    /// A message of the server, or a value, is longer than the grant allows.
+    pub(crate) fn too_large(bytes: u64) -> Self {
+        let message = format!("a row or a value of {bytes} bytes, which is over the limit");
+        Self::new(SqlFault::Denied, Some(TOO_LARGE), message)
     }
 
     pub(crate) fn new(fault: SqlFault, code: Option<&str>, message: impl Into<String>) -> Self {

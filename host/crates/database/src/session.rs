@@ -9,8 +9,8 @@ use std::{
 use tokio::time::timeout;
 
 use crate::{
-    engine::{Engaged, no_more},
-    error::{SqlError, SqlFault},
+    engine::{Engaged, failed_transaction, no_more, unknown_outcome},
+    error::{SqlError, SqlFault, TOO_LARGE},
     postgres::{self, Postgres},
     settings::DatabaseLimits,
     sqlite::{self, Sqlite},
@@ -82,6 +82,7 @@ impl Database {
         Session {
             database: Arc::clone(self),
             connection: None,
+            is_lost: false,
             rows: 0,
             bytes: 0,
         }
@@ -123,6 +124,9 @@ fn server(url: &str, limits: &DatabaseLimits) -> Result<Postgres, OpenError> {
 pub struct Session {
     database: Arc<Database>,
     connection: Option<Connection>,
+    /// Whether the connection ended in a transaction, of which nothing is left. It takes no
+    /// more statements, and its end says so.
+    is_lost: bool,
     // Read so far.
     rows: u64,
     bytes: u64,
@@ -130,7 +134,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum Connection {
-    Postgres(postgres::Lent),
+    Postgres(Box<postgres::Lent>),
     Sqlite(sqlite::Lent),
 }
 
@@ -170,7 +174,7 @@ impl Session {
     /// # Errors
     /// [`SqlError`], also where there is no query with more rows.
     pub async fn next(&mut self) -> Result<SqlPage, SqlError> {
-        if self.connection.is_none() {
+        if self.connection.is_none() && !self.is_lost {
             return Err(no_more());
         }
         self.page(Ask::Next).await
@@ -197,7 +201,7 @@ impl Session {
     /// # Errors
     /// [`SqlError`], also where one is open.
     pub async fn begin(&mut self) -> Result<(), SqlError> {
-        if self.in_transaction() {
+        if self.is_lost || self.in_transaction() {
             return Err(SqlError::refused("a transaction is open already"));
         }
         self.ask(Ask::Begin).await.map(drop)
@@ -220,6 +224,12 @@ impl Session {
     }
 
     async fn end(&mut self, ask: Ask<'_>) -> Result<(), SqlError> {
+        if std::mem::take(&mut self.is_lost) {
+            return match ask {
+                Ask::Rollback => Ok(()),
+                _ => Err(failed_transaction()),
+            };
+        }
         if !self.in_transaction() {
             return Err(SqlError::refused("no transaction is open"));
         }
@@ -257,8 +267,14 @@ impl Session {
     /// Asks within the time of a statement. A connection that does not answer in
     /// time is given up, and whatever it was in with it.
     async fn ask(&mut self, ask: Ask<'_>) -> Result<Said, SqlError> {
+        if self.is_lost {
+            return Err(failed_transaction());
+        }
         let database = Arc::clone(&self.database);
         let limit = database.limits.statement_timeout;
+        let ends = matches!(ask, Ask::Commit | Ask::Rollback);
+        let commits = matches!(ask, Ask::Commit);
+        let was_in_transaction = self.in_transaction();
         let asked = async {
             let connection = match &mut self.connection {
                 Some(connection) => connection,
@@ -268,11 +284,17 @@ impl Session {
         };
         let said = match timeout(limit, asked).await {
             Ok(said) => said,
-            Err(_) => Err(SqlError::unavailable(format!(
-                "the database `{}` did not answer within {limit:?}; {}",
-                database.name,
-                database.limit("statement_timeout")
-            ))),
+            Err(_) => {
+                let late = SqlError::unavailable(format!(
+                    "the database `{}` did not answer within {limit:?}; {}",
+                    database.name,
+                    database.limit("statement_timeout")
+                ));
+                Err(match commits {
+                    true => unknown_outcome(Some(late)),
+                    false => late,
+                })
+            }
         };
         let is_broken = match &self.connection {
             None => false,
@@ -280,6 +302,7 @@ impl Session {
             Some(Connection::Sqlite(lent)) => lent.is_broken(),
         };
         if is_broken {
+            self.is_lost = was_in_transaction && !ends;
             self.connection = None;
         }
         said.map_err(|error| database.explain(error))
@@ -289,7 +312,10 @@ impl Session {
 impl Database {
     async fn connect(&self) -> Result<Connection, SqlError> {
         match &self.engine {
-            Engine::Postgres(server) => server.take().await.map(Connection::Postgres),
+            Engine::Postgres(server) => {
+                let lent = server.take().await?;
+                Ok(Connection::Postgres(Box::new(lent)))
+            }
             Engine::Sqlite(file) => file.take().await.map(Connection::Sqlite),
         }
     }
@@ -297,6 +323,10 @@ impl Database {
     /// Names the grant where that is the reason.
     fn explain(&self, error: SqlError) -> SqlError {
         match error.fault {
+            SqlFault::Denied if is_too_large(&error) => SqlError {
+                message: format!("{}; {}", error.message, self.limit("bytes_max")),
+                ..error
+            },
             SqlFault::Denied if self.limits.read_only && error.code.is_some() => SqlError {
                 message: format!(
                     "the database `{name}` is granted for reading only; `read_only = false` under `[sql.{name}]` grants more",
@@ -309,10 +339,19 @@ impl Database {
     }
 }
 
+fn is_too_large(error: &SqlError) -> bool {
+    matches!(error.code.as_deref(), Some(TOO_LARGE | "SQLITE_TOOBIG"))
+}
+
 impl Connection {
     async fn ask(&mut self, ask: Ask<'_>) -> Result<Said, SqlError> {
         match self {
-            Self::Postgres(lent) => say(lent, ask).await,
+            Self::Postgres(lent) => {
+                lent.asks();
+                let said = say(lent.as_mut(), ask).await;
+                lent.answered();
+                said
+            }
             Self::Sqlite(lent) => say(lent, ask).await,
         }
     }

@@ -43,7 +43,7 @@ pub struct SqlPage {
 }
 
 /// Rows of one page at most.
-const PAGE_ROWS_MAX: usize = 1_000;
+pub(crate) const PAGE_ROWS_MAX: u16 = 1_000;
 /// Bytes at which a page ends.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -52,6 +52,6 @@ impl SqlPage {
     pub(crate) fn push(&mut self, row: Vec<SqlValue>) -> bool {
         self.bytes += row.iter().map(SqlValue::size_bytes).sum::<usize>();
         self.rows.push(row);
-        self.rows.len() >= PAGE_ROWS_MAX || self.bytes >= PAGE_BYTES_MAX
+        self.rows.len() >= PAGE_ROWS_MAX.into() || self.bytes >= PAGE_BYTES_MAX
     }
 }

@@ -88,7 +88,7 @@ pub use file::CaseError;
 pub use record::record;
 pub use requests::{ExpectedBody, ExpectedRequest};
 pub use update::update;
-pub use world::{After, Fixture, World};
+pub use world::{After, Fixture, Found, Rows, World};
 
 use pointsman_core::{
     command::{Command, CommandId},
@@ -211,6 +211,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// What is not as expected; nothing where the case passed.
     pub differences: Vec<Difference>,
+    /// What was there after the call.
+    pub found: Found,
 }
 
 impl Verdict {
@@ -350,10 +352,15 @@ impl Subject {
         // What was denied on purpose is no surprise.
         let expectations = expectations.filter(|_| case.expect.status != Status::Denied);
         differences.extend(expectations.iter().flat_map(|it| it.differences()));
-        differences.extend(made.compare(&case.after, &outcome).await);
+        let found = made.found(case, &outcome).await;
+        match &found {
+            Ok(found) => differences.extend(found.compare(&case.after)),
+            Err(difference) => differences.push(difference.clone()),
+        }
         Ok(Verdict {
             differences,
             outcome,
+            found: found.unwrap_or_default(),
         })
     }
 

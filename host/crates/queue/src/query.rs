@@ -377,4 +377,6 @@ pub struct Swept {
     pub commands: u64,
     /// Idempotency keys.
     pub keys: u64,
+    /// Entries of handlers that were over.
+    pub entries: u64,
 }

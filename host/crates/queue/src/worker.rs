@@ -453,7 +453,12 @@ async fn sweep_loop(shared: Arc<Shared>, stop: CancellationToken) {
             swept = sweep => swept,
         };
         match swept {
-            Ok(swept) => debug!(commands = swept.commands, keys = swept.keys, "swept"),
+            Ok(swept) => debug!(
+                commands = swept.commands,
+                keys = swept.keys,
+                entries = swept.entries,
+                "swept"
+            ),
             Err(error) => {
                 error!(code = error.code(), error = ?error, "could not apply the retention")
             }

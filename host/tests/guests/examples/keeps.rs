@@ -6,7 +6,7 @@ use std::time::Duration;
 use pointsman_sdk::{
     Command, Failure, Handler, Value,
     emit::{self, FollowUp},
-    export, json,
+    export, json, sleep,
     sql::{self, params},
     state,
 };
@@ -66,9 +66,12 @@ impl Handler for Keeps {
             }
             "query" => {
                 let database: String = command.field("database")?;
-                let rows = sql::connection(&database)
-                    .query(&command.field::<String>("sql")?, params![])?;
-                json!(rows.len())
+                let text: String = command.field("sql")?;
+                let mut rows = 0;
+                for _ in 0..command.optional_field::<u32>("times")?.unwrap_or(1) {
+                    rows = sql::connection(&database).query(&text, params![])?.len();
+                }
+                json!(rows)
             }
             "count" => json!(state::increment("calls", 1)?),
             "remember" => {
@@ -81,7 +84,14 @@ impl Handler for Keeps {
                 pointsman_sdk::sleep(Duration::from_millis(20));
                 json!(state::get::<Value>("brief")?)
             }
-            "recall" => json!(state::get::<Value>(&command.field::<String>("key")?)?),
+            "recall" => {
+                let key: String = command.field("key")?;
+                let mut value = None;
+                for _ in 0..command.optional_field::<u32>("times")?.unwrap_or(1) {
+                    value = state::get::<Value>(&key)?;
+                }
+                json!(value)
+            }
             "forget" => json!(state::delete(&command.field::<String>("key")?)?),
             "compare" => {
                 let first = state::compare_and_set("turn", None, Some(&1))?;
@@ -96,6 +106,12 @@ impl Handler for Keeps {
                 json!(state::list::<String>("p/")?)
             }
             "emit" => {
+                if let Some(key) = command.optional_field::<String>("after")? {
+                    state::increment("waiting", 1)?;
+                    while state::get::<Value>(&key)?.is_none() {
+                        sleep(Duration::from_millis(10));
+                    }
+                }
                 let mut ids = Vec::new();
                 for follow_up in command.field::<Vec<Value>>("commands")? {
                     ids.push(emit::command(&follow_up)?);

@@ -1,6 +1,8 @@
 //! Cases with databases, state and follow-up commands.
 
-use super::cases::Bench;
+use expect_test::expect;
+
+use super::cases::{Bench, updated};
 use crate::host::guest;
 
 fn bench() -> Bench {
@@ -63,6 +65,67 @@ async fn what_is_not_as_expected_of_them_is_shown() {
             said.iter().any(|one| one.starts_with(shown)),
             "{case}: {said:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn an_update_writes_rows_state_and_follow_up_commands() {
+    let bench = bench();
+    for (case, wanted) in [
+        (
+            r#"{
+  "command": { "do": "insert", "id": 7, "name": "Ada" },
+  "sql": { "main": { "fixture": "CREATE TABLE customer (id bigint, name text)" } },
+  "expect": { "output": 1, "sql": { "main": { "SELECT id, name FROM customer": [], "SELECT nothing": [[1]] } } }
+}"#,
+            expect![[r#"
+                {
+                  "command": { "do": "insert", "id": 7, "name": "Ada" },
+                  "sql": { "main": { "fixture": "CREATE TABLE customer (id bigint, name text)" } },
+                  "expect": {
+                    "output": 1,
+                    "sql": { "main": { "SELECT id, name FROM customer": [[7, "Ada"]], "SELECT nothing": [[1]] } }
+                  }
+                }"#]],
+        ),
+        (
+            r#"{ "command": { "do": "count" }, "state": { "calls": 41 }, "expect": { "output": 42, "state": {} } }"#,
+            expect![[r#"
+                { "command": { "do": "count" }, "state": { "calls": 41 }, "expect": {
+                    "output": 42,
+                    "state": { "calls": 42 }
+                  } }"#]],
+        ),
+        (
+            r#"{ "command": { "do": "emit", "commands": [{ "a": 1 }] }, "expect": { "emitted": [] } }"#,
+            expect![[
+                r#"{ "command": { "do": "emit", "commands": [{ "a": 1 }] }, "expect": { "emitted": [{ "a": 1 }] } }"#
+            ]],
+        ),
+        (
+            "{\n  \"command\": { \"do\": \"count\" },\n  \"state\": { \"calls\": 1 }\n}",
+            expect![[r#"
+                {
+                  "command": { "do": "count" },
+                  "state": { "calls": 1 },
+                  "expect": { "output": 2, "state": { "calls": 2 } }
+                }"#]],
+        ),
+        (
+            "{\n  \"command\": { \"do\": \"emit\", \"commands\": [{ \"a\": 1 }] },\n  \"emit\": true\n}",
+            expect![[r#"
+                {
+                  "command": { "do": "emit", "commands": [{ "a": 1 }] },
+                  "emit": true,
+                  "expect": { "output": ["019b76da-a800-7fac-a901-8f898fc0cd85"], "emitted": [{ "a": 1 }] }
+                }"#]],
+        ),
+    ] {
+        let text = updated(&bench, case).await.unwrap();
+        wanted.assert_eq(&text);
+        if !text.contains("nothing") {
+            bench.passes(&text).await;
+        }
     }
 }
 

@@ -366,7 +366,7 @@ async fn a_secret_that_is_not_there_is_named() {
 }
 
 /// What `update` makes of a case.
-async fn updated(bench: &Bench, case: &str) -> Option<String> {
+pub(super) async fn updated(bench: &Bench, case: &str) -> Option<String> {
     let path = bench.file(case);
     let read = CaseFile::read(path.clone(), &HandlerDefaults::default())
         .case

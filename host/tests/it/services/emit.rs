@@ -1,8 +1,10 @@
 //! Follow-up commands, from a handler into the queue.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pointsman::{dispatcher::DispatchOptions, outcome::Status};
+use pointsman_core::state::{Space, StateAnswer, StateRequest};
+use pointsman_queue::{CommandFilter, Page};
 use serde_json::{Value, json};
 
 use super::{
@@ -79,6 +81,59 @@ async fn a_delivery_that_fails_emits_nothing_and_one_that_is_tried_again_emits_o
     let all = serving.get("/commands").await;
     assert_eq!(all["commands"].as_array().unwrap().len(), 3, "{all}");
     serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_while_the_host_stops_emits_as_ever() {
+    let folders = emitting("[emit]\n[state]");
+    let serving = serve(config(&folders), true).await;
+    let mut command = emits(&json!([{"do": "nothing"}]));
+    command["after"] = json!("go");
+    let place = serving.accepted(command.clone()).await;
+    let host = Arc::clone(serving.app.host());
+    let store = host.queue().unwrap().store();
+    let executing = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { only(&host, &command.to_string()).await }
+    });
+    let space = Space {
+        name: "keeps".to_owned(),
+        keys_max: 10,
+        bytes_max: 1_000,
+    };
+    let ask = |request| store.state(space.clone(), request);
+    let waiting = || {
+        let key = "waiting".to_owned();
+        ask(StateRequest::Get { key })
+    };
+    while waiting().await.unwrap() != Ok(StateAnswer::Value(Some("2".to_owned()))) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let stopping = tokio::spawn(serving.stop());
+    host.shutdown().draining.cancelled().await;
+    let go = StateRequest::Set {
+        key: "go".to_owned(),
+        value: "true".to_owned(),
+        ttl: None,
+    };
+    ask(go).await.unwrap().unwrap();
+    let outcome = executing.await.unwrap().outcome;
+    assert!(outcome.result.is_ok(), "{outcome:?}");
+    stopping.await.unwrap();
+
+    let app = with_queue(&folders).await;
+    let store = app.queue().unwrap().store();
+    let delivered = place.trim_start_matches("/commands/").parse().unwrap();
+    let view = store.get(delivered).await.unwrap();
+    assert_eq!(view.deliveries[0].state.as_str(), "completed", "{view:?}");
+    let page = Page {
+        after: None,
+        limit: 10,
+    };
+    let all = store.list(CommandFilter::default(), page).await.unwrap();
+    let caused = all.iter().filter(|view| view.causation.is_some());
+    assert_eq!(caused.count(), 2, "{all:?}");
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

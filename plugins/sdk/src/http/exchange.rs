@@ -54,6 +54,8 @@ struct Exchange {
 
 enum At {
     Uploading(Upload),
+    /// Just sent: no response is there yet.
+    Sent(FutureIncomingResponse),
     Waiting(FutureIncomingResponse),
     Reading(Download),
     Done(Result<Response, Error>),
@@ -115,6 +117,10 @@ impl Exchange {
             let failed = || At::Done(Err(Error::new(ErrorKind::Failed, &self.url, "no response")));
             let step = match mem::replace(&mut self.at, failed()) {
                 At::Uploading(upload) => upload.step(),
+                At::Sent(future) => {
+                    let pollable = future.subscribe();
+                    Step::WaitsIn(At::Waiting(future), pollable)
+                }
                 At::Waiting(future) => received(future, &self.url),
                 At::Reading(download) => download.step(&self.url),
                 At::Done(ended) => {
@@ -164,9 +170,12 @@ fn open(request: &mut Request) -> Result<At, Error> {
     let wrong = |what: &str| Error::new(ErrorKind::Invalid, &request.url, what);
     let headers = headers(request)?;
     let outgoing = OutgoingRequest::new(headers);
-    outgoing
-        .set_method(&method(&request.method))
-        .map_err(|()| wrong("the method is not valid"))?;
+    // `GET` is what a new request has: each call of the host has its cost.
+    let method = method(&request.method);
+    if !matches!(method, Method::Get) {
+        let set = outgoing.set_method(&method);
+        set.map_err(|()| wrong("the method is not valid"))?;
+    }
     let scheme = match target.secure {
         true => Scheme::Https,
         false => Scheme::Http,
@@ -176,12 +185,12 @@ fn open(request: &mut Request) -> Result<At, Error> {
         .and_then(|()| outgoing.set_authority(Some(target.authority)))
         .and_then(|()| outgoing.set_path_with_query(Some(&target.path_with_query)))
         .map_err(|()| wrong("is not a valid http or https URL"))?;
-    let options = options(request.timeout);
+    let options = request.timeout.map(options);
     let body = request.body.is_some().then(|| outgoing.body());
-    let sent = outgoing_handler::handle(outgoing, Some(options));
+    let sent = outgoing_handler::handle(outgoing, options);
     let future = sent.map_err(|code| Error::of_code(&request.url, &code))?;
     let (Some(Ok(body)), Some(bytes)) = (body, request.body.take()) else {
-        return Ok(At::Waiting(future));
+        return Ok(At::Sent(future));
     };
     match body.write() {
         Ok(sink) => Ok(At::Uploading(Upload {
@@ -227,15 +236,13 @@ fn method(name: &str) -> Method {
     }
 }
 
-fn options(timeout: Option<Duration>) -> RequestOptions {
+fn options(timeout: Duration) -> RequestOptions {
     let options = RequestOptions::new();
-    if let Some(timeout) = timeout {
-        let timeout = Some(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
-        // A host that knows none of them still has the timeout of the exchange.
-        let _ = options.set_connect_timeout(timeout);
-        let _ = options.set_first_byte_timeout(timeout);
-        let _ = options.set_between_bytes_timeout(timeout);
-    }
+    let timeout = Some(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+    // A host that knows none of them still has the timeout of the exchange.
+    let _ = options.set_connect_timeout(timeout);
+    let _ = options.set_first_byte_timeout(timeout);
+    let _ = options.set_between_bytes_timeout(timeout);
     options
 }
 

@@ -1,39 +1,51 @@
 //! Owns how a value comes from the server: in its binary form, by its type.
 
+use fallible_iterator::FallibleIterator as _;
 use jiff::{
     SignedDuration, Timestamp,
     civil::{Date, Time},
     tz::TimeZone,
 };
-use tokio_postgres::{
-    Column, Row,
-    types::{FromSql, Kind, Type},
-};
+use postgres_protocol::message::backend::DataRowBody;
+use tokio_postgres::types::{FromSql, Kind, Type};
 
 use crate::{error::SqlError, value::SqlValue};
 
 type Failed = Box<dyn std::error::Error + Sync + Send>;
 
-/// The names of the columns.
-pub(super) fn names(columns: &[Column]) -> Vec<String> {
-    let names = columns.iter().map(|column| column.name().to_owned());
-    names.collect()
+/// A column of a query.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) ty: Type,
 }
 
 /// The values of a row.
-pub(super) fn row(row: &Row) -> Result<Vec<SqlValue>, SqlError> {
-    let columns = row.columns().iter().enumerate();
-    let values = columns.map(|(at, column)| {
-        row.try_get(at).map_err(|_| {
-            SqlError::refused(format!(
-                "column `{}` has the type `{}`, which has no form here: select `{}::text`",
-                column.name(),
-                column.type_().name(),
-                column.name()
-            ))
-        })
-    });
-    values.collect()
+pub(super) fn row(columns: &[Column], body: &DataRowBody) -> Result<Vec<SqlValue>, SqlError> {
+    let cut_short = || SqlError::refused("a row that the server cut short");
+    let mut values = Vec::with_capacity(columns.len());
+    let mut ranges = body.ranges();
+    while let Some(range) = ranges.next().map_err(|_| cut_short())? {
+        let column = columns.get(values.len()).ok_or_else(cut_short)?;
+        let value = match range {
+            None => Some(SqlValue::Null),
+            Some(_) if !<SqlValue as FromSql>::accepts(&column.ty) => None,
+            Some(range) => {
+                let raw = body.buffer().get(range).ok_or_else(cut_short)?;
+                SqlValue::from_sql(&column.ty, raw).ok()
+            }
+        };
+        values.push(value.ok_or_else(|| formless(column))?);
+    }
+    Ok(values)
+}
+
+fn formless(column: &Column) -> SqlError {
+    SqlError::refused(format!(
+        "column `{name}` has the type `{}`, which has no form here: select `{name}::text`",
+        column.ty.name(),
+        name = column.name,
+    ))
 }
 
 impl<'a> FromSql<'a> for SqlValue {

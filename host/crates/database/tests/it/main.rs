@@ -1,5 +1,6 @@
 //! Handlers' databases against real servers and files.
 
+mod faults;
 mod grants;
 #[expect(dead_code, reason = "the tests of the queue use the rest")]
 #[path = "../../../queue/tests/it/postgres_server.rs"]

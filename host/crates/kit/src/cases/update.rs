@@ -18,7 +18,8 @@ use super::{
 const WIDTH: usize = 100;
 
 /// Writes what the call of `case` came to into its file, as far as it is not as
-/// expected; where the file has no `expect`, all of it. A pattern is left as
+/// expected, databases, state and follow-up commands included; where the file has no
+/// `expect`, all of it but rows, for which it names no queries. A pattern is left as
 /// it is: it says what a person means. So is the file of a call that the host
 /// did not let begin, or whose requests are not as expected: what it came to says
 /// nothing yet. Says whether it wrote.
@@ -35,7 +36,10 @@ pub fn update(case: &Case, verdict: &Verdict) -> Result<bool, CaseError> {
     let places = file::places(path, &text)?;
     let new = match &places.expect {
         None => {
-            let members = all(outcome);
+            let mut members = all(outcome);
+            for (key, json) in verdict.found.members(&case.after) {
+                members.push((key.into(), json));
+            }
             let expect = object(&members, 1, Some("  \"expect\": ".len()));
             format!(
                 "{},\n  \"expect\": {expect}{}",
@@ -44,7 +48,7 @@ pub fn update(case: &Case, verdict: &Verdict) -> Result<bool, CaseError> {
             )
         }
         Some((range, old)) => {
-            let members = mended(old, verdict);
+            let members = mended(old, case, verdict);
             if members == *old {
                 return Ok(false);
             }
@@ -98,8 +102,11 @@ fn logs(outcome: &Outcome) -> (String, String) {
     member("logs", lines)
 }
 
+/// What can be expected whatever the answer is.
+const BESIDE_THE_ANSWER: [&str; 5] = ["status", "logs", "sql", "state", "emitted"];
+
 /// The members with those replaced that are not as they should be.
-fn mended(members: &Members, verdict: &Verdict) -> Members {
+fn mended(members: &Members, case: &Case, verdict: &Verdict) -> Members {
     let outcome = &verdict.outcome;
     let wrong = |key: &str| {
         let mut differences = verdict.differences.iter();
@@ -127,10 +134,15 @@ fn mended(members: &Members, verdict: &Verdict) -> Members {
     if wrong("logs") {
         put(logs(outcome));
     }
+    for (key, json) in verdict.found.members(&case.after) {
+        if wrong(key) {
+            put((key.into(), json));
+        }
+    }
     if wrong("status") {
         let kept = answer(outcome);
         mended.retain(|(key, _)| {
-            ["status", "logs"].contains(&key.as_str()) || kept.iter().any(|(known, _)| known == key)
+            BESIDE_THE_ANSWER.contains(&key.as_str()) || kept.iter().any(|(known, _)| known == key)
         });
     }
     mended

@@ -17,7 +17,7 @@ use pointsman_core::{
 use pointsman_database::{Database, DatabaseLimits, SqlValue};
 use pointsman_sandbox::{Answer, FollowUps, Services, StateStore};
 
-use super::{Difference, diff::diff, expect::canonical};
+use super::{Case, Difference, diff::diff, expect::canonical};
 
 /// What a case gives its handler besides settings.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +47,79 @@ pub struct After {
     pub state: Option<Vec<(String, String)>>,
     /// The commands that were emitted, in order, with their JSON text.
     pub emitted: Option<Vec<String>>,
+}
+
+/// The JSON text of the rows of a query, or why there are none.
+pub type Rows = Result<String, String>;
+
+/// What was there after the call.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The queries of each database with their rows.
+    pub databases: BTreeMap<String, Vec<(String, Rows)>>,
+    /// All entries, with their JSON text, where the handler has state.
+    pub state: Option<Vec<(String, String)>>,
+    /// The commands that were emitted, in order, with their JSON text.
+    pub emitted: Vec<String>,
+}
+
+impl Found {
+    /// What is not as expected.
+    fn compare_rows(&self, after: &After) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        for (name, queries) in &after.databases {
+            let found = self.databases.get(name).into_iter().flatten();
+            for ((query, expected), (_, found)) in queries.iter().zip(found) {
+                let what = format!("`{query}` of `{name}`");
+                differences.extend(match found {
+                    Ok(found) => other("sql", &what, expected, found),
+                    Err(reason) => Some(Difference::new("sql", format!("{what}: {reason}"))),
+                });
+            }
+        }
+        differences
+    }
+
+    pub(super) fn compare(&self, after: &After) -> Vec<Difference> {
+        let mut differences = self.compare_rows(after);
+        if let (Some(expected), Some(found)) = (&after.state, &self.state) {
+            let what = "the state";
+            differences.extend(other("state", what, &object(expected), &object(found)));
+        }
+        if let Some(expected) = &after.emitted {
+            let (expected, found) = (array(expected), array(&self.emitted));
+            differences.extend(other("emitted", "what was emitted", &expected, &found));
+        }
+        differences
+    }
+
+    /// The members of `expect` that say the same, by their keys. A query that failed stays as
+    /// `after` has it.
+    pub(super) fn members(&self, after: &After) -> BTreeMap<&'static str, String> {
+        let mut members = BTreeMap::new();
+        let databases = self.databases.iter().map(|(name, found)| {
+            let expected = after.databases.get(name).into_iter().flatten();
+            let rows = found
+                .iter()
+                .zip(expected)
+                .map(|((query, found), (_, expected))| {
+                    let rows = found.as_ref().unwrap_or(expected);
+                    (query.clone(), rows.clone())
+                });
+            (name.clone(), object(&rows.collect::<Vec<_>>()))
+        });
+        let databases: Vec<_> = databases.collect();
+        if !databases.is_empty() {
+            members.insert("sql", object(&databases));
+        }
+        if let Some(state) = &self.state {
+            members.insert("state", object(state));
+        }
+        if !self.emitted.is_empty() || after.emitted.is_some() {
+            members.insert("emitted", array(&self.emitted));
+        }
+        members
+    }
 }
 
 /// A [`World`] for one call.
@@ -123,40 +196,31 @@ impl Made {
         }
     }
 
-    /// What is not as expected.
-    pub(super) async fn compare(&self, after: &After, outcome: &Outcome) -> Vec<Difference> {
-        let mut differences = Vec::new();
+    /// What is there after the call, as far as the case asks for it.
+    ///
+    /// # Errors
+    /// Where a database of the case could not be made.
+    pub(super) async fn found(&self, case: &Case, outcome: &Outcome) -> Result<Found, Difference> {
         for (name, database) in &self.databases {
             if let Err(error) = database.session().query("SELECT 1", Vec::new()).await {
                 let reason = format!("the fixture of `{name}`: {error}");
-                return vec![Difference::new("sql", reason)];
+                return Err(Difference::new("sql", reason));
             }
         }
-        for (name, queries) in &after.databases {
-            for (query, expected) in queries {
-                let what = format!("`{query}` of `{name}`");
-                differences.extend(match self.rows(name, query).await {
-                    Ok(found) => other("sql", &what, expected, &found),
-                    Err(reason) => Some(Difference::new("sql", format!("{what}: {reason}"))),
-                });
+        let mut found = Found::default();
+        for (name, queries) in &case.after.databases {
+            let mut rows = Vec::with_capacity(queries.len());
+            for (query, _) in queries {
+                rows.push((query.clone(), self.rows(name, query).await));
             }
+            found.databases.insert(name.clone(), rows);
         }
-        if let Some(expected) = &after.state {
-            let found = self.entries();
-            differences.extend(other(
-                "state",
-                "the state",
-                &object(expected),
-                &object(&found),
-            ));
+        if case.world.state.is_some() || case.after.state.is_some() {
+            found.state = Some(self.entries());
         }
-        if let Some(expected) = &after.emitted {
-            let emitted = outcome.emitted.iter();
-            let found: Vec<_> = emitted.map(|one| one.attributes.clone()).collect();
-            let what = "what was emitted";
-            differences.extend(other("emitted", what, &array(expected), &array(&found)));
-        }
-        differences
+        let emitted = outcome.emitted.iter();
+        found.emitted = emitted.map(|one| one.attributes.clone()).collect();
+        Ok(found)
     }
 
     /// The entries after the call.

@@ -363,6 +363,17 @@ impl Postgres {
         Ok(done)
     }
 
+    /// Removes some entries that are over: how many, and whether there may be more.
+    async fn try_sweep_entries(&self) -> Result<(u64, bool), QueueError> {
+        const DOING: &str = "remove entries that are over";
+        let mut lent = self.sessions.get_for(SWEEP_MAX).await?;
+        let tx = self.begin(&mut lent).await?;
+        tx.may_take(SWEEP_MAX).await.map_err(to(DOING))?;
+        let removed = entries::sweep(&tx).await.map_err(to(DOING))?;
+        self.commit(tx).await?;
+        Ok(removed)
+    }
+
     /// One step of a sweep: what it removed, and the next one.
     async fn try_sweep(
         &self,
@@ -380,7 +391,6 @@ impl Postgres {
         }
         if step.is_first() {
             swept.keys = dead::sweep_keys(&tx).await.map_err(to(DOING))?;
-            entries::remove_over(&tx, None).await.map_err(to(DOING))?;
             history::remove(&tx).await.map_err(to(DOING))?;
             let over = "DELETE FROM @.pause WHERE until_ms <= $1";
             tx.execute(over, &[&tx.now.as_millis()])

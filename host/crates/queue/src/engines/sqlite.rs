@@ -271,9 +271,14 @@ impl Store for Sqlite {
 
     fn sweep(&self, policy: RetentionSettings) -> StoreFuture<'_, Swept> {
         Box::pin(async move {
-            self.writer.write(entries::sweep).await?;
             let policy = Arc::new(policy);
             let mut total = Swept::default();
+            let mut rest = true;
+            while rest {
+                let removed;
+                (removed, rest) = self.writer.write(entries::sweep).await?;
+                total.entries += removed;
+            }
             let mut next = Some(Sweep::FIRST);
             while let Some(sweep) = next {
                 let policy = Arc::clone(&policy);

@@ -12,6 +12,7 @@ on_both_engines![
     spaces_do_not_see_each_other,
     what_is_over_gives_its_room_back,
     increments_at_once_lose_none,
+    all_that_is_over_is_swept_however_much_it_is,
 ];
 
 fn space(name: &str) -> Space {
@@ -163,4 +164,34 @@ async fn increments_at_once_lose_none(fixture: Fixture) {
         .collect();
     sums.sort_unstable();
     assert_eq!(sums, (1..=40).collect::<Vec<_>>());
+}
+
+async fn all_that_is_over_is_swept_however_much_it_is(fixture: Fixture) {
+    let space = |name: usize| Space {
+        name: name.to_string(),
+        keys_max: 1_000,
+        bytes_max: 1 << 20,
+    };
+    // More than one transaction removes, and some that stay.
+    let keys: Vec<_> = (0..1_500).collect();
+    for keys in keys.chunks(8) {
+        let all: Vec<_> = keys.iter().map(|key| (space(key % 3), key)).collect();
+        let all = all.iter().map(|(space, key)| {
+            let ttl = (**key % 6 != 0).then_some(Duration::from_secs(10));
+            ask(&fixture, space, set(&key.to_string(), ttl))
+        });
+        for answer in futures_util::future::join_all(all).await {
+            answer.unwrap();
+        }
+    }
+    fixture.clock.advance(Duration::from_secs(10));
+    let sweep = || fixture.store.sweep(RetentionSettings::default());
+    assert_eq!(sweep().await.unwrap().entries, 1_250);
+    assert_eq!(sweep().await.unwrap().entries, 0);
+    // The room is that of what stays: 250 entries in the first space.
+    let mut room = space(0);
+    room.keys_max = 251;
+    ask(&fixture, &room, set("one", None)).await.unwrap();
+    let full = ask(&fixture, &room, set("two", None)).await;
+    assert!(matches!(full, Err(StateError::Full(_))), "{full:?}");
 }

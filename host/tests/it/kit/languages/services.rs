@@ -122,6 +122,8 @@ async fn databases_state_and_follow_up_commands_are_the_same_in_every_language()
             );
         }
         if ["js", "ts"].contains(&language) {
+            let large = answer(&app, r#"{"do":"large"}"#).await;
+            assert_eq!(large, Ok(json!(["RangeError", 9_007_199_254_740_991_u64])));
             let (_, message) = answer(&app, r#"{"do":"unnamed"}"#).await.unwrap_err();
             assert!(message.contains("a key must be a string"), "{message}");
         }

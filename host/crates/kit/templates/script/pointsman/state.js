@@ -64,12 +64,16 @@ const compareAndSet = (key, expected, value, options) =>
     ttl(options),
   );
 
-/** Adds to the whole number that `key` stands for, which is 0 where there is none. The sum. */
+/**
+ * Adds to the whole number that `key` stands for, which is 0 where there is none. The sum. One of more than 53 bits is an
+ * error, and what was added is taken back.
+ */
 function increment(key, by = 1, options) {
   if (!Number.isSafeInteger(by)) throw new TypeError(`what is added must be a whole number, not ${by}`);
-  const sum = ask(host.increment, text(key, "a key"), whole(by), ttl(options));
-  if (!Number.isSafeInteger(Number(sum))) throw new RangeError(`the sum of \`${text(key, "a key")}\` has more than 53 bits`);
-  return Number(sum);
+  const sum = Number(ask(host.increment, text(key, "a key"), whole(by), ttl(options)));
+  if (Number.isSafeInteger(sum)) return sum;
+  ask(host.increment, key, whole(-by), undefined);
+  throw new RangeError(`the sum of \`${key}\` has more than 53 bits: nothing was added`);
 }
 
 /** The entries whose keys begin with `prefix`, as `[key, value]`, in the order of their keys. */

@@ -82,7 +82,8 @@ pub(super) async fn change(
     let mut decided = decide(space, request.clone(), value, held);
     if matches!(decided, Err(StateError::Full(_))) {
         set_held(tx, space, held).await?;
-        remove_over(tx, Some(&space.name)).await?;
+        // As many as it has.
+        remove_over(tx, std::slice::from_ref(&space.name), i64::MAX).await?;
         held = lock(tx, &space.name).await?;
         decided = decide(space, request.clone(), value, held);
     }
@@ -170,14 +171,29 @@ async fn find(
     Ok(found.filter(|(_, until)| until.is_none_or(|until| until > now.as_millis())))
 }
 
-/// Removes what is over: in one space, which is locked, or in all.
-pub(super) async fn remove_over(tx: &Tx<'_>, space: Option<&str>) -> Result<(), Fault> {
+/// Entries that one transaction of a sweep removes at most.
+const SWEEP_STEP: i64 = 1_000;
+
+/// Removes the first entries that are over, in all spaces: how many, and whether there may
+/// be more.
+pub(super) async fn sweep(tx: &Tx<'_>) -> Result<(u64, bool), Fault> {
     let now = tx.now.as_millis();
-    if space.is_none() {
-        tx.query(include_str!("sql/lock_spaces.sql"), &[&now])
-            .await?;
-    }
-    tx.execute(include_str!("sql/remove_over.sql"), &[&now, &space])
+    let locked = tx
+        .query(include_str!("sql/lock_spaces.sql"), &[&now, &SWEEP_STEP])
         .await?;
-    Ok(())
+    let spaces: Vec<String> = locked.iter().map(|row| row.get(0)).collect();
+    let removed = remove_over(tx, &spaces, SWEEP_STEP).await?;
+    Ok((removed.cast_unsigned(), removed >= SWEEP_STEP))
+}
+
+/// Removes so many entries that are over in spaces that are locked; how many.
+async fn remove_over(tx: &Tx<'_>, spaces: &[String], limit: i64) -> Result<i64, Fault> {
+    let now = tx.now.as_millis();
+    let row = tx
+        .query_opt(
+            include_str!("sql/remove_over.sql"),
+            &[&now, &spaces, &limit],
+        )
+        .await?;
+    Ok(row.map_or(0, |row| row.get(0)))
 }

@@ -58,6 +58,12 @@ impl Postgres {
 
     async fn sweep_all(&self, policy: &RetentionSettings) -> Result<Swept, QueueError> {
         let (mut total, mut next) = (Swept::default(), Some(Sweep::FIRST));
+        let mut rest = true;
+        while rest {
+            let removed;
+            (removed, rest) = retried!(self.try_sweep_entries())?;
+            total.entries += removed;
+        }
         while let Some(step) = next {
             let (swept, rest) = retried!(self.try_sweep(policy, step))?;
             total.commands += swept.commands;

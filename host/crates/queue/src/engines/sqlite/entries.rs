@@ -1,6 +1,8 @@
 //! Keeps what handlers remember; what a request means is decided by
 //! [`pointsman_core::state`].
 
+use std::collections::BTreeMap;
+
 use pointsman_core::state::{
     Change, LIST_MAX_BYTES, Space, SpaceUsage, StateAnswer, StateError, StateRequest, Until, decide,
 };
@@ -60,7 +62,9 @@ pub(super) fn change(
     let mut held = held(tx.connection, name).map_err(to(CHANGE))?;
     let mut decided = decide(space, request.clone(), value, held);
     if matches!(decided, Err(StateError::Full(_))) {
-        remove_over(tx.connection, now).map_err(to(CHANGE))?;
+        let in_space = include_str!("sql/remove_over_in.sql");
+        let removed = remove_over(tx.connection, in_space, params![name, now.as_millis()]);
+        removed.map_err(to(CHANGE))?;
         held = self::held(tx.connection, name).map_err(to(CHANGE))?;
         decided = decide(space, request.clone(), value, held);
     }
@@ -191,28 +195,44 @@ fn remove_if_over(
     set_held(connection, space, left)
 }
 
-/// Removes what is over, in every space.
-pub(super) fn sweep(tx: &mut Tx<'_>) -> Result<(), QueueError> {
-    remove_over(tx.connection, tx.now).map_err(to("remove entries that are over"))
+/// Entries that one transaction of a sweep removes at most.
+const SWEEP_STEP: u64 = 1_000;
+
+/// Removes the first entries that are over, in every space: how many, and whether there may
+/// be more.
+pub(super) fn sweep(tx: &mut Tx<'_>) -> Result<(u64, bool), QueueError> {
+    let removed = remove_over(
+        tx.connection,
+        include_str!("sql/remove_over.sql"),
+        params![tx.now.as_millis(), SWEEP_STEP],
+    );
+    let removed = removed.map_err(to("remove entries that are over"))?;
+    Ok((removed, removed >= SWEEP_STEP))
 }
 
-fn remove_over(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-    let over: Vec<(String, u64, u64)> = connection
-        .prepare_cached(include_str!("sql/count_over.sql"))?
-        .query_map([now.as_millis()], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    for (space, keys, bytes) in over {
+/// Runs a statement that removes entries; how many.
+fn remove_over(
+    connection: &Connection,
+    text: &str,
+    values: impl rusqlite::Params,
+) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached(text)?;
+    let mut gone: BTreeMap<String, SpaceUsage> = BTreeMap::new();
+    let mut removed = 0;
+    let mut rows = statement.query(values)?;
+    while let Some(row) = rows.next()? {
+        let space = gone.entry(row.get(0)?).or_default();
+        space.keys += 1;
+        space.bytes += row.get::<_, u64>(1)?;
+        removed += 1;
+    }
+    for (space, gone) in gone {
         let held = held(connection, &space)?;
         let left = SpaceUsage {
-            keys: held.keys.saturating_sub(keys),
-            bytes: held.bytes.saturating_sub(bytes),
+            keys: held.keys.saturating_sub(gone.keys),
+            bytes: held.bytes.saturating_sub(gone.bytes),
         };
         set_held(connection, &space, left)?;
     }
-    connection
-        .prepare_cached("DELETE FROM entry WHERE until_ms <= ?1")?
-        .execute([now.as_millis()])
-        .map(drop)
+    Ok(removed)
 }

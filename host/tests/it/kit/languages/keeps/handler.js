@@ -41,6 +41,14 @@ const WAYS = {
   unnamed: (command) => state.get(command.attributes.key),
   wrong: () => main.query("SELECT $1", [{}]),
   count: () => state.increment("calls"),
+  large: () => {
+    state.set("large", Number.MAX_SAFE_INTEGER);
+    try {
+      state.increment("large", 2);
+    } catch (error) {
+      return [error.name, state.get("large")];
+    }
+  },
   state: () => {
     state.set("a", { b: [1, null] });
     state.set("p/1", 1, { ttlMs: 3_600_000 });

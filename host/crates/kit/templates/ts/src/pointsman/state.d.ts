@@ -22,7 +22,10 @@ export const state: {
   delete(key: string): boolean;
   /** Sets `key` to `value`, or removes it, if it stands for `expected` now; undefined is nothing. Whether it did. */
   compareAndSet(key: string, expected: Json | undefined, value: Json | undefined, options?: TimeToLive): boolean;
-  /** Adds to the whole number that `key` stands for, which is 0 where there is none. The sum. */
+  /**
+   * Adds to the whole number that `key` stands for, which is 0 where there is none. The sum. One of more than 53 bits is an
+   * error, and what was added is taken back.
+   */
   increment(key: string, by?: number, options?: TimeToLive): number;
   /** The entries whose keys begin with `prefix`, in the order of their keys. */
   list(prefix?: string): Generator<[key: string, value: any], void>;
