@@ -25,6 +25,7 @@ pub(crate) mod clock;
 pub(crate) mod context;
 pub(crate) mod cpu;
 mod emit;
+mod emitted;
 pub(crate) mod ending;
 pub(crate) mod engine;
 mod entries;

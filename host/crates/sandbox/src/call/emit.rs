@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use pointsman_core::outcome::FollowUp;
 
 use super::{bindings::v0_2_0::pointsman::handler::emit, memory::Refused, state::State};
-use crate::{services::FollowUps, shares::Held};
+use crate::services::FollowUps;
 
 /// Commands in a row of which each emits the next.
 const DEPTH_MAX: u32 = 8;
@@ -101,25 +101,6 @@ impl State {
         }
         check(options)?;
         Ok(follow_ups)
-    }
-}
-
-/// What a call has emitted so far.
-#[derive(Default)]
-pub(crate) struct Emitted {
-    pub(crate) commands: Vec<FollowUp>,
-    // Of their attributes.
-    bytes: usize,
-    refused: usize,
-    // Of the host's memory, until the call is over.
-    held: Vec<Held>,
-}
-
-impl Emitted {
-    fn add(&mut self, follow_up: FollowUp, held: Held) {
-        self.bytes += follow_up.attributes.len();
-        self.commands.push(follow_up);
-        self.held.push(held);
     }
 }
 

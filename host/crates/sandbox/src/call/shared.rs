@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    cpu::CpuMeter, emit::Emitted, logs::LogSink, memory::MemoryUse, simulation::Simulated,
+    cpu::CpuMeter, emitted::Emitted, logs::LogSink, memory::MemoryUse, simulation::Simulated,
 };
 use crate::{
     grants::{
