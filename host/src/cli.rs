@@ -16,6 +16,7 @@ mod input;
 mod kept;
 mod list;
 mod log_fields;
+mod log_lines;
 mod new;
 mod notify;
 mod pauses;
@@ -33,6 +34,7 @@ mod stats;
 mod table;
 mod terminal;
 mod test;
+mod token;
 mod usage;
 
 use std::{
@@ -181,6 +183,8 @@ enum Cmd {
     Health(health::Args),
     /// Compare two versions of the rules
     Rules(rules::Args),
+    /// Make tokens for clients of the HTTP server
+    Token(token::Args),
     /// Print the WIT contract between host and handlers
     #[command(after_help = "Example:\n  pointsman wit > wit/handler.wit")]
     Wit,
@@ -354,12 +358,12 @@ impl Cli {
         let writer = log.clone();
         tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_target(false)
             .fmt_fields(log_fields::OneLine)
             .with_writer(move || writer.clone())
             // It would print them to standard error, and panic where that is what fails.
             .log_internal_errors(false)
             .with_ansi(anstream::stderr().current_choice() != ColorChoice::Never)
+            .event_format(log_lines::Lines::default())
             .init();
         log.log_panics();
         Ok(())
@@ -434,6 +438,7 @@ impl Cmd {
             Self::New(args) => new::run(&args),
             Self::Doctor(args) => spawn_blocking(move || doctor::run(&args, &config)).await?,
             Self::Health(args) => health::run(args).await,
+            Self::Token(args) => token::run(&args),
             Self::Rules(args) => spawn_blocking(move || rules::run(&args)).await?,
             Self::Serve(_)
             | Self::Config(_)

@@ -25,6 +25,7 @@ pub use pointsman_queue::QueueSettings;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+pub(crate) use environment::TOKEN_VARIABLE;
 pub use http::HttpConfig;
 pub(crate) use http::parse_listen;
 pub use limits::HostLimits;

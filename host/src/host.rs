@@ -9,6 +9,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use crate::{
+    access::Access,
     budget::Budgets,
     command::Command,
     config::Config,
@@ -36,6 +37,7 @@ pub struct Host {
     shutdown: Shutdown,
     queue: Option<Queue>,
     budgets: Budgets,
+    access: Arc<Access>,
 }
 
 /// A host that has loaded nothing and is not shared yet.
@@ -184,6 +186,10 @@ impl Host {
             reloader: Arc::new(reloader),
             snapshots,
             shutdown,
+            access: Arc::new(Access::new(
+                config.http.tokens.clone(),
+                config.http.tokens_file.clone(),
+            )),
             config,
             queue: None,
             budgets,
@@ -230,6 +236,12 @@ impl Host {
     #[must_use]
     pub fn budgets(&self) -> &Budgets {
         &self.budgets
+    }
+
+    /// Who may do what.
+    #[must_use]
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
     }
 
     /// How it ends.

@@ -4,7 +4,9 @@
 //! A report is `200` where at least one handler succeeded and `502` where none
 //! did; its `status` says `succeeded`, `partial` or `failed`.
 
+mod access;
 mod answer;
+pub(crate) mod audit;
 mod body;
 mod connections;
 mod events;
@@ -16,6 +18,7 @@ mod parameters;
 mod pauses;
 mod problem;
 mod queue;
+mod routes;
 mod schedules;
 mod server;
 mod stream;
@@ -54,98 +57,6 @@ const COUNTING_MAX: Duration = Duration::from_secs(2);
 /// The longest `traceparent` that is taken: version 00 has 55 characters, later ones may have more.
 const TRACEPARENT_MAX_BYTES: usize = 256;
 
-/// Every route: its method, its path and the parameters behind `?` that it knows.
-const ROUTES: &[(&str, &str, &[&str])] = &[
-    ("GET", "/", &[]),
-    ("POST", "/commands/execute", &[]),
-    ("POST", "/rules/explain", &[]),
-    (
-        "POST",
-        "/commands",
-        &["priority", "runAt", "orderingKey", "rerunOf"],
-    ),
-    (
-        "GET",
-        "/commands",
-        &["state", "handler", "from", "until", "after", "limit"],
-    ),
-    ("GET", "/commands/{id}", &["wait"]),
-    ("DELETE", "/commands/{id}", &[]),
-    ("GET", "/commands/{id}/events", &[]),
-    ("GET", "/queue", &[]),
-    (
-        "GET",
-        "/queue/history",
-        &["handler", "from", "until", "step"],
-    ),
-    ("GET", "/queue/deliveries/{id}", &[]),
-    (
-        "GET",
-        "/queue/dead",
-        &[
-            "delivery", "handler", "status", "from", "until", "after", "limit",
-        ],
-    ),
-    (
-        "POST",
-        "/queue/dead/retry",
-        &["delivery", "handler", "status", "from", "until", "all"],
-    ),
-    (
-        "POST",
-        "/queue/dead/discard",
-        &["delivery", "handler", "status", "from", "until", "all"],
-    ),
-    (
-        "POST",
-        "/queue/pause",
-        &["handler", "all", "reason", "by", "for"],
-    ),
-    ("POST", "/queue/resume", &["handler", "all"]),
-    ("GET", "/schedules", &["after", "limit"]),
-    ("POST", "/schedules/{name}/pause", &[]),
-    ("POST", "/schedules/{name}/resume", &[]),
-    ("POST", "/schedules/{name}/run", &[]),
-    ("GET", "/plugins", &[]),
-    ("GET", "/rules", &[]),
-    ("GET", "/metrics", &[]),
-    ("GET", "/healthz", &[]),
-    ("GET", "/readyz", &[]),
-    ("GET", "/ui", &["span"]),
-    (
-        "GET",
-        "/ui/commands",
-        &["q", "state", "handler", "from", "until", "after"],
-    ),
-    ("GET", "/ui/commands/{id}", &[]),
-    ("POST", "/ui/commands/{id}/cancel", &[]),
-    ("POST", "/ui/commands/{id}/rerun", &[]),
-    ("GET", "/ui/queue", &[]),
-    ("POST", "/ui/queue/pause", &[]),
-    ("POST", "/ui/queue/resume", &[]),
-    (
-        "GET",
-        "/ui/dead",
-        &[
-            "handler",
-            "status",
-            "from",
-            "until",
-            "after",
-            "retried",
-            "discarded",
-        ],
-    ),
-    ("POST", "/ui/dead/retry", &[]),
-    ("POST", "/ui/dead/discard", &[]),
-    ("GET", "/ui/handlers", &[]),
-    ("GET", "/ui/rules", &["q", "after"]),
-    ("GET", "/ui/explain", &["command"]),
-    ("POST", "/ui/explain", &[]),
-    ("GET", "/ui/style.css", &[]),
-    ("GET", "/ui/script.js", &[]),
-];
-
 /// The routes over one host.
 pub fn router(host: Arc<Host>) -> Router {
     let body_limit = host.config().host.command_max_bytes;
@@ -164,6 +75,7 @@ pub fn router(host: Arc<Host>) -> Router {
         .route_layer(traces::Traced::layer(
             host.dispatcher().telemetry().cloned(),
         ))
+        .route_layer(access::Guard::layer(Arc::clone(host.access())))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(body_limit))
@@ -177,9 +89,21 @@ pub fn router(host: Arc<Host>) -> Router {
 /// refused as `draining`, and `/readyz` says so; then connections close.
 ///
 /// # Errors
-/// When the listener fails.
+/// When the listener fails, or `http.tokens_file` cannot be used.
 pub async fn serve(host: Arc<Host>, listener: TcpListener) -> std::io::Result<()> {
     let routes = router(Arc::clone(&host));
+    let access = Arc::clone(host.access());
+    access.reload().await.map_err(std::io::Error::other)?;
+    let (every, shutdown) = (host.config().reload.poll, host.shutdown());
+    let stop = shutdown.draining.clone();
+    if access.is_followed() {
+        shutdown
+            .supervisor
+            .spawn(&shutdown.tasks, "tokens", stop.clone(), move || {
+                let (access, stop) = (Arc::clone(&access), stop.clone());
+                async move { access.follow(every, stop).await }
+            });
+    }
     server::serve(host, listener, routes).await
 }
 
@@ -191,10 +115,10 @@ async fn index(headers: HeaderMap) -> Response {
         return Redirect::to("/ui").into_response();
     }
     // Pages lead from one to the other.
-    let paths = ROUTES.iter().skip(1);
-    let paths = paths.filter(|(_, path, _)| !path.starts_with("/ui"));
+    let paths = routes::ROUTES.iter().skip(1);
+    let paths = paths.filter(|route| !route.path.starts_with("/ui"));
     let paths: Vec<_> = paths
-        .map(|(method, path, _)| format!("{method} {path}"))
+        .map(|route| format!("{} {}", route.method, route.path))
         .collect();
     Json(json!({
         "name": env!("CARGO_PKG_NAME"),
@@ -211,6 +135,7 @@ async fn execute(
 ) -> Result<Response, Problem> {
     let mut command = command(&host, &headers, body).await?;
     command.traceparent = traceparent(&headers);
+    let command_id = command.id;
     let options = DispatchOptions {
         cancel_on_drop: host.config().http.cancel_on_disconnect,
         in_place: true,
@@ -220,7 +145,12 @@ async fn execute(
     let report = host.dispatch(command, options).await?;
     // A handler without logs or output has some 350 bytes.
     let weight = 512 * (1 + report.handlers.len());
-    Ok((status_of(&report), done(&host, weight, &report)?).into_response())
+    let mut response = (status_of(&report), done(&host, weight, &report)?).into_response();
+    if host.access().is_required() {
+        // The audit log tells of it.
+        response.extensions_mut().insert(audit::Subject(command_id));
+    }
+    Ok(response)
 }
 
 fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {

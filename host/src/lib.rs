@@ -15,6 +15,7 @@
 //! | | [`sandbox`] | component → handler; one call in a sandbox → outcome |
 //! | leaves | [`command`] | one valid JSON object |
 //! | | [`outcome`] | what a handler's call and a command came to |
+//! | | [`access`] | tokens and roles: who may do what |
 //! | | [`config`] | every setting and limit |
 //! | | [`metrics`] | counts and durations of commands and calls |
 //! | | [`telemetry`] | spans of requests, calls and attempts → a collector |
@@ -42,6 +43,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod dispatcher;

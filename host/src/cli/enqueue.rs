@@ -64,7 +64,7 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
         &args.command,
         config.host.command_max_bytes,
     )?)?;
-    let kept = Kept::open(args.server.remote(), config).await?;
+    let kept = Kept::open(args.server.remote()?, config).await?;
     if let Kept::Here(host) = &kept {
         warn_of(&host.snapshot().problems);
     }

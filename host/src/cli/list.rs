@@ -41,7 +41,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
     let progress = screen::progress("loading handlers and rules");
-    let view = match args.server.remote() {
+    let view = match args.server.remote()? {
         Some(host) => host.get("/plugins").await?,
         None => Host::load(config).await?.snapshot().handlers_view(),
     };

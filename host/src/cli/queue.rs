@@ -129,7 +129,7 @@ impl From<DeadArgs> for DeadFilter {
 }
 
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
-    let kept = Kept::open(args.server.remote(), config).await?;
+    let kept = Kept::open(args.server.remote()?, config).await?;
     match args.command {
         Cmd::List(args) => list(&kept, args).await?,
         Cmd::Inspect { id, json } => inspect(&kept, &id, json).await?,

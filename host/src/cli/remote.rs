@@ -1,6 +1,10 @@
 //! Asks a host that serves: the command line over HTTP.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow, bail};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, uri::Scheme};
@@ -11,7 +15,12 @@ use pointsman_core::{integer::split_port, settings::duration};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::net::TcpStream;
 
-use crate::{diagnostic::Diagnostic, text::escaped};
+use crate::{
+    config::TOKEN_VARIABLE,
+    diagnostic::Diagnostic,
+    files::{apart_blocking, read_text},
+    text::escaped,
+};
 
 /// An answer of some 100,000 entries.
 const ANSWER_MAX_BYTES: usize = 256 << 20;
@@ -26,13 +35,56 @@ pub(super) struct Server {
     // A list of 100,000 entries from a store under load takes some seconds.
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = parse_timeout, requires = "url")]
     timeout: Duration,
+    /// File with the token to send [default: POINTSMAN_TOKEN, if it is set]
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
 }
 
 impl Server {
     /// The server that is to be asked, if one is.
-    pub(super) fn remote(self) -> Option<Remote> {
-        Some(self.url?.within(self.timeout))
+    ///
+    /// # Errors
+    /// Where the token that is to be sent cannot be read.
+    pub(super) fn remote(self) -> anyhow::Result<Option<Remote>> {
+        let Some(url) = self.url else {
+            return Ok(None);
+        };
+        let token = token(self.token_file.as_deref())?;
+        Ok(Some(Remote {
+            token,
+            ..url.within(self.timeout)
+        }))
     }
+}
+
+/// The longest file with a token: room for one and a line break.
+const TOKEN_FILE_MAX_BYTES: u64 = 4 << 10;
+
+/// The value of `Authorization`: from the file, or else from the environment.
+fn token(file: Option<&Path>) -> anyhow::Result<Option<HeaderValue>> {
+    let (text, origin) = match file {
+        Some(path) => {
+            let text = apart_blocking(path, |path| read_text(path, TOKEN_FILE_MAX_BYTES));
+            let origin = path.display().to_string();
+            (text.with_context(|| origin.clone())?, origin)
+        }
+        None => match std::env::var_os(TOKEN_VARIABLE).filter(|text| !text.is_empty()) {
+            Some(text) => (text.to_string_lossy().into_owned(), TOKEN_VARIABLE.into()),
+            None => return Ok(None),
+        },
+    };
+    let token = text.trim();
+    let is_token = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
+    let value = HeaderValue::try_from(format!("Bearer {token}")).ok();
+    let Some(mut value) = value.filter(|_| is_token) else {
+        // Not the text: it may be most of a secret.
+        let error = Diagnostic::error("invalid-token", "is not a token").within(origin);
+        return Err(error
+            .hint("write what `pointsman token new` printed")
+            .into());
+    };
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// How long an answer may take, as `5s`.
@@ -48,6 +100,8 @@ pub(super) struct Remote {
     host: String,
     port: u16,
     timeout: Duration,
+    // The value of `Authorization`, which is left out where it is shown.
+    token: Option<HeaderValue>,
 }
 
 impl FromStr for Remote {
@@ -75,6 +129,7 @@ impl FromStr for Remote {
             host: host.to_owned(),
             port: port.unwrap_or(80),
             timeout: Duration::MAX,
+            token: None,
         })
     }
 }
@@ -191,6 +246,11 @@ impl Remote {
         *request.headers_mut() = asked.headers;
         let host = HeaderValue::from_str(address)?;
         request.headers_mut().insert(header::HOST, host);
+        if let Some(token) = &self.token {
+            request
+                .headers_mut()
+                .insert(header::AUTHORIZATION, token.clone());
+        }
         // It takes the sender along: its end ends the connection.
         let exchange = async move {
             let response = sender.send_request(request).await?;

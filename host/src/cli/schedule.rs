@@ -57,7 +57,7 @@ enum Cmd {
 }
 
 pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
-    let kept = Kept::open(args.server.remote(), config).await?;
+    let kept = Kept::open(args.server.remote()?, config).await?;
     match args.command {
         Cmd::List { json } => {
             let schedules = kept.schedules().await?;

@@ -24,6 +24,9 @@ use crate::{
 const QUEUE_HINT: &str =
     "`queue.folder` names another folder, `queue.engine=off` does without a queue";
 
+/// The two ways on for a host that would be open to other machines.
+const OPEN_HINT: &str = "make a token with `pointsman token new`, or set `http.allow_unauthenticated=true` where a firewall, a network policy or a proxy lets only those through that may";
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -130,6 +133,14 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
 /// The host before it has loaded anything, and where it is to take commands.
 async fn open(config: Config) -> anyhow::Result<(Loading, TcpListener)> {
     let address = config.http.listen;
+    let is_open = config.http.is_open() && !config.http.allow_unauthenticated;
+    if is_open && !address.ip().is_loopback() {
+        let message = format!(
+            "{address} can be reached from other machines, and without tokens whoever reaches it may run, read and discard commands"
+        );
+        let error = Diagnostic::error("unauthenticated", message);
+        return Err(error.hint(OPEN_HINT).into());
+    }
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; choose another address with `--listen`")
     })?;
@@ -153,11 +164,6 @@ async fn begin(loading: Loading, address: SocketAddr) {
         rules = snapshot.rules.len(),
         "listening on http://{address}"
     );
-    if !address.ip().is_loopback() {
-        tracing::warn!(
-            "{address} can be reached from other machines, and whoever reaches it may run, read and discard commands: let only those through that may (firewall, network policy, a proxy that authenticates)"
-        );
-    }
     host.watch(log_reload);
     service_manager(State::Ready);
 }

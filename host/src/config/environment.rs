@@ -8,6 +8,9 @@ use pointsman_core::settings::{SettingsError, hint};
 
 use super::{ENV_PREFIX, renamed};
 
+/// The token that the command line sends to a server: no setting, and never shown.
+pub(crate) const TOKEN_VARIABLE: &str = "POINTSMAN_TOKEN";
+
 /// A variable that sets a key.
 pub(super) struct Variable {
     pub(super) name: String,
@@ -30,7 +33,10 @@ pub(super) fn settings(
         let Some(name) = name.to_str().filter(|name| name.starts_with(ENV_PREFIX)) else {
             continue;
         };
-        if text.is_empty() || is_of_a_platform(name, &text.to_string_lossy()) {
+        if name == TOKEN_VARIABLE
+            || text.is_empty()
+            || is_of_a_platform(name, &text.to_string_lossy())
+        {
             continue;
         }
         let Some(key) = keys.iter().find(|key| env_name(key) == name) else {

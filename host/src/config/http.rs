@@ -1,10 +1,12 @@
 //! Owns the settings of the HTTP server: `[http]`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use pointsman_core::settings::{SettingsError, duration, lasting, optional};
+
+use crate::access::Token;
 
 /// hyper's smallest buffer.
 const HEADER_MIN_BYTES: usize = 8 << 10;
@@ -20,6 +22,13 @@ pub struct HttpConfig {
     /// `localhost`: what asks for another one is refused, so that a web page
     /// whose name is made to lead here reads nothing.
     pub hosts: Vec<String>,
+    /// The tokens of which a request needs one, as soon as there is one.
+    pub tokens: Vec<Token>,
+    /// A file with more of them, which is followed while the host runs.
+    #[serde(with = "optional::text")]
+    pub tokens_file: Option<PathBuf>,
+    /// Serves off loopback without tokens: something else decides who reaches the host.
+    pub allow_unauthenticated: bool,
     /// Cancels a command's handlers when its client hangs up. Without it they finish.
     pub cancel_on_disconnect: bool,
     /// Connections at once. Without, half of the descriptors, at most 4,096.
@@ -59,6 +68,9 @@ impl Default for HttpConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
             hosts: Vec::new(),
+            tokens: Vec::new(),
+            tokens_file: None,
+            allow_unauthenticated: false,
             cancel_on_disconnect: false,
             connections_max: None,
             connections_per_address_max: None,
@@ -114,7 +126,22 @@ impl HttpConfig {
             let expected = "names such as `pointsman.example.com`, without scheme and port";
             return wrong("http.hosts", format!("`{name}`"), expected.into());
         }
+        for (at, token) in self.tokens.iter().enumerate() {
+            if self.tokens[..at]
+                .iter()
+                .any(|other| other.name == token.name)
+            {
+                let found = format!("a second token `{}`", token.name);
+                return wrong(&format!("http.tokens[{at}]"), found, "another name".into());
+            }
+        }
         Ok(())
+    }
+
+    /// Whether whoever reaches the host may do everything.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.tokens.is_empty() && self.tokens_file.is_none()
     }
 }
 

@@ -346,3 +346,77 @@ fn a_list_is_written_with_commas_outside_of_files() {
         "pointsman.toml: `queue.engine`: unknown variant `redis`, expected one of `off`, `sqlite`, `postgres`"
     );
 }
+
+#[test]
+fn tokens_are_written_in_two_forms_and_a_wrong_one_is_named_without_its_text() {
+    let digest = "ab".repeat(32);
+    let text = format!("ci:execute+read:{digest}:2027-01-31T00:00:00Z");
+    let table = format!(
+        "{{ name = 'ci', roles = ['execute', 'read'], sha256 = '{digest}', expires = 2027-01-31T00:00:00Z }}"
+    );
+    let quoted = table.replace("2027-01-31T00:00:00Z", "'2027-01-31T00:00:00Z'");
+    let from_text = load(&format!("[http]\ntokens = ['{text}']"), &[], &[]).unwrap();
+    for table in [&table, &quoted] {
+        let from_table = load(&format!("[http]\ntokens = [{table}]"), &[], &[]).unwrap();
+        assert_eq!(from_table, from_text);
+    }
+    let variable = format!("{text}, ops:admin:{digest}");
+    let from_variable = load("", &[("POINTSMAN_HTTP_TOKENS", &variable)], &[]).unwrap();
+    assert_eq!(from_variable.http.tokens[..1], from_text.http.tokens);
+    assert_eq!(
+        from_variable.http.tokens[1].to_string(),
+        format!("ops:admin:{digest}")
+    );
+
+    let refused = |tokens: &str, wanted: Expect| {
+        let error = load(&format!("[http]\ntokens = [{tokens}]"), &[], &[]).unwrap_err();
+        assert!(!error.contains("pmt_"), "{error}");
+        wanted.assert_eq(&error);
+    };
+    refused(
+        "'pmt_secret'",
+        expect![
+            "pointsman.toml: `http.tokens[0]`: is not a token: write `NAME:ROLE+ROLE:SHA256`, as `pointsman token new` prints it"
+        ],
+    );
+    refused(
+        &format!("'{text}', 'ci:read:pmt_secret'"),
+        expect![
+            "pointsman.toml: `http.tokens[1]`: the SHA-256 of `ci` is not 64 hexadecimal digits: `pointsman token new` prints it"
+        ],
+    );
+    refused(
+        &format!("'{text}', {table}"),
+        expect!["pointsman.toml: `http.tokens[1]` is a second token `ci`, expected another name"],
+    );
+    refused(
+        "{ name = 'ci', roles = ['execute'], sha256 = 'pmt_secret' }",
+        expect![
+            "pointsman.toml: `http.tokens[0]`: the SHA-256 of `ci` is not 64 hexadecimal digits: `pointsman token new` prints it"
+        ],
+    );
+    refused(
+        "{ name = 'ci', roles = [], sha256 = '' }",
+        expect![
+            "pointsman.toml: `http.tokens[0]`: the roles of `ci` are not some of `execute`, `read` and `admin`, with `+` between them"
+        ],
+    );
+    refused(
+        "{ name = 'ci', roles = ['write'], sha256 = '' }",
+        expect![
+            "pointsman.toml: `http.tokens[0].roles[0]`: unknown variant `write`, expected one of `execute`, `read`, `admin`"
+        ],
+    );
+    refused(
+        "{ name = 'ci', token = 'pmt_secret' }",
+        expect![
+            "pointsman.toml: `http.tokens[0].token`: unknown field `token`, expected one of `name`, `roles`, `sha256`, `expires`"
+        ],
+    );
+    refused(
+        "7",
+        expect![
+            "pointsman.toml: `http.tokens[0]`: invalid type: integer `7`, expected a token: `{ name, roles, sha256 }` or `NAME:ROLE+ROLE:SHA256`"
+        ],
+    );
+}

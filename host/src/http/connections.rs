@@ -194,6 +194,11 @@ impl Connection {
         self.began + Duration::from_millis(self.idle_since.load(Ordering::Relaxed))
     }
 
+    /// Where it comes from.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether it was only taken to be refused.
     pub(super) fn is_reserve(&self) -> bool {
         self.is_reserve

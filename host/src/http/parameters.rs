@@ -13,7 +13,7 @@ use std::{
 
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request},
-    http::{Method, request::Parts},
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
 use futures_util::future::Either;
@@ -22,8 +22,8 @@ use pointsman_core::integer;
 use tower::{Layer, Service, layer::layer_fn};
 
 use super::{
-    ROUTES,
     problem::{FOREIGN_MAX_BYTES, Problem},
+    routes,
 };
 use crate::{
     name::{HandlerName, nearest},
@@ -68,16 +68,10 @@ fn read(request: &mut Request) -> Result<(), Problem> {
     };
     let path = request.extensions().get::<MatchedPath>();
     let path = path.map_or("", MatchedPath::as_str);
-    let method = match request.method() {
-        &Method::HEAD => &Method::GET,
-        method => method,
-    };
-    let route = ROUTES
-        .iter()
-        .find(|(known, route, _)| method == known && path == *route);
+    let route = routes::find(request.method(), path);
     // Another method is refused behind this.
-    if let Some((_, _, names)) = route {
-        let parameters = Parameters::parse(query, names)?;
+    if let Some(route) = route {
+        let parameters = Parameters::parse(query, route.parameters)?;
         request.extensions_mut().insert(parameters);
     }
     Ok(())
@@ -94,7 +88,7 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
         match head.extensions.remove() {
             Some(read) => Ok(read),
             None if head.uri.query().is_none_or(str::is_empty) => Ok(Self::default()),
-            // Only on a route that is not in `ROUTES`.
+            // Only on a route that is not in the table.
             None => Err(Problem::internal()),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
@@ -16,6 +16,7 @@ use super::{
     queue_of,
 };
 use crate::{
+    access::Caller,
     host::Host,
     name::HandlerName,
     queue::{NewPause, QueueError},
@@ -23,8 +24,10 @@ use crate::{
 
 pub(super) async fn pause(
     State(host): State<Arc<Host>>,
+    caller: Option<Extension<Caller>>,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
+    let who = caller.and_then(|Extension(caller)| caller.name);
     let lasts: Option<String> = parameters.take("for")?;
     let lasts = lasts.map(|text| {
         let parsed = duration::parse(&text).filter(|duration| !duration.is_zero());
@@ -32,7 +35,9 @@ pub(super) async fn pause(
     });
     let pause = NewPause {
         reason: parameters.take("reason")?,
-        by: parameters.take("by")?,
+        by: parameters
+            .take("by")?
+            .or_else(|| who.as_deref().map(str::to_owned)),
         lasts: lasts.transpose()?,
         handler: chosen(&mut parameters)?,
     };

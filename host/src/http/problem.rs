@@ -173,6 +173,35 @@ impl Problem {
         .hint("send it from a program, or through a server of your own")
     }
 
+    /// Says how to ask, as RFC 6750 has it.
+    fn challenge(self, challenge: &'static str) -> Self {
+        let value = HeaderValue::from_static(challenge);
+        Self {
+            header: Some((header::WWW_AUTHENTICATE, value)),
+            ..self
+        }
+    }
+
+    pub(super) fn no_token() -> Self {
+        let detail = "the request has no token, and this host asks for one";
+        Self::error(StatusCode::UNAUTHORIZED, "no-token", detail)
+            .hint("send `Authorization: Bearer TOKEN`; `pointsman token new` makes one")
+            .challenge("Bearer realm=\"pointsman\"")
+    }
+
+    pub(super) fn invalid_token() -> Self {
+        let detail = "the token is not valid: it is unknown, was removed or has expired";
+        Self::error(StatusCode::UNAUTHORIZED, "invalid-token", detail)
+            .challenge("Bearer realm=\"pointsman\", error=\"invalid_token\"")
+    }
+
+    pub(super) fn forbidden(needed: &str) -> Self {
+        let detail = format!("the token may not do this: it needs the role {needed}");
+        Self::error(StatusCode::FORBIDDEN, "forbidden", detail)
+            .hint("`http.tokens` or `http.tokens_file` gives a token its roles")
+            .challenge("Bearer realm=\"pointsman\", error=\"insufficient_scope\"")
+    }
+
     pub(super) fn too_many_connections() -> Self {
         Self::error(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -14,7 +14,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
-    http::{HeaderValue, Request, Response, header},
+    http::{HeaderValue, Request, Response, header, request::Parts},
     response::IntoResponse,
 };
 use hyper::{
@@ -30,13 +30,19 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    access,
     body::{self, Bodies, Refused},
     connections::{Admitted, Busy, Connection, Connections},
     gate,
     problem::Problem,
+    routes,
     stream::{Patience, Stream},
 };
-use crate::{diagnostic::Diagnostic, host::Host};
+use crate::{
+    access::{Access, Caller},
+    diagnostic::Diagnostic,
+    host::Host,
+};
 
 /// What probes ask for: answered also where there is no room for more.
 pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -53,6 +59,7 @@ const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
 struct Server {
     routes: TowerToHyperService<Router>,
     hosts: Vec<String>,
+    access: Arc<Access>,
     patience: Patience,
     bodies: Bodies,
     builder: http1::Builder,
@@ -82,6 +89,7 @@ pub(super) async fn serve(
     let server = Arc::new(Server {
         routes: TowerToHyperService::new(routes),
         hosts: config.http.hosts.clone(),
+        access: Arc::clone(host.access()),
         patience: Patience::from(&config.http),
         bodies: Bodies::new(config, Arc::clone(&budgets.bodies)),
         builder,
@@ -211,7 +219,7 @@ impl Server {
                 "it has both `Content-Length` and `Transfer-Encoding`",
             ))
         } else {
-            self.route(request).await
+            self.route(request, connection).await
         };
         let mut response = response.map(|body| Answer { body, _busy: busy });
         if is_last {
@@ -220,9 +228,25 @@ impl Server {
         response
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Says who asks, before anything of the body is read. Those who need not say are
+    /// asked behind this, where their route is known.
+    fn identify(&self, head: &mut Parts, connection: &Connection) -> Result<(), Problem> {
+        if !self.access.is_required() || routes::is_open(head.uri.path()) {
+            return Ok(());
+        }
+        let caller = access::caller(&self.access, &head.headers)?;
+        head.extensions.insert(Caller {
+            address: Some(connection.address()),
+            ..caller
+        });
+        Ok(())
+    }
+
+    async fn route(&self, request: Request<Incoming>, connection: &Connection) -> Response<Body> {
         let (mut head, body) = request.into_parts();
-        let checked = gate::check(&head, &self.hosts).and_then(|()| gate::path(&mut head.uri));
+        let checked = gate::check(&head, &self.hosts)
+            .and_then(|()| gate::path(&mut head.uri))
+            .and_then(|()| self.identify(&mut head, connection));
         let read = match checked {
             Ok(()) => self.bodies.read(body).await,
             Err(problem) => Err(Refused {

@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["snapshot"],
     &["metrics", "telemetry"],
     &["config", "log"],
+    &["access"],
     // Crates of their own, which cargo keeps apart.
     &[
         "rules",

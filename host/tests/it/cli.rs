@@ -1,5 +1,6 @@
 //! The program as a user runs it: output, exit code, signals.
 
+mod access;
 mod cases;
 pub(crate) mod check_files;
 mod dev;

@@ -1,5 +1,6 @@
 //! The host over HTTP.
 
+mod access;
 mod bounds;
 mod connections;
 

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// A host in a process of its own, and the reader of its log.
-struct Serving {
+pub(super) struct Serving {
     child: Child,
-    url: String,
+    pub(super) url: String,
     log: Option<BufReader<ChildStderr>>,
 }
 
@@ -49,7 +49,7 @@ fn serve(folders: &Folders, args: &[&str]) -> Serving {
 }
 
 /// Starts it, and reads its log up to where it listens.
-fn serve_as(mut command: Command) -> Serving {
+pub(super) fn serve_as(mut command: Command) -> Serving {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
@@ -73,7 +73,7 @@ impl Serving {
     }
 
     /// What it logged since, to its end.
-    fn rest_of_log(&mut self) -> String {
+    pub(super) fn rest_of_log(&mut self) -> String {
         let mut log = String::new();
         let mut pipe = self.log.take().unwrap();
         pipe.read_to_string(&mut log).unwrap();
@@ -81,7 +81,7 @@ impl Serving {
     }
 
     /// Sends a signal, and waits for the end.
-    fn ended_by(&mut self, name: &str) -> Option<i32> {
+    pub(super) fn ended_by(&mut self, name: &str) -> Option<i32> {
         signal(&self.child, name);
         self.child.wait().unwrap().code()
     }
@@ -428,19 +428,6 @@ fn more_clients_than_descriptors_close_idle_ones_and_are_told_of_once() {
     assert_eq!(serving.ended_by("TERM"), Some(0));
     let log = serving.rest_of_log();
     assert!(log.matches("could not be accepted").count() <= 1, "{log}");
-}
-
-#[test]
-fn a_host_that_listens_off_loopback_warns() {
-    let folders = Folders::new();
-    let warns = |listen: &str| {
-        let mut serving = serve_as(pointsman(&folders, &["serve", "--listen", listen]));
-        assert_eq!(serving.ended_by("TERM"), Some(0));
-        let log = serving.rest_of_log();
-        log.contains("can be reached from other machines")
-    };
-    assert!(warns("0.0.0.0:0"));
-    assert!(!warns("127.0.0.1:0"));
 }
 
 #[test]

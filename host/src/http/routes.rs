@@ -1,0 +1,191 @@
+//! Owns the one table of routes: what each is called, which parameters it knows, who
+//! may use it and whether the audit log tells of it.
+
+use axum::http::Method;
+
+use crate::access::{Role, Roles};
+
+/// What a caller needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Needs {
+    /// Nothing, not even a token: probes.
+    Nothing,
+    /// A token.
+    Token,
+    /// A token with one of these roles.
+    OneOf(&'static [Role]),
+}
+
+impl Needs {
+    pub(super) fn allows(self, roles: Roles) -> bool {
+        match self {
+            Self::Nothing | Self::Token => true,
+            Self::OneOf(some) => some.iter().any(|role| roles.has(*role)),
+        }
+    }
+
+    /// The role to ask for, as `execute or read`.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Nothing | Self::Token => String::new(),
+            Self::OneOf(some) => {
+                let names: Vec<_> = some.iter().map(|role| role.as_str()).collect();
+                names.join(" or ")
+            }
+        }
+    }
+}
+
+const EXECUTE: Needs = Needs::OneOf(&[Role::Execute]);
+const READ: Needs = Needs::OneOf(&[Role::Read]);
+const ADMIN: Needs = Needs::OneOf(&[Role::Admin]);
+/// Whoever sent a command knows its id, which nobody guesses.
+const EXECUTE_OR_READ: Needs = Needs::OneOf(&[Role::Execute, Role::Read]);
+
+/// One route.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    /// As axum matches it.
+    pub(super) path: &'static str,
+    /// The parameters behind `?` that it knows.
+    pub(super) parameters: &'static [&'static str],
+    pub(super) needs: Needs,
+    /// What the audit log calls it; none for what changes nothing.
+    pub(super) action: Option<&'static str>,
+}
+
+const fn get(path: &'static str, needs: Needs, parameters: &'static [&'static str]) -> Route {
+    Route {
+        method: "GET",
+        path,
+        parameters,
+        needs,
+        action: None,
+    }
+}
+
+const fn post(path: &'static str, needs: Needs, parameters: &'static [&'static str]) -> Route {
+    Route {
+        method: "POST",
+        ..get(path, needs, parameters)
+    }
+}
+
+impl Route {
+    const fn audited(self, action: &'static str) -> Self {
+        Self {
+            action: Some(action),
+            ..self
+        }
+    }
+}
+
+const DEAD: &[&str] = &["delivery", "handler", "status", "from", "until", "all"];
+
+/// Every route, those that are asked for most first.
+pub(super) const ROUTES: &[Route] = &[
+    get("/", Needs::Token, &[]),
+    post("/commands/execute", EXECUTE, &[]).audited("execute"),
+    post("/rules/explain", READ, &[]),
+    post(
+        "/commands",
+        EXECUTE,
+        &["priority", "runAt", "orderingKey", "rerunOf"],
+    )
+    .audited("enqueue"),
+    get(
+        "/commands",
+        READ,
+        &["state", "handler", "from", "until", "after", "limit"],
+    ),
+    get("/commands/{id}", EXECUTE_OR_READ, &["wait"]),
+    Route {
+        method: "DELETE",
+        ..get("/commands/{id}", ADMIN, &[]).audited("cancel")
+    },
+    get("/commands/{id}/events", EXECUTE_OR_READ, &[]),
+    get("/queue", READ, &[]),
+    get(
+        "/queue/history",
+        READ,
+        &["handler", "from", "until", "step"],
+    ),
+    get("/queue/deliveries/{id}", READ, &[]),
+    get(
+        "/queue/dead",
+        READ,
+        &[
+            "delivery", "handler", "status", "from", "until", "after", "limit",
+        ],
+    ),
+    post("/queue/dead/retry", ADMIN, DEAD).audited("retry"),
+    post("/queue/dead/discard", ADMIN, DEAD).audited("discard"),
+    post(
+        "/queue/pause",
+        ADMIN,
+        &["handler", "all", "reason", "by", "for"],
+    )
+    .audited("pause"),
+    post("/queue/resume", ADMIN, &["handler", "all"]).audited("resume"),
+    get("/schedules", READ, &["after", "limit"]),
+    post("/schedules/{name}/pause", ADMIN, &[]).audited("pause"),
+    post("/schedules/{name}/resume", ADMIN, &[]).audited("resume"),
+    post("/schedules/{name}/run", ADMIN, &[]).audited("enqueue"),
+    get("/plugins", READ, &[]),
+    get("/rules", READ, &[]),
+    get("/metrics", READ, &[]),
+    get("/healthz", Needs::Nothing, &[]),
+    get("/readyz", Needs::Nothing, &[]),
+    get("/ui", READ, &["span"]),
+    get(
+        "/ui/commands",
+        READ,
+        &["q", "state", "handler", "from", "until", "after"],
+    ),
+    get("/ui/commands/{id}", READ, &[]),
+    post("/ui/commands/{id}/cancel", ADMIN, &[]).audited("cancel"),
+    post("/ui/commands/{id}/rerun", EXECUTE, &[]).audited("enqueue"),
+    get("/ui/queue", READ, &[]),
+    post("/ui/queue/pause", ADMIN, &[]).audited("pause"),
+    post("/ui/queue/resume", ADMIN, &[]).audited("resume"),
+    get(
+        "/ui/dead",
+        READ,
+        &[
+            "handler",
+            "status",
+            "from",
+            "until",
+            "after",
+            "retried",
+            "discarded",
+        ],
+    ),
+    post("/ui/dead/retry", ADMIN, &[]).audited("retry"),
+    post("/ui/dead/discard", ADMIN, &[]).audited("discard"),
+    get("/ui/handlers", READ, &[]),
+    get("/ui/rules", READ, &["q", "after"]),
+    get("/ui/explain", READ, &["command"]),
+    post("/ui/explain", READ, &[]),
+    get("/ui/style.css", READ, &[]),
+    get("/ui/script.js", READ, &[]),
+];
+
+/// The route that a request has matched; none for a method that its path does not take.
+pub(super) fn find(method: &Method, path: &str) -> Option<&'static Route> {
+    let method = match *method {
+        Method::HEAD => "GET",
+        ref method => method.as_str(),
+    };
+    ROUTES
+        .iter()
+        .find(|route| route.method == method && route.path == path)
+}
+
+/// Whether everyone may ask for this path, as it stands in a request.
+pub(super) fn is_open(path: &str) -> bool {
+    ROUTES
+        .iter()
+        .any(|route| matches!(route.needs, Needs::Nothing) && route.path == path)
+}
