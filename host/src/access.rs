@@ -2,6 +2,7 @@
 //! the comparison of what a client presents with them. Only digests are kept.
 
 mod file;
+mod sessions;
 mod token;
 
 use std::{
@@ -14,6 +15,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
+pub use sessions::{SESSION_LASTS, Sessions};
 pub use token::{Digest, NewToken, Role, Roles, Token, TokenError};
 
 /// The tokens of a host. Those of the settings stay as they are; those of
@@ -24,6 +26,7 @@ pub struct Access {
     of_settings: Vec<Token>,
     file: Option<PathBuf>,
     of_file: ArcSwap<Vec<Token>>,
+    sessions: Sessions,
     // The text that `of_file` was read from, or that was refused.
     text: Mutex<Option<String>>,
 }
@@ -70,6 +73,7 @@ impl Access {
             of_settings: tokens,
             file,
             of_file: ArcSwap::default(),
+            sessions: Sessions::default(),
             text: Mutex::default(),
         }
     }
@@ -92,7 +96,25 @@ impl Access {
     /// # Errors
     /// [`Invalid`], where it is nobody's or has expired.
     pub fn caller(&self, presented: &[u8], now: Timestamp) -> Result<Caller, Invalid> {
-        let digest = Digest::of(presented);
+        self.caller_of(&Digest::of(presented), now)
+    }
+
+    /// The sessions of browsers.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Whose session `id` is.
+    ///
+    /// # Errors
+    /// [`Invalid`], where there is no such session, or its token is no longer valid.
+    pub fn caller_in(&self, id: &str, now: Timestamp) -> Result<Caller, Invalid> {
+        let token = self.sessions.token(id).ok_or(Invalid::Unknown)?;
+        self.caller_of(&token, now)
+    }
+
+    fn caller_of(&self, digest: &Digest, now: Timestamp) -> Result<Caller, Invalid> {
         let of_file = self.of_file.load();
         let tokens = self.of_settings.iter().chain(of_file.iter());
         let found = matching(tokens, |other| other.bytes().ct_eq(digest.bytes()).into());

@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderMap, header},
+    http::{HeaderMap, Method, Uri, header},
     response::{IntoResponse, Response},
 };
 use futures_util::future::Either;
@@ -23,14 +23,52 @@ use super::{
 };
 use crate::access::{Access, Caller, Invalid};
 
-/// Who sends a request with these headers.
+/// What browsers keep of a session.
+pub(super) const COOKIE: &str = "pointsman_session";
+
+/// The id of the session that a browser says it is in.
+pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let cookies = cookies.filter_map(|cookies| cookies.to_str().ok());
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(';'));
+    pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+/// Whether it is of the dashboard.
+fn is_page(uri: &Uri) -> bool {
+    let path = uri.path();
+    path == "/ui" || path.starts_with("/ui/")
+}
+
+/// Who sends a request with this head.
 ///
 /// # Errors
-/// Where there is no token that lets anybody in.
-pub(super) fn caller(access: &Access, headers: &HeaderMap) -> Result<Caller, Problem> {
+/// Where there is no token that lets anybody in, and no session.
+pub(super) fn caller(
+    access: &Access,
+    (method, uri, headers): (&Method, &Uri, &HeaderMap),
+) -> Result<Caller, Problem> {
     if !access.is_required() {
         return Ok(Caller::anyone());
     }
+    let is_read = *method == Method::GET || *method == Method::HEAD;
+    // A session reads everything, as pages lead to JSON, and changes what pages change.
+    if !headers.contains_key(header::AUTHORIZATION) && (is_read || is_page(uri)) {
+        let now = Timestamp::now();
+        if let Some(Ok(caller)) = session(headers).map(|id| access.caller_in(id, now)) {
+            return Ok(caller);
+        }
+        let accepted = headers.get(header::ACCEPT);
+        let accepted = accepted.and_then(|accepted| accepted.to_str().ok());
+        let is_browser = accepted.is_some_and(|accepted| accepted.contains("text/html"));
+        if is_read && (is_page(uri) || uri.path() == "/" && is_browser) {
+            return Err(Problem::log_in(uri));
+        }
+    }
+    by_token(access, headers)
+}
+
+fn by_token(access: &Access, headers: &HeaderMap) -> Result<Caller, Problem> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let Some(authorization) = given.next() else {
         return Err(Problem::no_token());
@@ -90,7 +128,15 @@ impl<S> Guard<S> {
         };
         let caller = match request.extensions().get::<Caller>() {
             Some(caller) => caller.clone(),
-            None => caller(&self.access, request.headers())?,
+            None => {
+                let head = (request.method(), request.uri(), request.headers());
+                let caller = caller(&self.access, head)?;
+                if is_page(request.uri()) {
+                    // The page says who it is, and what they may do.
+                    request.extensions_mut().insert(caller.clone());
+                }
+                caller
+            }
         };
         let entry = Entry::of(route, &caller, request.uri());
         if route.needs.allows(caller.roles) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -237,6 +237,22 @@ impl Problem {
     pub(super) fn not_a_form(found: Option<&str>) -> Self {
         Self::unsupported_media_type(found)
             .hint("send the form of the page, as `application/x-www-form-urlencoded`")
+    }
+
+    /// Leads a browser to the page where it presents a token, and from there back.
+    pub(super) fn log_in(uri: &Uri) -> Self {
+        let back = uri.path_and_query().map_or("/ui", |back| back.as_str());
+        const LOGIN: &str = "/ui/login?";
+        let mut login = form_urlencoded::Serializer::for_suffix(LOGIN.to_owned(), LOGIN.len());
+        if back != "/" && back.len() <= FOREIGN_MAX_BYTES {
+            login.append_pair("to", back);
+        }
+        let login = HeaderValue::try_from(login.finish().trim_end_matches('?'));
+        let detail = "the page needs a token";
+        Self {
+            header: login.ok().map(|login| (header::LOCATION, login)),
+            ..Self::error(StatusCode::SEE_OTHER, "no-token", detail)
+        }
     }
 
     pub(super) fn stale_form() -> Self {

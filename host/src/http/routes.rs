@@ -168,8 +168,11 @@ pub(super) const ROUTES: &[Route] = &[
     get("/ui/rules", READ, &["q", "after"]),
     get("/ui/explain", READ, &["command"]),
     post("/ui/explain", READ, &[]),
-    get("/ui/style.css", READ, &[]),
-    get("/ui/script.js", READ, &[]),
+    get("/ui/login", Needs::Nothing, &["to"]),
+    post("/ui/login", Needs::Nothing, &[]),
+    post("/ui/logout", Needs::Nothing, &[]),
+    get("/ui/style.css", Needs::Nothing, &[]),
+    get("/ui/script.js", Needs::Nothing, &[]),
 ];
 
 /// The route that a request has matched; none for a method that its path does not take.

@@ -234,7 +234,7 @@ impl Server {
         if !self.access.is_required() || routes::is_open(head.uri.path()) {
             return Ok(());
         }
-        let caller = access::caller(&self.access, &head.headers)?;
+        let caller = access::caller(&self.access, (&head.method, &head.uri, &head.headers))?;
         head.extensions.insert(Caller {
             address: Some(connection.address()),
             ..caller

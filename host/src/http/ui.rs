@@ -20,6 +20,7 @@ mod frame;
 mod gantt;
 mod handlers;
 mod history;
+mod login;
 mod overview;
 mod parts;
 mod queue;
@@ -72,6 +73,8 @@ pub(super) fn routes(host: &Arc<Host>) -> Router<Arc<Host>> {
         .route("/ui/handlers", get(handlers::list))
         .route("/ui/rules", get(rules::list))
         .route("/ui/explain", get(explain::ask).post(explain::answer))
+        .route("/ui/login", get(login::ask).post(login::begin))
+        .route("/ui/logout", post(login::end))
         .route("/ui/style.css", get(assets::style))
         .route("/ui/script.js", get(assets::script))
         .layer(map_response(guarded))

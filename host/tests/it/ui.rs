@@ -1,5 +1,6 @@
 //! The dashboard, as a browser gets it.
 
+mod access;
 mod browser;
 mod changes;
 mod foreign;

@@ -17,6 +17,7 @@ use super::{
     viewer::{Form, Viewer},
 };
 use crate::{
+    access::Role,
     command::CommandId,
     http::{parameters::parse, problem::Problem, queue_of},
     outcome::Level,
@@ -157,11 +158,13 @@ fn head(viewer: &Viewer, command: &CommandView) -> Markup {
             div class="actions" {
                 a class="button quiet" href={ "/ui/explain?command=" (command.id) } { "Explain its routing" }
                 a class="button quiet" href={ "/commands/" (command.id) } { "JSON" }
-                form method="post" action={ "/ui/commands/" (command.id) "/rerun" } {
-                    (viewer.field())
-                    button type="submit" class="quiet" data-confirm="Run it again, as a new command?" { "Run again" }
+                @if viewer.may(Role::Execute) {
+                    form method="post" action={ "/ui/commands/" (command.id) "/rerun" } {
+                        (viewer.field())
+                        button type="submit" class="quiet" data-confirm="Run it again, as a new command?" { "Run again" }
+                    }
                 }
-                @if !command.is_final() {
+                @if !command.is_final() && viewer.may(Role::Admin) {
                     form method="post" action={ "/ui/commands/" (command.id) "/cancel" } {
                         (viewer.field())
                         button type="submit" class="danger" data-confirm="Cancel this command? What runs is interrupted." { "Cancel command" }

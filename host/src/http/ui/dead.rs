@@ -19,6 +19,7 @@ use super::{
     viewer::{Form, Viewer},
 };
 use crate::{
+    access::Role,
     http::{
         parameters::{Parameters, parse},
         problem::Problem,
@@ -162,12 +163,12 @@ fn table(viewer: &Viewer, filter: &DeadFilter, letters: &[DeadLetter]) -> Markup
         form method="post" action="/ui/dead/retry" class="list-form" {
             (viewer.field())
             (query(filter).fields())
-            div class="actions" {
+            @if viewer.may(Role::Admin) { div class="actions" {
                 button type="submit" name="which" value="chosen" { "Retry chosen" }
                 button type="submit" name="which" value="chosen" formaction="/ui/dead/discard" class="danger" { "Discard chosen" }
                 button type="submit" name="which" value="matching" class="quiet" { "Retry all that match" }
                 button type="submit" name="which" value="matching" formaction="/ui/dead/discard" class="quiet" { "Discard all that match" }
-            }
+            } }
             div class="scroll" tabindex="0" role="region" aria-label="Dead letters" {
                 table {
                     thead {

@@ -61,6 +61,14 @@ impl Page {
         }
     }
 
+    /// A page for whoever is not let in yet.
+    pub(super) fn alone(title: &str, content: Markup) -> Self {
+        Self {
+            place: None,
+            ..Self::new(Place::Overview, title, content)
+        }
+    }
+
     /// A page of which all is fetched again while it is looked at.
     pub(super) fn live(place: Place, title: impl Into<String>, content: Markup) -> Self {
         Self {
@@ -70,7 +78,8 @@ impl Page {
     }
 
     pub(super) fn answer(self, ui: &Ui, viewer: &Viewer, headers: &HeaderMap) -> Response {
-        let page = self.render(Some(viewer)).into_string();
+        let is_in = viewer.name.is_some() || !ui.host.access().is_required();
+        let page = self.render(is_in.then_some(viewer)).into_string();
         let tag = assets::tag(&page);
         if headers.get(header::IF_NONE_MATCH) == Some(&tag) {
             return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
@@ -110,7 +119,7 @@ impl Page {
         html! {
             header class="side" {
                 a class="brand" href="/ui" { (MARK) "Pointsman" }
-                @if viewer.is_some() {
+                @if let Some(viewer) = viewer {
                     form class="find" action="/ui/commands" role="search" {
                         label class="hidden" for="find" { "Find a command by id or text" }
                         input id="find" name="q" type="search" placeholder="Find a command" autocomplete="off" data-search;
@@ -124,6 +133,13 @@ impl Page {
                                         aria-current=[(self.place == Some(place)).then_some("page")] { (name) }
                                 }
                             }
+                        }
+                    }
+                    @if let Some(name) = &viewer.name {
+                        form class="who" method="post" action="/ui/logout" {
+                            (viewer.field())
+                            span { "Signed in as " strong { (Text(name)) } }
+                            button type="submit" class="quiet" { "Sign out" }
                         }
                     }
                 }

@@ -14,10 +14,11 @@ use super::{
     commands::queue_off,
     frame::{Failed, Page, Place, said},
     overview::{Standing, names, table},
-    parts::{Shape, Text, Tone, badge, count, empty, time},
+    parts::{Shape, Text, Tone, badge, counted, empty, time},
     viewer::{Form, Viewer},
 };
 use crate::{
+    access::Role,
     http::{problem::Problem, queue_of},
     name::HandlerName,
     queue::{NewPause, PAUSE_REASON_MAX_BYTES, Pause, Queue},
@@ -46,9 +47,12 @@ pub(super) async fn show(
         }
     };
     let page = Page::live(Place::Queue, "Queue", live);
-    let page = Page {
-        below: form(&viewer, &names),
-        ..page
+    let page = match viewer.may(Role::Admin) {
+        true => Page {
+            below: form(&viewer, &names),
+            ..page
+        },
+        false => page,
     };
     page.answer(&ui, &viewer, &headers)
 }
@@ -57,7 +61,7 @@ fn worker(queue: &Queue) -> Markup {
     html! {
         p {
             @if queue.healthy() { (badge(Tone::Good, Shape::Tick, "working")) } @else { (badge(Tone::Bad, Shape::Cross, "not working")) }
-            " This host runs " (count(queue.running() as u64)) " of them now."
+            " This host runs " (counted(queue.running() as u64, "delivery", "deliveries")) " now."
         }
     }
 }
@@ -86,13 +90,19 @@ fn paused(viewer: &Viewer, pause: &Pause) -> Markup {
                     @if let Some(until) = pause.until { ", ends " (time(until)) }
                 }
             }
-            form method="post" action="/ui/queue/resume" {
-                (viewer.field())
-                @if let Some(handler) = &pause.handler { input type="hidden" name="handler" value=(Text(handler)); }
-                button class="quiet" type="submit" {
-                    "Resume"
-                    @if let Some(handler) = &pause.handler { span class="hidden" { " " (Text(handler)) } } @else { " all" }
-                }
+            @if viewer.may(Role::Admin) { (resuming(viewer, pause)) }
+        }
+    }
+}
+
+fn resuming(viewer: &Viewer, pause: &Pause) -> Markup {
+    html! {
+        form method="post" action="/ui/queue/resume" {
+            (viewer.field())
+            @if let Some(handler) = &pause.handler { input type="hidden" name="handler" value=(Text(handler)); }
+            button class="quiet" type="submit" {
+                "Resume"
+                @if let Some(handler) = &pause.handler { span class="hidden" { " " (Text(handler)) } } @else { " all" }
             }
         }
     }
@@ -149,7 +159,7 @@ pub(super) async fn pause(
     let pause = NewPause {
         handler,
         reason: form.take("reason").filter(|reason| !reason.is_empty()),
-        by: None,
+        by: viewer.name.as_deref().map(str::to_owned),
         lasts: lasts.transpose()?,
     };
     queue_of(&ui.host)?.store().pause(pause).await?;

@@ -1,7 +1,7 @@
 //! Owns who looks at the dashboard, and that a form which changes something comes
 //! from a page of ours.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -12,26 +12,41 @@ use maud::{Markup, html};
 use sha2::{Digest, Sha256};
 
 use super::SharedUi;
-use crate::http::problem::Problem;
+use crate::{
+    access::{Caller, Role, Roles},
+    http::{access, problem::Problem},
+};
 
 /// Whoever asks for a page.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Viewer {
     /// What the forms of this viewer carry.
     csrf: String,
+    /// None where the host asks for no token.
+    pub(super) name: Option<Arc<str>>,
+    roles: Roles,
 }
 
 impl FromRequestParts<SharedUi> for Viewer {
     type Rejection = Infallible;
 
-    async fn from_request_parts(_head: &mut Parts, ui: &SharedUi) -> Result<Self, Infallible> {
+    async fn from_request_parts(head: &mut Parts, ui: &SharedUi) -> Result<Self, Infallible> {
+        let caller = head.extensions.get::<Caller>();
+        let session = access::session(&head.headers).unwrap_or_default();
         Ok(Self {
-            csrf: ui.key.sign(b""),
+            csrf: ui.key.sign(session.as_bytes()),
+            name: caller.and_then(|caller| caller.name.clone()),
+            roles: caller.map_or_else(Roles::default, |caller| caller.roles),
         })
     }
 }
 
 impl Viewer {
+    /// Whether the forms that need this role are shown; their routes ask for it themselves.
+    pub(super) fn may(&self, role: Role) -> bool {
+        self.roles.has(role)
+    }
+
     /// The field that each form with a change needs.
     pub(super) fn field(&self) -> Markup {
         html! { input type="hidden" name=(FIELD) value=(self.csrf); }
