@@ -169,6 +169,23 @@ async fn a_session_that_somebody_else_chose_is_of_no_use_to_them() {
     host.app.stop().await;
 }
 
+/// The path of a command that its handler has rejected.
+async fn rejected(url: &str, token: &str) -> String {
+    let command = Client::new()
+        .post(format!("{url}/commands"))
+        .bearer_auth(token)
+        .json(&json!({ "to": "probe", "do": "reject" }))
+        .send()
+        .await
+        .unwrap();
+    let place = command.headers()["location"].to_str().unwrap().to_owned();
+    let ended = Client::new()
+        .get(format!("{url}{place}?wait=60s"))
+        .bearer_auth(token);
+    assert_eq!(ended.send().await.unwrap().status(), StatusCode::OK);
+    place
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_only_read_sees_no_buttons_and_has_none() {
     let folders = Folders::probes(&["probe"]);
@@ -177,19 +194,7 @@ async fn who_may_only_read_sees_no_buttons_and_has_none() {
         [&[Role::Read], &[Role::Read, Role::Admin], &[Role::Execute]],
     )
     .await;
-    let command = Client::new()
-        .post(format!("{}/commands", host.url))
-        .bearer_auth(&runner);
-    let command = command
-        .json(&json!({ "to": "probe", "do": "reject" }))
-        .send()
-        .await
-        .unwrap();
-    let place = command.headers()["location"].to_str().unwrap().to_owned();
-    let ended = Client::new()
-        .get(format!("{}{place}?wait=60s", host.url))
-        .bearer_auth(&runner);
-    assert_eq!(ended.send().await.unwrap().status(), StatusCode::OK);
+    let place = rejected(&host.url, &runner).await;
 
     let reader = sign_in(&host.url, &reader, "").await;
     let admin = sign_in(&host.url, &admin, "").await;

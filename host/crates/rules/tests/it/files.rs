@@ -457,13 +457,16 @@ fn lines_and_columns_are_right_in_any_order() {
     );
 }
 
+/// Checks a file with a schedule that has these keys beside a name and a command.
+fn check_schedule(keys: &str, expect: Expect) {
+    let text = format!(
+        "{{\"rules\": [], \"schedules\": [\n  {{\"name\": \"s\", \"command\": {{}}, {keys}}}]}}"
+    );
+    check_error("rules/s.json", &text, expect);
+}
+
 #[test]
-fn a_schedule_that_cannot_be_meant_names_the_reason_and_the_fix() {
-    let schedule = |keys: &str| {
-        format!(
-            "{{\"rules\": [], \"schedules\": [\n  {{\"name\": \"s\", \"command\": {{}}, {keys}}}]}}"
-        )
-    };
+fn a_time_of_a_schedule_that_cannot_be_meant_names_the_reason_and_the_fix() {
     for (keys, expect) in [
         (
             r#""cron": "* * *""#,
@@ -503,6 +506,14 @@ fn a_schedule_that_cannot_be_meant_names_the_reason_and_the_fix() {
               code: invalid-schedule
         "#]],
         ),
+    ] {
+        check_schedule(keys, expect);
+    }
+}
+
+#[test]
+fn times_of_a_schedule_that_contradict_each_other_are_refused() {
+    for (keys, expect) in [
         (
             r#""every": "1s", "timezone": "UTC""#,
             expect![[r#"
@@ -527,6 +538,14 @@ fn a_schedule_that_cannot_be_meant_names_the_reason_and_the_fix() {
               code: invalid-schedule
         "#]],
         ),
+    ] {
+        check_schedule(keys, expect);
+    }
+}
+
+#[test]
+fn a_key_of_a_schedule_with_another_value_is_told_what_is_allowed() {
+    for (keys, expect) in [
         (
             r#""every": "1s", "missed": "none""#,
             expect![[r#"
@@ -559,8 +578,12 @@ fn a_schedule_that_cannot_be_meant_names_the_reason_and_the_fix() {
         "#]],
         ),
     ] {
-        check_error("rules/s.json", &schedule(keys), expect);
+        check_schedule(keys, expect);
     }
+}
+
+#[test]
+fn a_schedule_that_is_there_twice_or_whose_command_is_none_is_refused() {
     let twice = r#"{"name": "s", "every": "1s", "command": {}}"#;
     let twice = format!("{{\"rules\": [], \"schedules\": [{twice},\n{twice}]}}");
     check_error(
