@@ -8,6 +8,7 @@ mod fuzzed;
 mod history;
 mod json;
 mod lifecycle;
+mod listed;
 mod model;
 mod order;
 mod pauses;
