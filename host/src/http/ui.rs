@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `frame`, `parts`, `filters` | what pages have around them, and what they are made of |
 //! | `viewer` | who looks, and that a form comes from a page of ours |
-//! | `overview`, `commands`, `command`, `queue`, `dead`, `handlers`, `rules`, `explain` | a page each |
+//! | `overview`, `commands`, `command`, `queue`, `dead`, `schedules`, `handlers`, `rules`, `explain` | a page each |
 //! | `chart`, `gantt` | pictures |
 //! | `assets` | the style sheet and the script |
 
@@ -25,6 +25,7 @@ mod overview;
 mod parts;
 mod queue;
 mod rules;
+mod schedules;
 mod viewer;
 
 use std::sync::Arc;
@@ -75,6 +76,10 @@ pub(super) fn routes(host: &Arc<Host>) -> Router<Arc<Host>> {
         .route("/ui/explain", get(explain::ask).post(explain::answer))
         .route("/ui/login", get(login::ask).post(login::begin))
         .route("/ui/logout", post(login::end))
+        .route("/ui/schedules", get(schedules::list))
+        .route("/ui/schedules/{name}/pause", post(schedules::pause))
+        .route("/ui/schedules/{name}/resume", post(schedules::resume))
+        .route("/ui/schedules/{name}/run", post(schedules::run))
         .route("/ui/style.css", get(assets::style))
         .route("/ui/script.js", get(assets::script))
         .layer(map_response(guarded))

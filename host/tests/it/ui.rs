@@ -62,6 +62,7 @@ async fn an_empty_host_says_on_each_page_what_to_do_next() {
         ("/ui/commands", "curl -s localhost:3000/commands"),
         ("/ui/queue", "Nothing is queued"),
         ("/ui/dead", "No dead letters"),
+        ("/ui/schedules", "No schedules yet"),
         ("/ui/handlers", "pointsman new greet"),
         ("/ui/rules", "No rules yet"),
         ("/ui/explain", "Paste a command"),

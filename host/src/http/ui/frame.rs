@@ -21,6 +21,7 @@ pub(super) enum Place {
     Commands,
     Queue,
     Dead,
+    Schedules,
     Handlers,
     Rules,
     Explain,
@@ -28,11 +29,12 @@ pub(super) enum Place {
 
 impl Place {
     /// In the order of the navigation, with the key that leads there after `g`.
-    const ALL: [(Self, &'static str, &'static str, &'static str); 7] = [
+    const ALL: [(Self, &'static str, &'static str, &'static str); 8] = [
         (Self::Overview, "Overview", "/ui", "o"),
         (Self::Commands, "Commands", "/ui/commands", "c"),
         (Self::Queue, "Queue", "/ui/queue", "q"),
         (Self::Dead, "Dead letters", "/ui/dead", "d"),
+        (Self::Schedules, "Schedules", "/ui/schedules", "s"),
         (Self::Handlers, "Handlers", "/ui/handlers", "h"),
         (Self::Rules, "Rules", "/ui/rules", "r"),
         (Self::Explain, "Explain", "/ui/explain", "e"),

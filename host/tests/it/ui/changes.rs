@@ -267,3 +267,55 @@ async fn a_command_is_run_again_as_a_new_one_that_names_the_first() {
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_is_paused_resumed_and_run_from_its_page() {
+    let folders = Folders::probes(&["probe"]);
+    let nightly = json!({
+        "name": "nightly report", "cron": "30 2 * * *", "timezone": "Europe/Berlin",
+        "description": "for <b>the bank</b>", "command": { "to": "probe", "do": "echo" },
+    });
+    let rules = json!({ "rules": [], "schedules": [nightly] });
+    folders.rules("schedules.json", &rules.to_string());
+    let host = serve(config(&folders), true).await;
+    let page = Page::get(&host.url, "/ui/schedules").await;
+    page.assert_plain("schedules");
+    assert_eq!(page.count(r#"<article class="card""#), 1, "{}", page.text);
+    assert_eq!(page.count("<dt>Next</dt><dd><time"), 1, "{}", page.text);
+    let post = async |action: &str| {
+        let path = format!("/ui/schedules/nightly%20report/{action}");
+        assert_eq!(
+            page.count(&format!("action=\"{path}\"")),
+            usize::from(action != "resume")
+        );
+        let done = page.post(&host.url, &path, &[]).await;
+        assert_eq!(
+            done.status,
+            StatusCode::SEE_OTHER,
+            "{action}: {}",
+            done.text
+        );
+        done.header("location").to_owned()
+    };
+    assert_eq!(post("pause").await, "/ui/schedules");
+    assert_eq!(host.get("/schedules").await["schedules"][0]["paused"], true);
+    let paused = Page::get(&host.url, "/ui/schedules").await;
+    assert!(
+        paused
+            .text
+            .contains("/ui/schedules/nightly%20report/resume"),
+        "{}",
+        paused.text
+    );
+    assert_eq!(post("resume").await, "/ui/schedules");
+    assert_eq!(
+        host.get("/schedules").await["schedules"][0]["paused"],
+        false
+    );
+    let command = post("run").await;
+    let place = command.strip_prefix("/ui").unwrap();
+    assert_eq!(host.finished(place).await["state"], "completed");
+    let refused = page.post(&host.url, "/ui/schedules/nothing/run", &[]).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND, "{}", refused.text);
+    host.stop().await;
+}

@@ -4,11 +4,12 @@ use regex::Regex;
 use reqwest::{Client, StatusCode, header::HeaderMap, redirect::Policy};
 
 /// Those that need no command.
-pub(crate) const PAGES: [&str; 7] = [
+pub(crate) const PAGES: [&str; 8] = [
     "/ui",
     "/ui/commands",
     "/ui/queue",
     "/ui/dead",
+    "/ui/schedules",
     "/ui/handlers",
     "/ui/rules",
     "/ui/explain",
