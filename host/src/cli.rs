@@ -476,7 +476,7 @@ async fn open_queue(host: Unloaded, hint: &str) -> anyhow::Result<Unloaded> {
 }
 
 fn no_queue() -> &'static str {
-    "there is no queue: `queue.engine` is `off`; set it to `sqlite` or `postgres`"
+    "the queue is off: set `queue.engine` to `sqlite` or `postgres`"
 }
 
 /// Says on standard error what is to be mended.

@@ -225,7 +225,7 @@ fn keeping(known: Option<HandlerFile>, loaded: HandlerFile) -> HandlerFile {
 fn compiling(path: &Path, known: Option<HandlerFile>) -> HandlerFile {
     if known.as_ref().is_none_or(|known| !known.compiling) {
         let path = path.display();
-        tracing::info!("{path}: still compiling; it is taken up as soon as that is done");
+        tracing::info!("{path}: still compiling; it will be loaded when that is done");
     }
     let known = known.unwrap_or_else(|| HandlerFile {
         path: path.into(),

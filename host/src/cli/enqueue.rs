@@ -95,7 +95,7 @@ pub(super) fn show(accepted: &Accepted, json: bool) -> anyhow::Result<()> {
         return Ok(terminal::json(accepted)?);
     }
     let word = match (accepted.repeated, accepted.removed) {
-        (_, true) => "stored before, ended and no longer kept",
+        (_, true) => "stored earlier; it has ended and been deleted",
         (true, false) => "stored before",
         (false, false) => "stored",
     };

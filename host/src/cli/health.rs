@@ -15,7 +15,7 @@ Examples:
   pointsman health                                 is the process alive?
   pointsman health --ready                         does it accept commands?
 
-Exit codes: 0 yes, 1 no, or there is no answer.")]
+Exit codes: 0 yes, 1 no, or no response.")]
 pub(super) struct Args {
     /// URL of the server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000")]

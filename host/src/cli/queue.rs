@@ -143,11 +143,11 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         }
         Cmd::Retry(args) => {
             let count = kept.retry(args.into()).await?;
-            out!("{count} put back in the queue");
+            out!("{count} requeued");
         }
         Cmd::Discard(args) => {
             let count = kept.discard(args.into()).await?;
-            out!("{count} given up");
+            out!("{count} discarded");
         }
         Cmd::Pause(args) => pauses::pause(&kept, args).await?,
         Cmd::Resume(args) => pauses::resume(&kept, args).await?,

@@ -110,11 +110,11 @@ impl FromStr for Remote {
     fn from_str(text: &str) -> Result<Self, String> {
         // It may hold a password; nothing else before an `@` is shown either.
         if text.contains('@') {
-            return Err("the address has a user name, and a host asks for none: write it as http://127.0.0.1:3000".into());
+            return Err("the URL has a user name, which a server does not accept: write it as http://127.0.0.1:3000".into());
         }
         let wrong = || {
             let text = escaped(text);
-            format!("`{text}` is no address of a host: write it as http://127.0.0.1:3000")
+            format!("`{text}` is not the URL of a server: write it as http://127.0.0.1:3000")
         };
         let uri = Uri::from_str(text).map_err(|_| wrong())?;
         if uri.scheme() == Some(&Scheme::HTTPS) {
@@ -217,18 +217,18 @@ impl Remote {
         let url = format!("http://{address}{}", asked.path);
         let answer = tokio::time::timeout(self.timeout, self.send(asked, &address));
         let Ok(answer) = answer.await else {
-            let message = format!("no answer within {}", duration::text(self.timeout));
+            let message = format!("no response within {}", duration::text(self.timeout));
             let error = Diagnostic::error("no-answer", message).within(url);
             return Err(error.hint("`--timeout` sets the limit").into());
         };
         let (status, body) = answer.with_context(|| url.clone())?;
         if status.is_success() {
             return serde_json::from_slice(&body)
-                .with_context(|| format!("{url} is not what a host answers"));
+                .with_context(|| format!("{url}: unexpected response"));
         }
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(problem.into()),
-            Err(_) => bail!("{url} answers {status}"),
+            Err(_) => bail!("{url}: responded with {status}"),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
 
 /// What to do where another process has the queue, or its folder cannot be written.
 const QUEUE_HINT: &str =
-    "`queue.folder` names another folder, `queue.engine=off` does without a queue";
+    "set `queue.folder` to another folder, or `queue.engine=off` to run without a queue";
 
 /// The two ways on for a host that would be open to other machines.
 const OPEN_HINT: &str = "make a token with `pointsman token new`, or set `http.allow_unauthenticated=true` where a firewall, a network policy or a proxy lets only those through that may";
@@ -80,7 +80,7 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
     let (loading, listener) = tokio::select! {
         opened = open(config) => opened?,
         signal = signals.next() => {
-            tracing::info!("stopped by {signal} during the start");
+            tracing::info!("stopped by {signal} while starting");
             return Ok(Exit::Succeeded);
         }
     };
@@ -100,13 +100,13 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
         () = work => {}
         signal = signals.next() => {
             service_manager(State::Stopping);
-            tracing::info!("stopping after {signal}: commands in flight may finish, a second signal quits at once");
+            tracing::info!("stopping after {signal}: commands in flight may finish; a second signal exits immediately");
         }
     }
     let drain = async {
         let in_time = host.stop().await;
         if !in_time {
-            tracing::warn!("the grace period is over: commands in flight were cancelled");
+            tracing::warn!("the grace period ended: commands in flight were cancelled");
         }
         if let Some(telemetry) = host.dispatcher().telemetry() {
             telemetry.stop(LINGER).await;
@@ -124,7 +124,7 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
             Ok(if in_time { Exit::Succeeded } else { Exit::Failed })
         }
         _ = signals.next() => {
-            tracing::warn!("quitting with commands in flight");
+            tracing::warn!("exiting with commands in flight");
             Ok(Exit::Failed)
         }
     }

@@ -63,7 +63,7 @@ impl Signals {
         is_ready
             .recv()
             .context("the thread for signals ended")?
-            .context("signals cannot be heard")?;
+            .context("cannot listen for signals")?;
         Ok(Self { heard })
     }
 
@@ -78,7 +78,7 @@ impl Signals {
 
 /// Why the program has no threads, and what helps.
 pub(super) fn no_thread(error: io::Error) -> anyhow::Error {
-    let message = format!("no thread can be started: {error}");
+    let message = format!("cannot start a thread: {error}");
     let hint = "raise the limit of processes (`ulimit -u`, `--pids-limit`); Docker before 20.10.10 refuses the system call `clone3`: update it, or run with `--security-opt seccomp=unconfined`";
     Diagnostic::error("no-thread", message).hint(hint).into()
 }

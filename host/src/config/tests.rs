@@ -148,7 +148,7 @@ fn a_wrong_setting_is_named_with_its_place() {
         &[],
         expect![[r#"
             pointsman.toml: unknown key `zzz`
-              hint: known here: `breaker`, `host`, `http`, `limits`, `plugins`, `queue`, `reload`, `rules`"#]],
+              hint: known keys: `breaker`, `host`, `http`, `limits`, `plugins`, `queue`, `reload`, `rules`"#]],
     );
     check(
         "[limits]\ntimeout = \"7\"",
@@ -319,7 +319,7 @@ fn an_address_is_taken_in_the_usual_forms_and_refused_with_what_to_write() {
         assert_eq!(
             listen(text).unwrap_err(),
             format!(
-                "command line: `http.listen`: `{text}` is no IP address with a port: write `127.0.0.1:3000` for this machine alone, `0.0.0.0:3000` or `[::]:3000` for all interfaces"
+                "command line: `http.listen`: `{text}` is not an IP address with a port: write `127.0.0.1:3000` for this machine alone, `0.0.0.0:3000` or `[::]:3000` for all interfaces"
             )
         );
     }

@@ -145,7 +145,7 @@ impl Run {
         let follow_ups = self.services.get().and_then(|it| it.follow_ups.clone());
         let stored = match follow_ups {
             Some(follow_ups) => follow_ups.store(by, traceparent, &emitted).await,
-            None => Err("this host has no queue".to_owned()),
+            None => Err("the queue is off".to_owned()),
         };
         match stored {
             Ok(()) => report.outcome.emitted = emitted,

@@ -121,7 +121,7 @@ impl Follow {
             match self.host.queue()?.store().glance(self.command).await {
                 Ok(view) => return Some(view),
                 Err(error) if error.is_engine() => {
-                    tracing::warn!(code = error.code(), error = ?error, "could not read a command that is followed; trying again");
+                    tracing::warn!(code = error.code(), error = ?error, "could not read a followed command; retrying");
                 }
                 Err(_) => return None,
             }

@@ -90,7 +90,7 @@ impl Framing {
             let value = std::str::from_utf8(value.trim_ascii()).unwrap_or_default();
             let length = (line.len() < LINE_BYTES).then(|| integer::parse::<u64>(value));
             let length = length.flatten();
-            // One that is no number, or two: the parser refuses these too.
+            // One that is not a number, or two: the parser refuses these too.
             if length.is_none() || self.content_length.is_some_and(|it| Some(it) != length) {
                 return false;
             }

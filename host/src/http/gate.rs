@@ -71,7 +71,7 @@ impl<'a> Deciding<'a> {
         let Some(host) = self.host else {
             return match version {
                 Version::HTTP_10 | Version::HTTP_09 => Ok(None),
-                _ => Err(Problem::invalid_request("it has no `Host` header")),
+                _ => Err(Problem::invalid_request("missing `Host` header")),
             };
         };
         match Authority::try_from(host.as_bytes()) {

@@ -110,7 +110,7 @@ impl Parameters {
                     [] => "there are no parameters".into(),
                     names => names.join(", "),
                 };
-                let unknown = Problem::parameter(&name, format!("is not known here: {known}"));
+                let unknown = Problem::parameter(&name, format!("unknown parameter: {known}"));
                 return Err(match nearest(&name, names.iter().copied()) {
                     Some(near) => unknown.hint(format!("did you mean `{near}`?")),
                     None => unknown,

@@ -75,28 +75,24 @@ impl Problem {
     }
 
     pub(super) fn not_found() -> Self {
-        Self::error(
-            StatusCode::NOT_FOUND,
-            "no-such-path",
-            "there is nothing at this path",
-        )
-        .hint("`GET /` lists what there is")
+        Self::error(StatusCode::NOT_FOUND, "no-such-path", "no such path")
+            .hint("`GET /` lists all paths")
     }
 
     pub(super) fn method_not_allowed() -> Self {
         Self::error(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
-            "this path takes another method",
+            "this path does not support the method",
         )
-        .hint("the `Allow` header names those that it takes")
+        .hint("the `Allow` header lists the supported methods")
     }
 
     pub(super) fn internal() -> Self {
         Self::error(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "the host failed on this request; its log says more",
+            "internal error; the server's log has the details",
         )
     }
 
@@ -116,7 +112,7 @@ impl Problem {
 
     pub(super) fn slow_body(start: Duration, bytes_per_second: u64) -> Self {
         let detail = format!(
-            "the body took longer than {start:?} and a second for each {bytes_per_second} bytes"
+            "the body took longer than {start:?} plus one second per {bytes_per_second} bytes"
         );
         Self::error(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail)
             .hint("`http.body_timeout` in pointsman.toml sets the limit")
@@ -127,12 +123,12 @@ impl Problem {
         let problem = Self::error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported-content-encoding",
-            format!("the body has the content encoding `{found}`"),
+            format!("unsupported content encoding `{found}`"),
         );
         let identity = HeaderValue::from_static("identity");
         Self {
             header: Some((header::ACCEPT_ENCODING, identity)),
-            ..problem.hint("send it as it is")
+            ..problem.hint("send the body without a content encoding")
         }
     }
 
@@ -141,9 +137,9 @@ impl Problem {
         Self::error(
             StatusCode::NOT_IMPLEMENTED,
             "unsupported-transfer-encoding",
-            format!("the body has the transfer encoding `{found}`"),
+            format!("unsupported transfer encoding `{found}`"),
         )
-        .hint("send it with `Content-Length`, or `chunked` alone")
+        .hint("send `Content-Length`, or `Transfer-Encoding: chunked` alone")
     }
 
     pub(super) fn invalid_request(reason: &str) -> Self {
@@ -160,7 +156,7 @@ impl Problem {
         let found = text::cut(found.into(), FOREIGN_MAX_BYTES);
         let detail = format!("`{found}` is not a name of this host");
         Self::error(StatusCode::MISDIRECTED_REQUEST, "unknown-host", detail).hint(format!(
-            "ask it by its IP address or as `localhost`, or add `{found}` to `http.hosts` in pointsman.toml"
+            "use the IP address or `localhost`, or add `{found}` to `http.hosts` in pointsman.toml"
         ))
     }
 
@@ -208,7 +204,7 @@ impl Problem {
             "too-many-connections",
             "all connections are busy",
         )
-        .hint("use fewer, and each for many requests; `http.connections_max` and `http.connections_per_address_max` in pointsman.toml set the limits")
+        .hint("open fewer connections and reuse them; `http.connections_max` and `http.connections_per_address_max` in pointsman.toml set the limits")
     }
 
     pub(super) fn exhausted(code: &'static str, exhausted: &Exhausted) -> Self {
@@ -270,9 +266,9 @@ impl Problem {
         Self::error(
             StatusCode::NOT_FOUND,
             "queue-off",
-            "this host keeps no commands",
+            "the queue is turned off",
         )
-        .hint("POST /commands/execute runs one at once; `queue.engine` in pointsman.toml turns the queue on")
+        .hint("`POST /commands/execute` runs a command without it; set `queue.engine` in pointsman.toml to turn it on")
     }
 
     pub(super) fn queue_stalled(trouble: Option<Trouble>) -> Self {
@@ -284,15 +280,14 @@ impl Problem {
                 Some(hint) => stalled(diagnostic.message()).hint(hint),
                 None => stalled(diagnostic.message()),
             },
-            None => {
-                stalled("the worker has not reached its store for some seconds; the log says why")
-            }
+            None => stalled(
+                "the worker has not reached the queue's store for several seconds; the log has the details",
+            ),
         }
     }
 
     pub(super) fn task_failed(task: &str) -> Self {
-        let detail =
-            format!("the background task `{task}` fails again and again; the log says why");
+        let detail = format!("the background task `{task}` keeps failing; the log has the details");
         Self::error(StatusCode::SERVICE_UNAVAILABLE, "task-failed", detail)
             .hint("restart the host if it does not recover")
     }

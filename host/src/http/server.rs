@@ -132,7 +132,7 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, connections: &Arc<
                 if told.is_none_or(|told| told.elapsed() > ACCEPT_TOLD_EVERY) {
                     told = Some(Instant::now());
                     let message = format!(
-                        "a connection could not be accepted: {error}; an idle one makes room"
+                        "a connection could not be accepted: {error}; an idle connection is closed"
                     );
                     let error = Diagnostic::error("accept-failed", message).hint(
                         "raise the limit of open files (`ulimit -n`), or lower `http.connections_max`",
@@ -164,7 +164,7 @@ impl Server {
         };
         if let Err(error) = configure(&tcp) {
             // It works without, or is gone.
-            tracing::debug!("a connection takes no options: {error}");
+            tracing::debug!("could not set the options of a connection: {error}");
         }
         let server = Arc::clone(self);
         self.tasks.spawn(server.connection(tcp, admitted));

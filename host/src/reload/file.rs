@@ -32,7 +32,7 @@ pub(super) struct Content {
 /// where another file takes the name meanwhile.
 ///
 /// # Errors
-/// Where it is no regular file, cannot be read in time, or is written to meanwhile.
+/// Where it is not a regular file, cannot be read in time, or is written to meanwhile.
 pub(super) fn read(path: &Path, max: u64) -> io::Result<Content> {
     apart_blocking(path, move |path| read_here(path, max))
 }

@@ -115,10 +115,10 @@ impl Load {
     fn settings(&self, path: &Path, text: Vec<u8>) -> Result<HandlerSettings, LoadError> {
         let wrong = |cause: String| {
             self.error(
-                format!("its settings are wrong: {cause}"),
+                format!("invalid settings: {cause}"),
                 match self.last_good {
-                    Some(_) => "mend the settings: the handler keeps the last good ones",
-                    None => "mend the settings: the handler is not loaded until then",
+                    Some(_) => "fix the settings: the handler keeps the last valid ones",
+                    None => "fix the settings: the handler is not loaded until then",
                 },
             )
             .of_settings()

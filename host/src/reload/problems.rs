@@ -44,7 +44,7 @@ pub(super) fn between(
 fn no_rule(config: &Config, name: &HandlerName) -> Diagnostic {
     let component = config.plugins.join(format!("{name}.wasm"));
     let rule = config.rules.join(format!("{name}.json"));
-    Diagnostic::warning("unused-handler", format!("no rule sends commands to `{name}`"))
+    Diagnostic::warning("unused-handler", format!("no rule routes commands to `{name}`"))
         .within(text::path(&component).to_string())
         .hint(format!(
             "write {}, such as {{\"rules\":[{{\"name\":\"{name}\",\"match\":{{\"requestType\":[\"…\"]}},\"handlers\":[\"{name}\"]}}]}}",
@@ -60,7 +60,7 @@ pub(super) fn lone_settings(settings: &[PathBuf], components: &[PathBuf]) -> Vec
         components.binary_search(&component).is_err()
     });
     let problem = |path: &PathBuf| {
-        Diagnostic::warning("unused-settings", "there is no handler of this name")
+        Diagnostic::warning("unused-settings", "there is no handler with this name")
             .within(text::path(path).to_string())
             .hint("rename it after its handler, `<name>.toml` beside `<name>.wasm`, or remove it")
     };

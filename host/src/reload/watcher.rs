@@ -165,7 +165,7 @@ impl Folders {
         });
         let watcher = watcher.map_err(|error| {
             tracing::warn!(
-                "the system reports no changes of files ({error}): the folders are looked at every {:?}",
+                "file system notifications are not available ({error}): the folders are polled every {:?}",
                 reloader.config.reload.poll
             );
         });
@@ -197,7 +197,7 @@ impl Folders {
                 Err(error) => {
                     if !std::mem::replace(&mut self.told, true) {
                         tracing::warn!(
-                            "{}: the system does not report its changes ({error}): it is looked at from time to time (`reload.poll`)",
+                            "{}: cannot be watched ({error}): it is polled (`reload.poll`)",
                             folder.display()
                         );
                     }

@@ -31,7 +31,7 @@ pub struct HandlerView {
     pub file: String,
     /// Whether it is in use.
     pub state: FileState,
-    /// Where it failed too often of late: what is left until a call may try
+    /// Where it failed too often recently: what is left until a call may try
     /// again, in milliseconds.
     pub quarantined_ms: Option<u64>,
     /// The version in the component.

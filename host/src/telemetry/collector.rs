@@ -103,7 +103,7 @@ impl HttpClient for Client {
         let sent = self.runtime.spawn(async move {
             match tokio::time::timeout(ANSWER_MAX, client.send(request)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs()).into()),
+                Err(_) => Err(format!("no response within {} s", ANSWER_MAX.as_secs()).into()),
             }
         });
         sent.await?

@@ -151,7 +151,7 @@ fn every_way_to_fail_has_its_exit_code() {
         &["run", r#"{"to":"prob","do":"reject"}"#],
         expect![[r#"
             error: no matching handler found
-              hint: the nearest is rule `probe` (rules/probes.json:1): `to` is "prob", wanted "probe"
+              hint: the nearest is rule `probe` (rules/probes.json:1): `to` is "prob", expected "probe"
             exit 3
         "#]],
     );
@@ -207,7 +207,7 @@ fn list_shows_what_is_broken_and_how_to_mend_it() {
         unused - DIGEST … KiB loaded -
         error: plugins/broken.wasm: is no WebAssembly
           hint: only built components belong beside the `.wasm` ending; build the source with `pointsman build`
-        warning: plugins/unused.wasm: no rule sends commands to `unused`
+        warning: plugins/unused.wasm: no rule routes commands to `unused`
           hint: write rules/unused.json, such as {"rules":[{"name":"unused","match":{"requestType":["…"]},"handlers":["unused"]}]}
         exit 1
     "#]],

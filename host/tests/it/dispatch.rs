@@ -187,15 +187,15 @@ ends! {
     recursion_that_uses_up_the_stack_in_memory_names_it: r#"{"to":"probe","do":"recurse-in-memory"}"#, "[limits]\nstack_max_bytes = 16777216",
         expect!["trapped: `probe`: wasm trap: out of bounds memory access deep in a recursion: probably the stack in its own memory is used up, whose size its linker sets (`-zstack-size`)"];
     giving_up_for_want_of_memory_says_so: r#"{"to":"probe","do":"give-up","amount":100000000}"#, "",
-        expect!["rejected: no room; before that, `probe`: wanted more than 67108864 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit"];
+        expect!["rejected: no room; before that, `probe`: needed more than 67108864 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit"];
     an_endless_loop_ends_at_the_cpu_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ncpu_max = '50ms'",
         expect!["cpu-exceeded: `probe`: computed for more than 50ms; `limits.cpu_max` in plugins/probe.toml sets the limit"];
     an_endless_loop_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"loop"}"#, "[limits]\ntimeout = '50ms'",
-        expect!["timed-out: `probe`: no answer after 50ms; `limits.timeout` in plugins/probe.toml sets the limit"];
+        expect!["timed-out: `probe`: no response after 50ms; `limits.timeout` in plugins/probe.toml sets the limit"];
     a_long_sleep_ends_at_the_wall_clock_limit: r#"{"to":"probe","do":"sleep","amount":3600000}"#, "[limits]\ntimeout = '50ms'",
-        expect!["timed-out: `probe`: no answer after 50ms; `limits.timeout` in plugins/probe.toml sets the limit"];
+        expect!["timed-out: `probe`: no response after 50ms; `limits.timeout` in plugins/probe.toml sets the limit"];
     a_memory_bomb_ends_at_the_memory_limit: r#"{"to":"probe","do":"memory"}"#, "[limits]\nmemory_max_bytes = 8388608",
-        expect!["out-of-memory: `probe`: wanted more than 8388608 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit"];
+        expect!["out-of-memory: `probe`: needed more than 8388608 bytes of memory; `limits.memory_max_bytes` in plugins/probe.toml sets the limit"];
     an_output_flood_is_refused: r#"{"to":"probe","do":"output-flood","amount":2000}"#, "[limits]\noutput_max_bytes = 1000",
         expect!["output-too-large: `probe`: the answer has 2002 bytes, more than 1000; `limits.output_max_bytes` in plugins/probe.toml sets the limit"];
     more_random_bytes_than_allowed_trap: r#"{"to":"probe","do":"too-many-random-bytes"}"#, "",

@@ -121,21 +121,21 @@ async fn what_is_wrong_with_a_request_is_a_problem_document() {
         execute(br#"{"requestType":"Nothing"}"#.into()),
         expect![[r#"
             404 Not Found no-matching-handler: no matching handler found
-            hint: the nearest is rule `any-policy` (rules/policy.json:16): `requestType` is "Nothing", wanted "CreatePolicy""#]],
+            hint: the nearest is rule `any-policy` (rules/policy.json:16): `requestType` is "Nothing", expected "CreatePolicy""#]],
     )
     .await;
     check(
         Client::new().get(format!("{url}/nothing")),
         expect![[r#"
-        404 Not Found no-such-path: there is nothing at this path
-        hint: `GET /` lists what there is"#]],
+        404 Not Found no-such-path: no such path
+        hint: `GET /` lists all paths"#]],
     )
     .await;
     check(
         Client::new().get(format!("{url}/commands/execute")),
         expect![[r#"
-        405 Method Not Allowed method-not-allowed: this path takes another method
-        hint: the `Allow` header names those that it takes"#]],
+        405 Method Not Allowed method-not-allowed: this path does not support the method
+        hint: the `Allow` header lists the supported methods"#]],
     )
     .await;
     assert_eq!(

@@ -21,7 +21,7 @@ async fn a_plugin_and_a_rule_take_effect_without_a_restart() {
     let told = problems.iter().any(|problem| {
         problem
             .message()
-            .contains("no rule sends commands to `probe`")
+            .contains("no rule routes commands to `probe`")
             && problem.hint_text().unwrap().contains("rules/probe.json")
     });
     assert!(told, "{problems:?}");
@@ -245,7 +245,7 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
         plugins/nothing.wasm: missing export `pointsman:handler/command-handler@0.2.0`; it exports nothing
           hint: build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`"#]]).await;
     check_plugin("BadName", component("(component)"), expect![[r#"
-        plugins/BadName.wasm: `BadName` is no handler name: use lower-case words joined by `-`, such as `create-policy`, of at most 64 bytes
+        plugins/BadName.wasm: `BadName` is not a handler name: use lower-case words joined by `-`, such as `create-policy`, of at most 64 bytes
           hint: rename the file"#]]).await;
     let interface = "pointsman:handler/command-handler";
     check_plugin(
@@ -292,7 +292,7 @@ async fn a_file_that_is_no_plugin_says_why_and_what_to_do() {
             r#"(component (import "acme:mail/send@1.0.0" (instance (export "send" (func)))))"#,
         ),
         expect![[r#"
-            plugins/importer.wasm: does not fit the contract in 2 places
+            plugins/importer.wasm: does not match the contract in 2 places
               imports `acme:mail/send@1.0.0`, which the host does not provide
               missing export `pointsman:handler/command-handler@0.2.0`; it exports nothing
               hint: a handler may import the interfaces of the contract, and WASI 0.2; build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`"#]],
@@ -318,7 +318,7 @@ async fn a_rule_file_that_is_wrong_says_where_and_what_to_do() {
     };
     check("{\"rules\":[\n{\"name\":\"a\",}]}", expect![[r#"
         rules/orders.json:2:13: expected a key in quotes, found `}`
-        plugins/audit.wasm: no rule sends commands to `audit`
+        plugins/audit.wasm: no rule routes commands to `audit`
           hint: write rules/audit.json, such as {"rules":[{"name":"audit","match":{"requestType":["…"]},"handlers":["audit"]}]}"#]]).await;
     check(
         "{\"rules\":[\n{\"name\":\"a\",\"match\":\"*\",\"handlers\":[\"audti\",\"audit\"]}]}",
@@ -331,8 +331,8 @@ async fn a_rule_file_that_is_wrong_says_where_and_what_to_do() {
         "{\"rules\":[\n{\"name\":\"a\",\"mach\":\"*\",\"handlers\":[\"audit\"]}]}",
         expect![[r#"
             rules/orders.json:2:13: unknown key `mach` in a rule
-              hint: did you mean `match`? allowed here: `description`, `fallback`, `group`, `guard`, `handlers`, `match`, `name`, `priority`, `select`
-            plugins/audit.wasm: no rule sends commands to `audit`
+              hint: did you mean `match`? allowed: `description`, `fallback`, `group`, `guard`, `handlers`, `match`, `name`, `priority`, `select`
+            plugins/audit.wasm: no rule routes commands to `audit`
               hint: write rules/audit.json, such as {"rules":[{"name":"audit","match":{"requestType":["…"]},"handlers":["audit"]}]}"#]],
     )
     .await;
@@ -384,7 +384,7 @@ async fn settings_without_a_handler_are_told_until_there_is_one() {
         problems.iter().any(|problem| {
             problem
                 .to_string()
-                .contains("prob.toml: there is no handler of this name")
+                .contains("prob.toml: there is no handler with this name")
         })
     };
     until("the lone settings are told", told).await;

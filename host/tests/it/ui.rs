@@ -184,7 +184,7 @@ async fn rules_are_searched_and_explained() {
     assert_eq!(explained.count("</svg><span>did not match</span>"), 2);
     assert!(
         explained.text.contains(
-            "<code>productType</code> is <code>&quot;Low&quot;</code>, wanted &quot;HighRisk&quot;"
+            "<code>productType</code> is <code>&quot;Low&quot;</code>, expected &quot;HighRisk&quot;"
         ),
         "{}",
         explained.text

@@ -225,7 +225,7 @@ pub fn sleep(duration: Duration) {
 /// key `delay-scale`, which is 1 where it is not set. For examples and tests.
 ///
 /// # Errors
-/// [`Failure::Rejected`] where `delay-scale` is no number of 0 or more.
+/// [`Failure::Rejected`] where `delay-scale` is not a number of 0 or more.
 pub fn simulate_io(duration: Duration) -> Result<(), Failure> {
     let scale = config("delay-scale").map_or(Ok(1.0), |scale| scale.parse::<f64>());
     match scale {
@@ -234,7 +234,7 @@ pub fn simulate_io(duration: Duration) -> Result<(), Failure> {
             Ok(())
         }
         _ => Err(Failure::rejected(
-            "the configuration's `delay-scale` is no number from 0 to 1000000",
+            "the configuration's `delay-scale` is not a number from 0 to 1000000",
         )),
     }
 }

@@ -92,7 +92,7 @@ impl FromStr for CommandId {
 
 /// A text that is no id of a command.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no command id: one looks like `01980a5c-7d3e-7f40-8000-0123456789ab`")]
+#[error("`{0}` is not a command id: expected one such as `01980a5c-7d3e-7f40-8000-0123456789ab`")]
 pub struct NotACommandId(String);
 
 /// One command: its id, its attributes and where it came from.

@@ -22,7 +22,7 @@ pub struct HandlerName(SmolStr);
 /// Why a text is no [`HandlerName`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no handler name: use lower-case words joined by `-`, such as `create-policy`, of at most {max} bytes",
+    "`{0}` is not a handler name: use lower-case words joined by `-`, such as `create-policy`, of at most {max} bytes",
     max = HandlerName::MAX_LEN
 )]
 pub struct InvalidHandlerName(String);

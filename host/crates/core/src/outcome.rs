@@ -41,7 +41,7 @@ pub enum Status {
     Busy,
     /// The caller, `--fail-fast` or a shutdown ended it.
     Cancelled,
-    /// It failed too often of late and is left alone for a while.
+    /// It failed too often recently and is left alone for a while.
     Quarantined,
 }
 

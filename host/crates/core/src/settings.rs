@@ -295,7 +295,7 @@ pub fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None => {
             let known: Vec<_> = known.iter().map(|key| format!("`{key}`")).collect();
-            format!("known here: {}", known.join(", "))
+            format!("known keys: {}", known.join(", "))
         }
     }
 }

@@ -52,10 +52,10 @@ pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.join(", ")
 }
 
-/// ``did you mean `prefix`? allowed here: …``, without the question where nothing is near.
+/// ``did you mean `prefix`? allowed: …``, without the question where nothing is near.
 #[must_use]
 pub fn suggest(found: &str, allowed: &[&str]) -> String {
-    let all = format!("allowed here: {}", list(allowed.iter().copied()));
+    let all = format!("allowed: {}", list(allowed.iter().copied()));
     match nearest(found, allowed.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? {all}"),
         None => all,

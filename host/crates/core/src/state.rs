@@ -192,7 +192,7 @@ impl Space {
     fn room(&self, held: SpaceUsage) -> Result<(), StateError> {
         let full = |what: &str, limit: u64, setting: &str| {
             Err(StateError::Full(format!(
-                "the state `{}` holds {limit} {what} already; `state.{setting}` sets the limit",
+                "the state `{}` already has {limit} {what}; `state.{setting}` sets the limit",
                 self.name
             )))
         };
@@ -321,7 +321,7 @@ fn sum(value: Option<&str>, by: i64) -> Result<i64, StateError> {
     };
     value
         .checked_add(by)
-        .ok_or_else(|| StateError::Invalid("the sum is no whole number of 64 bits".to_owned()))
+        .ok_or_else(|| StateError::Invalid("the sum is not a 64-bit integer".to_owned()))
 }
 
 /// One space in memory.

@@ -28,7 +28,7 @@ pub(crate) trait Engaged {
 /// There is no query with more rows.
 pub(crate) fn no_more() -> SqlError {
     SqlError::refused(
-        "there are no more rows: the last query gave all, or another statement ended it",
+        "no more rows: the last query returned all of them, or another statement ended it",
     )
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn check(statement: &str) -> Result<(), SqlError> {
         )));
     }
     if statement.contains('\0') {
-        return Err(SqlError::refused("the statement holds a NUL byte"));
+        return Err(SqlError::refused("the statement contains a NUL byte"));
     }
     let word = first_word(statement).to_ascii_uppercase();
     match REFUSED.iter().find(|(refused, _)| *refused == word) {

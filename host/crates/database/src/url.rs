@@ -222,7 +222,7 @@ fn verified(roots: Option<PathBuf>) -> Result<MakeRustlsConnect, UrlError> {
                 store.add(certificate).map_err(|e| failed(e.to_string()))?;
             }
             if store.is_empty() {
-                return Err(failed("the file holds none".to_owned()));
+                return Err(failed("the file contains none".to_owned()));
             }
         }
         // Certificates of the machine that cannot be read authenticate no server; that is all.
@@ -395,7 +395,7 @@ fn unknown(key: &str) -> UrlError {
     if key.is_empty() || key.len() > 40 || !key.chars().all(plain) {
         // What stands there may be a part of a password.
         return refused(
-            "what follows `?` is no list of options",
+            "expected a list of options after `?`",
             "`?`, `#`, `/`, `@` and `%` in a password are percent-encoded: `?` is `%3F`",
         );
     }

@@ -263,7 +263,7 @@ impl BuildError {
                 wanted,
                 fix,
             } => {
-                let message = format!("{tool} {found} does not do: {wanted} is needed");
+                let message = format!("{tool} {found} is not supported: {wanted} is required");
                 Diagnostic::error("wrong-version", message)
                     .hint(format!("install it with `{fix}`"))
             }

@@ -125,12 +125,12 @@ fn begin<T: Send + 'static>(
 ) -> io::Result<()> {
     let others = hung();
     if others.iter().any(|other| other == path) {
-        let reason = "an earlier look at it still hangs: does its file system answer?";
+        let reason = "an earlier look at it still hangs: does its file system respond?";
         return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
     }
     if others.len() >= HUNG_MAX {
         let reason =
-            format!("{HUNG_MAX} looks at other files hang: does their file system answer?");
+            format!("{HUNG_MAX} operations on other files hang: does their file system respond?");
         return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
     }
     drop(others);
@@ -194,7 +194,7 @@ fn hung() -> MutexGuard<'static, Vec<PathBuf>> {
 
 fn give_up(mut hung: MutexGuard<'_, Vec<PathBuf>>, path: &Path) -> io::Error {
     hung.push(path.to_owned());
-    let reason = format!("no answer within {READ_TIMEOUT:?}: does its file system answer?");
+    let reason = format!("no response within {READ_TIMEOUT:?}: does its file system respond?");
     io::Error::new(io::ErrorKind::TimedOut, reason)
 }
 
@@ -316,7 +316,7 @@ mod tests {
         let again = || apart_blocking(path, |_| Ok(2));
         assert_eq!(
             again().unwrap_err().to_string(),
-            "an earlier look at it still hangs: does its file system answer?"
+            "an earlier look at it still hangs: does its file system respond?"
         );
         assert_eq!(apart_blocking(Path::new("/other"), |_| Ok(3)).unwrap(), 3);
         drop(end);

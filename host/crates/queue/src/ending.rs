@@ -80,7 +80,7 @@ impl FromStr for Ending {
             let names: Vec<_> = Self::all().map(Self::as_str).collect();
             QueueError::Invalid {
                 field: "status",
-                reason: format!("`{text}` is no status: use one of {}", names.join(", ")),
+                reason: format!("`{text}` is not a status: use one of {}", names.join(", ")),
             }
         })
     }

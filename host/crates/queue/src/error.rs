@@ -18,7 +18,7 @@ use pointsman_core::{
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// Too many unfinished deliveries.
-    #[error("the queue is full: at most {max} unfinished deliveries are kept; try again later")]
+    #[error("the queue is full: at most {max} unfinished deliveries are allowed; try again later")]
     Full {
         /// The limit that was met.
         max: u64,
@@ -56,16 +56,16 @@ pub enum QueueError {
     )]
     LeaseLost(DeliveryId),
     /// No such command.
-    #[error("no command `{0}`: it never was, or its retention ended")]
+    #[error("no command `{0}`: it never existed, or its retention period ended")]
     UnknownCommand(CommandId),
     /// No such delivery.
-    #[error("no delivery `{0}`: it never was, or its retention ended")]
+    #[error("no delivery `{0}`: it never existed, or its retention period ended")]
     UnknownDelivery(DeliveryId),
     /// No such schedule.
     #[error("no schedule `{}` in the rule files", escaped(.0))]
     UnknownSchedule(String),
     /// Only what lies in the dead letter can be retried or discarded there.
-    #[error("delivery `{id}` is {state}, not in the dead letter")]
+    #[error("delivery `{id}` is {state}, not dead-lettered")]
     NotDead {
         /// The delivery.
         id: DeliveryId,
@@ -103,7 +103,7 @@ pub enum QueueError {
     #[error("{0}")]
     Config(Diagnostic),
     /// The store failed.
-    #[error("the queue's store failed while it was to {doing}")]
+    #[error("the queue's store failed to {doing}")]
     Storage {
         /// What was being done: a verb with its object.
         doing: &'static str,
@@ -112,7 +112,7 @@ pub enum QueueError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The database server cannot be reached, or the connection to it broke.
-    #[error("the queue's database cannot be reached to {doing}")]
+    #[error("cannot reach the queue's database to {doing}")]
     Unavailable {
         /// What was being done: a verb with its object.
         doing: &'static str,
@@ -121,7 +121,7 @@ pub enum QueueError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The store will never take the value, however often it is asked.
-    #[error("the queue's database refuses the value, while it was to {doing}")]
+    #[error("the queue's database rejected a value; could not {doing}")]
     Unstorable {
         /// What was being done: a verb with its object.
         doing: &'static str,
@@ -180,19 +180,19 @@ impl QueueError {
         match self {
             Self::NoRoom => Diagnostic::error(
                 code,
-                "the queue has no room for more: the disk or `queue.size_max_bytes` is full of what is not finished",
+                "the queue is out of space: the disk is full, or unfinished commands have reached `queue.size_max_bytes`",
             )
-            .hint("free some space on the disk, raise `queue.size_max_bytes`, or wait until the handlers have worked some off"),
+            .hint("free some space on the disk, raise `queue.size_max_bytes`, or wait until handlers have completed some"),
             Self::Busy { doing } => Diagnostic::error(
                 code,
-                format!("another process holds the queue's database locked, which kept it from being used to {doing}"),
+                format!("the queue's database is locked by another process; could not {doing}"),
             )
-            .hint("end what writes to it: a backup tool, a shell with an open transaction"),
+            .hint("stop what is writing to it, such as a backup tool or a shell with an open transaction"),
             Self::Replaced(path) => Diagnostic::error(
                 code,
                 format!("`{}` was removed or replaced while the queue had it open", path.display()),
             )
-            .hint("put the file back, or restart the host to begin with what is there now"),
+            .hint("restore the file, or restart the server to continue with what is there now"),
             Self::TooFarAhead { .. } => Diagnostic::error(code, self.to_string())
                 .hint("check the year and the unit; `queue.run_at_max` sets the limit"),
             Self::Config(diagnostic) => diagnostic.clone(),

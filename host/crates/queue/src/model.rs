@@ -312,7 +312,7 @@ impl Settlement {
         };
         let emptied = |status| AttemptError {
             status,
-            message: format!("the store refuses what the run gave{cause}"),
+            message: format!("the store rejects the result of the attempt{cause}"),
             logs: Vec::new(),
         };
         match self {

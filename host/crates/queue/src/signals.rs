@@ -166,7 +166,7 @@ impl Signals {
         let before = self.troubles()[part as usize].replace(trouble);
         if before.is_none_or(|before| before.code != code) {
             error!(code, error = ?error, "{}", match part {
-                Part::Intake => "the queue takes no commands",
+                Part::Intake => "the queue accepts no commands",
                 Part::Work => "the queue's store fails",
             });
         }
@@ -212,7 +212,7 @@ impl Signals {
         drop(state);
         warn!(
             commands,
-            "finished commands were removed before their retention's age, to make room: raise `queue.size_max_bytes` or `queue.retention.bytes_max`, or free some space on the disk, to keep them longer"
+            "finished commands were deleted before the end of their retention, to free space: raise `queue.size_max_bytes` or `queue.retention.bytes_max`, or free some space on the disk, to keep them longer"
         );
     }
 

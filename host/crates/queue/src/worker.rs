@@ -216,7 +216,7 @@ impl Worker {
         self.loops.close();
         // A claim that hangs takes its time from the same grace.
         if timeout_at(deadline, self.loops.wait()).await.is_err() {
-            warn!("the store did not answer a claim before the grace was over");
+            warn!("the store did not respond to a claim before the grace period ended");
         }
         let shared = &self.shared;
         let running = shared.runs.len();
@@ -460,7 +460,7 @@ async fn sweep_loop(shared: Arc<Shared>, stop: CancellationToken) {
                 "swept"
             ),
             Err(error) => {
-                error!(code = error.code(), error = ?error, "could not apply the retention")
+                error!(code = error.code(), error = ?error, "could not delete what is past its retention")
             }
         }
     }

@@ -29,7 +29,7 @@ pub(crate) enum NetworkError {
     Form,
     /// The part before `/` is no address.
     Address,
-    /// The part after `/` is no number from 0 to this one.
+    /// The part after `/` is not a number from 0 to this one.
     Bits(u32),
 }
 

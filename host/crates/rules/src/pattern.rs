@@ -316,7 +316,7 @@ impl Reader<'_, '_> {
                     member.key
                 );
                 let hint = format!(
-                    "an operator stands in an array: `[{{\"{}\": …}}]`",
+                    "an operator must be in an array: `[{{\"{}\": …}}]`",
                     member.key
                 );
                 return Err(self.source.error_with_hint(

@@ -70,7 +70,7 @@ fn node<'t>(source: &Source<'t>, value: Spanned<DeValue<'t>>) -> Result<Node<'t>
             if text.contains(['i', 'n']) {
                 return refuse(
                     "`inf` and `nan` are no JSON numbers",
-                    "leave the bound away: `[\">\", 0]` has no upper one",
+                    "leave the bound out: `[\">\", 0]` has no upper bound",
                 );
             }
             NodeValue::Number(Cow::Owned(text.replace('_', "")))

@@ -86,7 +86,7 @@ impl LoadError {
                     .iter()
                     .map(|mismatch| format!("\n  {}", indented(mismatch)));
                 let places: String = places.collect();
-                format!("does not fit the contract in {count} places{places}")
+                format!("does not match the contract in {count} places{places}")
             }
         };
         let hints = mismatches.iter().map(|one| one.hint.as_str());

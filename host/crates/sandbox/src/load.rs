@@ -57,7 +57,7 @@ pub fn load(
     panics::caught(|| checked(runtime, file, settings, grants)).unwrap_or_else(|said| {
         Err(LoadError::new(
             path,
-            format!("the compiler failed on it: {said}"),
+            format!("the compiler failed: {said}"),
             "build it again; if it stays so, report it with the file",
         ))
     })
@@ -73,7 +73,7 @@ fn checked(
     let stack = settings.limits.stack_max_bytes;
     let runtime = &runtime.with_stack(stack).map_err(|cause| {
         file.error(
-            format!("no call stack of {stack} bytes: {cause:#}"),
+            format!("cannot allocate a call stack of {stack} bytes: {cause:#}"),
             "give it the usual one: remove `limits.stack_max_bytes` from its settings",
         )
     })?;
@@ -146,7 +146,7 @@ impl ComponentFile<'_> {
             Err(_) => self.invalid(cause),
             Ok(_) => self.error(
                 bounded(
-                    format_args!("asks for more than the host gives: {cause}"),
+                    format_args!("needs more than the host provides: {cause}"),
                     MESSAGE_MAX_BYTES,
                 ),
                 "build it as compilers do by default, without proposals that are not standard yet",

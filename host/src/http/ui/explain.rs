@@ -160,7 +160,7 @@ fn clauses(clauses: &[ClauseReport], shape: Shape, tone: Tone, more: usize) -> M
                     span { code { (Text(&clause.field)) } " is "
                         @if clause.seen.is_empty() { "absent" } @else { code { (Text(clause.seen.join(", "))) } }
                         @if clause.seen_more > 0 { " and " (clause.seen_more) " more" }
-                        ", wanted " (Text(&clause.wanted)) }
+                        ", expected " (Text(&clause.wanted)) }
                 }
             }
             @if more > 0 { li class="muted" { (count(more as u64)) " more" } }

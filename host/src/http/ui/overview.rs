@@ -166,7 +166,7 @@ fn problems(host: &Host, snapshot: &Snapshot, standing: Option<&Standing>) -> Ve
     }
     if let Health::Failing(task) | Health::Failed(task) = host.shutdown().supervisor.health() {
         let message =
-            format!("the background task `{task}` fails again and again; the log says why");
+            format!("the background task `{task}` keeps failing; the log has the details");
         problems.push(Diagnostic::error("task-failed", message));
     }
     if let Some(queue) = host.queue() {

@@ -75,7 +75,7 @@ fn test_shows_a_line_for_each_case_and_the_reasons() {
             probe
               ✗ broken
                   plugins/probe/cases/broken.json:1:15: unknown key `exect` in a case
-                    hint: did you mean `expect`? allowed here: `attempt`, `command`, `config`, `description`, `emit`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`, `sql`, `state`
+                    hint: did you mean `expect`? allowed: `attempt`, `command`, `config`, `description`, `emit`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`, `sql`, `state`
               ✗ fails TIME
                   answers in <time>
                   plugins/probe/cases/fails.json
@@ -127,7 +127,7 @@ fn results_come_as_json_and_as_junit_too() {
           <testsuite name="probe" tests="4" failures="2" errors="1" time="">
             <testcase classname="probe" name="broken" file="plugins/probe/cases/broken.json" time="">
               <error type="case" message="plugins/probe/cases/broken.json:1:15: unknown key `exect` in a case">plugins/probe/cases/broken.json:1:15: unknown key `exect` in a case
-          hint: did you mean `expect`? allowed here: `attempt`, `command`, `config`, `description`, `emit`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`, `sql`, `state`</error>
+          hint: did you mean `expect`? allowed: `attempt`, `command`, `config`, `description`, `emit`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`, `sql`, `state`</error>
             </testcase>
             <testcase classname="probe" name="fails" file="plugins/probe/cases/fails.json" time="">
               <failure type="output" message="output: is not as expected">output: is not as expected
@@ -190,7 +190,7 @@ fn a_failed_case_fails_the_test_that_runs_it() {
     expect![[r#"
 
         plugins/probe/cases/broken.json:1:15: unknown key `exect` in a case
-          hint: did you mean `expect`? allowed here: `attempt`, `command`, `config`, `description`, `emit`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`, `sql`, `state`
+          hint: did you mean `expect`? allowed: `attempt`, `command`, `config`, `description`, `emit`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`, `sql`, `state`
         plugins/probe/cases/fails.json
           output: is not as expected
           - "b"

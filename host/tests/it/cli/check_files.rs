@@ -175,7 +175,7 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
             ("rejected(string)", "rejected"),
         ]),
         expect![[r#"
-            error: plugins/other-field.wasm: does not fit the contract in 2 places
+            error: plugins/other-field.wasm: does not match the contract in 2 places
               the type `command` differs from the contract
                 expected: record command {
                             id: string,
@@ -240,7 +240,7 @@ async fn each_difference_from_the_contract_is_shown_as_wit_beside_wit() {
             ("import config;", "import configuration;"),
         ]),
         expect![[r#"
-            error: plugins/asks-more.wasm: does not fit the contract in 4 places
+            error: plugins/asks-more.wasm: does not match the contract in 4 places
               imports `acme:mail/outbox@1.0.0`, which the host does not provide
               imports `pointsman:handler/configuration@0.2.0`, which the host does not provide
               `now` of `pointsman:handler/clock@0.2.0` differs from the contract
@@ -292,7 +292,7 @@ async fn what_is_no_handler_says_what_it_is() {
     };
     check_one("program", exporting("wasi:cli/run@0.2.0"), expect![[r#"
         error: plugins/program.wasm: was built for another world: it exports `wasi:cli/run@0.2.0`, and not `pointsman:handler/command-handler@0.2.0`
-          hint: a program with `main` is no handler: make it a library that exports the contract; `pointsman new` writes one
+          hint: a program with `main` is not a handler: build a library that exports the contract; `pointsman new` writes one
         exit 1
     "#]]).await;
     check_one(
@@ -317,7 +317,7 @@ async fn what_is_no_handler_says_what_it_is() {
         "newer-wasi",
         importing("wasi:cli/environment@0.3.0"),
         expect![[r#"
-            error: plugins/newer-wasi.wasm: does not fit the contract in 2 places
+            error: plugins/newer-wasi.wasm: does not match the contract in 2 places
               imports `wasi:cli/environment@0.3.0`, which the host does not provide
               missing export `pointsman:handler/command-handler@0.2.0`; it exports nothing
               hint: the host provides WASI 0.2: build it for that version; build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`

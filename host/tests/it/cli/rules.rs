@@ -19,11 +19,11 @@ fn explain_says_why_each_rule_did_or_did_not_fire() {
         expect![[r#"
             routed to `create-policy`
             ✓ fired web-policy rules/policy.json:9 → create-policy
-                `requestType` is "CreatePolicy", wanted "CreatePolicy"
-                `source` is "web", wanted "web"
+                `requestType` is "CreatePolicy", expected "CreatePolicy"
+                `source` is "web", expected "web"
             ~ overruled any-policy rules/policy.json:16 a fallback, and `web-policy` fired in group `create`
             ✗ missed high-risk rules/policy.json:3
-                `productType` is "Low", wanted "HighRisk"
+                `productType` is "Low", expected "HighRisk"
             exit 0
         "#]],
     );
@@ -33,13 +33,13 @@ fn explain_says_why_each_rule_did_or_did_not_fire() {
         expect![[r#"
             no handler matches
             ✗ missed any-policy rules/policy.json:16
-                `requestType` is "Nothing", wanted "CreatePolicy"
+                `requestType` is "Nothing", expected "CreatePolicy"
             ✗ missed high-risk rules/policy.json:3
-                `productType` is absent, wanted "HighRisk"
-                `requestType` is "Nothing", wanted "CreatePolicy"
+                `productType` is absent, expected "HighRisk"
+                `requestType` is "Nothing", expected "CreatePolicy"
             ✗ missed web-policy rules/policy.json:9
-                `requestType` is "Nothing", wanted "CreatePolicy"
-                `source` is absent, wanted "web"
+                `requestType` is "Nothing", expected "CreatePolicy"
+                `source` is absent, expected "web"
             exit 3
         "#]],
     );
@@ -96,7 +96,7 @@ fn check_tests_and_lints_the_rules_against_the_loaded_handlers() {
         &["check"],
         expect![[r#"
             error: rules/failing.json:2:20: test failed: the rules choose no handler, the test wants `probe`
-              hint: nearest miss: rule `f` (rules/failing.json:1): `a` is "c", wanted "b"
+              hint: nearest miss: rule `f` (rules/failing.json:1): `a` is "c", expected "b"
             error: rules/odd.json:2: rule `lost` names the unknown handler `prob`
               hint: did you mean `probe`? loaded handlers: `probe`
             warning: rules/odd.json:2: no test of this file has the field `a` of rule `lost`
@@ -270,7 +270,7 @@ fn a_guard_that_would_end_the_process_is_refused_with_its_place() {
         let shown = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(1), "{shown}");
         assert!(
-            shown.contains("rules/deep.json:1:46: bad guard: column ")
+            shown.contains("rules/deep.json:1:46: invalid guard: column ")
                 && shown.contains("nested deeper than"),
             "{shown}"
         );

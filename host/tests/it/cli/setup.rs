@@ -220,7 +220,7 @@ fn a_server_that_never_answers_is_not_waited_for_long() {
             (
                 Some(exit),
                 format!(
-                    "error: {url}/{path}: no answer within 50ms\n  hint: `--timeout` sets the limit\n"
+                    "error: {url}/{path}: no response within 50ms\n  hint: `--timeout` sets the limit\n"
                 )
             )
         );

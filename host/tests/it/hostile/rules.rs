@@ -103,7 +103,7 @@ async fn a_guard_that_cannot_be_evaluated_is_counted_and_explained() {
     .await;
     assert_eq!(
         explained["misses"][0]["reason"],
-        "the guard does not hold: `>` of a string and a number"
+        "the guard is false: `>` of a string and a number"
     );
 }
 

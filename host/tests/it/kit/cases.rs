@@ -121,7 +121,7 @@ async fn every_way_to_fail_can_be_expected() {
         ("panic", "trapped", "the probe was told to"),
         ("recurse", "trapped", "the call stack is exhausted"),
         ("loop", "cpu-exceeded", "limits.cpu_max"),
-        ("memory", "out-of-memory", "wanted more than 8388608 bytes"),
+        ("memory", "out-of-memory", "needed more than 8388608 bytes"),
         (
             "output-flood",
             "output-too-large",
@@ -175,7 +175,7 @@ async fn what_is_not_as_expected_is_shown() {
             r#"{"command":{"do":"echo"},"attempt":2,"expect":{"output_matches":{"attempt":[1],"deliveryId":[{"suffix":".probe"}]}}}"#,
             expect![[r#"
                 output_matches: {"attempt":2,"attributes":"{\"do\":\"echo\"}","deliveryId":"019b76da-a800-7000-8000-000000000000.probe","id":"019b76da-a800-7000-8000-000000000000","traceparent":null} does not match
-                  `attempt` is 2, wanted 1
+                  `attempt` is 2, expected 1
             "#]],
         )
         .await;
@@ -215,7 +215,7 @@ fn a_wrong_file_is_refused_with_its_place() {
             "{\n  \"comand\": {}\n}",
             expect![[r#"
                 case.json:2:3: unknown key `comand` in a case
-                  hint: did you mean `command`? allowed here: `attempt`, `command`, `config`, `description`, `emit`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`, `sql`, `state`"#]],
+                  hint: did you mean `command`? allowed: `attempt`, `command`, `config`, `description`, `emit`, `env`, `expect`, `folders`, `http`, `limits`, `now`, `requests`, `secrets`, `seed`, `sql`, `state`"#]],
         ),
         (
             r#"{"config":{}}"#,
@@ -231,13 +231,13 @@ fn a_wrong_file_is_refused_with_its_place() {
             r#"{"command":{},"expect":{"outputMatches":{}}}"#,
             expect![[r#"
                 case.json:1:25: unknown key `outputMatches` in `expect`
-                  hint: did you mean `output_matches`? allowed here: `emitted`, `logs`, `message`, `output`, `output_matches`, `retry_after_ms`, `sql`, `state`, `status`"#]],
+                  hint: did you mean `output_matches`? allowed: `emitted`, `logs`, `message`, `output`, `output_matches`, `retry_after_ms`, `sql`, `state`, `status`"#]],
         ),
         (
             r#"{"command":{},"expect":{"status":"timeout"}}"#,
             expect![[r#"
                 case.json:1:34: `status` cannot be `timeout`
-                  hint: did you mean `timed-out`? allowed here: `succeeded`, `rejected`, `unavailable`, `timed-out`, `cpu-exceeded`, `out-of-memory`, `trapped`, `output-too-large`, `invalid-output`, `denied`"#]],
+                  hint: did you mean `timed-out`? allowed: `succeeded`, `rejected`, `unavailable`, `timed-out`, `cpu-exceeded`, `out-of-memory`, `trapped`, `output-too-large`, `invalid-output`, `denied`"#]],
         ),
         (
             r#"{"command":{},"expect":{"status":"trapped","output":1}}"#,
@@ -249,7 +249,7 @@ fn a_wrong_file_is_refused_with_its_place() {
             r#"{"command":{},"expect":{"output_matches":{"a":[{"prefx":"x"}]}}}"#,
             expect![[r#"
                 case.json:1:49: unknown operator `prefx` for `a`
-                  hint: did you mean `prefix`? allowed here: `anything-but`, `cidr`, `equals-ignore-case`, `exactly`, `exists`, `numeric`, `prefix`, `suffix`, `wildcard`"#]],
+                  hint: did you mean `prefix`? allowed: `anything-but`, `cidr`, `equals-ignore-case`, `exactly`, `exists`, `numeric`, `prefix`, `suffix`, `wildcard`"#]],
         ),
         (
             r#"{"command":{},"limits":{"timeout_ms":1}}"#,
@@ -266,7 +266,7 @@ fn a_wrong_file_is_refused_with_its_place() {
         (
             r#"{"command":{},"now":"noon"}"#,
             expect![[r#"
-                case.json:1:21: `now` is no time: failed to parse four digit integer as year: invalid digit, expected 0-9 but got n
+                case.json:1:21: `now` is not a time: failed to parse four digit integer as year: invalid digit, expected 0-9 but got n
                   hint: write it as `2026-01-01T00:00:00Z`"#]],
         ),
         (

@@ -44,7 +44,10 @@ fn new_writes_a_handler_and_overwrites_nothing() {
     );
     let refused =
         String::from_utf8(output(&folders, &["new", "Greet", "--lang", "c"]).stderr).unwrap();
-    assert!(refused.contains("`Greet` is no handler name"), "{refused}");
+    assert!(
+        refused.contains("`Greet` is not a handler name"),
+        "{refused}"
+    );
     let refused =
         String::from_utf8(output(&folders, &["new", "greet", "--lang", "cobol"]).stderr).unwrap();
     assert!(

@@ -112,7 +112,7 @@ async fn dead_letters_are_retried_and_given_up_at_a_host_that_serves() {
         let (code, shown, said) = asks(&[&["queue", "discard"], filter].concat());
         assert_eq!(
             (code, shown),
-            (Some(0), format!("{count} given up\n")),
+            (Some(0), format!("{count} discarded\n")),
             "{said}"
         );
     };

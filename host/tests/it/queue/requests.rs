@@ -50,7 +50,7 @@ async fn a_key_answers_the_first_id_also_once_its_command_gave_way() {
     );
     // The same from the command line, through the host and without it.
     let text = echo().to_string();
-    let said = format!("{id}  stored before, ended and no longer kept\n");
+    let said = format!("{id}  stored earlier; it has ended and been deleted\n");
     let said = (Some(0), said, String::new());
     let local = ["enqueue", &text, "--idempotency-key", "k"];
     let remote = [&local[..], &["--url", &host.url]].concat();

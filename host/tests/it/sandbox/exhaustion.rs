@@ -250,7 +250,7 @@ fn an_instance_that_the_machine_cannot_make_is_not_the_guests_fault() {
     assert_eq!(handlers[0]["status"], "unavailable", "{}", handlers[0]);
     let message = handlers[0]["error"]["message"].as_str().unwrap();
     assert!(
-        message.contains("the host could not make an instance: "),
+        message.contains("the host could not create an instance: "),
         "{message}"
     );
 }

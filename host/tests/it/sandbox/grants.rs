@@ -161,22 +161,22 @@ async fn a_grant_without_its_source_is_a_load_error_that_names_the_fix() {
         "[secrets]\ntoken = { env = \"POINTSMAN_TEST_UNSET\" }",
         expect![[r#"
             plugins/wasi.toml: handler `wasi`: secret `token`: the environment variable `POINTSMAN_TEST_UNSET` is not set
-              hint: set `POINTSMAN_TEST_UNSET` for the host and start it again, or remove the secret"#]],
+              hint: set `POINTSMAN_TEST_UNSET` in the server's environment and restart it, or remove the secret"#]],
     )
     .await;
     check("[secrets]\ntoken = { file = \"token\" }", expect![[r#"
         plugins/wasi.toml: handler `wasi`: secret `token`: the file `plugins/token` cannot be read: No such file or directory (os error 2)
-          hint: create the file with the secret as its text, readable for the host; a relative path begins beside this file"#]]).await;
+          hint: create the file with the secret as its text, readable for the host; a relative path starts at this file's folder"#]]).await;
     check(
         "[[folders]]\nhost = \"data\"\nguest = \"/data\"",
         expect![[r#"
             plugins/wasi.toml: handler `wasi`: folder `plugins/data` for `/data`: No such file or directory (os error 2)
-              hint: create the folder, make it readable for the host, or mend `host` in `[[folders]]`; a relative path begins beside this file"#]],
+              hint: create the folder, make it readable for the host, or fix `host` in `[[folders]]`; a relative path starts at this file's folder"#]],
     )
     .await;
     check("[http]\nallow = [\"example.com\"]", expect![[r#"
-        plugins/wasi.wasm: its settings are wrong: plugins/wasi.toml: `http.allow[0]`: a pattern has no method before the URL; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com`
-          hint: mend the settings: the handler is not loaded until then"#]]).await;
+        plugins/wasi.wasm: invalid settings: plugins/wasi.toml: `http.allow[0]`: a pattern has no method before the URL; expected `METHOD URL`, such as `GET https://api.example.com/v1/*` or `* https://*.example.com`
+          hint: fix the settings: the handler is not loaded until then"#]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,7 +138,7 @@ async fn more_files_than_an_instance_may_hold_name_the_limit() {
     let many = json!({"do":"open-many","path":"/d/file","count":30});
     let message = ask(&app, many).await.unwrap_err();
     assert!(
-        message.contains("wanted more than 20 streams, files"),
+        message.contains("needed more than 20 streams, files"),
         "{message}"
     );
     assert!(message.contains("`limits.resources_max`"), "{message}");

@@ -42,7 +42,7 @@ pub(super) fn row(columns: &[Column], body: &DataRowBody) -> Result<Vec<SqlValue
 
 fn formless(column: &Column) -> SqlError {
     SqlError::refused(format!(
-        "column `{name}` has the type `{}`, which has no form here: select `{name}::text`",
+        "column `{name}` has the type `{}`, which is not supported: select `{name}::text`",
         column.ty.name(),
         name = column.name,
     ))

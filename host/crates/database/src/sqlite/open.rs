@@ -113,7 +113,7 @@ fn regular(path: &Path, read_only: bool) -> rusqlite::Result<()> {
     };
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(()),
-        Ok(_) => refused("it is no regular file".to_owned()),
+        Ok(_) => refused("it is not a regular file".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !read_only => {
             let mut made = fs::OpenOptions::new();
             made.write(true).create_new(true);
@@ -122,7 +122,7 @@ fn regular(path: &Path, read_only: bool) -> rusqlite::Result<()> {
             match made.open(path) {
                 // Another connection was first.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                Err(error) => refused(format!("the file cannot be made: {error}")),
+                Err(error) => refused(format!("the file cannot be created: {error}")),
                 Ok(_) => Ok(()),
             }
         }

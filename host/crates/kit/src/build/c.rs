@@ -129,7 +129,7 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>, BuildError> {
         }
     }
     if sources.is_empty() {
-        return Err(BuildError::build_file(src, "holds no `.c` file"));
+        return Err(BuildError::build_file(src, "contains no `.c` file"));
     }
     sources.sort();
     Ok(sources)

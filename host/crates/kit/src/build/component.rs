@@ -95,7 +95,7 @@ pub fn annotate(
     }
     metadata
         .to_wasm(component)
-        .map_err(|error| wrong(format!("takes no metadata: {error:#}")))
+        .map_err(|error| wrong(format!("metadata cannot be added: {error:#}")))
 }
 
 /// Writes `<plugins_dir>/<name>.wasm` and gives its path. A reader sees the old

@@ -60,7 +60,7 @@ fn main_file(folder: &Path, package: &PackageJson) -> Result<String, BuildError>
     if !folder.join(main).is_file() {
         return Err(BuildError::build_file(
             path,
-            format!("`main` names `{main}`, which is no file"),
+            format!("`main` is `{main}`, which does not exist"),
         ));
     }
     Ok(main.clone())
@@ -348,7 +348,7 @@ fn modules(folder: &Path, package: &str) -> Result<PathBuf, BuildError> {
     installed(folder, package).ok_or_else(|| {
         BuildError::build_file_with_hint(
             folder.join("package.json"),
-            format!("`{package}` is gone from `node_modules`"),
+            format!("`{package}` is missing from `node_modules`"),
             "build again",
         )
     })

@@ -86,7 +86,7 @@ fn copy_contract(wit: &Path, into: &Path) -> Result<String, BuildError> {
     version.ok_or_else(|| {
         BuildError::build_file_with_hint(
             wit,
-            "holds no package `pointsman:handler`",
+            "contains no package `pointsman:handler`",
             "`pointsman wit > wit/handler.wit` writes it",
         )
     })

@@ -351,8 +351,8 @@ mod tests {
         let difference = expected.compare(r#"{"policy":"default"}"#).unwrap();
         expect_test::expect![[r#"
             output_matches: {"policy":"default"} does not match
-              `policy` is "default", wanted "created"
-              `risk` is absent, wanted "low""#]]
+              `policy` is "default", expected "created"
+              `risk` is absent, expected "low""#]]
         .assert_eq(&difference.to_string());
         let difference = expected.compare("[]").unwrap();
         assert!(difference.to_string().ends_with("only an object can match"));

@@ -330,7 +330,7 @@ impl Reader<'_, '_> {
                 self.source.error_with_hint(
                     node.at,
                     "invalid-time",
-                    format!("`now` is no time: {reason}"),
+                    format!("`now` is not a time: {reason}"),
                     "write it as `2026-01-01T00:00:00Z`",
                 )
             })

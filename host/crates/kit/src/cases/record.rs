@@ -26,7 +26,7 @@ pub fn record(case: &Case, recorded: &[RecordedRequest]) -> Result<(), CaseError
     let path = &case.path;
     if let Some(request) = recorded.iter().find(|it| !is_text(it)) {
         let message = format!(
-            "the response to `{} {}` is not text, and a case holds no other",
+            "the response to `{} {}` is not text, and a case can only contain text",
             request.request.method(),
             request.request.uri()
         );

@@ -154,7 +154,7 @@ impl Run {
         debug!(%delivery, attempt, "started");
         let result = self.run().await;
         if let Some(failed) = result.as_ref().filter(|r| r.status != Status::Succeeded) {
-            warn!(%delivery, attempt, status = failed.status.as_str(), "the run failed: {}", failed.message);
+            warn!(%delivery, attempt, status = failed.status.as_str(), "the attempt failed: {}", failed.message);
         }
         let settlement = self.settlement(result);
         self.settle(settlement).await;
@@ -178,10 +178,10 @@ impl Run {
                         .map(|text| (*text).to_owned())
                         .or_else(|| panic.downcast_ref::<String>().cloned())
                         .unwrap_or_default();
-                    error!(delivery = %self.claimed.lease.delivery, panic = %text, "the run panicked");
+                    error!(delivery = %self.claimed.lease.delivery, panic = %text, "the attempt panicked");
                     Poll::Ready(RunResult::failed(
                         Status::Trapped,
-                        format!("the run panicked: {text}"),
+                        format!("the attempt panicked: {text}"),
                     ))
                 }
             }
@@ -198,7 +198,7 @@ impl Run {
         tokio::select! {
             result = caught => Some(result),
             () = overdue => {
-                warn!(delivery = %self.claimed.lease.delivery, "the run did not end when interrupted: dropped");
+                warn!(delivery = %self.claimed.lease.delivery, "the attempt did not end when interrupted: abandoned");
                 None
             }
         }
@@ -238,7 +238,7 @@ impl Run {
                 }
                 Ok(state) => return debug!(delivery = %lease.delivery, %state, "settled"),
                 Err(error @ (QueueError::LeaseLost(_) | QueueError::Closed)) => {
-                    return warn!(delivery = %lease.delivery, code = error.code(), "the result of a run is not stored: {error}");
+                    return warn!(delivery = %lease.delivery, code = error.code(), "could not store the result of an attempt: {error}");
                 }
                 Err(error) => {
                     failures += 1;
@@ -246,13 +246,13 @@ impl Run {
                         Next::Again => {}
                         Next::AgainIfWell if store.check().await.is_err() => {}
                         Next::AgainIfWell | Next::Short => {
-                            error!(delivery = %lease.delivery, code = error.code(), error = ?error, "the store does not take what came of a run: it is stored without it");
+                            error!(delivery = %lease.delivery, code = error.code(), error = ?error, "the store rejects the result of an attempt: stored without it");
                             settlement = settlement.unstorable(&error);
                             (failures, is_short) = (0, true);
                             continue;
                         }
                         Next::GiveUp => {
-                            return error!(delivery = %lease.delivery, code = error.code(), error = ?error, "could not settle: its lease runs out, and another attempt follows");
+                            return error!(delivery = %lease.delivery, code = error.code(), error = ?error, "could not store the result: the lease will expire, and the delivery will be attempted again");
                         }
                     }
                     // The store says what is wrong with it, once.

@@ -123,7 +123,7 @@ async fn a_server_is_trusted_by_its_authority_and_its_name() {
             let url = url(&server, "postgres", name, &format!("&sslmode={mode}"));
             let told = told(&open(url, authority).await.unwrap_err());
             assert!(told.contains(reason), "{mode}: {told}");
-            let hint = "hint: `queue.root_certificates` names a file with the authority to trust; the name in `queue.url` must be one in the certificate";
+            let hint = "hint: set `queue.root_certificates` to a file with the certificate authority; the name in `queue.url` must be in the certificate";
             assert!(told.contains(hint), "{mode}: {told}");
         }
     }

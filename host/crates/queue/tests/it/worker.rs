@@ -200,7 +200,7 @@ async fn a_panic_counts_as_a_trap_and_loses_nothing() {
         .collect();
     assert_eq!(
         told,
-        [(Status::Trapped.into(), "the run panicked: on purpose"); 2]
+        [(Status::Trapped.into(), "the attempt panicked: on purpose"); 2]
     );
 }
 

@@ -117,7 +117,7 @@ impl fmt::Display for ClauseReport {
                 }
             }
         }
-        write!(f, ", wanted {}", self.wanted)
+        write!(f, ", expected {}", self.wanted)
     }
 }
 

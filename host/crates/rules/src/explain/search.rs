@@ -155,7 +155,7 @@ impl<'r> Case<'r, '_, '_> {
                 .count();
             let failed = clauses.len() - held;
             let reason = (failed == 0).then(|| match &unmet {
-                Some(unmet) => format!("the guard does not hold: {unmet}"),
+                Some(unmet) => format!("the guard is false: {unmet}"),
                 None => "the clauses hold only by different elements of one array".to_owned(),
             });
             let near = Near {

@@ -111,7 +111,7 @@ impl<'r, 't> Reader<'r, 't> {
                     node.at,
                     "name-twice",
                     message,
-                    format!("the other one is in line {line}"),
+                    format!("the other one is on line {line}"),
                 ));
             }
             read.push(rule);
@@ -183,7 +183,7 @@ impl<'r, 't> Reader<'r, 't> {
     fn name(&self, node: &Node<'_>) -> Read<RuleName> {
         let text = self.text(node, "`name`")?;
         let Some(name) = RuleName::parse(text) else {
-            let message = format!("`{}` is no rule name", excerpt(text));
+            let message = format!("`{}` is not a rule name", excerpt(text));
             let hint = format!(
                 "1 to {} bytes, no control characters, no space at either end",
                 RuleName::MAX_LEN
@@ -203,7 +203,7 @@ impl<'r, 't> Reader<'r, 't> {
         };
         for key in ["fallback", "select", "priority"] {
             if let (None, Some(value)) = (&group, find(members, key)) {
-                let message = format!("`{key}` means nothing without `group`");
+                let message = format!("`{key}` has no effect without `group`");
                 return Err(self.source.error_with_hint(
                     value.at,
                     "no-group",
@@ -245,7 +245,7 @@ impl<'r, 't> Reader<'r, 't> {
         let text = self.text(node, "`guard`")?;
         let guard = Guard::parse(text).map_err(|error| {
             let column = 1 + text[..text.floor_char_boundary(error.at)].chars().count();
-            let message = format!("bad guard: column {column}: {}", error.message);
+            let message = format!("invalid guard: column {column}: {}", error.message);
             match error.hint {
                 Some(hint) => self
                     .source

@@ -102,11 +102,8 @@ impl Function {
             let known = FUNCTIONS.iter().map(|(known, ..)| *known).chain(macros);
             let near = nearest(name, known).map(|near| format!("did you mean `{near}`?"));
             let all: Vec<&str> = FUNCTIONS.iter().map(|(known, ..)| *known).collect();
-            let hint = near.unwrap_or_else(|| format!("there are: {}", all.join(", ")));
-            return Err((
-                format!("there is no function `{}`", excerpt(name)),
-                Some(hint),
-            ));
+            let hint = near.unwrap_or_else(|| format!("known functions: {}", all.join(", ")));
+            return Err((format!("unknown function `{}`", excerpt(name)), Some(hint)));
         };
         if styles.contains(&style) {
             return Ok(*function);
@@ -331,7 +328,7 @@ fn timestamp<'c>(value: &Value<'c>) -> Result<Value<'c>, Stop> {
             Ok(at) => Some(at),
             Err(_) => {
                 return Err(Stop::fault(format_args!(
-                    "`{}` is no date and time up to {}",
+                    "`{}` is not a date and time up to {}",
                     excerpt(text),
                     Timestamp::MAX
                 )));

@@ -187,6 +187,6 @@ impl<'t> Lexer<'t> {
         let code = code.filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let c = code.and_then(|code| char::from_u32(u32::from_str_radix(code, radix).ok()?));
         self.at += digits;
-        c.ok_or_else(|| GuardError::at(at, "the escape stands for no character".to_owned()))
+        c.ok_or_else(|| GuardError::at(at, "the escape is not a character".to_owned()))
     }
 }

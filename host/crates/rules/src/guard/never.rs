@@ -25,7 +25,10 @@ pub(super) fn check(guard: &Expr) -> Result<(), GuardError> {
     };
     for term in needed {
         if let Some(why) = never(term) {
-            return Err(GuardError::at(term.at, format!("this never holds: {why}")));
+            return Err(GuardError::at(
+                term.at,
+                format!("this is never true: {why}"),
+            ));
         }
     }
     Ok(())
@@ -53,7 +56,7 @@ fn never(term: &Expr) -> Option<&'static str> {
                 (&left.kind, &right.kind),
                 (Kind::Negate(_), Kind::Text(_)) | (Kind::Text(_), Kind::Negate(_))
             );
-            (is_equal && number_and_text).then_some("a number is no string")
+            (is_equal && number_and_text).then_some("a number is not a string")
         }
         _ => None,
     }
@@ -68,7 +71,7 @@ fn two_values(terms: &[Expr]) -> Result<(), GuardError> {
         };
         let other = known.iter().find(|(known, _)| *known == field);
         if other.is_some_and(|(_, other)| differ(other, value)) {
-            let message = format!("this never holds: `{field}` cannot equal two values");
+            let message = format!("this is never true: `{field}` cannot equal two values");
             return Err(GuardError::at(term.at, message)
                 .with_hint(format!("write `{field} in [..]` for one of several")));
         }

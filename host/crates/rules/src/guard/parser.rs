@@ -195,7 +195,7 @@ impl<'t> Parser<'t> {
                 return self.members(literal);
             }
             if let Token::Unsigned(text) = self.token {
-                let message = "an unsigned number has no negative".to_owned();
+                let message = "an unsigned number cannot be negated".to_owned();
                 return Err(GuardError::at(at, message).with_hint(format!("write `-{text}`")));
             }
             let of = self.nested(Self::unary)?;

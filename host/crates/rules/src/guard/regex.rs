@@ -36,7 +36,7 @@ impl Regex {
                 format!("the pattern of `matches` has more than {PATTERN_MAX_BYTES} bytes");
             return Err((reason, None));
         }
-        let bad = |reason: &str| (format!("bad pattern of `matches`: {reason}"), None);
+        let bad = |reason: &str| (format!("invalid pattern in `matches`: {reason}"), None);
         let config = syntax::Config::new().utf8(false).nest_limit(50);
         let pattern = as_re2(pattern).map_err(bad)?;
         let parsed = syntax::parse_with(&pattern, &config)

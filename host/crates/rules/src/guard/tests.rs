@@ -306,7 +306,7 @@ fn numbers_and_times_are_what_they_say_or_an_error() {
     );
     assert_eq!(
         refused("-1u < command.n"),
-        "0: an unsigned number has no negative (write `-1`)"
+        "0: an unsigned number cannot be negated (write `-1`)"
     );
     for t in [
         "2026-01-31T09:30:00+01:00[Europe/Paris]",

@@ -178,7 +178,7 @@ impl Reader<'_, '_> {
                     "two operators in one object for `{}`: `{}` and `{}`",
                     self.field, first.key, second.key
                 );
-                let hint = "an object holds one operator; alternatives are objects of their own in the array";
+                let hint = "an object has one operator; write alternatives as separate objects in the array";
                 self.error_with_hint(second.key_at, "several-operators", message, hint)
             }
         }
@@ -234,7 +234,7 @@ impl Reader<'_, '_> {
             Ok(wildcard) => return Ok(Matcher::Wildcard(Box::new(wildcard))),
             Err(WildcardError::DoubleStar) => "two `*` in a row mean no more than one".to_owned(),
             Err(WildcardError::Escape) => {
-                "a backslash stands before `*` or another backslash only".to_owned()
+                "a backslash is only allowed before `*` or another backslash".to_owned()
             }
             Err(WildcardError::TooManyStars) => format!("it has more than {MAX_STARS} `*`"),
         };

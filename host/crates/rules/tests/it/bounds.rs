@@ -314,7 +314,7 @@ fn the_answer_of_explain_is_bounded() {
     assert!(serde_json::to_string(&explanation).unwrap().len() < 512 << 10);
     let miss = explanation.misses[0].to_string();
     assert!(
-        miss.contains("and 99997 more, wanted \"never\", and 100 more clauses failed"),
+        miss.contains("and 99997 more, expected \"never\", and 100 more clauses failed"),
         "{miss}"
     );
 }

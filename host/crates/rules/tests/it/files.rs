@@ -61,8 +61,10 @@ fn all_matching_rules_fire_and_a_fallback_yields() {
     let command = r#"{"requestType":"CreatePolicy","productType":"Low"}"#;
     let command = Command::parse(command).unwrap();
     let miss = rules.nearest_miss(&command).unwrap();
-    expect![[r#"rule `high-risk` (rules/test.json:3): `productType` is "Low", wanted "HighRisk""#]]
-        .assert_eq(&miss.to_string());
+    expect![[
+        r#"rule `high-risk` (rules/test.json:3): `productType` is "Low", expected "HighRisk""#
+    ]]
+    .assert_eq(&miss.to_string());
 }
 
 /// The findings of `pointsman check`, one a line.
@@ -165,7 +167,7 @@ fn the_first_by_priority_wins_and_its_guard_counts() {
               "line": 5,
               "failed": [],
               "held": 1,
-              "reason": "the guard does not hold: `limit` is absent"
+              "reason": "the guard is false: `limit` is absent"
             },
             {
               "rule": "big",
@@ -251,7 +253,7 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         &rule(r#"{"detail": {"state": [{"prefxi": "run"}]}}"#),
         expect![[r#"
         rules/orders.json:3:36: unknown operator `prefxi` for `detail.state`
-          hint: did you mean `prefix`? allowed here: `anything-but`, `cidr`, `equals-ignore-case`, `exactly`, `exists`, `numeric`, `prefix`, `suffix`, `wildcard`
+          hint: did you mean `prefix`? allowed: `anything-but`, `cidr`, `equals-ignore-case`, `exactly`, `exists`, `numeric`, `prefix`, `suffix`, `wildcard`
           code: unknown-operator
     "#]],
     );
@@ -269,7 +271,7 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         &rule(r#"{"a": {"prefix": "x"}}"#),
         expect![[r#"
         rules/orders.json:3:20: `a.prefix` looks like the operator `prefix` without its array
-          hint: an operator stands in an array: `[{"prefix": …}]`
+          hint: an operator must be in an array: `[{"prefix": …}]`
           code: operator-as-field
     "#]],
     );
@@ -305,7 +307,7 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         r#"{"rule": []}"#,
         expect![[r#"
             rules/orders.json:1:2: unknown key `rule` in a rule file
-              hint: did you mean `rules`? allowed here: `description`, `dialect`, `rules`, `schedules`, `tests`
+              hint: did you mean `rules`? allowed: `description`, `dialect`, `rules`, `schedules`, `tests`
               code: unknown-key
         "#]],
     );
@@ -322,7 +324,7 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         "rules/orders.json",
         r#"{"rules": [{"name": "a", "match": "*", "handlers": ["B"]}]}"#,
         expect![[r#"
-        rules/orders.json:1:53: `B` is no handler name: use lower-case words joined by `-`, such as `create-policy`, of at most 64 bytes
+        rules/orders.json:1:53: `B` is not a handler name: use lower-case words joined by `-`, such as `create-policy`, of at most 64 bytes
           code: invalid-handler
     "#]],
     );
@@ -330,7 +332,7 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         "rules/orders.json",
         r#"{"rules": [{"name": "a", "match": "*", "handlers": ["b"], "guard": "amount > 5"}]}"#,
         expect![[r#"
-        rules/orders.json:1:68: bad guard: column 1: `amount` is unknown
+        rules/orders.json:1:68: invalid guard: column 1: `amount` is unknown
           hint: the command's attributes are under `command`, such as `command.amount`
           code: invalid-guard
     "#]],
@@ -339,7 +341,7 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         "rules/orders.json",
         r#"{"rules": [{"name": "a", "match": "*", "handlers": ["b"], "priority": 5}]}"#,
         expect![[r#"
-        rules/orders.json:1:71: `priority` means nothing without `group`
+        rules/orders.json:1:71: `priority` has no effect without `group`
           hint: name the group that the rule belongs to
           code: no-group
     "#]],
@@ -374,7 +376,7 @@ fn a_failed_test_names_the_nearest_miss() {
         text,
         expect![[r#"
         rules/policy.json:4:5: test failed (low risk): the rules choose no handler, the test wants `notify`
-          hint: nearest miss: rule `high-risk` (rules/policy.json:2): `productType` is "Low", wanted "HighRisk"
+          hint: nearest miss: rule `high-risk` (rules/policy.json:2): `productType` is "Low", expected "HighRisk"
           code: test-failed
     "#]],
     );
@@ -451,7 +453,7 @@ fn lines_and_columns_are_right_in_any_order() {
         &text.replace("\"c\"", "\"b\""),
         expect![[r#"
         rules/a.json:3:3: the rule name `b` is used twice in this file
-          hint: the other one is in line 2
+          hint: the other one is on line 2
           code: name-twice
     "#]],
     );
@@ -550,7 +552,7 @@ fn a_key_of_a_schedule_with_another_value_is_told_what_is_allowed() {
             r#""every": "1s", "missed": "none""#,
             expect![[r#"
             rules/s.json:2:57: `missed` cannot be `none`
-              hint: allowed here: `skip`, `last`, `all`
+              hint: allowed: `skip`, `last`, `all`
               code: unknown-value
         "#]],
         ),
@@ -573,7 +575,7 @@ fn a_key_of_a_schedule_with_another_value_is_told_what_is_allowed() {
             r#""every": "1s", "evry": 1"#,
             expect![[r#"
             rules/s.json:2:47: unknown key `evry` in a schedule
-              hint: did you mean `every`? allowed here: `command`, `cron`, `description`, `every`, `jitter`, `missed`, `name`, `paused`, `timezone`
+              hint: did you mean `every`? allowed: `command`, `cron`, `description`, `every`, `jitter`, `missed`, `name`, `paused`, `timezone`
               code: unknown-key
         "#]],
         ),
@@ -591,7 +593,7 @@ fn a_schedule_that_is_there_twice_or_whose_command_is_none_is_refused() {
         &twice,
         expect![[r#"
         rules/s.json:2:1: the schedule name `s` is used twice in this file
-          hint: the other one is in line 1
+          hint: the other one is on line 1
           code: name-twice
     "#]],
     );

@@ -285,7 +285,9 @@ impl State {
 
     fn random_bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
         if count > RANDOM_BYTES_MAX {
-            wasmtime::bail!("`random.bytes` gives at most {RANDOM_BYTES_MAX} at once, not {count}");
+            wasmtime::bail!(
+                "`random.bytes` returns at most {RANDOM_BYTES_MAX} at once, not {count}"
+            );
         }
         let mut bytes = vec![0; count as usize];
         match &mut self.random {

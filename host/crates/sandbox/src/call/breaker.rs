@@ -1,4 +1,4 @@
-//! Owns the [`Breaker`]: leaves a handler alone that failed too often of late.
+//! Owns the [`Breaker`]: leaves a handler alone that failed too often recently.
 //! A state machine without a clock of its own: every step is told the time.
 
 use std::{

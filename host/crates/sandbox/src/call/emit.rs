@@ -74,12 +74,12 @@ impl State {
             return denied(self.deny(denial));
         };
         let Some(follow_ups) = self.shared.services.follow_ups.clone() else {
-            let reason = "this host takes no follow-up commands: it runs without the queue";
+            let reason = "this host accepts no follow-up commands: the queue is off";
             return denied(reason.to_owned());
         };
         if self.shared.depth >= DEPTH_MAX {
             return denied(format!(
-                "commands emit commands {DEPTH_MAX} times in a row at most, so that no circle of rules goes on for ever"
+                "a chain of follow-up commands is at most {DEPTH_MAX} long, so that rules cannot loop forever"
             ));
         }
         let emitted = self.shared.emitted();

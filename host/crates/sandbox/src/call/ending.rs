@@ -87,7 +87,7 @@ impl HandlerContext {
             Some(refused) => self.out_of_memory(refused),
             None if starting && !is_guests(error) || is_machines(error) => self.failure(
                 Status::Unavailable,
-                format!("the host could not make an instance: {}", cause(error)),
+                format!("the host could not create an instance: {}", cause(error)),
                 None,
             ),
             None => self.trapped(error, shared),
@@ -115,7 +115,7 @@ impl HandlerContext {
         let (reason, key) = match refused {
             Refused::Bytes => (
                 format!(
-                    "wanted more than {} bytes of memory",
+                    "needed more than {} bytes of memory",
                     self.settings.limits.memory_max_bytes
                 ),
                 "limits.memory_max_bytes",
@@ -129,12 +129,12 @@ impl HandlerContext {
                 self.memory.setting(),
             ),
             Refused::Machine => {
-                let reason = "wanted memory that the machine did not have".into();
+                let reason = "needed memory that the machine did not have".into();
                 return self.failure(Status::OutOfMemory, reason, None);
             }
             Refused::TableElements => (
                 format!(
-                    "wanted a table of more than {} elements",
+                    "needed a table of more than {} elements",
                     self.table_elements_max
                 ),
                 "host.table_elements_max",
@@ -173,7 +173,7 @@ impl HandlerContext {
                 ),
                 None if holds_too_much(error) => (
                     format!(
-                        "wanted more than {} streams, files and requests at once",
+                        "needed more than {} streams, files and requests at once",
                         self.settings.limits.resources_max
                     ),
                     Some("limits.resources_max"),

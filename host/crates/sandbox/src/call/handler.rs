@@ -135,7 +135,7 @@ impl Handler {
         self.places.each()
     }
 
-    /// What is left of its quarantine, if it failed too often of late.
+    /// What is left of its quarantine, if it failed too often recently.
     #[must_use]
     pub fn quarantined(&self) -> Option<Duration> {
         self.breaker.quarantined(Instant::now())

@@ -54,12 +54,12 @@ impl Places {
     pub(crate) fn full(&self, wanted: usize) -> (String, &'static str) {
         let calls = self.calls_max;
         if calls == wanted {
-            let reason = format!("all {calls} instances are at work");
+            let reason = format!("all {calls} instances are busy");
             return (reason, "limits.instances_max");
         }
         let each = self.each;
         let reason = format!(
-            "all {calls} instances are at work, each with {each} memories or as many other parts"
+            "all {calls} instances are busy, each with {each} memories or as many other parts"
         );
         (reason, "host.instances_max")
     }

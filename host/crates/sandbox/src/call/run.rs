@@ -152,7 +152,7 @@ impl Handler {
             Ended::Cancelled => handler.failure(Status::Cancelled, "cancelled".into(), None),
             Ended::TimedOut => handler.failure(
                 Status::TimedOut,
-                format!("no answer after {:?}", self.settings.limits.timeout),
+                format!("no response after {:?}", self.settings.limits.timeout),
                 Some("limits.timeout"),
             ),
         };
@@ -160,10 +160,10 @@ impl Handler {
     }
 
     /// Whether a call may run now: its handler is not in quarantine, and not all
-    /// of its instances are at work.
+    /// of its instances are busy.
     fn admit(&self, now: Instant) -> Result<(Pass<'_>, SemaphorePermit<'_>), Failure> {
         let pass = self.breaker.admit(now).map_err(|left| {
-            let reason = "failed too often of late and is left alone for a while";
+            let reason = "failed too often recently and is left alone for a while";
             let key = Some("breaker.cooldown");
             Failure {
                 retry_after: Some(left),

@@ -144,7 +144,7 @@ impl Compiler {
         let records = cache.and_then(|cache| {
             Records::open(cache.directory(), engine)
                 .inspect_err(|error| {
-                    tracing::warn!("what came of compilations is not remembered: {error}");
+                    tracing::warn!("failed compilations cannot be recorded: {error}");
                 })
                 .ok()
         });
@@ -190,7 +190,7 @@ impl Compiler {
             }
             Ok(end) => failure::of(end, limits),
             Err(error) => failure::failed(
-                format!("the process that compiles it could not be run: {error}"),
+                format!("the compiler could not be started: {error}"),
                 "see what keeps the host from starting `pointsman` once more",
             ),
         };

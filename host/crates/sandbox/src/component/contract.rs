@@ -171,7 +171,7 @@ pub(crate) fn mismatches(names: &Names, bytes: &[u8], cause: Option<String>) -> 
     if found.is_empty() {
         let cause = cause.unwrap_or_else(|| "it was refused without a reason".into());
         found.push(Mismatch::new(
-            format!("does not fit {PACKAGE}@{}: {cause}", served.version),
+            format!("does not match {PACKAGE}@{}: {cause}", served.version),
             rebuild(served.version),
         ));
     }
@@ -251,7 +251,7 @@ fn unknown_import(name: &str) -> Option<Mismatch> {
     let provided = WASI.iter().find(|(name, _)| *name == package);
     match provided {
         None => wrong(format!(
-            "WASI 0.2 has no package `{package}` that is provided here"
+            "WASI 0.2 has no package `{package}` that the host provides"
         )),
         Some(_) if !version.starts_with("0.2.") => {
             wrong("the host provides WASI 0.2: build it for that version".into())
@@ -275,13 +275,13 @@ fn no_export(names: &Names, served: &Served) -> Mismatch {
     let what = match exports.as_slice() {
         [] => format!("missing export `{wanted}`; it exports nothing"),
         exports => format!(
-            "was built for another world: it exports {}, and not `{wanted}`",
+            "was built for another world: it exports {}, not `{wanted}`",
             exports.join(", ")
         ),
     };
     let exports = |prefix: &str| names.exports.iter().any(|name| name.starts_with(prefix));
     let hint = if exports("wasi:cli/run@") {
-        "a program with `main` is no handler: make it a library that exports the contract; `pointsman new` writes one".into()
+        "a program with `main` is not a handler: build a library that exports the contract; `pointsman new` writes one".into()
     } else if exports("wasi:http/incoming-handler@") {
         "a handler gets commands from the host, not HTTP requests: `pointsman new` writes one"
             .into()

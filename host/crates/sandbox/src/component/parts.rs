@@ -110,7 +110,7 @@ fn limited(found: u32, limit: u32, what: &str, hint: &'static str) -> Result<(),
         return Ok(());
     }
     Err(Refused {
-        reason: format!("is made of {found} {what}, more than {limit}"),
+        reason: format!("has {found} {what}; the limit is {limit}"),
         hint,
     })
 }

@@ -108,7 +108,7 @@ impl Grants {
             };
             injected.push(Injected::new(injection, value.reveal()).ok_or_else(|| {
                 let hint =
-                    "a header holds no line breaks and no control characters: check its source";
+                    "a header cannot contain line breaks or control characters: check its source";
                 wrong("its value cannot stand in a header", hint.into())
             })?);
         }
@@ -124,7 +124,7 @@ impl Grants {
                         granted.host().display(),
                         folder.guest
                     ),
-                    "create the folder, make it readable for the host, or mend `host` in `[[folders]]`; a relative path begins beside this file",
+                    "create the folder, make it readable for the host, or fix `host` in `[[folders]]`; a relative path starts at this file's folder",
                 )
                 .of_settings());
             }

@@ -67,7 +67,9 @@ impl FromStr for HeaderTemplate {
             return Err(TemplateError("has `{}` more than once"));
         }
         if HeaderValue::from_str(text).is_err() {
-            return Err(TemplateError("holds characters that no header may have"));
+            return Err(TemplateError(
+                "contains characters that are not allowed in a header",
+            ));
         }
         Ok(Self {
             name,
@@ -155,7 +157,10 @@ mod tests {
             ("a b: {}", "the name is not one of a header"),
             ("x: hunter2", "has no `{}`"),
             ("x: {}{}", "has `{}` more than once"),
-            ("x: a\nb {}", "holds characters that no header may have"),
+            (
+                "x: a\nb {}",
+                "contains characters that are not allowed in a header",
+            ),
             ("Host: {}", "the header belongs to the connection"),
             ("Content-Length: {}", "the header belongs to the connection"),
             (

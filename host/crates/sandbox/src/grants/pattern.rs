@@ -62,7 +62,7 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// None for a URL without scheme or host, for one whose port is no number,
+    /// None for a URL without scheme or host, for one whose port is not a number,
     /// and for one with a user name: it is not the host, and nothing that we
     /// grant needs one.
     pub(super) fn of(method: &'a http::Method, uri: &'a http::Uri) -> Option<Self> {
@@ -120,13 +120,13 @@ fn parse(text: &str) -> Result<HttpPattern, &'static str> {
         None => (rest, None),
     };
     if rest.contains(['?', '#', '@']) || rest.contains(char::is_whitespace) {
-        return Err("holds a query, a fragment, a user name or a space");
+        return Err("contains a query, a fragment, a user name or a space");
     }
     // A request holds none of these, so that the pattern would never allow any.
     if rest.contains(char::is_control) {
-        return Err("holds a control character");
+        return Err("contains a control character");
     }
-    let (host, port) = split_port(authority).ok_or("has a port that is no number")?;
+    let (host, port) = split_port(authority).ok_or("has a port that is not a number")?;
     let is_of_hosts = |b: u8| b.is_ascii_alphanumeric() || b"-._*:[]".contains(&b);
     if !host.bytes().all(is_of_hosts) {
         return Err(

@@ -49,10 +49,12 @@ pub(crate) fn read(source: &SecretSource, base: &Path) -> Result<Secret, (String
             Ok(value) => Ok(Secret(value.into())),
             Err(std::env::VarError::NotPresent) => Err((
                 format!("the environment variable `{variable}` is not set"),
-                format!("set `{variable}` for the host and start it again, or remove the secret"),
+                format!(
+                    "set `{variable}` in the server's environment and restart it, or remove the secret"
+                ),
             )),
             Err(std::env::VarError::NotUnicode(_)) => Err((
-                format!("the environment variable `{variable}` is no UTF-8"),
+                format!("the environment variable `{variable}` is not UTF-8"),
                 "a secret is text: encode it, in base64 for instance".into(),
             )),
         },
@@ -64,7 +66,7 @@ pub(crate) fn read(source: &SecretSource, base: &Path) -> Result<Secret, (String
                 Ok(text) => Ok(Secret(text.trim_end_matches(['\r', '\n']).into())),
                 Err(cause) => Err((
                     format!("the file `{}` cannot be read: {cause}", path.display()),
-                    "create the file with the secret as its text, readable for the host; a relative path begins beside this file".into(),
+                    "create the file with the secret as its text, readable for the host; a relative path starts at this file's folder".into(),
                 )),
             }
         }

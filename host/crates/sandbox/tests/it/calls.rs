@@ -78,7 +78,7 @@ fn types_that_the_reader_of_wit_panics_on_are_refused_with_a_reason() {
     let error = plugin(&bytes).err().unwrap();
     assert!(!error.reason.contains("failed"), "{error:?}");
     expect![[r#"
-        plugins/greet.wasm: does not fit the contract in 2 places
+        plugins/greet.wasm: does not match the contract in 2 places
           imports `pwintsman:handler/types@0.0.0`, which the host does not provide
           missing export `pointsman:handler/command-handler@0.2.0`; it exports nothing
           hint: a handler may import the interfaces of the contract, and WASI 0.2; build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`"#]].assert_eq(&error.to_string());

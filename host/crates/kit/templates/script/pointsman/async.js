@@ -199,7 +199,7 @@ Array.fromAsync = async (items, map, self) => {
 function start(callback, delay, every, args) {
   if (typeof callback !== "function") throw new TypeError(`a timer takes a function, not ${typeof callback}`);
   if (timers.size >= TIMERS_MAX) throw new RangeError(`more than ${TIMERS_MAX} timers at once`);
-  // As in browsers: what is no number is 0, and fractions end.
+  // As in browsers: what is not a number is 0, and fractions end.
   const wait = Math.max(0, Math.trunc(Number(delay)) || 0);
   timers.set(++lastTimer, { callback, args, due: Number(now()) + wait, every: every ? Math.max(1, wait) : undefined });
   return lastTimer;

@@ -22,7 +22,7 @@ export class Rejected extends Error {}
 
 /**
  * It cannot be done now: it will be tried again, `retryAfterMs` from now at the earliest. Fractions are rounded
- * up; what is no number from 0 to `Number.MAX_SAFE_INTEGER` throws a `TypeError` or `RangeError`.
+ * up; what is not a number from 0 to `Number.MAX_SAFE_INTEGER` throws a `TypeError` or `RangeError`.
  */
 export class Unavailable extends Error {
   constructor(message: string, options?: { retryAfterMs?: number });

@@ -89,14 +89,14 @@ impl Fault {
                 None => causes(error),
             }),
             Self::Tls(error) => fault(causes(error)).hint(
-                "where the server has no TLS, `sslmode=disable` in `queue.url` does without, and sends the password in clear",
+                "if the server has no TLS, set `sslmode=disable` in `queue.url`; the password is then sent in clear text",
             ),
             Self::Certificate(error) => fault(causes(error)).hint(
-                "`queue.root_certificates` names a file with the authority to trust; the name in `queue.url` must be one in the certificate",
+                "set `queue.root_certificates` to a file with the certificate authority; the name in `queue.url` must be in the certificate",
             ),
-            Self::Silent(limit) => fault(format!("no answer within {} ms", limit.as_millis()))
+            Self::Silent(limit) => fault(format!("no response within {} ms", limit.as_millis()))
                 .hint("`queue.timeout` is the limit"),
-            Self::Standby => fault("the server only reads: it is a standby".into()).hint(
+            Self::Standby => fault("the server is a read-only standby".into()).hint(
                 "name the primary in `queue.url`, or all servers: postgres://host1,host2/database",
             ),
             Self::Encoding { setting, found } => {
@@ -104,9 +104,9 @@ impl Fault {
                 fault(format!(
                     "`{setting}` is `{found}`, and commands are UTF-8 text"
                 ))
-                .hint("make a database for the queue: CREATE DATABASE pointsman ENCODING 'UTF8' TEMPLATE template0")
+                .hint("create a database for the queue: CREATE DATABASE pointsman ENCODING 'UTF8' TEMPLATE template0")
             }
-            Self::Full => fault("the server takes no more connections".into())
+            Self::Full => fault("the server accepts no more connections".into())
                 .hint("lower `queue.connections`, or raise the server's limit"),
         }
     }

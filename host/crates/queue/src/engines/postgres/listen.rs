@@ -110,7 +110,7 @@ impl Outbox {
                 sent = self.send(&news) => sent,
             };
             if let Err(error) = sent {
-                warn!(code = error.code(), error = ?error, "could not tell the other hosts: they look by themselves");
+                warn!(code = error.code(), error = ?error, "could not notify the other hosts: they will poll");
             }
             sleep(TELL_EVERY).await;
         }
@@ -152,7 +152,7 @@ impl Listener {
                 // Once for each loss, not for each try to mend it.
                 Err(fault) => {
                     if self.signals.set_listening(false) {
-                        warn!(error = %fault_line(&fault), "lost the connection that listens: looking for work every `queue.poll` until it is back");
+                        warn!(error = %fault_line(&fault), "lost the connection for notifications: polling every `queue.poll` until it is restored");
                     }
                 }
             }
@@ -186,7 +186,7 @@ impl Listener {
             .await?
             .batch(&command)
             .await?;
-        info!("listening for news of the queue");
+        info!("listening for notifications of the queue");
         self.signals.set_listening(true);
         // Something may have come while no one listened.
         self.signals.send_work();

@@ -128,13 +128,17 @@ impl Rights {
         let (role, database, schema) = (&self.role, &self.database, schema.quoted());
         if self.exists && !self.may_create_tables {
             return Err(QueueError::config_with_hint(
-                format!("role {role} may not make the queue's tables in schema {schema}"),
+                format!(
+                    "role {role} is not allowed to create the queue's tables in schema {schema}"
+                ),
                 format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"),
             ));
         }
         if !self.exists && !self.may_create_schema {
             return Err(QueueError::config_with_hint(
-                format!("role {role} may not make schema {schema} in database {database}"),
+                format!(
+                    "role {role} is not allowed to create schema {schema} in database {database}"
+                ),
                 format!(
                     "CREATE SCHEMA {schema} AUTHORIZATION {role}, or GRANT CREATE ON DATABASE {database} TO {role}"
                 ),
@@ -182,7 +186,7 @@ async fn ungranted(tx: &Scope<'_>) -> Result<QueueError, QueueError> {
     let Rights { role, .. } = rights(tx).await?;
     let schema = tx.schema().quoted();
     Ok(QueueError::config_with_hint(
-        format!("role {role} may not use the queue's tables in schema {schema}"),
+        format!("role {role} is not allowed to use the queue's tables in schema {schema}"),
         format!(
             "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"
         ),

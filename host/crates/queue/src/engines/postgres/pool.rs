@@ -205,7 +205,7 @@ impl managed::Manager for Maker {
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Fault> {
         match session.condition() {
             Condition::Good => Ok(()),
-            Condition::Useless => Err(RecycleError::message("of no use any more")),
+            Condition::Useless => Err(RecycleError::message("no longer usable")),
             Condition::Unsure => Ok(session.ping(Instant::now() + PING_MAX).await?),
         }
     }

@@ -216,7 +216,7 @@ impl Store for Postgres {
             self.sessions.close();
             // Both end at once; neither is waited for where it does not.
             if timeout(CLOSE_MAX, self.tasks.wait()).await.is_err() {
-                warn!("could not end the connection that listens in time");
+                warn!("could not close the connection for notifications in time");
             }
             Ok(())
         })

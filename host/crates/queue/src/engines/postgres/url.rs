@@ -29,7 +29,7 @@ fn setting(option: &str) -> Option<&'static str> {
         "connection_limit" | "pool_size" | "max_connections" => {
             Some("`queue.connections` is the limit")
         }
-        "pgbouncer" => Some("a pooler is noticed; `queue.pooler` says otherwise"),
+        "pgbouncer" => Some("poolers are detected; `queue.pooler` overrides that"),
         "statement_timeout" | "socket_timeout" | "pool_timeout" => {
             Some("`queue.timeout` is the limit of a call")
         }

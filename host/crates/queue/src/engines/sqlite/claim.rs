@@ -250,7 +250,7 @@ fn set_aside(
     );
     let failure = AttemptError {
         status: Status::Rejected.into(),
-        message: format!("its stored row is damaged: {error}"),
+        message: format!("its stored row is corrupt: {error}"),
         logs: Vec::new(),
     };
     add_failure(tx, seq, 0, &failure)?;

@@ -80,7 +80,7 @@ pub(super) fn change(
     if let Some(value) = after {
         let bytes = ROW_BYTES + (key.len() + value.len()) as u64 * 9 / 8;
         if !relief::admit(tx, bytes).map_err(to(CHANGE))? {
-            let full = "the store has no room for it: its disk or its limit is full";
+            let full = "the store is out of space: its disk is full or its limit is reached";
             return Ok(Err(StateError::Unavailable(full.to_owned())));
         }
     }

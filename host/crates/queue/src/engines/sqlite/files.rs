@@ -153,7 +153,7 @@ impl Files {
         if let Some(lock) = lock
             && let Err(error) = lock.unlock()
         {
-            warn!(%error, "could not give up the lock of the queue's folder");
+            warn!(%error, "could not release the lock of the queue's folder");
         }
     }
 
@@ -217,7 +217,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         if is_ours_alone(folder)? {
             make_private(folder, 0o700);
         } else if is_wider(&fs::metadata(folder)?, 0o700) {
-            warn!(folder = %folder.display(), "others may enter the queue's data folder, which holds other files too; its files are private");
+            warn!(folder = %folder.display(), "other users can access the queue's data folder, which also contains other files; the files of the queue are private");
         }
         return Ok(());
     }

@@ -45,7 +45,7 @@ pub(super) fn sound<T>(row: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> 
         Ok(row) => Ok(Some(row)),
         Err(error) if is_damage(&error) => {
             let error = bounded(error, MESSAGE_MAX_BYTES);
-            tracing::warn!("a stored row is damaged and left out: {}", escaped(&error));
+            tracing::warn!("skipped a corrupt row: {}", escaped(&error));
             Ok(None)
         }
         Err(error) => Err(error),

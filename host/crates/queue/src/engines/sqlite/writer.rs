@@ -351,7 +351,7 @@ impl State {
         if let Some(connection) = &self.connection
             && let Err(error) = checkpoint(connection)
         {
-            warn!(%error, "could not carry the log into the database");
+            warn!(%error, "could not checkpoint the write-ahead log");
         }
         self.relief.hurry();
         let spare = self.settings.room.spare_bytes();

@@ -36,7 +36,7 @@ impl Reader<'_, '_> {
             if let Some(line) = lines.insert(schedule.name.clone(), schedule.line) {
                 let name = &schedule.name;
                 let message = format!("the schedule name `{name}` is used twice in this file");
-                let hint = format!("the other one is in line {line}");
+                let hint = format!("the other one is on line {line}");
                 let error = self
                     .source
                     .error_with_hint(node.at, "name-twice", message, hint);

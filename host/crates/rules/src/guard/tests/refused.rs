@@ -43,11 +43,11 @@ fn a_guard_that_can_never_hold_is_refused() {
         ),
         (
             "command.name.startswith('A')",
-            "13: there is no function `startswith` (did you mean `startsWith`?)",
+            "13: unknown function `startswith` (did you mean `startsWith`?)",
         ),
         (
             "command.l.exist(i, i > 1)",
-            "10: there is no function `exist` (did you mean `exists`?)",
+            "10: unknown function `exist` (did you mean `exists`?)",
         ),
         (
             "size(command.items, 2) > 1",
@@ -63,7 +63,7 @@ fn a_guard_that_can_never_hold_is_refused() {
         ),
         (
             "command.name.matches('(')",
-            "13: bad pattern of `matches`: unclosed group",
+            "13: invalid pattern in `matches`: unclosed group",
         ),
         (
             "has(command)",
@@ -123,26 +123,29 @@ fn a_guard_that_can_never_hold_is_refused() {
             "13: `9223372036854775808` is not a 64-bit integer (a larger number is written with a fraction, such as `1e20`)",
         ),
         ("command.if.a && for", "16: `for` is a reserved word"),
-        ("command.a in []", "0: this never holds: the list is empty"),
+        (
+            "command.a in []",
+            "0: this is never true: the list is empty",
+        ),
         (
             "command.b && [].exists(x, x == command.a)",
-            "0: this never holds: the list is empty",
+            "0: this is never true: the list is empty",
         ),
         (
             "command.a[-1] == 1",
-            "0: this never holds: the first index is 0",
+            "0: this is never true: the first index is 0",
         ),
         (
             "size(command.a) < 0",
-            "0: this never holds: no size is negative",
+            "0: this is never true: no size is negative",
         ),
         (
             "-command.a == 'x'",
-            "0: this never holds: a number is no string",
+            "0: this is never true: a number is no string",
         ),
         (
             "command.a == 'x' && command.b > 1 && command.a == 'y'",
-            "0: this never holds: `command.a` cannot equal two values (write `command.a in [..]` for one of several)",
+            "0: this is never true: `command.a` cannot equal two values (write `command.a in [..]` for one of several)",
         ),
     ] {
         // Offsets of operators are those of the symbol.

@@ -42,7 +42,7 @@ impl Reader<'_, '_> {
         }
         if self.dialect == Dialect::EventBridge && !Decimal::is_double(text) {
             let message = format!(
-                "the number {} for `{}` is none that a double holds exactly",
+                "the number {} for `{}` cannot be represented exactly as a double",
                 excerpt(text),
                 self.field
             );
@@ -140,7 +140,7 @@ impl Reader<'_, '_> {
                 items[0].at,
                 "numeric-operator",
                 message,
-                format!("allowed here: {}", list(allowed.iter().copied())),
+                format!("allowed: {}", list(allowed.iter().copied())),
             );
         };
         if !allowed.contains(&&**operator) {
@@ -149,7 +149,7 @@ impl Reader<'_, '_> {
                 excerpt(operator),
                 self.field
             );
-            let hint = format!("allowed here: {}", list(allowed.iter().copied()));
+            let hint = format!("allowed: {}", list(allowed.iter().copied()));
             return self.error_with_hint(items[0].at, "numeric-operator", message, hint);
         }
         match items.get(1) {

@@ -34,10 +34,9 @@ pub(super) fn of(end: End, limits: Limits) -> Remembered {
         End::Answered(answer) => answered(answer, limits),
         End::Stopped => passing(Failure::Stopped),
         // It ended by itself, before it could answer.
-        End::Died(status) if status.code().is_some() => failed(
-            format!("the process that compiles it ended early ({status})"),
-            REPORT,
-        ),
+        End::Died(status) if status.code().is_some() => {
+            failed(format!("the compiler exited early ({status})"), REPORT)
+        }
         End::Died(status) => lasting(
             format!(
                 "the compiler died ({status}), as it does when it needs more memory than {} bytes (`host.compile_memory_max_bytes`)",
@@ -69,9 +68,7 @@ pub(super) fn of(end: End, limits: Limits) -> Remembered {
 fn answered(answer: Answer, limits: Limits) -> Remembered {
     match answer {
         Answer::Invalid(cause) => passing(Failure::Invalid(cause)),
-        Answer::Panicked(message) => {
-            failed(format!("the compiler failed on it: {message}"), REPORT)
-        }
+        Answer::Panicked(message) => failed(format!("the compiler failed: {message}"), REPORT),
         Answer::Compiled => failed("the compiler ended halfway".into(), REPORT),
         Answer::OutOfMemory => lasting(
             format!(

@@ -162,10 +162,10 @@ fn what_is_no_pattern_says_why() {
         ("GET https://example.com:x", "has a port"),
         ("GET https://a@example.com", "holds a query"),
         ("GET https://example.com/?a=b", "holds a query"),
-        ("GET https://a\u{1b}[2J.com", "holds a control character"),
+        ("GET https://a\u{1b}[2J.com", "contains a control character"),
         (
             "GET https://example.com/\u{9b}",
-            "holds a control character",
+            "contains a control character",
         ),
         (
             "GET https://a\u{202e}.com",
