@@ -199,7 +199,7 @@ ends! {
     an_output_flood_is_refused: r#"{"to":"probe","do":"output-flood","amount":2000}"#, "[limits]\noutput_max_bytes = 1000",
         expect!["output-too-large: `probe`: the answer has 2002 bytes, more than 1000; `limits.output_max_bytes` in plugins/probe.toml sets the limit"];
     more_random_bytes_than_allowed_trap: r#"{"to":"probe","do":"too-many-random-bytes"}"#, "",
-        expect!["trapped: `probe`: `random.bytes` gives at most 65536 at once, not 65537"];
+        expect!["trapped: `probe`: `random.bytes` returns at most 65536 at once, not 65537"];
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -291,7 +291,7 @@ async fn what_is_no_handler_says_what_it_is() {
         .unwrap()
     };
     check_one("program", exporting("wasi:cli/run@0.2.0"), expect![[r#"
-        error: plugins/program.wasm: was built for another world: it exports `wasi:cli/run@0.2.0`, and not `pointsman:handler/command-handler@0.2.0`
+        error: plugins/program.wasm: was built for another world: it exports `wasi:cli/run@0.2.0`, not `pointsman:handler/command-handler@0.2.0`
           hint: a program with `main` is not a handler: build a library that exports the contract; `pointsman new` writes one
         exit 1
     "#]]).await;
@@ -299,14 +299,14 @@ async fn what_is_no_handler_says_what_it_is() {
         "server",
         exporting("wasi:http/incoming-handler@0.2.0"),
         expect![[r#"
-            error: plugins/server.wasm: was built for another world: it exports `wasi:http/incoming-handler@0.2.0`, and not `pointsman:handler/command-handler@0.2.0`
+            error: plugins/server.wasm: was built for another world: it exports `wasi:http/incoming-handler@0.2.0`, not `pointsman:handler/command-handler@0.2.0`
               hint: a handler gets commands from the host, not HTTP requests: `pointsman new` writes one
             exit 1
         "#]],
     )
     .await;
     check_one("other", exporting("acme:shop/cart@1.2.0"), expect![[r#"
-        error: plugins/other.wasm: was built for another world: it exports `acme:shop/cart@1.2.0`, and not `pointsman:handler/command-handler@0.2.0`
+        error: plugins/other.wasm: was built for another world: it exports `acme:shop/cart@1.2.0`, not `pointsman:handler/command-handler@0.2.0`
           hint: build it against wit/ (pointsman:handler@0.2.0), e.g. with `pointsman build`
         exit 1
     "#]]).await;

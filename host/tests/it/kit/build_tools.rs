@@ -148,14 +148,14 @@ fn a_tool_of_the_wrong_version_is_named_with_the_right_one() {
         .says(
             &[],
             expect![[r#"
-                error: `cargo` 1.70.0 (ec8a8a0ca 2023-04-25) does not do: 1.88 or later is needed
+                error: `cargo` 1.70.0 (ec8a8a0ca 2023-04-25) is not supported: 1.88 or later is required
                   hint: install it with `rustup toolchain install stable`
             "#]],
         );
     Bench::new("js").tool("node", "echo v16.20.2").says(
         &[],
         expect![[r#"
-            error: `node` v16.20.2 does not do: 18.0 or later is needed
+            error: `node` v16.20.2 is not supported: 18.0 or later is required
               hint: install it with `apt install nodejs npm`
         "#]],
     );
@@ -172,20 +172,20 @@ fn a_tool_of_the_wrong_version_is_named_with_the_right_one() {
         .says(
             &[],
             expect![[r#"
-                error: `componentize-qjs` 0.3.0 does not do: 0.4.5 is needed
+                error: `componentize-qjs` 0.3.0 is not supported: 0.4.5 is required
                   hint: install it with `cd greet && npm install --save-dev --save-exact --ignore-scripts --include=dev componentize-qjs@0.4.5`
             "#]],
         );
     Bench::new("python")
         .tool("componentize-py", "echo componentize-py 0.17.0")
         .says(&["--offline"], expect![[r#"
-            error: `componentize-py` 0.17.0 does not do: 0.25.1 is needed
+            error: `componentize-py` 0.17.0 is not supported: 0.25.1 is required
               hint: install it with `python3 -m venv cache/pointsman/tools/componentize-py-0.25.1 && cache/pointsman/tools/componentize-py-0.25.1/bin/python -m pip install componentize-py==0.25.1`
         "#]]);
     Bench::new("c")
         .tool("zig", "echo 0.13.0")
         .says(&["--offline"], expect![[r#"
-            error: `zig` 0.13.0 does not do: 0.17.1 is needed
+            error: `zig` 0.13.0 is not supported: 0.17.1 is required
               hint: install it with `python3 -m venv cache/pointsman/tools/ziglang-0.17.1 && cache/pointsman/tools/ziglang-0.17.1/bin/python -m pip install ziglang==0.17.1`
         "#]]);
 }

@@ -390,7 +390,7 @@ async fn the_command_line_enqueues_for_the_next_host_and_sees_what_came_of_it() 
     let (code, ..) = cli::said(&folders, &["queue", "retry"]);
     assert_eq!(code, Some(2), "a filter has to be named");
     let (_, shown, _) = cli::said(&folders, &["queue", "retry", &delivery]);
-    assert_eq!(shown, "1 put back in the queue\n");
+    assert_eq!(shown, "1 requeued\n");
     let (_, shown, _) = cli::said(&folders, &["queue", "discard", "--all"]);
     assert_eq!(shown, "0 given up\n");
 }
@@ -414,7 +414,7 @@ async fn files_that_vanish_turn_readyz_red_until_they_are_back() {
         (StatusCode::SERVICE_UNAVAILABLE, &json!("queue-stalled"))
     );
     let hint = problem["hint"].as_str().unwrap();
-    assert!(hint.contains("restart the host"), "{problem}");
+    assert!(hint.contains("restart the server"), "{problem}");
     std::fs::rename(&aside, &data).unwrap();
     while host.ask(Method::GET, "/readyz").await.0 != StatusCode::OK {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

@@ -119,7 +119,7 @@ async fn dead_letters_are_retried_and_given_up_at_a_host_that_serves() {
     dead(0, &["--status", "timed-out"]);
     dead(0, &["--handler", "other"]);
     let (_, shown, _) = asks(&["queue", "retry", "--all"]);
-    assert_eq!(shown, "2 put back in the queue\n");
+    assert_eq!(shown, "2 requeued\n");
     host.finishes(Duration::from_secs(30)).await;
     dead(2, &["--status", "rejected"]);
     let (code, ..) = asks(&["queue", "discard"]);

@@ -63,7 +63,7 @@ async fn a_key_answers_the_first_id_also_once_its_command_gave_way() {
     let size = format!("queue.size_max_bytes={MIB}");
     let (code, _, log) = cli::said(&folders, &["enqueue", "@large.json", "--set", &size]);
     assert_eq!(code, Some(0), "{log}");
-    let told = "finished commands were removed before their retention's age";
+    let told = "finished commands were deleted before the end of their retention";
     assert_eq!(log.matches(told).count(), 1, "{log}");
 }
 

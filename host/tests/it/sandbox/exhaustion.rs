@@ -185,13 +185,13 @@ async fn one_rule_says_which_parts_a_component_may_have_with_a_pool_and_without(
     let on_demand = folders.problems().await;
     assert_eq!(pooled, on_demand);
     expect_test::expect![[r#"
-        plugins/instances.wasm: is made of 301 instances of core modules, more than 256
+        plugins/instances.wasm: has 301 instances of core modules; the limit is 256
           hint: link its modules into fewer
-        plugins/memories.wasm: is made of 65 linear memories, more than 64
+        plugins/memories.wasm: has 65 linear memories; the limit is 64
           hint: compose it of fewer modules
         plugins/shared.wasm: has a shared memory: handlers have no threads
           hint: build it without threads: without `-pthread`, `+atomics` or `--shared-memory`
-        plugins/tables.wasm: is made of 65 tables, more than 64
+        plugins/tables.wasm: has 65 tables; the limit is 64
           hint: compose it of fewer modules"#]]
     .assert_eq(&on_demand);
     let app = folders.start().await;

@@ -159,7 +159,7 @@ async fn a_circle_of_commands_comes_to_an_end() {
         failure["message"]
             .as_str()
             .unwrap()
-            .contains("8 times in a row"),
+            .contains("at most 8 long"),
         "{failure}"
     );
     serving.stop().await;

@@ -333,7 +333,7 @@ async fn what_can_never_be_stored_ends_its_delivery() {
         assert_eq!(view.deliveries[0].state, State::Discarded);
         let failure = view.deliveries[0].last_failure.clone().unwrap();
         assert_eq!(failure.status.as_str(), status, "{failure:?}");
-        assert!(failure.message.contains("the store refuses"), "{failure:?}");
+        assert!(failure.message.contains("the store rejects"), "{failure:?}");
     }
     worker.drain(Duration::from_secs(60)).await;
 }

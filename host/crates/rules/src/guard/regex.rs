@@ -262,7 +262,7 @@ mod tests {
         ] {
             match Regex::parse(&pattern) {
                 Ok(_) => panic!("accepted: {pattern}"),
-                Err((error, _)) => assert!(error.contains("pattern of `matches`"), "{error}"),
+                Err((error, _)) => assert!(error.contains("pattern in `matches`"), "{error}"),
             }
         }
     }

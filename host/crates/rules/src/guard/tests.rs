@@ -331,7 +331,7 @@ fn numbers_and_times_are_what_they_say_or_an_error() {
             &format!(r#"{{"t":"{t}"}}"#),
         );
         assert!(
-            fault.contains("is no date and time up to 9999-12-30"),
+            fault.contains("is not a date and time up to 9999-12-30"),
             "{fault}"
         );
     }

@@ -311,7 +311,7 @@ mod tests {
         let refused = outline(&text).unwrap_err();
         assert_eq!(
             refused.reason,
-            "is made of 4294967295 instances of core modules, more than 256"
+            "has 4294967295 instances of core modules; the limit is 256"
         );
     }
 

@@ -141,7 +141,7 @@ fn a_guard_that_can_never_hold_is_refused() {
         ),
         (
             "-command.a == 'x'",
-            "0: this is never true: a number is no string",
+            "0: this is never true: a number is not a string",
         ),
         (
             "command.a == 'x' && command.b > 1 && command.a == 'y'",

@@ -160,8 +160,8 @@ fn what_is_no_pattern_says_why() {
         ("GET https://*example.com", "has `*` in the host"),
         ("GET https://", "has `*` in the host"),
         ("GET https://example.com:x", "has a port"),
-        ("GET https://a@example.com", "holds a query"),
-        ("GET https://example.com/?a=b", "holds a query"),
+        ("GET https://a@example.com", "contains a query"),
+        ("GET https://example.com/?a=b", "contains a query"),
         ("GET https://a\u{1b}[2J.com", "contains a control character"),
         (
             "GET https://example.com/\u{9b}",
