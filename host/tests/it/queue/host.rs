@@ -392,7 +392,7 @@ async fn the_command_line_enqueues_for_the_next_host_and_sees_what_came_of_it() 
     let (_, shown, _) = cli::said(&folders, &["queue", "retry", &delivery]);
     assert_eq!(shown, "1 requeued\n");
     let (_, shown, _) = cli::said(&folders, &["queue", "discard", "--all"]);
-    assert_eq!(shown, "0 given up\n");
+    assert_eq!(shown, "0 discarded\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
