@@ -5,7 +5,10 @@ mod grants;
 #[expect(dead_code, reason = "the tests of the queue use the rest")]
 #[path = "../../../queue/tests/it/postgres_server.rs"]
 mod postgres_server;
+#[path = "../../../queue/tests/it/postgres_tls.rs"]
+mod postgres_tls;
 mod statements;
+mod tls;
 
 use std::{path::Path, sync::Arc};
 

@@ -28,6 +28,8 @@ mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_server;
 #[cfg(feature = "postgres")]
+mod postgres_tls;
+#[cfg(feature = "postgres")]
 mod proxy;
 #[cfg(feature = "postgres")]
 mod tls;
