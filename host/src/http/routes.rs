@@ -196,3 +196,61 @@ pub(super) fn is_open(path: &str) -> bool {
         .iter()
         .any(|route| matches!(route.needs, Needs::Nothing) && route.path == path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    /// The routes in a source file, as `GET /path`.
+    fn routes_in(text: &str, found: &mut BTreeSet<String>) {
+        let method = regex::Regex::new(r"\b(get|post|put|patch|delete|any)\(").unwrap();
+        for part in text.split(".route(").skip(1) {
+            let mut depth = 1;
+            let end = part.find(|it| {
+                match it {
+                    '(' => depth += 1,
+                    ')' => depth -= 1,
+                    _ => {}
+                }
+                depth == 0
+            });
+            let (path, handlers) = part[..end.unwrap()].split_once(',').unwrap();
+            for handler in method.captures_iter(handlers) {
+                let path = path.trim().trim_matches('"');
+                found.insert(format!("{} {path}", handler[1].to_uppercase()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_route_of_the_router_is_in_the_table_that_guards_it() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = vec![folder.join("http.rs")];
+        let mut folders = vec![folder.join("http")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let list = if path.is_dir() {
+                    &mut folders
+                } else {
+                    &mut files
+                };
+                list.push(path);
+            }
+        }
+        let mut routed = BTreeSet::new();
+        for file in files.iter().filter(|it| !it.ends_with("routes.rs")) {
+            let Ok(text) = fs::read_to_string(file) else {
+                continue;
+            };
+            routes_in(&text, &mut routed);
+        }
+        let table: BTreeSet<_> = ROUTES
+            .iter()
+            .map(|route| format!("{} {}", route.method, route.path))
+            .collect();
+        assert_eq!(routed, table);
+    }
+}
