@@ -240,9 +240,17 @@ pub(super) fn empty(title: &str, next: &Markup) -> Markup {
     }
 }
 
-/// A command to copy.
+/// A command or text to copy, with its line breaks.
 pub(super) fn snippet(command: impl Display) -> Markup {
-    html! { div class="snippet" { pre { code { (Text(command)) } } } }
+    let command = command.to_string();
+    html! {
+        div class="snippet" { pre { code {
+            @for (number, line) in command.lines().enumerate() {
+                @if number > 0 { "\n" }
+                (Text(line))
+            }
+        } } }
+    }
 }
 
 /// Longer JSON is folded.
@@ -437,5 +445,14 @@ mod tests {
             .with("state", None::<&str>);
         assert_eq!(query.link("/ui/x"), "/ui/x?q=a%26b%3D%C3%A4+");
         assert_eq!(query.with("q", None::<&str>).link("/ui/x"), "/ui/x");
+    }
+
+    #[test]
+    fn a_snippet_has_its_line_breaks_and_no_control_characters() {
+        let html = snippet("a <b>\nc\u{1b}").into_string();
+        assert!(
+            html.contains("<code>a &lt;b&gt;\nc\\u{1b}</code>"),
+            "{html}"
+        );
     }
 }
