@@ -3,6 +3,7 @@
 
 mod fault;
 mod job;
+mod memory;
 mod open;
 mod statement;
 mod worker;

@@ -2,6 +2,7 @@
 
 use rusqlite::{ErrorCode, ffi};
 
+use super::memory;
 use crate::error::{SqlError, SqlFault};
 
 const TOO_BIG: &str = "a value is over 16 MiB, or over the limit";
@@ -19,6 +20,13 @@ pub(super) fn said(error: &rusqlite::Error) -> SqlError {
         };
         return SqlError::refused(text);
     };
+    if failure.code == ErrorCode::OperationInterrupted && memory::was_used_up() {
+        let text = format!(
+            "the statement was stopped: SQLite may hold {} MiB for all handlers together, to sort and join in; sort and join fewer rows at once, or add an index in whose order they are",
+            memory::limit() >> 20
+        );
+        return SqlError::new(SqlFault::Unavailable, Some("SQLITE_NOMEM"), text);
+    }
     let fault = match failure.code {
         ErrorCode::ReadOnly | ErrorCode::TooBig => SqlFault::Denied,
         ErrorCode::DatabaseBusy

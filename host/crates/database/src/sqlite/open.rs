@@ -81,8 +81,9 @@ impl Opening {
                 connection
             }
         };
+        // Not in files, which nothing bounds; memory has a bound.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         if !self.read_only {
-            connection.pragma_update(None, "temp_store", "MEMORY")?;
             connection.execute_batch(FORGOTTEN)?;
         }
         connection.pragma_update(None, "query_only", self.read_only)?;

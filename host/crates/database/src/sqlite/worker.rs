@@ -17,6 +17,7 @@ use super::{
     Shared,
     fault::said,
     job::{Job, Place, answer},
+    memory,
     open::{FORGET, own},
     statement::{execute, query},
 };
@@ -27,9 +28,9 @@ use crate::{
 
 /// How long a connection is kept that nobody uses.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// Instructions of SQLite's between two looks whether anybody still waits: under a
-/// millisecond.
-const LOOK_AFTER: i32 = 10_000;
+/// Instructions of SQLite's between two looks whether anybody still waits, and whether
+/// there is memory left: each instruction can make a value of 16 MiB.
+const LOOK_AFTER: i32 = 50;
 
 /// A connection and its thread.
 pub(super) struct Worker {
@@ -105,8 +106,8 @@ impl Worker {
 fn connect(shared: &Shared, given_up: &Arc<AtomicBool>) -> rusqlite::Result<Connection> {
     let mut connection = shared.opening.open()?;
     let given_up = Arc::clone(given_up);
-    let is_given_up = move || given_up.load(Ordering::Relaxed);
-    connection.progress_handler(LOOK_AFTER, Some(is_given_up))?;
+    let stops = move || given_up.load(Ordering::Relaxed) || memory::is_used_up();
+    connection.progress_handler(LOOK_AFTER, Some(stops))?;
     Ok(connection)
 }
 
@@ -143,6 +144,7 @@ fn serve(
     let mut forgotten = connection.total_changes();
     let mut job = next();
     while let Some((asked, place)) = job.take() {
+        memory::begin();
         job = match asked {
             Job::Query(text, parameters, reply) => {
                 let asked = (text.as_str(), parameters.as_slice(), bytes_max);

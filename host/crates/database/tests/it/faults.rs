@@ -481,3 +481,28 @@ async fn types_of_the_database_itself_are_read_by_each_session() {
         assert_eq!(page.unwrap().rows, [[text("(1,x)")]]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_sorts_more_than_sqlite_may_hold_is_stopped() {
+    let both = Both::with(TABLE).await;
+    let limits = DatabaseLimits {
+        statement_timeout: Duration::from_secs(120),
+        ..DatabaseLimits::default()
+    };
+    for (engine, database) in both.open(limits.clone()) {
+        if engine != "sqlite" {
+            continue;
+        }
+        let hoard = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)
+            SELECT i, zeroblob(8000000 + i) AS bytes FROM n ORDER BY bytes DESC";
+        let error = database.session().query(hoard, Vec::new()).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.fault, SqlFault::Unavailable, "{error:?}");
+        assert_eq!(error.code.as_deref(), Some("SQLITE_NOMEM"), "{error:?}");
+        assert!(error.message.contains("sort"), "{error:?}");
+        // It is held no longer, and the next statement has room.
+        let few = hoard.replace("400", "4");
+        let page = database.session().query(&few, Vec::new()).await;
+        assert_eq!(ints(&page.unwrap())[0], 4);
+    }
+}
