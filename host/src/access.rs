@@ -23,6 +23,7 @@ pub use token::{Digest, NewToken, Role, Roles, Token, TokenError};
 #[derive(Debug)]
 pub struct Access {
     is_required: bool,
+    is_over_tls: bool,
     of_settings: Vec<Token>,
     file: Option<PathBuf>,
     of_file: ArcSwap<Vec<Token>>,
@@ -70,12 +71,28 @@ impl Access {
     pub fn new(tokens: Vec<Token>, file: Option<PathBuf>) -> Self {
         Self {
             is_required: !tokens.is_empty() || file.is_some(),
+            is_over_tls: false,
             of_settings: tokens,
             file,
             of_file: ArcSwap::default(),
             sessions: Sessions::default(),
             text: Mutex::default(),
         }
+    }
+
+    /// The same for a host that speaks TLS alone.
+    #[must_use]
+    pub fn over_tls(self) -> Self {
+        Self {
+            is_over_tls: true,
+            ..self
+        }
+    }
+
+    /// Whether tokens and sessions come over TLS alone.
+    #[must_use]
+    pub fn is_over_tls(&self) -> bool {
+        self.is_over_tls
     }
 
     /// Whether requests need a token.

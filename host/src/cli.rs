@@ -35,6 +35,7 @@ mod table;
 mod terminal;
 mod test;
 mod token;
+mod trust;
 mod usage;
 
 use std::{

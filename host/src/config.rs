@@ -7,6 +7,7 @@ mod environment;
 mod http;
 mod limits;
 mod sources;
+mod tls;
 
 use std::{
     ffi::OsString,
@@ -25,13 +26,17 @@ pub use pointsman_queue::QueueSettings;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub(crate) use environment::TOKEN_VARIABLE;
+pub(crate) use environment::{
+    CA_VARIABLE, CLIENT_CERTIFICATE_VARIABLE, CLIENT_KEY_VARIABLE, TOKEN_VARIABLE,
+};
 pub use http::HttpConfig;
 pub(crate) use http::parse_listen;
 pub use limits::HostLimits;
 pub use pointsman_sandbox::{BreakerSettings, HandlerDefaults, HandlerLimits, SandboxSettings};
 pub use sources::Setting;
 use sources::{Sources, at};
+pub use tls::TlsConfig;
+pub(crate) use tls::TlsFiles;
 
 use crate::{
     budget::BudgetSettings,

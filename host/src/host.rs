@@ -13,6 +13,7 @@ use crate::{
     budget::Budgets,
     command::Command,
     config::Config,
+    diagnostic::Diagnostic,
     dispatcher::{DispatchError, DispatchOptions, Dispatcher},
     name::HandlerName,
     outcome::Report,
@@ -22,6 +23,7 @@ use crate::{
     shutdown::{KILL_MAX, Shutdown},
     snapshot::{Snapshot, Snapshots},
     telemetry::Telemetry,
+    tls::Tls,
 };
 
 /// A store that does not close in that time is left: its disk or server hangs.
@@ -38,6 +40,7 @@ pub struct Host {
     queue: Option<Queue>,
     budgets: Budgets,
     access: Arc<Access>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// A host that has loaded nothing and is not shared yet.
@@ -69,6 +72,18 @@ impl Unloaded {
         let budgets = Budgets::here(&config.budgets());
         let runtime = Runtime::new(&config.host.sandbox, &config.limits, &budgets)?.leaving_notes();
         Ok(Self(Host::with(config, runtime, budgets)))
+    }
+
+    /// Reads the files of `http.tls`, if the settings name any. A server does so too:
+    /// this says earlier what is wrong with them.
+    ///
+    /// # Errors
+    /// What is wrong with which file, and how to get it right.
+    pub async fn load_certificate(&self) -> Result<(), Diagnostic> {
+        match &self.0.tls {
+            Some(tls) => tls.load().await,
+            None => Ok(()),
+        }
     }
 
     /// The same, which traces what it does; before it is given a queue.
@@ -181,15 +196,19 @@ impl Host {
         let shutdown = Shutdown::default();
         let snapshots = Arc::new(Snapshots::default());
         let reloader = Reloader::new(config.clone(), runtime, Arc::clone(&snapshots));
+        let tls = Tls::new(&config.http.tls);
+        let access = Access::new(config.http.tokens.clone(), config.http.tokens_file.clone());
+        let access = match tls {
+            Some(_) => access.over_tls(),
+            None => access,
+        };
         Self {
             dispatcher: Dispatcher::new(Arc::clone(&snapshots), shutdown.clone(), &config.host),
             reloader: Arc::new(reloader),
             snapshots,
             shutdown,
-            access: Arc::new(Access::new(
-                config.http.tokens.clone(),
-                config.http.tokens_file.clone(),
-            )),
+            access: Arc::new(access),
+            tls: tls.map(Arc::new),
             config,
             queue: None,
             budgets,
@@ -242,6 +261,12 @@ impl Host {
     #[must_use]
     pub fn access(&self) -> &Arc<Access> {
         &self.access
+    }
+
+    /// What it speaks TLS with, if it does.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
     }
 
     /// How it ends.

@@ -12,6 +12,7 @@ mod connections;
 mod events;
 mod framing;
 mod gate;
+mod handshake;
 mod history;
 mod media;
 mod parameters;
@@ -21,6 +22,7 @@ mod queue;
 mod routes;
 mod schedules;
 mod server;
+mod socket;
 mod stream;
 mod traces;
 mod ui;
@@ -89,13 +91,27 @@ pub fn router(host: Arc<Host>) -> Router {
 /// refused as `draining`, and `/readyz` says so; then connections close.
 ///
 /// # Errors
-/// When the listener fails, or `http.tokens_file` cannot be used.
+/// When the listener fails, or `http.tokens_file` or the files of `http.tls` cannot be used.
 pub async fn serve(host: Arc<Host>, listener: TcpListener) -> std::io::Result<()> {
     let routes = router(Arc::clone(&host));
     let access = Arc::clone(host.access());
     access.reload().await.map_err(std::io::Error::other)?;
-    let (every, shutdown) = (host.config().reload.poll, host.shutdown());
+    let (reload, shutdown) = (&host.config().reload, host.shutdown());
+    let (every, quiet) = (reload.poll, reload.quiet);
     let stop = shutdown.draining.clone();
+    if let Some(tls) = host.tls() {
+        // Whoever has to say what is wrong before it serves has loaded it.
+        if tls.valid_until().is_none() {
+            tls.load().await.map_err(std::io::Error::other)?;
+        }
+        let (tls, stop) = (Arc::clone(tls), stop.clone());
+        shutdown
+            .supervisor
+            .spawn(&shutdown.tasks, "certificate", stop.clone(), move || {
+                let (tls, stop) = (Arc::clone(&tls), stop.clone());
+                async move { tls.follow(every, quiet, stop).await }
+            });
+    }
     if access.is_followed() {
         shutdown
             .supervisor
@@ -256,6 +272,7 @@ async fn metrics_text(State(host): State<Arc<Host>>) -> impl IntoResponse {
         restarts: host.shutdown().supervisor.restarts(),
         budgets: host.budgets(),
         paused: pauses.into_iter().map(|pause| pause.handler).collect(),
+        tls: host.tls().map(|tls| &**tls),
     };
     let text = host.dispatcher().metrics().text(&now, deliveries);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)

@@ -16,6 +16,7 @@
 //! | leaves | [`command`] | one valid JSON object |
 //! | | [`outcome`] | what a handler's call and a command came to |
 //! | | [`access`] | tokens and roles: who may do what |
+//! | | [`tls`] | the certificate that the server speaks TLS with |
 //! | | [`config`] | every setting and limit |
 //! | | [`metrics`] | counts and durations of commands and calls |
 //! | | [`telemetry`] | spans of requests, calls and attempts → a collector |
@@ -55,6 +56,7 @@ pub mod queue;
 pub mod reload;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;
 
 pub use pointsman_core::{command, delivery, diagnostic, name, outcome, text};
 pub use pointsman_kit::{build, cases, new, sources};

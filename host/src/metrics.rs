@@ -24,6 +24,7 @@ use crate::{
     budget::Budgets,
     name::HandlerName,
     outcome::{Outcome, ReportStatus, Status},
+    tls::Tls,
 };
 
 /// The media type of [`Metrics::text`].
@@ -328,6 +329,8 @@ pub struct Now<'a> {
     pub budgets: &'a Budgets,
     /// Whose deliveries wait until they are resumed; none for all.
     pub paused: Vec<Option<HandlerName>>,
+    /// What the server speaks TLS with, if it does.
+    pub tls: Option<&'a Tls>,
 }
 
 impl Now<'_> {
@@ -371,6 +374,36 @@ impl Now<'_> {
             restarts.get_or_create(&TaskLabels { task }).inc_by(*count);
         }
         registry.register("task_restarts", "Restarts of background tasks", restarts);
+        if let Some(tls) = self.tls {
+            register_tls(tls, registry);
+        }
+    }
+}
+
+fn register_tls(tls: &Tls, registry: &mut Registry) {
+    let failures = Counter::<u64>::default();
+    failures.inc_by(tls.failures());
+    registry.register(
+        "tls_handshakes_failed",
+        "TLS handshakes that failed, without those of clients that went away",
+        failures,
+    );
+    let failing = Gauge::<i64>::default();
+    failing.set(i64::from(tls.is_failing()));
+    registry.register(
+        "tls_reload_failing",
+        "1 while the files of `http.tls` cannot be used and those before stay in use",
+        failing,
+    );
+    if let Some(until) = tls.valid_until() {
+        let expiry = Gauge::<i64>::default();
+        expiry.set(until.as_second());
+        registry.register_with_unit(
+            "tls_certificate_expiry_timestamp",
+            "When the certificate in use expires, in seconds since 1970",
+            Unit::Seconds,
+            expiry,
+        );
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     Exit, print,
     remote::{Remote, parse_timeout},
     terminal::out,
+    trust::Trust,
 };
 
 #[derive(Debug, clap::Args)]
@@ -14,6 +15,7 @@ use super::{
 Examples:
   pointsman health                                 is the process alive?
   pointsman health --ready                         does it accept commands?
+  pointsman health --url https://localhost:3000 --ca ca.pem
 
 Exit codes: 0 yes, 1 no, or no response.")]
 pub(super) struct Args {
@@ -27,16 +29,14 @@ pub(super) struct Args {
     /// Ask whether it accepts commands, not only whether it is alive
     #[arg(long)]
     ready: bool,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<Exit> {
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    match args
-        .url
-        .within(args.timeout)
-        .get::<serde_json::Value>(path)
-        .await
-    {
+    let server = args.url.within(args.timeout).trusting(&args.trust)?;
+    match server.get::<serde_json::Value>(path).await {
         Ok(_) => {
             out!("{}", if args.ready { "ready" } else { "healthy" });
             Ok(Exit::Succeeded)

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,9 +13,15 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use pointsman_core::{integer::split_port, settings::duration};
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
+use super::trust::{self, Trust};
 use crate::{
     config::TOKEN_VARIABLE,
     diagnostic::Diagnostic,
@@ -38,13 +45,15 @@ pub(super) struct Server {
     /// File with the token to send [default: POINTSMAN_TOKEN, if it is set]
     #[arg(long, global = true, value_name = "FILE", requires = "url")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 impl Server {
     /// The server that is to be asked, if one is.
     ///
     /// # Errors
-    /// Where the token that is to be sent cannot be read.
+    /// Where the token that is to be sent cannot be read, or a file for TLS.
     pub(super) fn remote(self) -> anyhow::Result<Option<Remote>> {
         let Some(url) = self.url else {
             return Ok(None);
@@ -52,7 +61,7 @@ impl Server {
         let token = token(self.token_file.as_deref())?;
         Ok(Some(Remote {
             token,
-            ..url.within(self.timeout)
+            ..url.within(self.timeout).trusting(&self.trust)?
         }))
     }
 }
@@ -97,6 +106,9 @@ pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
 /// Where a host serves, such as `http://127.0.0.1:3000`.
 #[derive(Clone, Debug)]
 pub(super) struct Remote {
+    scheme: Scheme,
+    // There once it is known what is trusted, where the scheme asks for it.
+    tls: Option<Arc<ClientConfig>>,
     host: String,
     port: u16,
     timeout: Duration,
@@ -117,17 +129,21 @@ impl FromStr for Remote {
             format!("`{text}` is not the URL of a server: write it as http://127.0.0.1:3000")
         };
         let uri = Uri::from_str(text).map_err(|_| wrong())?;
-        if uri.scheme() == Some(&Scheme::HTTPS) {
-            return Err("a host serves without TLS, and so does this ask: use its own address with `http://`, from afar through a tunnel such as `ssh -L 3000:127.0.0.1:3000 HOST` and http://127.0.0.1:3000".into());
-        }
-        if uri.scheme() != Some(&Scheme::HTTP) || !matches!(uri.path(), "" | "/") {
+        let (scheme, usual) = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => (scheme.clone(), 443),
+            Some(scheme) if *scheme == Scheme::HTTP => (scheme.clone(), 80),
+            _ => return Err(wrong()),
+        };
+        if !matches!(uri.path(), "" | "/") {
             return Err(wrong());
         }
         let authority = uri.authority().ok_or_else(wrong)?;
         let (host, port) = split_port(authority.as_str()).ok_or_else(wrong)?;
         Ok(Self {
+            scheme,
+            tls: None,
             host: host.to_owned(),
-            port: port.unwrap_or(80),
+            port: port.unwrap_or(usual),
             timeout: Duration::MAX,
             token: None,
         })
@@ -172,6 +188,24 @@ impl Remote {
         Self { timeout, ..self }
     }
 
+    /// The same server, which is trusted so far.
+    ///
+    /// # Errors
+    /// Where a file cannot be used, or is given for a server that is asked without TLS.
+    pub(super) fn trusting(self, trust: &Trust) -> anyhow::Result<Self> {
+        if self.scheme == Scheme::HTTPS {
+            let tls = Some(trust.client()?);
+            return Ok(Self { tls, ..self });
+        }
+        if trust.is_given() {
+            let message =
+                "certificates are of use over TLS alone, and the URL begins with `http://`";
+            let error = Diagnostic::error("no-tls", message);
+            return Err(error.hint("write it as https://HOST:PORT").into());
+        }
+        Ok(self)
+    }
+
     /// The JSON that `GET path` answers.
     ///
     /// # Errors
@@ -214,14 +248,22 @@ impl Remote {
 
     async fn ask<T: DeserializeOwned>(&self, asked: Asked<'_>) -> anyhow::Result<T> {
         let address = format!("{}:{}", self.host, self.port);
-        let url = format!("http://{address}{}", asked.path);
+        let url = format!("{}://{address}{}", self.scheme, asked.path);
         let answer = tokio::time::timeout(self.timeout, self.send(asked, &address));
         let Ok(answer) = answer.await else {
             let message = format!("no response within {}", duration::text(self.timeout));
             let error = Diagnostic::error("no-answer", message).within(url);
             return Err(error.hint("`--timeout` sets the limit").into());
         };
-        let (status, body) = answer.with_context(|| url.clone())?;
+        let (status, body) = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                return Err(match trust::explained(&error) {
+                    Some(explained) => explained.within(url).into(),
+                    None => error.context(url),
+                });
+            }
+        };
         if status.is_success() {
             return serde_json::from_slice(&body)
                 .with_context(|| format!("{url}: unexpected response"));
@@ -238,6 +280,22 @@ impl Remote {
         address: &str,
     ) -> anyhow::Result<(http::StatusCode, Bytes)> {
         let stream = TcpStream::connect(address).await?;
+        let Some(tls) = &self.tls else {
+            return self.exchange(stream, asked, address).await;
+        };
+        let name = self.host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(name.to_owned())?;
+        let tls = TlsConnector::from(Arc::clone(tls));
+        let stream = tls.connect(name, stream).await?;
+        self.exchange(stream, asked, address).await
+    }
+
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        asked: Asked<'_>,
+        address: &str,
+    ) -> anyhow::Result<(http::StatusCode, Bytes)> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut request = Request::builder()
             .method(asked.method)

@@ -145,6 +145,7 @@ async fn open(config: Config) -> anyhow::Result<(Loading, TcpListener)> {
         format!("cannot listen on {address}; choose another address with `--listen`")
     })?;
     let mut host = Unloaded::restarted(config)?;
+    host.load_certificate().await?;
     if let Some(telemetry) = Telemetry::from_environment()? {
         host = host.traced(telemetry);
     }
@@ -157,12 +158,17 @@ async fn begin(loading: Loading, address: SocketAddr) {
     let host = loading.load(Wait::WhileLoading).await;
     host.work();
     let snapshot = host.snapshot();
+    let scheme = if host.tls().is_some() {
+        "https"
+    } else {
+        "http"
+    };
     log_problems(&snapshot.problems);
     tracing::info!(
         generation = snapshot.generation,
         handlers = snapshot.handlers.len(),
         rules = snapshot.rules.len(),
-        "listening on http://{address}"
+        "listening on {scheme}://{address}"
     );
     host.watch(log_reload);
     service_manager(State::Ready);

@@ -11,6 +11,19 @@ use super::{ENV_PREFIX, renamed};
 /// The token that the command line sends to a server: no setting, and never shown.
 pub(crate) const TOKEN_VARIABLE: &str = "POINTSMAN_TOKEN";
 
+/// The files that the command line speaks TLS to a server with: no settings either.
+pub(crate) const CA_VARIABLE: &str = "POINTSMAN_CA";
+pub(crate) const CLIENT_CERTIFICATE_VARIABLE: &str = "POINTSMAN_CLIENT_CERTIFICATE";
+pub(crate) const CLIENT_KEY_VARIABLE: &str = "POINTSMAN_CLIENT_KEY";
+
+/// What the command line reads itself.
+const OF_CLIENTS: [&str; 4] = [
+    TOKEN_VARIABLE,
+    CA_VARIABLE,
+    CLIENT_CERTIFICATE_VARIABLE,
+    CLIENT_KEY_VARIABLE,
+];
+
 /// A variable that sets a key.
 pub(super) struct Variable {
     pub(super) name: String,
@@ -33,7 +46,7 @@ pub(super) fn settings(
         let Some(name) = name.to_str().filter(|name| name.starts_with(ENV_PREFIX)) else {
             continue;
         };
-        if name == TOKEN_VARIABLE
+        if OF_CLIENTS.contains(&name)
             || text.is_empty()
             || is_of_a_platform(name, &text.to_string_lossy())
         {

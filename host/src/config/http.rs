@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use pointsman_core::settings::{SettingsError, duration, lasting, optional};
 
+use super::TlsConfig;
 use crate::access::Token;
 
 /// hyper's smallest buffer.
@@ -29,6 +30,8 @@ pub struct HttpConfig {
     pub tokens_file: Option<PathBuf>,
     /// Serves off loopback without tokens: something else decides who reaches the host.
     pub allow_unauthenticated: bool,
+    /// The certificate to speak TLS with.
+    pub tls: TlsConfig,
     /// Cancels a command's handlers when its client hangs up. Without it they finish.
     pub cancel_on_disconnect: bool,
     /// Connections at once. Without, half of the descriptors, at most 4,096.
@@ -71,6 +74,7 @@ impl Default for HttpConfig {
             tokens: Vec::new(),
             tokens_file: None,
             allow_unauthenticated: false,
+            tls: TlsConfig::default(),
             cancel_on_disconnect: false,
             connections_max: None,
             connections_per_address_max: None,
@@ -135,7 +139,7 @@ impl HttpConfig {
                 return wrong(&format!("http.tokens[{at}]"), found, "another name".into());
             }
         }
-        Ok(())
+        self.tls.check(origin)
     }
 
     /// Whether whoever reaches the host may do everything.

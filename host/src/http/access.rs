@@ -23,15 +23,29 @@ use super::{
 };
 use crate::access::{Access, Caller, Invalid};
 
-/// What browsers keep of a session.
-pub(super) const COOKIE: &str = "pointsman_session";
+/// What browsers keep of a session: over TLS a name that only this server, and over TLS,
+/// can have given it. Whoever answers for a name beside ours, or without TLS, cannot.
+fn cookie_name(access: &Access) -> &'static str {
+    match access.is_over_tls() {
+        true => "__Host-pointsman_session",
+        false => "pointsman_session",
+    }
+}
+
+/// What has a browser keep the session `id` for so many seconds.
+pub(super) fn cookie(access: &Access, id: &str, seconds: u64) -> String {
+    let secure = if access.is_over_tls() { "; Secure" } else { "" };
+    let name = cookie_name(access);
+    format!("{name}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
+}
 
 /// The id of the session that a browser says it is in.
-pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn session<'a>(access: &Access, headers: &'a HeaderMap) -> Option<&'a str> {
+    let name = cookie_name(access);
     let cookies = headers.get_all(header::COOKIE).iter();
     let cookies = cookies.filter_map(|cookies| cookies.to_str().ok());
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Whether it is of the dashboard.
@@ -55,7 +69,7 @@ pub(super) fn caller(
     // A session reads everything, as pages lead to JSON, and changes what pages change.
     if !headers.contains_key(header::AUTHORIZATION) && (is_read || is_page(uri)) {
         let now = Timestamp::now();
-        if let Some(Ok(caller)) = session(headers).map(|id| access.caller_in(id, now)) {
+        if let Some(Ok(caller)) = session(access, headers).map(|id| access.caller_in(id, now)) {
             return Ok(caller);
         }
         let accepted = headers.get(header::ACCEPT);

@@ -15,6 +15,16 @@ use super::problem::Problem;
 /// What browsers say of where a request comes from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// As plain HTTP.
+    Clear,
+    Tls,
+    /// As plain HTTP, to a port that speaks TLS.
+    ClearOnTls,
+}
+
 /// The headers that decide here, of which a request has one each: whoever takes
 /// the first of two reads another request than who takes the last.
 #[derive(Default)]
@@ -96,7 +106,10 @@ impl<'a> Deciding<'a> {
 }
 
 /// Refuses a request by its head.
-pub(super) fn check(head: &request::Parts, hosts: &[String]) -> Result<(), Problem> {
+pub(super) fn check(head: &request::Parts, over: Over, hosts: &[String]) -> Result<(), Problem> {
+    if over == Over::ClearOnTls {
+        return Err(Problem::tls_required());
+    }
     let deciding = Deciding::find(&head.headers);
     let host = deciding.host(head.version)?;
     if head
@@ -118,7 +131,10 @@ pub(super) fn check(head: &request::Parts, hosts: &[String]) -> Result<(), Probl
     }
     if let Some(origin) = deciding.origin {
         let origin = origin.to_str().unwrap_or_default();
-        let origin = origin.split_once("://").map(|(_, authority)| authority);
+        let origin = origin.split_once("://");
+        // Without TLS here, a proxy in front may speak it.
+        let origin = origin.filter(|(scheme, _)| over != Over::Tls || *scheme == "https");
+        let origin = origin.map(|(_, authority)| authority);
         let is_own = origin
             .zip(host.as_ref())
             .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host.as_str()));

@@ -96,6 +96,15 @@ impl Problem {
         )
     }
 
+    pub(super) fn tls_required() -> Self {
+        Self::error(
+            StatusCode::BAD_REQUEST,
+            "tls-required",
+            "this port speaks TLS, and the request came without",
+        )
+        .hint("ask for `https://` in place of `http://`")
+    }
+
     pub(super) fn unreadable_body() -> Self {
         Self::error(
             StatusCode::BAD_REQUEST,

@@ -24,6 +24,7 @@ use hyper::{
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     time::Instant,
 };
@@ -33,23 +34,22 @@ use super::{
     access,
     body::{self, Bodies, Refused},
     connections::{Admitted, Busy, Connection, Connections},
-    gate,
+    gate::{self, Over},
+    handshake::{self, Begun},
     problem::Problem,
     routes,
+    socket::Socket,
     stream::{Patience, Stream},
 };
 use crate::{
     access::{Access, Caller},
     diagnostic::Diagnostic,
     host::Host,
+    tls::Tls,
 };
 
 /// What probes ask for: answered also where there is no room for more.
 pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
-/// A peer that vanished is noticed after two minutes without a word.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_PROBES: u32 = 3;
 /// After a failed accept: what is missing may come back at any time.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -60,6 +60,7 @@ struct Server {
     routes: TowerToHyperService<Router>,
     hosts: Vec<String>,
     access: Arc<Access>,
+    tls: Option<Arc<Tls>>,
     patience: Patience,
     bodies: Bodies,
     builder: http1::Builder,
@@ -90,6 +91,7 @@ pub(super) async fn serve(
         routes: TowerToHyperService::new(routes),
         hosts: config.http.hosts.clone(),
         access: Arc::clone(host.access()),
+        tls: host.tls().cloned(),
         patience: Patience::from(&config.http),
         bodies: Bodies::new(config, Arc::clone(&budgets.bodies)),
         builder,
@@ -162,22 +164,49 @@ impl Server {
         let Some(admitted) = all.admit(address.ip().to_canonical()) else {
             return;
         };
-        if let Err(error) = configure(&tcp) {
-            // It works without, or is gone.
-            tracing::debug!("could not set the options of a connection: {error}");
-        }
         let server = Arc::clone(self);
         self.tasks.spawn(server.connection(tcp, admitted));
     }
 
     /// One connection, to its end.
     async fn connection(self: Arc<Self>, tcp: TcpStream, admitted: Admitted) {
-        let connection = Arc::clone(&admitted.connection);
-        let stream = Stream::new(tcp, Arc::clone(&connection), self.patience);
-        let (server, of_requests) = (Arc::clone(&self), Arc::clone(&connection));
+        let connection = &admitted.connection;
+        let socket = Socket::new(tcp, self.patience.write);
+        let Some(tls) = &self.tls else {
+            return self.exchange(socket, Over::Clear, connection).await;
+        };
+        // On the heap: without TLS a connection is smaller.
+        let begun = Box::pin(handshake::begin(
+            tls,
+            (socket, connection.address()),
+            self.patience.head,
+        ));
+        let begun = tokio::select! {
+            begun = begun => begun,
+            () = connection.evicted.notified() => None,
+            () = self.closing.cancelled() => None,
+        };
+        match begun {
+            Some(Begun::Tls(stream)) => {
+                Box::pin(self.exchange(stream, Over::Tls, connection)).await;
+            }
+            Some(Begun::Plain(socket)) => {
+                Box::pin(self.exchange(socket, Over::ClearOnTls, connection)).await;
+            }
+            None => {}
+        }
+    }
+
+    /// Requests and answers, over a stream of which both sides know what it is.
+    async fn exchange<T>(self: &Arc<Self>, stream: T, over: Over, connection: &Arc<Connection>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = Stream::new(stream, Arc::clone(connection), self.patience);
+        let (server, of_requests) = (Arc::clone(self), Arc::clone(connection));
         let service = service_fn(move |request| {
             let (server, connection) = (Arc::clone(&server), Arc::clone(&of_requests));
-            async move { Ok::<_, Infallible>(server.answer(&connection, request).await) }
+            async move { Ok::<_, Infallible>(server.answer(&connection, over, request).await) }
         });
         let exchange = self.builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(exchange);
@@ -205,6 +234,7 @@ impl Server {
     async fn answer(
         &self,
         connection: &Arc<Connection>,
+        over: Over,
         request: Request<Incoming>,
     ) -> Response<Answer> {
         let busy = connection.busy();
@@ -219,7 +249,7 @@ impl Server {
                 "it has both `Content-Length` and `Transfer-Encoding`",
             ))
         } else {
-            self.route(request, connection).await
+            self.route(request, over, connection).await
         };
         let mut response = response.map(|body| Answer { body, _busy: busy });
         if is_last {
@@ -242,9 +272,14 @@ impl Server {
         Ok(())
     }
 
-    async fn route(&self, request: Request<Incoming>, connection: &Connection) -> Response<Body> {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        over: Over,
+        connection: &Connection,
+    ) -> Response<Body> {
         let (mut head, body) = request.into_parts();
-        let checked = gate::check(&head, &self.hosts)
+        let checked = gate::check(&head, over, &self.hosts)
             .and_then(|()| gate::path(&mut head.uri))
             .and_then(|()| self.identify(&mut head, connection));
         let read = match checked {
@@ -286,26 +321,6 @@ fn closing(problem: Problem) -> Response<Body> {
 fn close_after<B>(response: &mut Response<B>) {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
-}
-
-/// Answers are sent at once, and a peer that vanished is noticed.
-#[cfg(unix)]
-fn configure(tcp: &TcpStream) -> io::Result<()> {
-    use rustix::net::sockopt;
-    tcp.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(tcp, true)?;
-    #[cfg(target_os = "linux")]
-    {
-        sockopt::set_tcp_keepidle(tcp, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(tcp, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(tcp, KEEPALIVE_PROBES)?;
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn configure(tcp: &TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)
 }
 
 /// The body of an answer; its connection is busy as long as there is one.

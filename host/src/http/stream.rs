@@ -1,5 +1,5 @@
 //! Owns how long a client may keep a connection waiting: with the head of a
-//! request, between two requests, and while it reads an answer.
+//! request, and between two requests.
 
 use std::{
     io,
@@ -11,7 +11,6 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep},
 };
 
@@ -21,9 +20,9 @@ use crate::config::HttpConfig;
 /// How long a connection waits for its client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    head: Duration,
+    pub(super) head: Duration,
     idle: Duration,
-    write: Duration,
+    pub(super) write: Duration,
 }
 
 impl From<&HttpConfig> for Patience {
@@ -38,8 +37,9 @@ impl From<&HttpConfig> for Patience {
 
 /// A connection that fails once its client has kept it waiting for too long.
 #[derive(Debug)]
-pub(super) struct Stream {
-    tcp: TcpStream,
+pub(super) struct Stream<T> {
+    // What is read is what the client wrote, in the clear.
+    inner: T,
     connection: Arc<Connection>,
     patience: Patience,
     // Requests before the one that is waited for.
@@ -48,24 +48,21 @@ pub(super) struct Stream {
     head_until: Instant,
     has_begun: bool,
     framing: Framing,
-    read_timer: Option<Pin<Box<Sleep>>>,
-    // While the client takes nothing.
-    write_timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stream {
-    pub(super) fn new(tcp: TcpStream, connection: Arc<Connection>, patience: Patience) -> Self {
+impl<T> Stream<T> {
+    pub(super) fn new(inner: T, connection: Arc<Connection>, patience: Patience) -> Self {
         Self {
-            tcp,
-            connection,
+            inner,
             patience,
             waits_after: 0,
-            // Whoever connects has something to say.
-            head_until: Instant::now() + patience.head,
+            // Whoever connects has something to say; a handshake is a part of that time.
+            head_until: connection.idle_since() + patience.head,
+            connection,
             has_begun: false,
             framing: Framing::new(),
-            read_timer: None,
-            write_timer: None,
+            timer: None,
         }
     }
 
@@ -85,7 +82,7 @@ impl Stream {
                 None => Instant::now() + self.patience.idle,
             };
             let timer = self
-                .read_timer
+                .timer
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
             // One that fires early is set again: less work than a reset for each request.
             if timer.deadline() > until {
@@ -113,26 +110,9 @@ impl Stream {
             self.head_until = Instant::now() + self.patience.head;
         }
     }
-
-    fn wrote<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_timer = None;
-            return written;
-        }
-        let patience = self.patience.write;
-        let timer = self
-            .write_timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
 }
 
-impl AsyncRead for Stream {
+impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -140,7 +120,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        match Pin::new(&mut this.tcp).poll_read(cx, buffer) {
+        match Pin::new(&mut this.inner).poll_read(cx, buffer) {
             Poll::Pending => this.wait_for_head(cx),
             Poll::Ready(Ok(())) if buffer.filled().len() > before => {
                 this.came(&buffer.filled()[before..]);
@@ -151,15 +131,13 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
-        this.wrote(cx, written)
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -167,20 +145,18 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, parts);
-        this.wrote(cx, written)
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }

@@ -15,6 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["dispatcher", "reload"],
     &["snapshot"],
     &["metrics", "telemetry"],
+    &["tls"],
     &["config", "log"],
     &["access"],
     // Crates of their own, which cargo keeps apart.

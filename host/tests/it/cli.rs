@@ -8,6 +8,7 @@ mod faults;
 mod packaging;
 mod rules;
 mod setup;
+mod tls;
 
 use std::{
     io::{BufRead, BufReader, Write},

@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod connections;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 

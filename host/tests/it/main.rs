@@ -5,6 +5,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod architecture;
+mod certificates;
 mod cli;
 mod components;
 mod dispatch;

@@ -62,7 +62,12 @@ pub(crate) fn answer(stream: &mut TcpStream) -> Answer {
     if let Err(error) = stream.read_to_end(&mut bytes) {
         panic!("{error}, after {:?}", String::from_utf8_lossy(&bytes));
     }
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+    parsed(&bytes)
+}
+
+/// The answer in these bytes.
+pub(crate) fn parsed(bytes: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(bytes).into_owned();
     let (head, body) = text
         .split_once("\r\n\r\n")
         .unwrap_or_else(|| panic!("no answer: {text:?}"));

@@ -217,7 +217,7 @@ async fn the_alerts_and_the_dashboard_ask_for_metrics_that_there_are() {
     assert_eq!(paused, StatusCode::OK);
     send(&host, "/commands", logging, None).await;
     let metrics = reqwest::get(format!("{}/metrics", host.url)).await.unwrap();
-    let metrics = metrics.text().await.unwrap();
+    let metrics = metrics.text().await.unwrap() + &crate::http::tls::all_metrics().await;
     let types = metrics.lines().filter_map(|it| it.strip_prefix("# TYPE "));
     let known: BTreeSet<_> = types
         .flat_map(|line| {

@@ -78,11 +78,7 @@ pub(super) async fn begin(
     end_session(&ui, &headers);
     let id = all.sessions().begin(Digest::of(token.as_bytes()));
     tracing::info!(target: audit::TARGET, action = "sign-in", token = caller.name.as_deref());
-    let cookie = format!(
-        "{}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}",
-        access::COOKIE,
-        SESSION_LASTS.as_secs()
-    );
+    let cookie = access::cookie(all, &id, SESSION_LASTS.as_secs());
     Ok(with_cookie(&to, &cookie))
 }
 
@@ -94,15 +90,12 @@ pub(super) async fn end(
 ) -> Result<Response, Failed> {
     Form::read(&viewer, &headers, &body)?;
     end_session(&ui, &headers);
-    let cookie = format!(
-        "{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0",
-        access::COOKIE
-    );
+    let cookie = access::cookie(ui.host.access(), "", 0);
     Ok(with_cookie("/ui/login", &cookie))
 }
 
 fn end_session(ui: &SharedUi, headers: &HeaderMap) {
-    if let Some(id) = access::session(headers) {
+    if let Some(id) = access::session(ui.host.access(), headers) {
         ui.host.access().sessions().end(id);
     }
 }

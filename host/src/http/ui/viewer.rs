@@ -32,7 +32,7 @@ impl FromRequestParts<SharedUi> for Viewer {
 
     async fn from_request_parts(head: &mut Parts, ui: &SharedUi) -> Result<Self, Infallible> {
         let caller = head.extensions.get::<Caller>();
-        let session = access::session(&head.headers).unwrap_or_default();
+        let session = access::session(ui.host.access(), &head.headers).unwrap_or_default();
         Ok(Self {
             csrf: ui.key.sign(session.as_bytes()),
             name: caller.and_then(|caller| caller.name.clone()),

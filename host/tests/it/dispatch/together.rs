@@ -178,6 +178,7 @@ async fn ends_unheard(to: &str, options: DispatchOptions) -> Vec<String> {
         restarts: Vec::new(),
         budgets: app.budgets(),
         paused: Vec::new(),
+        tls: None,
     };
     let metrics = app.dispatcher().metrics().text(&now, []);
     assert!(
