@@ -9,6 +9,7 @@ mod config;
 mod dev;
 mod doctor;
 mod enqueue;
+mod enqueue_lines;
 mod explain;
 mod health;
 mod init;

@@ -14,6 +14,7 @@ mod framing;
 mod gate;
 mod handshake;
 mod history;
+mod incoming;
 mod media;
 mod parameters;
 mod pauses;
@@ -56,8 +57,6 @@ use problem::Problem;
 
 /// How long `/metrics` waits for the queue's figures: whoever asks has a timeout too.
 const COUNTING_MAX: Duration = Duration::from_secs(2);
-/// The longest `traceparent` that is taken: version 00 has 55 characters, later ones may have more.
-const TRACEPARENT_MAX_BYTES: usize = 256;
 
 /// The routes over one host.
 pub fn router(host: Arc<Host>) -> Router {
@@ -149,8 +148,7 @@ async fn execute(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let mut command = command(&host, &headers, body).await?;
-    command.traceparent = traceparent(&headers);
+    let command = incoming::one(&host, &headers, body).await?.command;
     let command_id = command.id;
     let options = DispatchOptions {
         cancel_on_drop: host.config().http.cancel_on_disconnect,
@@ -169,35 +167,12 @@ async fn execute(
     Ok(response)
 }
 
-fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
-    headers
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok())
-        .filter(|value| value.len() <= TRACEPARENT_MAX_BYTES)
-        .map(Into::into)
-}
-
-/// The command in a body.
-async fn command(
-    host: &Host,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Command, Problem> {
-    // Under `serve` it is whole: this is for a router that is served otherwise.
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(host.config().host.command_max_bytes),
-        _ => Problem::unreadable_body(),
-    })?;
-    media::require_json(headers)?;
-    Ok(host.dispatcher().parse(body).await??)
-}
-
 async fn explain(
     State(host): State<Arc<Host>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let command = command(&host, &headers, body).await?;
+    let command = incoming::one(&host, &headers, body).await?.command;
     let explanation = host.dispatcher().explain(command).await?;
     Ok(Json(explanation).into_response())
 }

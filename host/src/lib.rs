@@ -7,6 +7,7 @@
 //! | surfaces | [`cli`] | the command line: one file a subcommand |
 //! | | [`host`] | the composition and life cycle: load, watch, stop |
 //! | | [`http`] | routes, wire shapes, problem documents |
+//! | | [`cloudevents`] | a CloudEvent → a command, and its keys |
 //! | service | [`queue`] | accepted commands, durable until finished: store, worker |
 //! | | [`dispatcher`] | command + snapshot → one task a match → report |
 //! | | [`reload`] | changed files → the next snapshot |
@@ -46,6 +47,7 @@
 
 pub mod access;
 pub mod cli;
+pub mod cloudevents;
 pub mod config;
 pub mod dispatcher;
 pub mod host;

@@ -1,6 +1,7 @@
 //! Owns the queue of one host: opens the store that the settings name, routes
 //! commands into it, and has a worker take them out again.
 
+mod bulk;
 mod runner;
 mod schedules;
 mod services;
@@ -13,6 +14,9 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use bulk::{
+    BULK_MAX, BulkEntry, BulkError, BulkItem, Faults, Numbered, key_of_line, parse_lines,
+};
 pub use pointsman_queue::*;
 pub use schedules::ScheduleView;
 
@@ -196,6 +200,20 @@ impl Queue {
         command: &Command,
         options: EnqueueOptions,
     ) -> Result<Accepted, EnqueueError> {
+        let (new, refused) = self.routed(command, options).await?;
+        match (accept(self.store(), new).await, refused) {
+            (Err(QueueError::NotRepeated), Some(error)) => Err(error.into()),
+            (accepted, _) => Ok(accepted?),
+        }
+    }
+
+    /// The command as the store takes it. Where the rules refuse it, with why: one that has
+    /// an idempotency key may have been stored under other rules, and is answered as it was.
+    async fn routed(
+        &self,
+        command: &Command,
+        options: EnqueueOptions,
+    ) -> Result<(NewCommand, Option<DispatchError>), EnqueueError> {
         self.config.check_run_at(options.run_at)?;
         self.dispatcher.started().await;
         let mut routed = self.dispatcher.route(command).await;
@@ -206,6 +224,7 @@ impl Queue {
             id: command.id,
             idempotency_key: options.idempotency_key,
             idempotency_kept: self.config.idempotency,
+            same_by_key: options.same_by_key,
             traceparent: command.traceparent.as_deref().map(str::to_owned),
             priority: options.priority,
             run_at: options.run_at,
@@ -213,32 +232,23 @@ impl Queue {
             rerun_of: options.rerun_of,
             ..NewCommand::new(command.attributes(), Vec::new())
         };
-        let routed = match routed {
-            Ok(routed) => routed,
-            // What was stored under other rules is answered as it was.
+        match routed {
+            Ok(routed) => Ok((
+                NewCommand {
+                    rules_generation: routed.snapshot.generation,
+                    deliveries: services::deliveries(&routed),
+                    ..new
+                },
+                None,
+            )),
             Err(error) if error.is_of_rules() && new.idempotency_key.is_some() => {
-                return self.first(new).await?.ok_or(error.into());
+                let repeat = NewCommand {
+                    may_be_new: false,
+                    ..new
+                };
+                Ok((repeat, Some(error)))
             }
-            Err(error) => return Err(error.into()),
-        };
-        let new = NewCommand {
-            rules_generation: routed.snapshot.generation,
-            deliveries: services::deliveries(&routed),
-            ..new
-        };
-        Ok(accept(self.store(), new).await?)
-    }
-
-    /// The command that the idempotency key of this one names, if any.
-    async fn first(&self, command: NewCommand) -> Result<Option<Accepted>, QueueError> {
-        let repeat = NewCommand {
-            may_be_new: false,
-            ..command
-        };
-        match accept(self.store(), repeat).await {
-            Ok(accepted) => Ok(Some(accepted)),
-            Err(QueueError::NotRepeated) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -1,8 +1,10 @@
-//! `pointsman enqueue`: puts one command into the queue, itself or through a
+//! `pointsman enqueue`: puts a command, or many, into the queue, itself or through a
 //! host that serves.
 
+use std::path::PathBuf;
+
 use super::{
-    Exit, input,
+    Exit, enqueue_lines, input,
     kept::{Kept, matched_nothing},
     print,
     remote::Server,
@@ -10,6 +12,7 @@ use super::{
     warn_of,
 };
 use crate::{
+    cloudevents,
     command::Command,
     config::Config,
     queue::{Accepted, EnqueueOptions, Timestamp},
@@ -21,6 +24,10 @@ Examples:
   pointsman enqueue '{\"requestType\":\"CreatePolicy\"}'
   pointsman enqueue @command.json --run-at 2030-01-01T00:00:00Z --idempotency-key order-17
   pointsman enqueue @command.json --url http://127.0.0.1:3000
+  pointsman enqueue --lines commands.jsonl
+
+--lines stores up to 1,000 commands at once, all or none, and stops at the first of
+such batches that has a wrong one.
 
 With `queue.engine = \"sqlite\"`, one process at a time can open the queue: while
 `pointsman serve` runs, send the command to it with --url.
@@ -29,7 +36,14 @@ Exit codes: 0 stored, 2 invalid usage or command, or not stored, 3 no handler
 matched.")]
 pub(super) struct Args {
     /// Command as JSON, `-` to read standard input, `@FILE` to read a file
-    command: String,
+    #[arg(required_unless_present = "lines")]
+    command: Option<String>,
+    /// File with one command as JSON on each line, `-` to read standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "event"])]
+    lines: Option<PathBuf>,
+    /// The command is a CloudEvent as JSON
+    #[arg(long, conflicts_with = "idempotency_key")]
+    event: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -60,16 +74,25 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> {
     config.queue.accept_unmatched |= args.accept_unmatched;
-    let command = Command::parse(input::command(
-        &args.command,
-        config.host.command_max_bytes,
-    )?)?;
+    let max_bytes = config.host.command_max_bytes;
+    let given = args
+        .command
+        .as_deref()
+        .map(|given| input::command(given, max_bytes));
+    let given = given.transpose()?;
+    // What is wrong with it is told before anything is opened.
+    let command = match &given {
+        Some(text) if args.event => Some(cloudevents::structured(text)?.command),
+        Some(text) => Some(Command::parse(text)?),
+        None => None,
+    };
     let kept = Kept::open(args.server.remote()?, config).await?;
     if let Kept::Here(host) = &kept {
         warn_of(&host.snapshot().problems);
     }
     let options = EnqueueOptions {
         idempotency_key: args.idempotency_key,
+        same_by_key: false,
         priority: args.priority,
         run_at: args
             .run_at
@@ -77,7 +100,16 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
         ordering_key: args.ordering_key,
         rerun_of: None,
     };
-    let accepted = match kept.enqueue(&command, options).await {
+    if let Some(path) = &args.lines {
+        return enqueue_lines::run(path, &kept, options, max_bytes, args.json).await;
+    }
+    let accepted = match (command, given) {
+        (Some(_), Some(text)) if args.event => kept.enqueue_event(text, options).await,
+        (Some(command), _) => kept.enqueue(&command, options).await,
+        // The arguments are one or the other.
+        (None, _) => anyhow::bail!("no command is given"),
+    };
+    let accepted = match accepted {
         Err(error) if matched_nothing(&error) => {
             print::error(&error);
             return Ok(Exit::NoMatch);

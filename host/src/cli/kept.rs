@@ -14,15 +14,17 @@ use super::{
     remote::{Problem, Remote},
 };
 use crate::{
+    cloudevents,
     command::{Command, CommandId},
     config::Config,
     dispatcher::DispatchError,
     host::{Loaded, Unloaded},
     name::HandlerName,
     queue::{
-        Accepted, Cancellation, CommandFilter, CommandView, DeadFilter, DeliveryDetail, DeliveryId,
-        Depth, EnqueueError, EnqueueOptions, HistoryFilter, HistoryPoint, NewPause, PAGE_MAX, Page,
-        Pause, Queue, ScheduleChange, ScheduleView, Timestamp,
+        Accepted, BulkEntry, BulkItem, Cancellation, CommandFilter, CommandView, DeadFilter,
+        DeliveryDetail, DeliveryId, Depth, EnqueueError, EnqueueOptions, HistoryFilter,
+        HistoryPoint, NewPause, Numbered, PAGE_MAX, Page, Pause, Queue, ScheduleChange,
+        ScheduleView, Timestamp, key_of_line, parse_lines,
     },
     reload::Wait,
 };
@@ -67,22 +69,79 @@ impl Kept {
             Self::Here(host) => return Ok(queue(host)?.enqueue(command, options).await?),
             Self::There(server) => server,
         };
-        let mut headers = HeaderMap::new();
-        if let Some(key) = options.idempotency_key {
-            // The other side cuts off spaces at the ends.
-            let value = HeaderValue::from_str(&key).ok();
-            let Some(value) = value.filter(|_| key.trim() == key && key.is_ascii()) else {
-                bail!("`--idempotency-key`: use visible ASCII characters with `--url`");
-            };
-            headers.insert("idempotency-key", value);
-        }
-        let mut parameters = Parameters::new("/commands");
-        parameters.add("priority", Some(options.priority));
-        parameters.add("runAt", options.run_at.map(rfc3339).transpose()?);
-        parameters.add("orderingKey", options.ordering_key);
-        parameters.add("rerunOf", options.rerun_of);
+        let (path, headers) = asked(options)?;
         let attributes = command.attributes().to_owned();
-        server.post(&parameters.path(), headers, attributes).await
+        server.post(&path, headers, attributes).await
+    }
+
+    /// Enqueues a CloudEvent, which is JSON.
+    pub(super) async fn enqueue_event(
+        &self,
+        text: Vec<u8>,
+        options: EnqueueOptions,
+    ) -> anyhow::Result<Accepted> {
+        let server = match self {
+            Self::Here(host) => {
+                let event = cloudevents::structured(&text)?;
+                let options = EnqueueOptions {
+                    idempotency_key: Some(event.idempotency_key),
+                    same_by_key: true,
+                    ordering_key: options.ordering_key.or(event.ordering_key),
+                    ..options
+                };
+                return Ok(queue(host)?.enqueue(&event.command, options).await?);
+            }
+            Self::There(server) => server,
+        };
+        let (path, headers) = asked(options)?;
+        let media = "application/cloudevents+json";
+        server.post_as(&path, headers, (media, text)).await
+    }
+
+    /// Enqueues the commands of these lines, all or none.
+    ///
+    /// # Errors
+    /// [`BulkError`] where it is known what is wrong with which.
+    pub(super) async fn enqueue_lines(
+        &self,
+        (first, text): Numbered<Vec<u8>>,
+        options: EnqueueOptions,
+    ) -> anyhow::Result<Vec<BulkEntry>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            commands: Vec<BulkEntry>,
+        }
+        // Each batch has a key, from which its commands have theirs.
+        let key = options.idempotency_key.as_deref();
+        let key = key.map(|key| key_of_line(key, first));
+        let server = match self {
+            Self::Here(host) => {
+                let items = parse_lines(&text, first)?.into_iter();
+                let items = items.map(|(line, command)| BulkItem {
+                    line,
+                    command,
+                    options: EnqueueOptions {
+                        idempotency_key: key.as_ref().map(|key| key_of_line(key, line - first + 1)),
+                        ..options.clone()
+                    },
+                });
+                return Ok(queue(host)?.enqueue_all(items.collect()).await?);
+            }
+            Self::There(server) => server,
+        };
+        let (path, headers) = asked(EnqueueOptions {
+            idempotency_key: key,
+            ..options
+        })?;
+        let media = "application/x-ndjson";
+        let answer = server.post_as::<Answer>(&path, headers, (media, text));
+        match answer.await {
+            Ok(answer) => Ok(answer.commands),
+            Err(error) => match error.downcast::<Problem>() {
+                Ok(problem) => Err(problem.of_lines(first)),
+                Err(error) => Err(error),
+            },
+        }
     }
 
     pub(super) async fn page(
@@ -281,6 +340,25 @@ impl Kept {
             Self::There(_) => Ok(()),
         }
     }
+}
+
+/// The path and the headers that ask a server for these options.
+fn asked(options: EnqueueOptions) -> anyhow::Result<(String, HeaderMap)> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = options.idempotency_key {
+        // The other side cuts off spaces at the ends.
+        let value = HeaderValue::from_str(&key).ok();
+        let Some(value) = value.filter(|_| key.trim() == key && key.is_ascii()) else {
+            bail!("`--idempotency-key`: use visible ASCII characters with `--url`");
+        };
+        headers.insert("idempotency-key", value);
+    }
+    let mut parameters = Parameters::new("/commands");
+    parameters.add("priority", Some(options.priority));
+    parameters.add("runAt", options.run_at.map(rfc3339).transpose()?);
+    parameters.add("orderingKey", options.ordering_key);
+    parameters.add("rerunOf", options.rerun_of);
+    Ok((parameters.path(), headers))
 }
 
 fn queue(host: &Loaded) -> anyhow::Result<&Queue> {

@@ -26,6 +26,7 @@ use crate::{
     config::TOKEN_VARIABLE,
     diagnostic::Diagnostic,
     files::{apart_blocking, read_text},
+    queue::{BulkError, Faults},
     text::escaped,
 };
 
@@ -158,13 +159,42 @@ pub(super) struct Problem {
     code: String,
     detail: String,
     hint: Option<String>,
+    /// What is wrong with some of many commands.
+    #[serde(default)]
+    lines: Vec<FaultyLine>,
+}
+
+/// What is wrong with one of many commands.
+#[derive(Debug, Deserialize)]
+struct FaultyLine {
+    line: u64,
+    detail: String,
+    hint: Option<String>,
+}
+
+/// What the other host says of one thing; it may write anything.
+fn told(detail: &str, hint: Option<&str>) -> Diagnostic {
+    let hint = hint.map(|hint| escaped(hint).to_string());
+    Diagnostic::error("refused", escaped(detail).to_string()).maybe_hint(hint)
 }
 
 impl Problem {
-    /// The same as each other thing to fix; the other host may write anything.
+    /// The same, with what is wrong with each of the lines, which began at `first`.
+    pub(super) fn of_lines(self, first: u64) -> anyhow::Error {
+        if self.lines.is_empty() {
+            return self.into();
+        }
+        let mut faults = Faults::default();
+        for fault in &self.lines {
+            let line = first.saturating_add(fault.line.saturating_sub(1));
+            faults.add(line, told(&fault.detail, fault.hint.as_deref()));
+        }
+        BulkError::Lines(faults).into()
+    }
+
+    /// The same as each other thing to fix.
     fn diagnostic(&self) -> Diagnostic {
-        let hint = self.hint.as_deref().map(|hint| escaped(hint).to_string());
-        Diagnostic::error("refused", escaped(&self.detail).to_string()).maybe_hint(hint)
+        told(&self.detail, self.hint.as_deref())
     }
 
     /// Whether it is the problem with this stable code.
@@ -179,7 +209,7 @@ struct Asked<'a> {
     method: Method,
     path: &'a str,
     headers: HeaderMap,
-    body: String,
+    body: Bytes,
 }
 
 impl Remote {
@@ -232,11 +262,22 @@ impl Remote {
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
-        mut headers: HeaderMap,
-        body: impl Into<String>,
+        headers: HeaderMap,
+        body: impl Into<Bytes>,
     ) -> anyhow::Result<T> {
-        let json = HeaderValue::from_static("application/json");
-        headers.insert(header::CONTENT_TYPE, json);
+        self.post_as(path, headers, ("application/json", body))
+            .await
+    }
+
+    /// As [`Self::post`], with a body of another type.
+    pub(super) async fn post_as<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        mut headers: HeaderMap,
+        (media, body): (&'static str, impl Into<Bytes>),
+    ) -> anyhow::Result<T> {
+        let media = HeaderValue::from_static(media);
+        headers.insert(header::CONTENT_TYPE, media);
         self.ask(Asked {
             method: Method::POST,
             path,

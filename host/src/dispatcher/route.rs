@@ -103,10 +103,23 @@ impl Dispatcher {
         &self,
         text: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<Result<Command, CommandError>, DispatchError> {
-        if text.as_ref().len() <= PARSED_IN_PLACE_MAX_BYTES {
-            return Ok(Command::parse(text));
+        let length = text.as_ref().len();
+        self.read(length, move || Command::parse(text)).await
+    }
+
+    /// Reads a text of so many bytes, as [`Self::parse`] does.
+    ///
+    /// # Errors
+    /// [`DispatchError::Draining`] if the async runtime ends.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        length: usize,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, DispatchError> {
+        if length <= PARSED_IN_PLACE_MAX_BYTES {
+            return Ok(read());
         }
-        self.routing.aside(move || Command::parse(text)).await
+        self.routing.aside(read).await
     }
 
     /// The handlers that a command goes to now; none where no rule matched.

@@ -1,28 +1,39 @@
-//! Owns which bodies are taken for commands by what their `Content-Type` says.
+//! Owns which bodies are taken for commands, or for many, by what their `Content-Type` says.
 
 use axum::http::{HeaderMap, header};
 use mime::Mime;
 
 use super::problem::Problem;
 
-/// Refuses what is not `application/json` or `application/…+json` in UTF-8, the only
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    /// A JSON value.
+    Json,
+    /// A JSON value on each line.
+    Lines,
+    /// A CloudEvent in JSON.
+    Event,
+    /// An array of them.
+    Events,
+}
+
+/// Refuses what is not `application/x-ndjson`, `application/json` or `application/…+json` in UTF-8, the only
 /// encoding of JSON. Other parameters mean nothing to us, but each is there once:
 /// whoever takes the first of two reads another body than who takes the last.
-pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn of(headers: &HeaderMap) -> Result<Media, Problem> {
     let Some(found) = headers.get(header::CONTENT_TYPE) else {
         return Err(Problem::unsupported_media_type(None));
     };
     // What nearly all clients send.
     if found == "application/json" {
-        return Ok(());
+        return Ok(Media::Json);
     }
     let found = String::from_utf8_lossy(found.as_bytes());
-    match parse(&found) {
-        Some(media) if is_json(&media) && is_utf_8(&media) && has_each_parameter_once(&media) => {
-            Ok(())
-        }
-        _ => Err(Problem::unsupported_media_type(Some(&found))),
-    }
+    parse(&found)
+        .filter(|media| is_utf_8(media) && has_each_parameter_once(media))
+        .and_then(|media| kind(&media))
+        .ok_or_else(|| Problem::unsupported_media_type(Some(&found)))
 }
 
 /// None for what is malformed.
@@ -34,10 +45,17 @@ fn parse(text: &str) -> Option<Mime> {
     }
 }
 
-fn is_json(media: &Mime) -> bool {
-    media.type_() == mime::APPLICATION
-        && (media.suffix() == Some(mime::JSON)
-            || media.suffix().is_none() && media.subtype() == mime::JSON)
+fn kind(media: &Mime) -> Option<Media> {
+    if media.type_() != mime::APPLICATION {
+        return None;
+    }
+    match (media.subtype().as_str(), media.suffix()) {
+        ("x-ndjson", None) => Some(Media::Lines),
+        ("cloudevents", Some(suffix)) => (suffix == mime::JSON).then_some(Media::Event),
+        ("cloudevents-batch", Some(suffix)) => (suffix == mime::JSON).then_some(Media::Events),
+        (_, Some(suffix)) => (suffix == mime::JSON).then_some(Media::Json),
+        (subtype, None) => (subtype == mime::JSON.as_str()).then_some(Media::Json),
+    }
 }
 
 fn is_utf_8(media: &Mime) -> bool {
@@ -58,10 +76,10 @@ fn has_each_parameter_once(media: &Mime) -> bool {
 mod tests {
     use super::*;
 
-    fn is_taken(content_type: &str) -> bool {
+    fn taken(content_type: &str) -> Option<Media> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
-        require_json(&headers).is_ok()
+        of(&headers).ok()
     }
 
     #[test]
@@ -69,13 +87,28 @@ mod tests {
         for content_type in [
             "application/json",
             "Application/JSON",
-            "application/cloudevents+json",
+            "application/vnd.api+json",
             "application/json; charset=utf-8",
             "application/json;charset=\"UTF-8\"",
             "application/json ; Charset=Utf-8;",
             "application/json; profile=x; charset=utf-8",
         ] {
-            assert!(is_taken(content_type), "{content_type}");
+            assert_eq!(taken(content_type), Some(Media::Json), "{content_type}");
+        }
+    }
+
+    #[test]
+    fn lines_and_events_are_told_from_a_command() {
+        for (content_type, media) in [
+            ("application/x-ndjson", Media::Lines),
+            ("application/X-NDJSON; charset=utf-8", Media::Lines),
+            ("application/cloudevents+json", Media::Event),
+            (
+                "application/cloudevents-batch+json;charset=UTF-8",
+                Media::Events,
+            ),
+        ] {
+            assert_eq!(taken(content_type), Some(media), "{content_type}");
         }
     }
 
@@ -94,10 +127,13 @@ mod tests {
             "application/json, text/plain",
             "application/jsonp",
             "text/json",
+            "application/cloudevents",
+            "application/cloudevents+avro",
+            "application/x-ndjson; charset=latin-1",
             "json",
             "",
         ] {
-            assert!(!is_taken(content_type), "{content_type}");
+            assert_eq!(taken(content_type), None, "{content_type}");
         }
     }
 }

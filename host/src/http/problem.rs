@@ -12,10 +12,11 @@ use serde::Serialize;
 
 use crate::{
     budget::Exhausted,
+    cloudevents::EventError,
     command::CommandError,
     diagnostic::Diagnostic,
     dispatcher::DispatchError,
-    queue::{EnqueueError, QueueError, Trouble},
+    queue::{BulkError, EnqueueError, Faults, QueueError, Trouble},
     text::{self, escaped},
 };
 
@@ -31,6 +32,8 @@ pub(super) struct Problem {
     diagnostic: Diagnostic,
     /// Says how to ask instead.
     header: Option<(HeaderName, HeaderValue)>,
+    /// What is wrong with some of many commands.
+    lines: Option<Box<Faults>>,
 }
 
 /// What of it is in the body.
@@ -44,6 +47,36 @@ struct Document<'a> {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<FaultyLine<'a>>,
+}
+
+/// What is wrong with one of many commands.
+#[derive(Serialize)]
+struct FaultyLine<'a> {
+    line: u64,
+    code: &'a str,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl<'a> FaultyLine<'a> {
+    fn new(line: u64, diagnostic: &'a Diagnostic) -> Self {
+        let (detail, hint) = told(diagnostic);
+        Self {
+            line,
+            code: diagnostic.code(),
+            detail,
+            hint,
+        }
+    }
+}
+
+/// Message and hint, both of which may quote the request, or what a file says.
+fn told(diagnostic: &Diagnostic) -> (String, Option<String>) {
+    let hint = diagnostic.hint_text().map(|hint| escaped(hint).to_string());
+    (escaped(diagnostic.message()).to_string(), hint)
 }
 
 impl Problem {
@@ -52,6 +85,7 @@ impl Problem {
             status,
             diagnostic,
             header: None,
+            lines: None,
         }
     }
 
@@ -220,6 +254,22 @@ impl Problem {
         Self::error(StatusCode::SERVICE_UNAVAILABLE, code, exhausted.to_string())
     }
 
+    pub(super) fn one_command() -> Self {
+        Self::error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "the body is of many commands, and this takes one",
+        )
+        .hint("send them to `POST /commands`, or one as `application/json`")
+    }
+
+    pub(super) fn two_modes() -> Self {
+        let detail = "an event is in `ce-` headers, and the body holds others";
+        Self::error(StatusCode::BAD_REQUEST, "invalid-event", detail).hint(
+            "send events in the body alone, or one in headers with its data as `application/json`",
+        )
+    }
+
     pub(super) fn unsupported_media_type(found: Option<&str>) -> Self {
         let found = match found {
             None => "no content type".into(),
@@ -357,6 +407,30 @@ impl From<EnqueueError> for Problem {
     }
 }
 
+impl From<BulkError> for Problem {
+    fn from(error: BulkError) -> Self {
+        let (code, detail) = (error.code(), error.to_string());
+        match error {
+            BulkError::Whole(error) => error.into(),
+            BulkError::TooMany | BulkError::TooManyDeliveries => {
+                Self::error(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
+            }
+            BulkError::Lines(faults) => Self {
+                lines: Some(Box::new(faults)),
+                ..Self::error(StatusCode::BAD_REQUEST, code, detail).hint(
+                    "`lines` says what is wrong with each of them; mend them and send all again",
+                )
+            },
+        }
+    }
+}
+
+impl From<EventError> for Problem {
+    fn from(error: EventError) -> Self {
+        Self::error(StatusCode::BAD_REQUEST, error.code(), error.to_string())
+    }
+}
+
 impl From<Exhausted> for Problem {
     fn from(error: Exhausted) -> Self {
         Self::exhausted("busy", &error)
@@ -385,14 +459,18 @@ impl From<DispatchError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, diagnostic) = (self.status, &self.diagnostic);
-        // Both may quote the request, or what a file says.
+        let (detail, hint) = told(diagnostic);
+        let lines = self.lines.iter().flat_map(|faults| &faults.told);
         let document = Document {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("error"),
             status: status.as_u16(),
             code: diagnostic.code(),
-            detail: escaped(diagnostic.message()).to_string(),
-            hint: diagnostic.hint_text().map(|hint| escaped(hint).to_string()),
+            detail,
+            hint,
+            lines: lines
+                .map(|(line, diagnostic)| FaultyLine::new(*line, diagnostic))
+                .collect(),
         };
         let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();

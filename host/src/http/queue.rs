@@ -15,20 +15,21 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    answer::answer,
-    command,
+    answer::{answer, done},
     events::events,
     history,
+    incoming::{self, Body, Incoming},
     parameters::{Parameters, not, parse},
     pauses,
     problem::Problem,
-    queue_of, schedules, traceparent,
+    queue_of, schedules,
 };
 use crate::{
     command::CommandId,
     host::Host,
     queue::{
-        CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId, EnqueueOptions, wait_for,
+        BulkEntry, BulkItem, CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId,
+        EnqueueOptions, Numbered, Queue, key_of_line, wait_for,
     },
 };
 
@@ -62,10 +63,10 @@ async fn enqueue(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let queue = queue_of(&host)?;
-    let mut command = command(&host, &headers, body).await?;
-    command.traceparent = traceparent(&headers);
+    let body = incoming::any(&host, &headers, body).await?;
     let options = EnqueueOptions {
         idempotency_key: idempotency_key(&headers)?,
+        same_by_key: false,
         priority: parameters
             .number("priority", i32::MIN..=i32::MAX)?
             .unwrap_or(0),
@@ -73,7 +74,12 @@ async fn enqueue(
         ordering_key: parameters.take("orderingKey")?,
         rerun_of: parameters.take("rerunOf")?,
     };
-    let accepted = queue.enqueue(&command, options).await?;
+    let one = match body {
+        Body::One(one) => *one,
+        Body::Many(all) => return enqueue_all(&host, queue, all, &options).await,
+    };
+    let options = of_event(&one, options)?;
+    let accepted = queue.enqueue(&one.command, options).await?;
     tracing::info!(
         command = %accepted.id,
         deliveries = accepted.deliveries.len(),
@@ -83,6 +89,60 @@ async fn enqueue(
     let location = format!("/commands/{}", accepted.id);
     let headers = [(header::LOCATION, location)];
     Ok((StatusCode::ACCEPTED, headers, Json(accepted)).into_response())
+}
+
+async fn enqueue_all(
+    host: &Host,
+    queue: &Queue,
+    all: Vec<Numbered<Incoming>>,
+    options: &EnqueueOptions,
+) -> Result<Response, Problem> {
+    let items = all.into_iter().map(|(line, one)| {
+        let key = options.idempotency_key.as_deref();
+        let options = EnqueueOptions {
+            // Of an event, which has its own, it is refused below.
+            idempotency_key: key.map(|key| match &one.idempotency_key {
+                None => key_of_line(key, line),
+                Some(_) => key.to_owned(),
+            }),
+            ..options.clone()
+        };
+        let options = of_event(&one, options)?;
+        let command = one.command;
+        Ok::<_, Problem>(BulkItem {
+            line,
+            command,
+            options,
+        })
+    });
+    let stored = queue.enqueue_all(items.collect::<Result<_, _>>()?).await?;
+    let repeated = stored.iter().filter(|one| one.repeated).count();
+    tracing::info!(commands = stored.len(), repeated, "accepted");
+    let answer = done(host, 100 * stored.len(), &BulkAnswer { commands: stored })?;
+    Ok((StatusCode::ACCEPTED, answer).into_response())
+}
+
+/// What became of the commands of a bulk, in their order.
+#[derive(Serialize)]
+struct BulkAnswer {
+    commands: Vec<BulkEntry>,
+}
+
+/// The options with the keys of an event. A parameter comes before its partition key.
+fn of_event(one: &Incoming, options: EnqueueOptions) -> Result<EnqueueOptions, Problem> {
+    let Some(key) = &one.idempotency_key else {
+        return Ok(options);
+    };
+    if options.idempotency_key.is_some() {
+        let reason = "is not for events, which their `source` and `id` tell apart: leave it out";
+        return Err(Problem::parameter("Idempotency-Key", reason));
+    }
+    Ok(EnqueueOptions {
+        idempotency_key: Some(key.clone()),
+        same_by_key: true,
+        ordering_key: options.ordering_key.or_else(|| one.ordering_key.clone()),
+        ..options
+    })
 }
 
 /// The one key of a request: of two, neither says which command is meant.

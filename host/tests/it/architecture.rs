@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["http"],
     &["host"],
+    &["cloudevents"],
     &["queue"],
     &["dispatcher", "reload"],
     &["snapshot"],

@@ -1,6 +1,7 @@
 //! The queue of the program as users meet it: over HTTP, from the command line,
 //! several hosts on one database, and killed.
 
+mod bulk;
 mod database;
 mod following;
 mod history;

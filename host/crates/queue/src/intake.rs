@@ -6,13 +6,15 @@ use std::ops::Not;
 use pointsman_core::{command::CommandId, delivery::DeliveryId};
 use serde::{Deserialize, Serialize};
 
-use super::{NewCommand, QueueError, Store, Timestamp, signals::Part};
+use super::{Enqueued, NewCommand, QueueError, Store, Timestamp, signals::Part};
 
 /// What a caller asks of one command, besides its attributes.
 #[derive(Clone, Debug, Default)]
 pub struct EnqueueOptions {
     /// The same key with the same attributes answers the first id.
     pub idempotency_key: Option<String>,
+    /// The same key answers it whatever the attributes.
+    pub same_by_key: bool,
     /// Higher runs first, among the deliveries that wait.
     pub priority: i32,
     /// Not before this time.
@@ -77,20 +79,9 @@ mod with_handlers {
 /// # Errors
 /// The store's.
 pub async fn accept(store: &dyn Store, command: NewCommand) -> Result<Accepted, QueueError> {
-    let accepted = store_one(store, command).await;
-    let signals = store.signals();
-    match &accepted {
-        Ok(_) => signals.accepted(),
-        Err(error) if error.is_engine() => signals.failed(Part::Intake, error),
-        Err(_) => {}
-    }
-    accepted
-}
-
-async fn store_one(store: &dyn Store, command: NewCommand) -> Result<Accepted, QueueError> {
     let handlers = command.deliveries.iter().map(|one| one.handler.clone());
     let handlers: Vec<_> = handlers.collect();
-    let enqueued = store.enqueue(vec![command]).await?;
+    let enqueued = accept_all(store, vec![command]).await?;
     let stored = enqueued.first().ok_or(QueueError::Closed)?;
     let first = if stored.repeated {
         // The rules may have changed since the first one was routed.
@@ -105,6 +96,27 @@ async fn store_one(store: &dyn Store, command: NewCommand) -> Result<Accepted, Q
         removed: first.is_none(),
         deliveries: first.unwrap_or_default(),
     })
+}
+
+/// Stores the commands with their deliveries, all or none. Returns after the commit.
+///
+/// # Errors
+/// The store's.
+pub async fn accept_all(
+    store: &dyn Store,
+    commands: Vec<NewCommand>,
+) -> Result<Vec<Enqueued>, QueueError> {
+    if commands.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stored = store.enqueue(commands).await;
+    let signals = store.signals();
+    match &stored {
+        Ok(_) => signals.accepted(),
+        Err(error) if error.is_engine() => signals.failed(Part::Intake, error),
+        Err(_) => {}
+    }
+    stored
 }
 
 /// The deliveries of a command that was stored before; none where only its

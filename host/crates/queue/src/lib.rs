@@ -53,7 +53,7 @@ pub use error::QueueError;
 pub use history::{
     HISTORY_BOUNDS_MS, HISTORY_KEPT, HISTORY_POINTS_MAX, HistoryFilter, HistoryPoint,
 };
-pub use intake::{Accepted, EnqueueOptions, accept};
+pub use intake::{Accepted, EnqueueOptions, accept, accept_all};
 pub use model::{
     AttemptError, AttemptLog, Capacity, ClaimRequest, Claimed, Claims, Enqueued, Failures, Held,
     IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, NewCommand, NewDelivery, Renewal, Settlement,

@@ -32,6 +32,8 @@ pub struct NewCommand {
     pub idempotency_key: Option<String>,
     /// How long the key is remembered.
     pub idempotency_kept: Duration,
+    /// Whether the key alone says that it is the same: other attributes are no conflict.
+    pub same_by_key: bool,
     /// The generation of the rules that routed it.
     pub rules_generation: u64,
     /// The W3C trace context of the caller.
@@ -90,6 +92,7 @@ impl NewCommand {
             attributes: attributes.into(),
             idempotency_key: None,
             idempotency_kept: IDEMPOTENCY_KEPT,
+            same_by_key: false,
             rules_generation: 0,
             traceparent: None,
             priority: 0,

@@ -38,10 +38,14 @@ pub(crate) fn recognise(
         let key = command.idempotency_key.as_deref();
         let first = key.and_then(|key| batch.get(key).or_else(|| stored.get(key)));
         answers.push(match (first, key) {
-            (Some((id, body)), _) if *body == body_digest(&command.attributes) => Enqueued {
-                id: *id,
-                repeated: true,
-            },
+            (Some((id, body)), _)
+                if command.same_by_key || *body == body_digest(&command.attributes) =>
+            {
+                Enqueued {
+                    id: *id,
+                    repeated: true,
+                }
+            }
             (Some((first, _)), key) => {
                 return Err(QueueError::Conflict {
                     key: key.unwrap_or_default().to_owned(),
