@@ -268,9 +268,9 @@ async fn each_handler_has_the_call_stack_that_its_settings_give_it() {
 async fn a_handler_takes_the_deepest_command_there_is() {
     let folders = Folders::probes(&["probe"]);
     let app = folders.start().await;
-    // The command itself is the first of 127 levels, and `echo` adds another.
+    // The command itself is the first of 120 levels, and `echo` adds another.
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"[{"a":"#, "}]")] {
-        let levels = if open.len() > 5 { 62 } else { 125 };
+        let levels = if open.len() > 5 { 59 } else { 118 };
         let deep = format!("{}1{}", open.repeat(levels), close.repeat(levels));
         let command = format!(r#"{{"to":"probe","do":"echo","deep":{deep}}}"#);
         let outcome = only(&app, &command).await.outcome;

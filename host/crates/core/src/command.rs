@@ -332,7 +332,7 @@ mod tests {
         check(
             "{\"a\":".repeat(200).as_bytes(),
             expect![
-                "too-deep: the command is nested deeper than 127 levels at line 1, column 636: send what is deeper as a string"
+                "too-deep: the command is nested deeper than 120 levels at line 1, column 601: send what is deeper as a string"
             ],
         );
     }

@@ -200,7 +200,7 @@ fn rule_files_that_would_take_too_much_are_refused() {
     check(
         "[".repeat(100_000).into(),
         expect![[r#"
-        error: rules/big.json:1:128: nested deeper than 127 levels
+        error: rules/big.json:1:121: nested deeper than 120 levels
     "#]],
     );
     check(
@@ -211,7 +211,7 @@ fn rule_files_that_would_take_too_much_are_refused() {
         ))
         .into(),
         expect![[r#"
-            error: rules/big.json:1:653: nested deeper than 127 levels
+            error: rules/big.json:1:618: nested deeper than 120 levels
         "#]],
     );
     check(

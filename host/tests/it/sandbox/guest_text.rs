@@ -60,10 +60,10 @@ async fn a_message_is_cut_and_says_how_much_is_missing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_output_is_checked_as_a_command_is() {
-    let deep = "[".repeat(128) + &"]".repeat(128);
-    let just = "[".repeat(127) + &"]".repeat(127);
+    let deep = "[".repeat(121) + &"]".repeat(121);
+    let just = "[".repeat(120) + &"]".repeat(120);
     for (output, why) in [
-        (deep.as_str(), "nested deeper than 127 levels"),
+        (deep.as_str(), "nested deeper than 120 levels"),
         (r#"{"a":1,"\u0061":2}"#, "duplicate key `a`"),
         (r#"{"b":[{"a":1,"a":1}]}"#, "duplicate key `a`"),
         ("1e400", "number beyond 1.8e308"),

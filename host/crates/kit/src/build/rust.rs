@@ -21,7 +21,7 @@ const CARGO_LEAST: &[u32] = &[1, 88];
 const CARGO_FIX: &str = "rustup toolchain install stable";
 
 /// The stack in the component's own memory, below all else: what overflows it
-/// traps. A command of 127 levels needs about half of it. Each call begins
+/// traps. A command of 120 levels needs about half of it. Each call begins
 /// with a cleared one, so Rust's own default of 1 MiB would be most of what the
 /// host clears.
 const STACK_DEFAULT_BYTES: u32 = 96 << 10;
