@@ -20,8 +20,8 @@ use jiff::Timestamp;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use pair::{HTTP2, authorities, certificates, key};
 use pair::{Pair, Texts};
-pub(crate) use pair::{authorities, certificates, key};
 
 use crate::{
     config::{TlsConfig, TlsFiles},
@@ -33,6 +33,8 @@ use crate::{
 pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
 /// That handshakes fail is said that often.
 const SAID_EVERY: Duration = Duration::from_secs(60);
+/// A pair that is replaced while the server starts is looked at again after that time.
+const REPLACED_WITHIN: Duration = Duration::from_millis(100);
 /// The code of what may be there in a moment.
 const UNREADABLE: &str = "tls-unreadable";
 
@@ -80,8 +82,17 @@ impl Tls {
         let Some(files) = self.config.files() else {
             return Ok(());
         };
-        let texts = texts(files).await?;
-        self.take(files, texts)
+        let mut found = texts(files).await?;
+        while let Err(error) = self.take(files, found.clone()) {
+            // They may be about to be replaced, one after the other.
+            tokio::time::sleep(REPLACED_WITHIN).await;
+            let again = texts(files).await?;
+            if again == found {
+                return Err(error);
+            }
+            found = again;
+        }
+        Ok(())
     }
 
     /// What the next handshake is made with; none before it is loaded.

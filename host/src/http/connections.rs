@@ -20,6 +20,11 @@ use crate::budget::{Budget, Share};
 /// clients that are told to come back.
 const RESERVE: usize = 16;
 
+/// A connection does not live to answer more: at a million a second it is nine years.
+const ANSWERED_BITS: u32 = 48;
+/// One request that is being answered.
+const ANSWERING: u64 = 1 << ANSWERED_BITS;
+
 /// The open connections of one server.
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -45,7 +50,7 @@ pub(super) struct Connection {
     id: u64,
     address: IpAddr,
     began: Instant,
-    // Odd while a request is answered.
+    // How many were answered, and above `ANSWERED_BITS` how many are being answered.
     requests: AtomicU64,
     // Heads that led to a request.
     heads: AtomicU64,
@@ -186,7 +191,7 @@ impl Connection {
     /// How many requests were answered; none while one is.
     pub(super) fn requests_answered(&self) -> Option<u64> {
         let requests = self.requests.load(Ordering::Acquire);
-        requests.is_multiple_of(2).then_some(requests / 2)
+        (requests < ANSWERING).then_some(requests)
     }
 
     /// When the last answer was complete, or the connection began.
@@ -216,7 +221,7 @@ impl Connection {
 
     /// A request begins.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
-        self.requests.fetch_add(1, Ordering::AcqRel);
+        self.requests.fetch_add(ANSWERING, Ordering::AcqRel);
         Busy(Arc::clone(self))
     }
 }
@@ -225,7 +230,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let now = millis_since(self.0.began);
         self.0.idle_since.store(now, Ordering::Relaxed);
-        self.0.requests.fetch_add(1, Ordering::AcqRel);
+        self.0.requests.fetch_sub(ANSWERING - 1, Ordering::AcqRel);
     }
 }
 

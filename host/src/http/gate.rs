@@ -111,7 +111,21 @@ pub(super) fn check(head: &request::Parts, over: Over, hosts: &[String]) -> Resu
         return Err(Problem::tls_required());
     }
     let deciding = Deciding::find(&head.headers);
-    let host = deciding.host(head.version)?;
+    let host = match head.uri.authority() {
+        // `:authority`, beside which a `Host` says nothing else or is a trap.
+        Some(authority) if head.version == Version::HTTP_2 => {
+            let is_same = |host: &HeaderValue| {
+                host.as_bytes()
+                    .eq_ignore_ascii_case(authority.as_str().as_bytes())
+            };
+            if deciding.host.is_some_and(|host| !is_same(host)) {
+                let said = "its `Host` header is not its `:authority`";
+                return Err(Problem::invalid_request(said));
+            }
+            Some(authority.clone())
+        }
+        _ => deciding.host(head.version)?,
+    };
     if head
         .uri
         .authority()
@@ -142,7 +156,11 @@ pub(super) fn check(head: &request::Parts, over: Over, hosts: &[String]) -> Resu
             return Err(Problem::cross_site());
         }
     }
-    if let Some(said) = deciding.twice {
+    // Over HTTP/1.1 the parser refuses those that differ.
+    let lengths = head.headers.get_all(header::CONTENT_LENGTH);
+    let has_lengths = head.version == Version::HTTP_2 && lengths.iter().nth(1).is_some();
+    let twice = deciding.twice.or(has_lengths.then_some("Content-Length"));
+    if let Some(said) = twice {
         let said = format!("it has two `{said}` headers");
         return Err(Problem::invalid_request(&said));
     }

@@ -7,13 +7,21 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::socket::Socket;
-use crate::{text::escaped, tls::Tls};
+use crate::{
+    text::escaped,
+    tls::{HTTP2, Tls},
+};
 
 /// What a connection turned out to be.
 pub(super) enum Begun {
     Tls(Box<TlsStream<Socket>>),
     /// Something that begins as a request in the clear does.
     Plain(Socket),
+}
+
+/// Whether both sides agreed on HTTP/2.
+pub(super) fn is_http2(stream: &TlsStream<Socket>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 
 /// Begins a connection with a client at `address`; none where that failed, which is told.

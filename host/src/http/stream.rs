@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{connections::Connection, framing::Framing};
+use super::{connections::Connection, frames::Frames, framing::Framing};
 use crate::config::HttpConfig;
 
 /// How long a connection waits for its client.
@@ -35,6 +35,37 @@ impl From<&HttpConfig> for Patience {
     }
 }
 
+/// What is spoken on a connection, and what of it was seen so far.
+#[derive(Debug)]
+pub(super) enum Protocol {
+    Http1(Framing),
+    Http2 {
+        frames: Frames,
+        /// When the head began that is not complete.
+        head_since: Option<Instant>,
+    },
+}
+
+impl Protocol {
+    pub(super) fn http1() -> Self {
+        Self::Http1(Framing::new())
+    }
+
+    pub(super) fn http2() -> Self {
+        Self::Http2 {
+            frames: Frames::new(),
+            head_since: None,
+        }
+    }
+
+    fn head_since(&self) -> Option<Instant> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2 { head_since, .. } => *head_since,
+        }
+    }
+}
+
 /// A connection that fails once its client has kept it waiting for too long.
 #[derive(Debug)]
 pub(super) struct Stream<T> {
@@ -47,12 +78,17 @@ pub(super) struct Stream<T> {
     // When its head must be complete, or have begun.
     head_until: Instant,
     has_begun: bool,
-    framing: Framing,
+    protocol: Protocol,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(inner: T, connection: Arc<Connection>, patience: Patience) -> Self {
+    pub(super) fn new(
+        inner: T,
+        protocol: Protocol,
+        connection: Arc<Connection>,
+        patience: Patience,
+    ) -> Self {
         Self {
             inner,
             patience,
@@ -61,7 +97,7 @@ impl<T> Stream<T> {
             head_until: connection.idle_since() + patience.head,
             connection,
             has_begun: false,
-            framing: Framing::new(),
+            protocol,
             timer: None,
         }
     }
@@ -75,11 +111,14 @@ impl<T> Stream<T> {
                 self.has_begun = false;
                 self.head_until = self.connection.idle_since() + self.patience.idle;
             }
-            let until = match answered {
-                Some(_) => self.head_until,
+            let begun = self.protocol.head_since();
+            let until = match (begun, answered) {
+                // Whatever else is being answered.
+                (Some(since), _) => since + self.patience.head,
+                (None, Some(_)) => self.head_until,
                 // A request is being answered, and nobody reads when that is done:
                 // the timer looks then.
-                None => Instant::now() + self.patience.idle,
+                (None, None) => Instant::now() + self.patience.idle,
             };
             let timer = self
                 .timer
@@ -89,17 +128,38 @@ impl<T> Stream<T> {
                 timer.as_mut().reset(until);
             }
             ready!(timer.as_mut().poll(cx));
-            if answered.is_some() && Instant::now() >= until {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            if (begun.is_some() || answered.is_some()) && Instant::now() >= until {
+                return self.end(begun);
             }
             timer.as_mut().reset(until);
         }
     }
 
-    /// Bytes came; they are of a head unless a request is being answered.
+    /// The client is late, with a head that has begun or with any.
+    fn end(&self, begun: Option<Instant>) -> Poll<io::Result<()>> {
+        if begun.is_none() && matches!(self.protocol, Protocol::Http2 { .. }) {
+            // It goes as one that makes room: the client hears of it.
+            self.connection.evicted.notify_one();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Bytes came; over HTTP/1.1 they are of a head unless a request is being answered.
     fn came(&mut self, bytes: &[u8]) {
-        if let Some(heads) = self.framing.look(bytes) {
-            self.connection.is_ambiguous_after(heads);
+        match &mut self.protocol {
+            Protocol::Http1(framing) => {
+                if let Some(heads) = framing.look(bytes) {
+                    self.connection.is_ambiguous_after(heads);
+                }
+            }
+            Protocol::Http2 { frames, head_since } => {
+                frames.look(bytes);
+                *head_since = frames
+                    .is_in_head()
+                    .then(|| head_since.unwrap_or_else(Instant::now));
+                return;
+            }
         }
         let Some(requests) = self.connection.requests_answered() else {
             return;

@@ -38,8 +38,10 @@ pub(super) struct Pair {
     valid_from: Timestamp,
 }
 
+/// What TLS calls HTTP/2.
+pub(crate) const HTTP2: &[u8] = b"h2";
 /// The versions of HTTP that are offered, the best first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 
 const KINDS: &str =
     "RSA keys of 2048 to 8192 bits, ECDSA keys on P-256 or P-384 and Ed25519 keys are supported";

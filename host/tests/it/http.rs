@@ -3,6 +3,8 @@
 mod access;
 mod bounds;
 mod connections;
+mod frames;
+mod http2;
 pub(crate) mod tls;
 
 use std::sync::Arc;
