@@ -236,7 +236,7 @@ impl Queue {
             Ok(routed) => Ok((
                 NewCommand {
                     rules_generation: routed.snapshot.generation,
-                    deliveries: services::deliveries(&routed),
+                    deliveries: services::deliveries(&self.dispatcher, &routed, command).await?,
                     ..new
                 },
                 None,

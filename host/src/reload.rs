@@ -26,13 +26,14 @@ use crate::{
     config::Config,
     diagnostic::Diagnostic,
     name::HandlerName,
+    rules::Key,
     sandbox::{Handler, LoadError, Runtime},
     snapshot::{HandlerFile, RuleFileState, Snapshot, Snapshots},
 };
 use changes::changes;
 pub use changes::{ChangeKind, FileChange};
 use folder::Subfolders;
-pub use load::load_file;
+pub use load::{load_file, parse_settings};
 use loading::{Loading, Run, Seen};
 
 /// The endings of rule files.
@@ -258,6 +259,15 @@ async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -
     }
 }
 
+/// The keys of handlers. That they can be compiled was seen when the settings were read.
+fn keys(handlers: &BTreeMap<HandlerName, Arc<Handler>>) -> BTreeMap<HandlerName, Arc<Key>> {
+    let key = |(name, handler): (&HandlerName, &Arc<Handler>)| {
+        let key = Key::parse(handler.settings.queue.key()?).ok()?;
+        Some((name.clone(), Arc::new(key)))
+    };
+    handlers.iter().filter_map(key).collect()
+}
+
 /// Reads the rules and puts the next snapshot together; none where nothing
 /// that a snapshot holds has changed.
 fn assemble(
@@ -317,6 +327,7 @@ fn assemble(
     };
     let snapshot = Snapshot {
         generation: reload.generation,
+        keys: keys(&handlers),
         handlers,
         rules: rule_set,
         handler_files,

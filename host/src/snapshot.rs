@@ -14,7 +14,7 @@ pub use view::{ErrorView, HandlerView, HandlersView, RuleFileView, RulesView};
 use crate::{
     diagnostic::Diagnostic,
     name::HandlerName,
-    rules::{RuleFile, RuleSet},
+    rules::{Key, RuleFile, RuleSet},
     sandbox::{Handler, LoadError},
 };
 
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The loaded handlers.
     pub handlers: BTreeMap<HandlerName, Arc<Handler>>,
+    /// Whose a delivery is, of the handlers whose settings say so.
+    pub keys: BTreeMap<HandlerName, Arc<Key>>,
     /// The rules, compiled together.
     pub rules: RuleSet,
     /// Every handler file, the broken ones too, by path.

@@ -11,8 +11,7 @@ use super::{
 use crate::{
     config::{Config, FILE_MAX_BYTES, Setting},
     files::read_text,
-    reload::Listing,
-    sandbox::HandlerSettings,
+    reload::{Listing, parse_settings},
 };
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +107,6 @@ fn check(config: &Config, settings: &[Setting]) -> anyhow::Result<Exit> {
 fn check_handler(path: &Path, config: &Config) -> anyhow::Result<()> {
     let text = read_text(path, FILE_MAX_BYTES)
         .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    HandlerSettings::parse(path, &text, &config.handler_defaults())?;
+    parse_settings(path, &text, config)?;
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::{
     command::Command,
     config::{Config, FILE_MAX_BYTES},
     files::read_text,
+    reload::parse_settings,
     sandbox::{Call, HandlerSettings, Services},
     sources::Sources,
 };
@@ -126,7 +127,7 @@ async fn call(
     config: &Config,
 ) -> anyhow::Result<()> {
     let settings = match read_text(settings_path, FILE_MAX_BYTES) {
-        Ok(text) => HandlerSettings::parse(settings_path, &text, &config.handler_defaults())?,
+        Ok(text) => parse_settings(settings_path, &text, config)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             HandlerSettings::new(&config.handler_defaults())
         }

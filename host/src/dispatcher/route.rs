@@ -3,14 +3,15 @@
 //! makes of the rules is its sender's choice; that nobody else waits for it is
 //! ours.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::Semaphore;
 
 use super::{DispatchError, Dispatcher};
 use crate::{
     command::{Command, CommandError},
-    rules::{self, Explanation, Match, RoutingError},
+    name::HandlerName,
+    rules::{self, Explanation, Key, KeyFault, Match, RoutingError},
     snapshot::Snapshot,
 };
 
@@ -181,6 +182,51 @@ impl Dispatcher {
             .routing
             .aside(move || ask(&snapshot, &command, steps_max));
         Ok(answered.await??)
+    }
+
+    /// Whose each delivery of a command is, by handler, where its settings say so. What has no
+    /// such value, or one that does not fit, goes without a key.
+    pub(crate) async fn keys(
+        &self,
+        routed: &Routed,
+        command: &Command,
+        fits: fn(&str) -> bool,
+    ) -> Result<BTreeMap<HandlerName, String>, DispatchError> {
+        let with_key = routed.matches.iter().filter_map(|matched| {
+            let key = routed.snapshot.keys.get(&matched.handler)?;
+            Some((matched.handler.clone(), Arc::clone(key)))
+        });
+        let (handlers, keys): (Vec<_>, Vec<_>) = with_key.unzip();
+        if keys.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let steps_max = self.routing.steps_max;
+        let mut found = Vec::new();
+        if command.attributes().len() <= IN_PLACE_MAX_BYTES {
+            found = Key::all(&keys, command, steps_max.min(IN_PLACE_STEPS_MAX));
+        }
+        let is_cut = found
+            .iter()
+            .any(|one| matches!(one, Err(KeyFault::Limit(_))));
+        if found.is_empty() || is_cut {
+            let command = command.clone();
+            let evaluate = move || Key::all(&keys, &command, steps_max);
+            found = self.routing.aside(evaluate).await?;
+        }
+        let mut of = BTreeMap::new();
+        for (handler, key) in handlers.into_iter().zip(found) {
+            let reason = match key {
+                Ok(key) if fits(&key) => {
+                    of.insert(handler, key);
+                    continue;
+                }
+                Ok(_) => "it is empty, too long or has control characters".to_owned(),
+                Err(fault) => fault.to_string(),
+            };
+            self.metrics.guard_faults(1);
+            tracing::debug!(command = %command.id, %handler, reason, "the delivery has no key");
+        }
+        Ok(of)
     }
 
     /// Explains where a command would go now.

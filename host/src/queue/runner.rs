@@ -15,10 +15,12 @@ use crate::{
     dispatcher::{Attempt, Dispatcher},
     name::HandlerName,
     outcome::{Failure, Outcome, Status},
+    sandbox::{HandlerQueueSettings, RetryAfterPauses},
     snapshot::Snapshot,
 };
 use pointsman_queue::{
-    AttemptLog, Capacity, Claimed, RetrySettings, RunResult, worker::DeliveryRunner,
+    AttemptLog, Capacity, Claimed, Flow, Holds, Rate, RateOf, RetrySettings, RunResult,
+    worker::DeliveryRunner,
 };
 
 /// Runs deliveries with the handlers that are loaded.
@@ -64,6 +66,7 @@ impl DeliveryRunner for HandlerRunner {
             }
             let emitted = std::mem::take(&mut outcome.emitted);
             let mut result = result_of(outcome);
+            result.holds = self.holds(&id.handler);
             if emitted.is_empty() {
                 return result;
             }
@@ -96,6 +99,20 @@ impl DeliveryRunner for HandlerRunner {
     }
 }
 
+impl HandlerRunner {
+    /// What waits when the handler fails with a `retry-after`.
+    fn holds(&self, handler: &HandlerName) -> Holds {
+        let snapshot = self.dispatcher.snapshot();
+        let loaded = snapshot.handlers.get(handler);
+        let pauses = loaded.map(|loaded| loaded.settings.queue.retry_after_pauses);
+        match pauses.unwrap_or_default() {
+            RetryAfterPauses::Delivery => Holds::Delivery,
+            RetryAfterPauses::Key => Holds::Key,
+            RetryAfterPauses::Handler => Holds::Handler,
+        }
+    }
+}
+
 /// The handlers that are loaded: deliveries to others wait until they are, or
 /// for a host that has them.
 fn capacity(snapshot: &Snapshot) -> Capacity {
@@ -103,9 +120,29 @@ fn capacity(snapshot: &Snapshot) -> Capacity {
         let limit = loaded.settings.queue.concurrency?;
         Some((name.clone(), limit))
     });
+    let flows = snapshot.handlers.iter().filter_map(|(name, loaded)| {
+        let flow = flow(&loaded.settings.queue);
+        (flow != Flow::default()).then(|| (name.clone(), flow))
+    });
     Capacity {
         handlers: Some(snapshot.handlers.keys().cloned().collect()),
         limits: Arc::new(limits.collect()),
+        flows: Arc::new(flows.collect()),
+    }
+}
+
+fn flow(settings: &HandlerQueueSettings) -> Flow {
+    let rate = settings.rate.limit.map(|limit| Rate {
+        limit,
+        per: settings.rate.per,
+        of: match settings.rate.key {
+            Some(_) => RateOf::Key,
+            None => RateOf::Handler,
+        },
+    });
+    Flow {
+        per_key: settings.concurrency_per_key,
+        rate,
     }
 }
 
@@ -122,6 +159,7 @@ fn result_of(outcome: Outcome) -> RunResult {
         status: failure.code,
         message: message(&failure),
         retry_after: failure.retry_after,
+        holds: Holds::Delivery,
         output: None,
         follow_ups: Vec::new(),
         logs: lines.collect(),

@@ -363,12 +363,13 @@ impl Scheduler {
             }
             Err(error) => return Err(error),
         };
+        let deliveries = services::deliveries(&self.dispatcher, &routed, &command).await?;
         let late = schedule.jitter.mul_f64(spread(schedule, at));
         Ok(Some(NewCommand {
             id: command.id,
             run_at: (!late.is_zero()).then(|| at.after(late)),
             rules_generation: routed.snapshot.generation,
-            ..NewCommand::new(command.attributes(), services::deliveries(&routed))
+            ..NewCommand::new(command.attributes(), deliveries)
         }))
     }
 }

@@ -8,11 +8,13 @@ use pointsman_core::{
     settings::duration,
     state::{Space, StateAnswer, StateError, StateRequest},
 };
-use pointsman_queue::{Clock as _, NewCommand, NewDelivery, QueueSettings, Store, SystemClock};
+use pointsman_queue::{
+    Clock as _, NewCommand, NewDelivery, QueueSettings, Store, SystemClock, is_key,
+};
 
 use crate::{
     command::Command,
-    dispatcher::{Dispatcher, Routed},
+    dispatcher::{DispatchError, Dispatcher, Routed},
     outcome::FollowUp,
     rules::Match,
     sandbox::{Answer, FollowUps, Services, StateStore},
@@ -120,6 +122,8 @@ pub(super) async fn routed(
             .and_then(Routed::matched);
         let routed =
             routed.map_err(|error| format!("its follow-up command `{}`: {error}", follow_up.id))?;
+        let deliveries = deliveries(dispatcher, &routed, &command).await;
+        let deliveries = deliveries.map_err(said)?;
         commands.push(NewCommand {
             id: follow_up.id,
             traceparent: traceparent.map(str::to_owned),
@@ -129,14 +133,22 @@ pub(super) async fn routed(
             rules_generation: routed.snapshot.generation,
             causation: Some(by.clone()),
             depth: depth.saturating_add(1),
-            ..NewCommand::new(follow_up.attributes.clone(), deliveries(&routed))
+            ..NewCommand::new(follow_up.attributes.clone(), deliveries)
         });
     }
     Ok(commands)
 }
 
 /// A delivery for each match.
-pub(super) fn deliveries(routed: &Routed) -> Vec<NewDelivery> {
+///
+/// # Errors
+/// [`DispatchError::Draining`] if the async runtime ends.
+pub(super) async fn deliveries(
+    dispatcher: &Dispatcher,
+    routed: &Routed,
+    command: &Command,
+) -> Result<Vec<NewDelivery>, DispatchError> {
+    let mut keys = dispatcher.keys(routed, command, is_key).await?;
     let handlers = &routed.snapshot.handlers;
     let delivery = |matched: &Match| NewDelivery {
         handler: matched.handler.clone(),
@@ -144,6 +156,7 @@ pub(super) fn deliveries(routed: &Routed) -> Vec<NewDelivery> {
             .get(&matched.handler)
             .map_or_else(String::new, |handler| handler.digest.to_string()),
         rules: matched.rules.iter().map(ToString::to_string).collect(),
+        key: keys.remove(&matched.handler),
     };
-    routed.matches.iter().map(delivery).collect()
+    Ok(routed.matches.iter().map(delivery).collect())
 }

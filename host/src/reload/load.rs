@@ -7,10 +7,13 @@ use std::{
     sync::Arc,
 };
 
+use pointsman_core::settings::SettingsError;
+
 use super::file::{Content, digest, read};
 use crate::{
     config::{Config, FILE_MAX_BYTES as SETTINGS_MAX_BYTES},
     name::HandlerName,
+    rules::Key,
     sandbox::{self, ComponentFile, Grants, Handler, HandlerSettings, LoadError, Runtime},
     snapshot::{HandlerFile, Stamp},
 };
@@ -125,13 +128,37 @@ impl Load {
         };
         let text = crate::text::decode(&text)
             .map_err(|cause| wrong(format!("{} {cause}", path.display())))?;
-        HandlerSettings::parse(path, text, &self.config.handler_defaults())
-            .map_err(|cause| wrong(cause.to_string()))
+        parse_settings(path, text, &self.config).map_err(|cause| wrong(cause.to_string()))
     }
 
     fn error(&self, reason: String, hint: &str) -> LoadError {
         LoadError::new(&self.path, reason, hint)
     }
+}
+
+/// Reads the settings of a handler, the expression of its key included.
+///
+/// # Errors
+/// [`SettingsError`], which names the file and the key.
+pub fn parse_settings(
+    path: &Path,
+    text: &str,
+    config: &Config,
+) -> Result<HandlerSettings, SettingsError> {
+    let settings = HandlerSettings::parse(path, text, &config.handler_defaults())?;
+    let queue = &settings.queue;
+    for (key, text) in [
+        ("queue.key", &queue.key),
+        ("queue.rate.key", &queue.rate.key),
+    ] {
+        let Some(text) = text else { continue };
+        Key::parse(text).map_err(|message| SettingsError::Refused {
+            origin: path.display().to_string(),
+            key: key.to_owned(),
+            message,
+        })?;
+    }
+    Ok(settings)
 }
 
 /// A file that was read whole, and its stamp as [`Content`] has it.

@@ -7,6 +7,7 @@ mod following;
 mod history;
 pub(crate) mod host;
 mod hosts;
+mod keys;
 mod kill;
 mod pauses;
 pub(crate) mod program;

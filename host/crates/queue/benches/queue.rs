@@ -33,6 +33,7 @@ fn command() -> NewCommand {
         handler: HandlerName::parse("greet").expect("a name"),
         digest: "0".repeat(64),
         rules: vec!["all".to_owned()],
+        key: None,
     };
     let attributes = format!(
         "{{\"requestType\":\"CreatePolicy\",\"note\":\"{}\"}}",
@@ -46,6 +47,7 @@ fn request(max: usize) -> ClaimRequest {
         max,
         lease: Duration::from_secs(30),
         capacity: Capacity::default(),
+        flows_changed: false,
         held: Held::default(),
     }
 }

@@ -18,6 +18,7 @@
 //!     handler: "greet".to_owned().try_into()?,
 //!     digest: String::new(),
 //!     rules: vec!["all".to_owned()],
+//!     key: None,
 //! };
 //! let command = NewCommand::new(r#"{"name":"Ada"}"#, vec![delivery]);
 //! let stored = store.enqueue(vec![command]).await?;
@@ -30,6 +31,7 @@ mod clock;
 mod ending;
 mod engines;
 mod error;
+mod flow;
 mod history;
 mod intake;
 mod json;
@@ -50,13 +52,14 @@ pub use ending::{Ending, FailureClass};
 pub use engines::postgres;
 pub use engines::{open, sqlite};
 pub use error::QueueError;
+pub use flow::{Flow, Holds, Rate, RateOf};
 pub use history::{
     HISTORY_BOUNDS_MS, HISTORY_KEPT, HISTORY_POINTS_MAX, HistoryFilter, HistoryPoint,
 };
 pub use intake::{Accepted, EnqueueOptions, accept, accept_all};
 pub use model::{
     AttemptError, AttemptLog, Capacity, ClaimRequest, Claimed, Claims, Enqueued, Failures, Held,
-    IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, NewCommand, NewDelivery, Renewal, Settlement,
+    IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, NewCommand, NewDelivery, Renewal, Settlement, is_key,
 };
 pub use pause::{NewPause, PAUSE_BY_MAX_BYTES, PAUSE_REASON_MAX_BYTES, Pause};
 pub use pointsman_core::{command::CommandId, delivery::DeliveryId, settings::RetrySettings};

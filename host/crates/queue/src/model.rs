@@ -14,6 +14,7 @@ use super::{
     clock::Timestamp,
     ending::{Ending, FailureClass},
     error::QueueError,
+    flow::{Flow, Holds},
     state::State,
 };
 use pointsman_core::{
@@ -69,6 +70,8 @@ pub struct NewDelivery {
     pub digest: String,
     /// The names of the rules that chose it.
     pub rules: Vec<String>,
+    /// Whose it is, among those of the handler: claims go round the keys.
+    pub key: Option<String>,
 }
 
 impl NewDelivery {
@@ -113,9 +116,8 @@ impl NewCommand {
             ("ordering key", &self.ordering_key),
         ] {
             let Some(key) = key else { continue };
-            if key.is_empty() || key.len() > KEY_MAX_BYTES || key.contains(char::is_control) {
-                let reason = format!("use 1 to {KEY_MAX_BYTES} bytes without control characters");
-                return Err(QueueError::Invalid { field, reason });
+            if !is_key(key) {
+                return Err(wrong_key(field));
             }
         }
         if self.attributes.contains('\0') || self.traceparent.iter().any(|t| t.contains('\0')) {
@@ -124,6 +126,10 @@ impl NewCommand {
                 field: "command",
                 reason,
             });
+        }
+        let mut keys = self.deliveries.iter().filter_map(|one| one.key.as_deref());
+        if keys.any(|key| !is_key(key)) {
+            return Err(wrong_key("key"));
         }
         let mut handlers: Vec<_> = self.deliveries.iter().map(|d| &d.handler).collect();
         handlers.sort_unstable();
@@ -136,6 +142,17 @@ impl NewCommand {
         }
         Ok(())
     }
+}
+
+/// Whether a text can be a key.
+#[must_use]
+pub fn is_key(key: &str) -> bool {
+    !key.is_empty() && key.len() <= KEY_MAX_BYTES && !key.contains(char::is_control)
+}
+
+fn wrong_key(field: &'static str) -> QueueError {
+    let reason = format!("use 1 to {KEY_MAX_BYTES} bytes without control characters");
+    QueueError::Invalid { field, reason }
 }
 
 /// What an enqueue answers.
@@ -156,6 +173,9 @@ pub struct ClaimRequest {
     pub lease: Duration,
     /// Which deliveries.
     pub capacity: Capacity,
+    /// Whether the flows are others than in the last claim that succeeded: what they hold
+    /// is looked at anew.
+    pub flows_changed: bool,
     /// The leases of the runs that go on in this process. Where no other works
     /// on the store, they are never ended.
     pub held: Held,
@@ -194,6 +214,8 @@ pub struct Capacity {
     /// How many deliveries of a handler run at once over all hosts; a handler
     /// that is not named has no limit.
     pub limits: Arc<HashMap<HandlerName, usize>>,
+    /// What its keys share, and at which rate; the same.
+    pub flows: Arc<HashMap<HandlerName, Flow>>,
 }
 
 /// What a claim answers.
@@ -293,6 +315,8 @@ pub enum Settlement {
         error: AttemptError,
         /// How long to wait first.
         delay: Duration,
+        /// What waits with it.
+        holds: Holds,
     },
     /// It goes to the dead letter.
     Discard {
@@ -322,9 +346,14 @@ impl Settlement {
             Self::Complete { .. } => Self::Discard {
                 error: emptied(Ending::Ran(status)),
             },
-            Self::Retry { error, delay } => Self::Retry {
+            Self::Retry {
+                error,
+                delay,
+                holds,
+            } => Self::Retry {
                 error: emptied(error.status),
                 delay,
+                holds,
             },
             Self::Discard { error } => Self::Discard {
                 error: emptied(error.status),
@@ -339,6 +368,7 @@ pub(super) struct SettlementRow {
     pub(super) state: State,
     pub(super) output: Option<String>,
     pub(super) delay: Duration,
+    pub(super) holds: Holds,
     pub(super) charged: bool,
     pub(super) failures: Failures,
     pub(super) error: Option<AttemptError>,
@@ -351,6 +381,7 @@ impl From<Settlement> for SettlementRow {
             state: State::Completed,
             output: None,
             delay: Duration::ZERO,
+            holds: Holds::Delivery,
             charged: true,
             failures: Failures::default(),
             error: None,
@@ -362,9 +393,13 @@ impl From<Settlement> for SettlementRow {
                 row.output = output.map(|o| o.replace('\0', ""));
                 row.follow_ups = follow_ups;
             }
-            Settlement::Retry { error, delay } => {
+            Settlement::Retry {
+                error,
+                delay,
+                holds,
+            } => {
                 row.state = State::Retryable;
-                row.delay = delay;
+                (row.delay, row.holds) = (delay, holds);
                 match error.status.class() {
                     Some(FailureClass::Trap) => row.failures.trap = 1,
                     Some(FailureClass::Timeout) => row.failures.timeout = 1,

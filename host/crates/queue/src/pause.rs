@@ -12,6 +12,11 @@ use pointsman_core::name::HandlerName;
 pub const PAUSE_REASON_MAX_BYTES: usize = 1000;
 /// The longest name of who paused, in bytes.
 pub const PAUSE_BY_MAX_BYTES: usize = 255;
+/// Who pauses a handler that asked for time itself, and why.
+pub(crate) const RETRY_AFTER: (&str, &str) = (
+    "retry-after",
+    "the handler asked for a delay, and `queue.retry_after_pauses` is `handler`",
+);
 /// How many pauses there may be at once: every claim reads them.
 pub(crate) const PAUSES_MAX: u64 = 1000;
 /// What stands for all handlers where a handler is stored: no handler has that name.

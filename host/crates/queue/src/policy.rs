@@ -5,6 +5,7 @@
 
 mod admission;
 mod dead;
+mod flow;
 mod lease;
 mod ordering;
 mod prefix;
@@ -14,6 +15,9 @@ mod waking;
 
 pub(crate) use admission::{BodyDigest, admit, body_digest, recognise};
 pub(crate) use dead::{DEAD_STEP, Fate, next_step, refuse_one};
+pub(crate) use flow::{
+    Bucket, Candidate, Lane, LaneState, Room, handler_rate, key_rate, rounds, turns,
+};
 pub use lease::HOSTS_LOST_MAX;
 pub(crate) use lease::{LeaseEnd, LostLease, settled};
 pub(crate) use ordering::{Entrant, Entry, Placed, place};

@@ -7,6 +7,7 @@ mod run;
 mod share;
 
 use std::{
+    collections::HashMap,
     fmt,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -22,7 +23,7 @@ use tracing::{debug, error, info, warn};
 
 use self::run::{Run, Runs};
 use super::{
-    Capacity, ClaimRequest, Claimed, CommandId, QueueError, Renewal, RetentionSettings,
+    Capacity, ClaimRequest, Claimed, CommandId, Flow, QueueError, Renewal, RetentionSettings,
     RetrySettings, RunResult, Store, signals::Part,
 };
 use crate::{policy::look_within, settings::QueueSettings};
@@ -152,7 +153,11 @@ struct Shared {
     draining: CancellationToken,
     polled: Mutex<Instant>,
     renewed: Mutex<Instant>,
+    /// Those of the last claim that succeeded.
+    flows: Mutex<Option<Arc<Flows>>>,
 }
+
+type Flows = HashMap<HandlerName, Flow>;
 
 impl Worker {
     /// Starts to work, on the current runtime.
@@ -175,6 +180,7 @@ impl Worker {
             draining: CancellationToken::new(),
             polled: Mutex::new(Instant::now()),
             renewed: Mutex::new(Instant::now()),
+            flows: Mutex::default(),
         });
         let (stop, loops) = (CancellationToken::new(), TaskTracker::new());
         // Renewals and cancellations go on while a drain waits for the runs.
@@ -334,10 +340,13 @@ impl Shared {
         let request = ClaimRequest {
             max: max.min(CLAIM_MAX),
             lease: self.config.lease,
+            flows_changed: !self.claimed_with(&capacity.flows),
             capacity,
             held: self.runs.held(),
         };
+        let flows = Arc::clone(&request.capacity.flows);
         let claims = self.store.claim(request).await?;
+        *self.flows.lock().unwrap_or_else(PoisonError::into_inner) = Some(flows);
         *self.polled.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let taken = claims.deliveries.len();
         for claimed in claims.deliveries {
@@ -393,6 +402,13 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Whether the last claim was made with these.
+    fn claimed_with(&self, flows: &Arc<Flows>) -> bool {
+        let last = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref()
+            .is_some_and(|last| Arc::ptr_eq(last, flows) || last == flows)
     }
 
     fn note_renewed(&self) {

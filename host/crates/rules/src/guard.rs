@@ -174,6 +174,91 @@ impl Guard {
     }
 }
 
+/// An expression whose value says whose a command is: text, a number or a boolean.
+pub struct Key(Guard);
+
+/// Why a command has no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyFault {
+    /// What the expression asks for is not there, or is not such a value.
+    Fault(String),
+    /// It would take more than it may.
+    Limit(String),
+}
+
+impl fmt::Display for KeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(reason) | Self::Limit(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl Key {
+    /// Compiles `text`.
+    ///
+    /// # Errors
+    /// What is wrong with it, and how to mend it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let read = || {
+            if text.len() > MAX_GUARD_BYTES {
+                let message = format!("it has more than {MAX_GUARD_BYTES} bytes");
+                return Err(GuardError::at(0, message));
+            }
+            let expr = parser::parse(text)?;
+            check::check_key(&expr)?;
+            let text = text.into();
+            Ok(Self(Guard { text, expr }))
+        };
+        read().map_err(|error: GuardError| {
+            let hint = error.hint.map(|hint| format!("; {hint}"));
+            let hint = hint.unwrap_or_default();
+            format!("at byte {}: {}{hint}", error.at, error.message)
+        })
+    }
+
+    /// The keys of one command, which these give within `steps_max` steps together.
+    #[must_use]
+    pub fn all(
+        keys: &[impl AsRef<Self>],
+        command: &Command,
+        steps_max: u64,
+    ) -> Vec<Result<String, KeyFault>> {
+        let (fuel, mut attributes) = (Fuel::new(steps_max), Attributes::new(command));
+        let keys = keys.iter().map(AsRef::as_ref);
+        keys.map(|key| key.of(&mut attributes, &fuel)).collect()
+    }
+
+    fn of(&self, attributes: &mut Attributes<'_>, fuel: &Fuel) -> Result<String, KeyFault> {
+        let value = match attributes.value(fuel) {
+            Ok(command) => Evaluation::new(command, fuel).of(&self.0.expr),
+            Err(stop) => Err(stop),
+        };
+        match value {
+            Ok(Value::Text(text)) => Ok(text.to_string()),
+            Ok(value @ (Value::Timestamp(_) | Value::Duration(_))) => {
+                Err(KeyFault::Fault(no_key(value.kind())))
+            }
+            Ok(value) => value
+                .spelled()
+                .ok_or_else(|| KeyFault::Fault(no_key(value.kind()))),
+            Err(Stop::Absent(name)) => Err(KeyFault::Fault(format!("`{name}` is absent"))),
+            Err(Stop::Fault(fault)) => Err(KeyFault::Fault(fault.into())),
+            Err(Stop::Limit(exceeded)) => Err(KeyFault::Limit(format!("it {exceeded}"))),
+        }
+    }
+}
+
+fn no_key(kind: &str) -> String {
+    format!("its value is {kind}, and a key is a string, a number or a boolean")
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Key").field(&self.0.text).finish()
+    }
+}
+
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Guard").field(&self.text).finish()

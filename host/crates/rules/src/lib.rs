@@ -34,6 +34,7 @@ pub use error::RoutingError;
 pub use explain::{ClauseReport, Explanation, Fired, Miss, Overruled};
 pub use file::{MAX_FILE_BYTES, MAX_TESTS, RuleFile};
 pub use fuel::ROUTING_STEPS_MAX;
+pub use guard::{Key, KeyFault};
 pub use lint::Finding;
 pub use pointsman_core::command::Command;
 pub use pointsman_core::diagnostic::{Diagnostic, Severity};

@@ -90,7 +90,7 @@ pub use grants::{
     services::{DatabaseUrl, EmitGrant, SqlGrant, StateGrant, UrlSource},
     settings::{
         Folder, HandlerQueueSettings, HandlerSettings, HttpGrant, InstanceMode, InstanceSettings,
-        SecretSettings,
+        RateSettings, RetryAfterPauses, SecretSettings,
     },
 };
 pub use load::{ComponentFile, load};

@@ -11,7 +11,7 @@ const BYTES_MAX: i64 = 1 << 40;
 const COUNT_MAX: i64 = 1_000_000_000;
 
 /// What has a lower end than its unit says.
-const KEYS: [(&str, i64); 15] = [
+const KEYS: [(&str, i64); 17] = [
     // One buffer in memory each.
     ("host.command_max_bytes", 1 << 30),
     ("host.plugin_max_bytes", 4 << 30),
@@ -23,6 +23,9 @@ const KEYS: [(&str, i64); 15] = [
     ("limits.instances_max", 1_000_000),
     ("limits.resources_max", 1_000_000),
     ("queue.concurrency", 1_000_000),
+    ("queue.concurrency_per_key", 1_000_000),
+    // A microsecond each, where it is for a second.
+    ("queue.rate.limit", 1_000_000),
     // Threads, and connections of a database.
     ("host.compile_jobs_max", 1_024),
     ("host.blocking_max", 10_000),

@@ -83,6 +83,7 @@ impl Bench {
             handler: HandlerName::parse(handler).expect("a name"),
             digest: "sha256:0".to_owned(),
             rules: vec!["all".to_owned()],
+            key: None,
         };
         let deliveries = ["a", "b", "c"].map(delivery).to_vec();
         let command = NewCommand::new(r#"{"requestType":"CreatePolicy"}"#, deliveries);
@@ -215,6 +216,7 @@ fn request() -> ClaimRequest {
         max: 10,
         lease: Duration::from_secs(30),
         capacity: Capacity::default(),
+        flows_changed: false,
         held: Held::default(),
     }
 }

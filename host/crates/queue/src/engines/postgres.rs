@@ -17,6 +17,8 @@ mod drift;
 mod entries;
 mod fault;
 mod history;
+mod lanes;
+mod limits;
 mod lines;
 mod listen;
 mod migrate;
@@ -393,6 +395,11 @@ impl Postgres {
             swept.keys = dead::sweep_keys(&tx).await.map_err(to(DOING))?;
             history::remove(&tx).await.map_err(to(DOING))?;
             let over = "DELETE FROM @.pause WHERE until_ms <= $1";
+            tx.execute(over, &[&tx.now.as_millis()])
+                .await
+                .map_err(to(DOING))?;
+            let over =
+                "DELETE FROM @.lane WHERE until_ms IS NOT NULL AND parked AND until_ms <= $1";
             tx.execute(over, &[&tx.now.as_millis()])
                 .await
                 .map_err(to(DOING))?;

@@ -9,6 +9,7 @@ mod entries;
 mod fault;
 mod files;
 mod history;
+mod lanes;
 mod pauses;
 mod read;
 mod readers;

@@ -9,6 +9,7 @@ use pointsman_core::{outcome::Status, settings::RetrySettings};
 
 use crate::{
     ending::{Ending, FailureClass},
+    flow::Holds,
     model::{AttemptError, AttemptLog, Failures, NewCommand, Settlement},
 };
 
@@ -21,6 +22,8 @@ pub struct RunResult {
     pub message: String,
     /// The least time until the next try, where the handler named one.
     pub retry_after: Option<Duration>,
+    /// What waits so long with it.
+    pub holds: Holds,
     /// The answer: JSON text.
     pub output: Option<String>,
     /// What it logged. Kept with a failure.
@@ -37,6 +40,7 @@ impl RunResult {
             status: Status::Succeeded,
             message: String::new(),
             retry_after: None,
+            holds: Holds::Delivery,
             output,
             logs: Vec::new(),
             follow_ups: Vec::new(),
@@ -50,6 +54,7 @@ impl RunResult {
             status,
             message: message.into(),
             retry_after: None,
+            holds: Holds::Delivery,
             output: None,
             logs: Vec::new(),
             follow_ups: Vec::new(),
@@ -102,11 +107,15 @@ pub(super) fn settle_with(
     if before.saturating_add(1) >= max {
         return Settlement::Discard { error };
     }
-    let delay = match retry_after {
-        Some(wait) => wait.min(retry.retry_after_max),
-        None => backoff(retry, failures.total(), jitter),
+    let (delay, holds) = match retry_after {
+        Some(wait) => (wait.min(retry.retry_after_max), result.holds),
+        None => (backoff(retry, failures.total(), jitter), Holds::Delivery),
     };
-    Settlement::Retry { error, delay }
+    Settlement::Retry {
+        error,
+        delay,
+        holds,
+    }
 }
 
 fn backoff(retry: &RetrySettings, failures_before: u32, jitter: f64) -> Duration {

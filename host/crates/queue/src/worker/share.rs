@@ -60,6 +60,7 @@ mod tests {
         Capacity {
             handlers: Some(handlers.iter().map(|text| name(text)).collect()),
             limits: Arc::new(limited.iter().map(|text| (name(text), 9)).collect()),
+            ..Capacity::default()
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
-    Clock, CommandId, DeadFilter, Ending, IDEMPOTENCY_KEPT, NewCommand, QueueError, Renewal,
+    Clock, CommandId, DeadFilter, Ending, Holds, IDEMPOTENCY_KEPT, NewCommand, QueueError, Renewal,
     RetentionSettings, Settlement, State,
 };
 
@@ -236,6 +236,7 @@ async fn an_ordering_key_runs_one_after_the_other(fixture: Fixture) {
     let retry = Settlement::Retry {
         error: error(Status::Unavailable, "later"),
         delay: Duration::from_secs(5),
+        holds: Holds::Delivery,
     };
     fixture
         .store
@@ -386,6 +387,7 @@ async fn a_retry_waits_and_counts(fixture: Fixture) {
     let retry = Settlement::Retry {
         error: error(Status::Trapped, "trap"),
         delay: Duration::from_secs(10),
+        holds: Holds::Delivery,
     };
     assert_eq!(
         fixture.store.settle(claimed.lease, retry).await.unwrap(),

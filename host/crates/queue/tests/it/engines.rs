@@ -152,6 +152,7 @@ pub(crate) fn command(handlers: &[&str]) -> NewCommand {
         handler: name(handler),
         digest: "sha256:0".to_owned(),
         rules: vec!["all".to_owned()],
+        key: None,
     };
     NewCommand::new(
         r#"{"requestType":"CreatePolicy"}"#,
@@ -164,6 +165,7 @@ pub(crate) fn request(max: usize) -> ClaimRequest {
         max,
         lease: LEASE,
         capacity: Capacity::default(),
+        flows_changed: false,
         held: Held::default(),
     }
 }

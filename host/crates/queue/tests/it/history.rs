@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
-    Clock as _, Ending, HISTORY_KEPT, HistoryFilter, HistoryPoint, NewCommand, RetentionSettings,
-    Settlement, Timestamp,
+    Clock as _, Ending, HISTORY_KEPT, HistoryFilter, HistoryPoint, Holds, NewCommand,
+    RetentionSettings, Settlement, Timestamp,
 };
 
 use crate::engines::{Fixture, LEASE, command, done, error, name, on_both_engines};
@@ -57,6 +57,7 @@ async fn attempts_are_counted_by_minute_handler_and_ending(fixture: Fixture) {
     let retry = Settlement::Retry {
         error: why.clone(),
         delay: 10 * MINUTE,
+        holds: Holds::Delivery,
     };
     let settlements = [
         done(),
@@ -136,6 +137,7 @@ async fn a_delivery_tells_when_its_last_attempt_began(fixture: Fixture) {
         let retry = Settlement::Retry {
             error: error(Status::Unavailable, "later"),
             delay: Duration::ZERO,
+            holds: Holds::Delivery,
         };
         fixture.store.settle(lease, retry).await.unwrap();
         let view = fixture.store.get(id).await.unwrap();

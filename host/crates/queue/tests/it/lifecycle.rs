@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
     AttemptLog, Changes, Clock, CommandFilter, CommandId, CommandView, DeadFilter, HOSTS_LOST_MAX,
-    PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES, Page, Renewal, RetentionSettings, Settlement, State,
-    Timestamp, wait_for,
+    Holds, PAGE_MAX_BYTES, PAYLOAD_SHORT_MAX_BYTES, Page, Renewal, RetentionSettings, Settlement,
+    State, Timestamp, wait_for,
 };
 
 use crate::engines::{Fixture, LEASE, NEVER, command, done, error, name, on_both_engines, state};
@@ -60,6 +60,7 @@ async fn a_cancelled_run_ends_cancelled(fixture: Fixture) {
     let retry = Settlement::Retry {
         error: error(Status::Cancelled, "stop"),
         delay: Duration::ZERO,
+        holds: Holds::Delivery,
     };
     assert_eq!(
         fixture
@@ -92,6 +93,7 @@ async fn bury(fixture: &Fixture, handler: &str) -> CommandId {
     let retry = Settlement::Retry {
         error: first,
         delay: Duration::ZERO,
+        holds: Holds::Delivery,
     };
     let lease = fixture.claim_one().await.lease;
     fixture.store.settle(lease, retry).await.unwrap();
@@ -354,6 +356,7 @@ async fn news_of_changes_reaches_a_waiter(fixture: Fixture) {
     let retry = Settlement::Retry {
         error: error(Status::Unavailable, "later"),
         delay: LEASE,
+        holds: Holds::Delivery,
     };
     fixture.store.settle(lease, retry).await.unwrap();
     heard(&mut changes, "a failure").await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pointsman_core::outcome::Status;
-use pointsman_queue::{Clock, CommandFilter, CommandId, Page, Settlement, State, Timestamp};
+use pointsman_queue::{Clock, CommandFilter, CommandId, Holds, Page, Settlement, State, Timestamp};
 
 use crate::engines::{Fixture, command, done, error, name, on_both_engines};
 
@@ -48,6 +48,7 @@ async fn bring(fixture: &Fixture, id: CommandId, state: State) {
         State::Retryable => Some(Settlement::Retry {
             error: error(Status::Unavailable, "later"),
             delay: Duration::from_secs(3600),
+            holds: Holds::Delivery,
         }),
     };
     for claimed in fixture.claim(99).await {

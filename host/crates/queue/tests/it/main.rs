@@ -7,6 +7,7 @@ mod faults;
 mod fuzzed;
 mod history;
 mod json;
+mod keys;
 mod lifecycle;
 mod listed;
 mod model;

@@ -8,8 +8,8 @@ use std::{
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
-    ClaimRequest, Clock as _, DeadFilter, HOSTS_LOST_MAX, Lease, NewCommand, NewPause, Settlement,
-    State,
+    ClaimRequest, Clock as _, DeadFilter, HOSTS_LOST_MAX, Holds, Lease, NewCommand, NewPause,
+    Settlement, State,
 };
 
 use crate::{
@@ -100,6 +100,7 @@ impl Both {
             _ => Settlement::Retry {
                 error: why,
                 delay: Duration::from_secs(self.one_of(&[0, 5, 10])),
+                holds: Holds::Delivery,
             },
         };
         let one = &self.model.all[at];
@@ -276,6 +277,7 @@ async fn the_end_of_the_first_in_a_line_is_news_of_work(fixture: Fixture) {
     let retry = Settlement::Retry {
         error: error(Status::Unavailable, "later"),
         delay: LEASE,
+        holds: Holds::Delivery,
     };
     fixture.store.settle(lease, retry).await.unwrap();
     let next = fixture.add(in_line()).await;

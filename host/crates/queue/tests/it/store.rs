@@ -13,8 +13,8 @@ use std::{
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
-    Claimed, Clock, CommandFilter, DeadFilter, NewCommand, Page, QueueError, RetentionSettings,
-    Settlement, State, Store, Timestamp,
+    Claimed, Clock, CommandFilter, DeadFilter, Holds, NewCommand, Page, QueueError,
+    RetentionSettings, Settlement, State, Store, Timestamp,
     sqlite::{Sqlite, SqliteConfig},
 };
 use rusqlite::Connection;
@@ -256,6 +256,7 @@ async fn a_clock_that_is_set_ends_no_lease_and_moves_no_delay() {
         let retry = Settlement::Retry {
             error: error(Status::Unavailable, "later"),
             delay: Duration::from_secs(20),
+            holds: Holds::Delivery,
         };
         store.settle(lease, retry).await.unwrap();
         store.enqueue(vec![of_size(10)]).await.unwrap();

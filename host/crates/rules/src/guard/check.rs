@@ -31,6 +31,20 @@ pub(super) fn check(guard: &Expr) -> Result<(), GuardError> {
     never::check(guard)
 }
 
+/// Checks a whole expression that gives a key.
+///
+/// # Errors
+/// At the first thing that can never work.
+pub(super) fn check_key(key: &Expr) -> Result<(), GuardError> {
+    let found = type_of(key)?;
+    if ![Text, Number, Bool].iter().any(|one| found.may_be(*one)) {
+        let message = format!("its value is {}", found.name());
+        return Err(GuardError::at(key.at, message)
+            .with_hint("a key is a string, a number or a boolean, such as `command.tenant`"));
+    }
+    constants(key, &Fuel::new(CONSTANT_STEPS_MAX))
+}
+
 /// Evaluates the largest constant parts.
 fn constants(expr: &Expr, fuel: &Fuel) -> Result<(), GuardError> {
     if expr.is_constant() && !expr.is_literal() {

@@ -403,3 +403,46 @@ fn lists_are_joined() {
         assert!(check(&guard, command).is_ok(), "{guard}");
     }
 }
+
+#[test]
+fn a_key_is_the_text_of_a_simple_value() {
+    let of = |key: &str, command: &str| {
+        let key = std::sync::Arc::new(Key::parse(key).unwrap());
+        let command = Command::parse(command).unwrap();
+        let mut all = Key::all(&[key], &command, ROUTING_STEPS_MAX);
+        all.remove(0).map_err(|fault| fault.to_string())
+    };
+    for (key, command, expected) in [
+        ("command.tenant", r#"{"tenant":"acme"}"#, "acme"),
+        ("command.n", r#"{"n":9.90e1}"#, "99"),
+        ("command.n", r#"{"n":1.5}"#, "1.5"),
+        ("command.vip", r#"{"vip":true}"#, "true"),
+        ("command.a + '/' + command.b", r#"{"a":"x","b":"y"}"#, "x/y"),
+        ("has(command.t) ? command.t : 'none'", "{}", "none"),
+    ] {
+        assert_eq!(of(key, command).as_deref(), Ok(expected), "{key}");
+    }
+    for (command, why) in [
+        ("{}", "`tenant` is absent"),
+        (
+            r#"{"tenant":null}"#,
+            "its value is null, and a key is a string, a number or a boolean",
+        ),
+        (
+            r#"{"tenant":[1]}"#,
+            "its value is a list, and a key is a string, a number or a boolean",
+        ),
+    ] {
+        assert_eq!(of("command.tenant", command), Err(why.to_owned()));
+    }
+    let command = Command::parse(r#"{"tenant":"acme"}"#).unwrap();
+    let key = std::sync::Arc::new(Key::parse("command.tenant").unwrap());
+    let few = Key::all(&[key], &command, 3).remove(0);
+    assert!(matches!(few, Err(KeyFault::Limit(_))), "{few:?}");
+    let refused = |text: &str| Key::parse(text).unwrap_err();
+    assert_eq!(
+        refused("[command.a]"),
+        "at byte 0: its value is a list; a key is a string, a number or a boolean, such as `command.tenant`"
+    );
+    assert!(refused("command.").starts_with("at byte "));
+}

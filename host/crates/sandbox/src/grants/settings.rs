@@ -2,17 +2,19 @@
 //! limits over the host's defaults, its configuration and what it is granted.
 //! Nothing here comes from the plugin itself.
 
+mod queue;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use pointsman_core::settings::{
-    self, RetrySettings, SettingsError, duration, lasting, optional, positive,
-};
+use pointsman_core::settings::{self, SettingsError, duration, lasting, positive};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+pub use queue::{HandlerQueueSettings, RateSettings, RetryAfterPauses};
 
 use super::{
     injected::{HeaderTemplate, Injection},
@@ -89,18 +91,6 @@ impl Default for InstanceSettings {
             seconds_max: 300,
         }
     }
-}
-
-/// How the durable queue runs a handler.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HandlerQueueSettings {
-    /// Its deliveries that run at once, over all hosts. Without, there is no limit but
-    /// the hosts' own.
-    #[serde(with = "optional::none")]
-    pub concurrency: Option<usize>,
-    /// How its failures are retried.
-    pub retry: RetrySettings,
 }
 
 /// A secret: where it comes from, and who sees it.
@@ -299,6 +289,7 @@ impl HandlerSettings {
             })
         };
         self.limits.check(origin)?;
+        self.queue.check(origin)?;
         let http = &self.http;
         lasting(origin, &[("http.timeout", http.timeout)])?;
         positive(

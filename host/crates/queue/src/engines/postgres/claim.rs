@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use super::{
     fault::{Fault, to},
+    lanes,
+    limits::room,
     lines::{self, InLine},
     row,
     session::Scope,
@@ -38,23 +40,22 @@ pub(super) async fn claim(
             .await
             .map_err(to("end the leases of lost hosts"))?;
     }
-    let rows = async {
-        wake(tx).await?;
-        take(tx, request).await
-    }
-    .await
-    .map_err(to("claim deliveries"))?;
-    let mut claimed = rows
+    const CLAIM: &str = "claim deliveries";
+    wake(tx).await.map_err(to(CLAIM))?;
+    let (due, lanes) = due(tx, request, leases).await.map_err(to(CLAIM))?;
+    let (rows, lanes_due) = take(tx, request, lanes).await.map_err(to(CLAIM))?;
+    let deliveries = rows
         .iter()
         .map(read_claimed)
         .collect::<Result<Vec<_>, _>>()?;
-    claimed.sort_by_key(|(urgency, _)| *urgency);
-    let due = due(tx, leases).await.map_err(to("claim deliveries"))?;
-    let commands = claimed.iter().map(|(_, one)| one.lease.delivery.command);
+    let commands = deliveries.iter().map(|one| one.lease.delivery.command);
     tx.news.changed.extend(commands);
+    let leased = (leases == Leases::End && !deliveries.is_empty()).then_some(request.lease);
+    let lanes_due = lanes_due.map(|at| Timestamp::from_millis(at).since(tx.now));
+    let due = due.within(tx.now, tx.now).into_iter();
     Ok(Claims {
-        deliveries: claimed.into_iter().map(|(_, claimed)| claimed).collect(),
-        next_due: due.within(tx.now, tx.now),
+        deliveries,
+        next_due: due.chain(leased).chain(lanes_due).min(),
     })
 }
 
@@ -132,25 +133,67 @@ async fn wake(tx: &mut Tx<'_>) -> Result<(), Fault> {
     lines::free(tx, &entering).await.map(drop)
 }
 
-async fn due(tx: &Tx<'_>, leases: Leases) -> Result<Due, Fault> {
-    let row = tx
-        .query_opt(include_str!("sql/next_due.sql"), &[&tx.now.as_millis()])
-        .await?;
-    Ok(row.map_or_else(Due::default, |row| Due {
+/// What is known of the lanes of keys before a claim.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lanes {
+    /// When the next one is no longer held.
+    held_until_ms: Option<i64>,
+    /// Whether there is something to take from one.
+    are_ready: bool,
+}
+
+async fn due(tx: &Tx<'_>, request: &ClaimRequest, leases: Leases) -> Result<(Due, Lanes), Fault> {
+    let flows = request.capacity.flows.keys();
+    let flows: Vec<&str> = flows.map(|name| name.as_str()).collect();
+    let sql = include_str!("sql/next_due.sql");
+    let row = tx.query_opt(sql, &[&tx.now.as_millis(), &flows]).await?;
+    let Some(row) = row else {
+        return Ok((Due::default(), Lanes::default()));
+    };
+    let due = Due {
         delay_ends_ms: row.get(0),
         lease_ends_ms: row
             .get::<_, Option<i64>>(1)
             .filter(|_| leases == Leases::End),
         pause_ends_ms: row.get(2),
-    }))
+    };
+    let lanes = Lanes {
+        held_until_ms: row.get(3),
+        are_ready: row.get(4),
+    };
+    Ok((due, lanes))
 }
 
-async fn take(tx: &Tx<'_>, request: &ClaimRequest) -> Result<Vec<Row>, Fault> {
+/// Takes the most urgent; and when lanes that are held now can be taken from.
+async fn take(
+    tx: &Tx<'_>,
+    request: &ClaimRequest,
+    lanes: Lanes,
+) -> Result<(Vec<Row>, Option<i64>), Fault> {
     if request.max == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
+    let is_over = |until: i64| until <= tx.now.as_millis();
+    if lanes.are_ready || request.flows_changed || lanes.held_until_ms.is_some_and(is_over) {
+        return lanes::take(tx, request).await;
+    }
+    let mut rows = take_plain(tx, request).await?;
+    rows.sort_by_key(|row| {
+        (
+            row.get::<_, i32>(11).saturating_neg(),
+            row.get::<_, i64>(12),
+        )
+    });
+    Ok((rows, lanes.held_until_ms))
+}
+
+/// Takes the most urgent where none has a key: in one statement.
+async fn take_plain(tx: &Tx<'_>, request: &ClaimRequest) -> Result<Vec<Row>, Fault> {
     let max = i64::try_from(request.max).unwrap_or(i64::MAX);
-    let room = room(tx, request).await?;
+    let mut room = room(tx, request, &[]).await?;
+    // What came of these since it was looked for waits for the next claim.
+    let flows = request.capacity.flows.keys();
+    room.extend(flows.map(|name| (name.as_str(), 0)));
     let limited: Vec<&str> = room.keys().copied().collect();
     let rooms: Vec<i64> = room.values().copied().collect();
     let only: Option<Vec<&str>> = request
@@ -174,45 +217,9 @@ async fn take(tx: &Tx<'_>, request: &ClaimRequest) -> Result<Vec<Row>, Fault> {
     .await
 }
 
-/// How many more of each limited handler may run. Under a lock each, so that two
-/// hosts do not both take the last place.
-async fn room<'r>(
-    tx: &Scope<'_>,
-    request: &'r ClaimRequest,
-) -> Result<HashMap<&'r str, i64>, Fault> {
-    if request.capacity.limits.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let mut names: Vec<&str> = request
-        .capacity
-        .limits
-        .keys()
-        .map(|name| name.as_str())
-        .collect();
-    names.sort_unstable();
-    for name in names {
-        tx.lock(&format!("/limit/{name}")).await?;
-    }
-    let running: HashMap<String, i64> = tx
-        .query(include_str!("sql/running.sql"), &[])
-        .await?
-        .iter()
-        .map(|row| (row.get(0), row.get(1)))
-        .collect();
-    let left = |(name, limit): (&'r pointsman_core::name::HandlerName, &usize)| {
-        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        (
-            name.as_str(),
-            (limit - running.get(name.as_str()).copied().unwrap_or(0)).max(0),
-        )
-    };
-    Ok(request.capacity.limits.iter().map(left).collect())
-}
-
-/// A delivery with what it is ordered by: urgency, then place.
-fn read_claimed(found: &Row) -> Result<((i32, i64), Claimed), QueueError> {
+fn read_claimed(found: &Row) -> Result<Claimed, QueueError> {
     let delivery = DeliveryId::new(CommandId(found.get(2)), row::handler(found.get(3))?);
-    let claimed = Claimed {
+    Ok(Claimed {
         lease: Lease {
             delivery,
             row: found.get(0),
@@ -228,9 +235,7 @@ fn read_claimed(found: &Row) -> Result<((i32, i64), Claimed), QueueError> {
         attributes: found.get(9),
         traceparent: found.get(10),
         depth: u32::try_from(found.get::<_, i32>(13)).unwrap_or(0),
-    };
-    let priority: i32 = found.get(11);
-    Ok(((priority.saturating_neg(), found.get(12)), claimed))
+    })
 }
 
 pub(super) async fn renew(

@@ -12,12 +12,13 @@ use super::{
 use crate::QueueError;
 
 /// One step a version, as for SQLite.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 /// The advisory lock under which hosts that start together migrate one after the other.
 const MIGRATION_LOCK: i64 = 0x706f_696e_7473_6d61;
@@ -158,6 +159,7 @@ async fn usable(tx: &Scope<'_>) -> Result<(), QueueError> {
         "failure",
         "history",
         "idempotency",
+        "lane",
         "pause",
         "schedule",
         "space",

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     fault::{Fault, to},
+    lanes,
     lines::{self, InLine},
     session::Scope,
     tx::Tx,
@@ -156,6 +157,7 @@ async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fa
 
 async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fault> {
     let placed = place(commands.iter().copied(), tx.now);
+    lanes::enter(tx, &placed).await?;
     let owners: Vec<Uuid> = placed.iter().map(|one| one.command.id.0).collect();
     let handlers: Vec<&str> = placed
         .iter()
@@ -173,6 +175,10 @@ async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), 
         .iter()
         .map(|one| one.command.ordering_key.as_deref())
         .collect();
+    let lanes: Vec<Option<&str>> = placed
+        .iter()
+        .map(|one| one.delivery.key.as_deref())
+        .collect();
     let entries = |entry| placed.iter().map(move |one| one.entry == entry).collect();
     let (behind, at_end): (Vec<bool>, Vec<bool>) = (entries(Entry::Behind), entries(Entry::AtEnd));
     tx.execute(
@@ -188,6 +194,7 @@ async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), 
             &keys,
             &behind,
             &at_end,
+            &lanes,
         ],
     )
     .await?;
@@ -258,6 +265,10 @@ pub(super) async fn settle(
         let started = found.get::<_, Option<i64>>(5).map(Timestamp::from_millis);
         let handler = &lease.delivery.handler;
         tx.news.attempts.add(handler, status, started, now);
+    }
+    if state == State::Retryable {
+        let handler = &lease.delivery.handler;
+        lanes::hold(tx, handler, found.get(6), row).await?;
     }
     let ended = state.is_final().then(|| InLine::read(&found, 2)).flatten();
     let freed = lines::leave(tx, ended.as_slice()).await?;

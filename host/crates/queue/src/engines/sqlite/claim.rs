@@ -9,14 +9,15 @@ use uuid::Uuid;
 
 use super::{
     fault::to,
+    lanes::{self, Ask, Turn},
     pauses,
     row::{command_id, handler, is_damage, parse},
     settle::{add_failure, ended, unblock},
     tx::Tx,
 };
 use crate::{
-    AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, Lease, QueueError,
-    Renewal, State, Timestamp,
+    AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, Flow, Lease,
+    Pause, QueueError, Renewal, State, Timestamp,
     policy::{DUE_STEP, Due, Entrant, LeaseEnd, LostLease},
 };
 use pointsman_core::{
@@ -37,11 +38,12 @@ pub(super) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Claims, Q
         }
     };
     let until = tx.steady.after(request.lease).as_millis();
-    let deliveries = take(tx, request, until).map_err(to("claim deliveries"))?;
+    let (deliveries, lanes_due) = take(tx, request, until).map_err(to("claim deliveries"))?;
     let leased = (!deliveries.is_empty()).then_some(request.lease);
+    let lanes_due = lanes_due.map(|at| Timestamp::from_millis(at).since(tx.steady));
     Ok(Claims {
         deliveries,
-        next_due: due.into_iter().chain(leased).min(),
+        next_due: due.into_iter().chain(leased).chain(lanes_due).min(),
     })
 }
 
@@ -181,54 +183,123 @@ fn next_due(tx: &Tx<'_>) -> rusqlite::Result<Option<Duration>> {
     Ok(due.within(tx.now, tx.steady))
 }
 
-fn take(tx: &mut Tx<'_>, request: &ClaimRequest, until: i64) -> rusqlite::Result<Vec<Claimed>> {
+/// What a claim chose, with what it is ordered by: urgency, place, row, and which lane of
+/// which turn, where it has one.
+type Head = ((i64, i64, i64), Option<(usize, usize)>);
+
+/// Takes the most urgent; and when lanes that are held now can be taken from.
+fn take(
+    tx: &mut Tx<'_>,
+    request: &ClaimRequest,
+    until: i64,
+) -> rusqlite::Result<(Vec<Claimed>, Option<i64>)> {
     if request.max == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
-    let capacity = &request.capacity;
     let paused = pauses::in_force(tx.connection, tx.now)?;
     if paused.iter().any(|pause| pause.handler.is_none()) {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
+    lanes::wake(tx, request.flows_changed)?;
+    let mut wanted = wanted(tx, request)?;
+    wanted.retain(|(handler, ..)| {
+        let is_it = |pause: &Pause| pause.handler.as_ref() == Some(handler);
+        !paused.iter().any(is_it)
+    });
+    let running = lanes::running(tx, &request.capacity.flows)?;
+    let (mut heads, mut turns, none) = (Vec::new(), Vec::new(), Flow::default());
+    for (handler, room, has_lanes) in &wanted {
+        let flow = request.capacity.flows.get(handler);
+        if flow.is_none() && !has_lanes {
+            heads.extend(front(tx, handler, *room)?);
+            continue;
+        }
+        let ask = Ask {
+            handler,
+            flow: flow.unwrap_or(&none),
+            running: &running,
+            room: *room,
+        };
+        let turn = Turn::look(tx, ask)?;
+        let at = turns.len();
+        heads.extend(turn.candidates.iter().map(|one| {
+            let order = (-one.priority, one.place, one.row);
+            (order, Some((at, one.lane)))
+        }));
+        turns.push(turn);
+    }
+    let claimed = take_all(tx, (heads, &mut turns), request.max, until)?;
+    for turn in &mut turns {
+        turn.end(tx)?;
+    }
+    let due = turns.iter().filter_map(|turn| turn.until_ms);
+    Ok((claimed, due.chain(lanes::next_due(tx)?).min()))
+}
+
+/// The handlers that this host has with something to take, how many may be taken, and
+/// whether they have lanes.
+fn wanted(
+    tx: &Tx<'_>,
+    request: &ClaimRequest,
+) -> rusqlite::Result<Vec<(HandlerName, usize, bool)>> {
+    let capacity = &request.capacity;
     let running = running(tx, capacity)?;
-    // (urgency, place, row): the front of each handler's queue, then the front of all.
-    let mut heads: Vec<(i64, i64, i64)> = Vec::new();
-    for handler in waiting_handlers(tx)? {
-        let wanted = capacity
-            .handlers
-            .as_ref()
-            .is_none_or(|names| names.binary_search(&handler).is_ok());
+    let mut found = handlers(tx, include_str!("sql/next_handler.sql"))?;
+    let with_lanes = handlers(tx, include_str!("sql/next_lane_handler.sql"))?;
+    if !with_lanes.is_empty() {
+        found.extend(with_lanes.iter().cloned());
+        found.sort_unstable();
+        found.dedup();
+    }
+    let room = |handler: HandlerName| {
+        let names = capacity.handlers.as_ref();
+        if names.is_some_and(|names| names.binary_search(&handler).is_err()) {
+            return None;
+        }
         let room = capacity.limits.get(&handler).map_or(request.max, |limit| {
             limit
                 .saturating_sub(running.get(&handler).copied().unwrap_or(0))
                 .min(request.max)
         });
-        let is_paused = paused
-            .iter()
-            .any(|one| one.handler.as_ref() == Some(&handler));
-        if !wanted || is_paused || room == 0 {
-            continue;
-        }
-        let mut statement = tx
-            .connection
-            .prepare_cached(include_str!("sql/heads.sql"))?;
-        let rows = statement.query_map(params![handler.as_str(), room as i64], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-        for row in rows {
-            heads.push(row?);
-        }
-    }
+        let has_lanes = with_lanes.contains(&handler);
+        (room > 0).then_some((handler, room, has_lanes))
+    };
+    Ok(found.into_iter().filter_map(room).collect())
+}
+
+/// The front of a handler's queue.
+fn front(tx: &Tx<'_>, handler: &HandlerName, room: usize) -> rusqlite::Result<Vec<Head>> {
+    tx.connection
+        .prepare_cached(include_str!("sql/heads.sql"))?
+        .query_map(params![handler.as_str(), room as i64], |row| {
+            Ok(((row.get(0)?, row.get(1)?, row.get(2)?), None))
+        })?
+        .collect()
+}
+
+/// Takes the first of these.
+fn take_all(
+    tx: &mut Tx<'_>,
+    (mut heads, turns): (Vec<Head>, &mut [Turn<'_>]),
+    max: usize,
+    until: i64,
+) -> rusqlite::Result<Vec<Claimed>> {
     heads.sort_unstable();
-    heads.truncate(request.max);
+    heads.truncate(max);
     // One token a claim: a delivery is claimed at most once in it.
     let token = Uuid::now_v7();
     let mut claimed = Vec::with_capacity(heads.len());
-    for (_, _, seq) in heads {
+    for ((_, _, seq), lane) in heads {
         match take_one(tx, seq, token, until) {
             Ok(one) => claimed.push(one),
-            Err(error) if is_damage(&error) => set_aside(tx, seq, State::Available, &error)?,
+            Err(error) if is_damage(&error) => {
+                set_aside(tx, seq, State::Available, &error)?;
+                continue;
+            }
             Err(error) => return Err(error),
+        }
+        if let Some((turn, lane)) = lane {
+            turns[turn].took(lane);
         }
     }
     Ok(claimed)
@@ -310,14 +381,12 @@ fn take_one(tx: &mut Tx<'_>, seq: i64, token: Uuid, until: i64) -> rusqlite::Res
     Ok(claimed)
 }
 
-/// The handlers with something to take: one step of the index each, whatever
-/// lies between.
-fn waiting_handlers(tx: &Tx<'_>) -> rusqlite::Result<Vec<HandlerName>> {
+/// The handlers that a statement steps through: one step of an index each, whatever lies
+/// between.
+fn handlers(tx: &Tx<'_>, next: &str) -> rusqlite::Result<Vec<HandlerName>> {
     let mut names: Vec<HandlerName> = Vec::new();
     let mut last = String::new();
-    let mut statement = tx
-        .connection
-        .prepare_cached(include_str!("sql/next_handler.sql"))?;
+    let mut statement = tx.connection.prepare_cached(next)?;
     loop {
         match statement
             .query_row([&last], |row| row.get::<_, String>(0))

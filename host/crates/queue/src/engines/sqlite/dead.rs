@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     fault::to,
-    history, pauses, read, room,
+    history, lanes, pauses, read, room,
     row::{command_id, handler, parse},
     settle::unblock,
     tx::Tx,
@@ -115,6 +115,7 @@ fn sweep_rows(
             .execute([now])?;
         swept.keys = removed as u64;
         pauses::remove_over(tx)?;
+        lanes::remove_over(tx)?;
         history::remove(tx, tx.now.before(HISTORY_KEPT))?;
     }
     if sweep.pass.is_for_size() && room::used_bytes(tx.connection)? <= tx.history_max(policy) {

@@ -154,7 +154,8 @@ fn insert_delivery(tx: &mut Tx<'_>, placed: &Placed<'_>) -> rusqlite::Result<()>
             command.priority,
             placed.run_at.as_millis(),
             command.ordering_key,
-            blocked
+            blocked,
+            delivery.key
         ])?;
     tx.moves.add(&delivery.handler, placed.state);
     tx.news.work = true;

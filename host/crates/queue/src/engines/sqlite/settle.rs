@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     fault::to,
+    lanes,
     row::{handler, parse},
     tx::Tx,
 };
@@ -94,6 +95,9 @@ fn fail(tx: &mut Tx<'_>, lease: &Lease, row: &SettlementRow) -> rusqlite::Result
         ])?;
     tx.moves
         .change(&lease.delivery.handler, State::Running, state);
+    if state == State::Retryable {
+        lanes::hold(tx, &lease.delivery.handler, lease.row, row)?;
+    }
     if state.is_final() {
         ended(tx, lease.row)?;
     }

@@ -6,6 +6,7 @@ fn ordered(handlers: &[&str], key: Option<&str>, run_at_ms: Option<i64>) -> NewC
         handler: (*handler).to_owned().try_into().unwrap(),
         digest: String::new(),
         rules: Vec::new(),
+        key: None,
     };
     NewCommand {
         ordering_key: key.map(str::to_owned),

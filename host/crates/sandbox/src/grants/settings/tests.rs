@@ -143,3 +143,63 @@ fn a_wrong_grant_is_named_with_its_key() {
         ],
     );
 }
+
+#[test]
+fn a_handler_has_one_key_and_what_needs_one_says_so() {
+    let queue = |text: &str| parse(&format!("[queue]\n{text}")).map(|settings| settings.queue);
+    let limited = queue(
+        "concurrency_per_key = 2\n[queue.rate]\nlimit = 10\nper = \"1m\"\nkey = \"command.t\"",
+    );
+    let limited = limited.unwrap();
+    assert_eq!(limited.key(), Some("command.t"));
+    assert_eq!(limited.concurrency_per_key, Some(2));
+    assert_eq!(
+        (limited.rate.limit, limited.rate.per.as_secs()),
+        (Some(10), 60)
+    );
+    let held = queue("key = \"command.t\"\nretry_after_pauses = \"key\"").unwrap();
+    assert_eq!(held.retry_after_pauses, RetryAfterPauses::Key);
+    assert_eq!(
+        queue("retry_after_pauses = \"handler\"").unwrap().key(),
+        None
+    );
+    let check = |text: &str, wanted: Expect| {
+        wanted.assert_eq(&queue(text).unwrap_err().to_string());
+    };
+    check(
+        "concurrency_per_key = 2",
+        expect![
+            "a.toml: `queue.concurrency_per_key` is 2, expected a `queue.key` beside it, such as `command.tenant`"
+        ],
+    );
+    check(
+        "retry_after_pauses = \"key\"",
+        expect![
+            "a.toml: `queue.retry_after_pauses` is `key`, expected a `queue.key` beside it, such as `command.tenant`"
+        ],
+    );
+    check(
+        "key = \"command.a\"\n[queue.rate]\nlimit = 1\nkey = \"command.b\"",
+        expect![
+            "a.toml: `queue.rate.key` is `command.b`, expected the same as `queue.key`, or none: a handler has one key"
+        ],
+    );
+    check(
+        "[queue.rate]\nkey = \"command.a\"",
+        expect![
+            "a.toml: `queue.rate.limit` is none, expected a number, as there is a `queue.rate.key`"
+        ],
+    );
+    check(
+        "[queue.rate]\nlimit = 2000000",
+        expect!["a.toml: `queue.rate.limit` is 2000000, expected 0 to 1000000"],
+    );
+    check(
+        "[queue.rate]\nlimit = 1\nper = \"0s\"",
+        expect!["a.toml: `queue.rate.per` is 0s, expected at least 1ms"],
+    );
+    check(
+        "[queue.rate]\nlimit = 1\nper = \"31d\"",
+        expect!["a.toml: `queue.rate.per` is 31d, expected at most 30 days"],
+    );
+}

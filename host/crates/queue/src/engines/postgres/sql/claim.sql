@@ -1,4 +1,4 @@
--- Takes the $1 most urgent deliveries, of the handlers $4 (none for all), with $3 places left
+-- Takes the $1 most urgent deliveries without a key, of the handlers $4 (none for all), with $3 places left
 -- for the limited handlers $2; leased until $5 under the token $6. None of a handler that is
 -- paused at $7.
 --
@@ -6,11 +6,11 @@
 -- handler's queue, unlocked and longer than asked, as other hosts look at the same; `picked` the
 -- most urgent of those that no other holds.
 WITH RECURSIVE waiting (handler) AS (
-    (SELECT handler FROM @.delivery WHERE state = 'available' AND NOT blocked
+    (SELECT handler FROM @.delivery WHERE state = 'available' AND NOT blocked AND key IS NULL
      ORDER BY handler LIMIT 1)
     UNION ALL
     SELECT (SELECT d.handler FROM @.delivery d WHERE d.state = 'available' AND NOT d.blocked
-            AND d.handler > w.handler ORDER BY d.handler LIMIT 1)
+            AND d.key IS NULL AND d.handler > w.handler ORDER BY d.handler LIMIT 1)
     FROM waiting w WHERE w.handler IS NOT NULL),
 rooms AS (
     SELECT w.handler, coalesce(l.room, $1::int8 * 4) AS room
@@ -22,7 +22,7 @@ rooms AS (
 heads AS MATERIALIZED (
     SELECT h.seq FROM rooms r CROSS JOIN LATERAL (
         SELECT seq, priority, position FROM @.delivery
-        WHERE state = 'available' AND NOT blocked AND handler = r.handler
+        WHERE state = 'available' AND NOT blocked AND key IS NULL AND handler = r.handler
         ORDER BY priority DESC, position LIMIT r.room) h
     ORDER BY h.priority DESC, h.position LIMIT $1::int8 * 4),
 picked AS MATERIALIZED (
