@@ -30,7 +30,7 @@ mod stream;
 mod traces;
 mod ui;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -45,6 +45,8 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
+    access::Access,
+    budget::Budget,
     command::Command,
     dispatcher::{DispatchError, DispatchOptions, Event, Observer},
     host::Host,
@@ -55,10 +57,15 @@ use crate::{
     telemetry::trace_id,
 };
 use answer::done;
+use connections::Connections;
 use problem::Problem;
+use server::Served;
 
 /// How long `/metrics` waits for the queue's figures: whoever asks has a timeout too.
 const COUNTING_MAX: Duration = Duration::from_secs(2);
+
+/// Connections at once on `http.metrics_listen`: a few of Prometheus and of supervisors.
+const METRICS_CONNECTIONS_MAX: u64 = 64;
 
 /// The routes over one host.
 pub fn router(host: Arc<Host>) -> Router {
@@ -88,12 +95,62 @@ pub fn router(host: Arc<Host>) -> Router {
         .with_state(host)
 }
 
+/// What is served on `http.metrics_listen`.
+fn metrics_router(host: Arc<Host>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics_text))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(async || Problem::metrics_alone())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(CatchPanicLayer::custom(|_| {
+            Problem::internal().into_response()
+        }))
+        .with_state(host)
+}
+
+/// Where a host takes connections.
+#[derive(Debug)]
+pub struct Listeners {
+    commands: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    /// Everything on one address.
+    fn from(commands: TcpListener) -> Self {
+        Self {
+            commands,
+            metrics: None,
+        }
+    }
+}
+
+impl Listeners {
+    /// The same with another address for `/metrics` and the probes alone, without TLS and
+    /// without a token.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Option<TcpListener>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// The address of each, that of commands first.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, Option<SocketAddr>)> {
+        let metrics = self.metrics.as_ref().map(TcpListener::local_addr);
+        Ok((self.commands.local_addr()?, metrics.transpose()?))
+    }
+}
+
 /// Serves until the host has drained. While it does, what asks for more is
 /// refused as `draining`, and `/readyz` says so; then connections close.
 ///
 /// # Errors
 /// When the listener fails, or `http.tokens_file` or the files of `http.tls` cannot be used.
-pub async fn serve(host: Arc<Host>, listener: TcpListener) -> std::io::Result<()> {
+pub async fn serve(host: Arc<Host>, listeners: impl Into<Listeners>) -> std::io::Result<()> {
+    let Listeners { commands, metrics } = listeners.into();
     let routes = router(Arc::clone(&host));
     let access = Arc::clone(host.access());
     access.reload().await.map_err(std::io::Error::other)?;
@@ -121,7 +178,33 @@ pub async fn serve(host: Arc<Host>, listener: TcpListener) -> std::io::Result<()
                 async move { access.follow(every, stop).await }
             });
     }
-    server::serve(host, listener, routes).await
+    let config = &host.config().http;
+    let served = Served {
+        listener: commands,
+        routes,
+        access: Arc::clone(host.access()),
+        tls: host.tls().cloned(),
+        connections: Connections::new(
+            Arc::clone(&host.budgets().connections),
+            config.connections_per_address_max,
+        ),
+    };
+    let beside = async {
+        let Some(listener) = metrics else {
+            return Ok(());
+        };
+        let budget = Budget::new("http.metrics_listen", METRICS_CONNECTIONS_MAX);
+        let served = Served {
+            listener,
+            routes: metrics_router(Arc::clone(&host)),
+            access: Arc::new(Access::new(Vec::new(), None)),
+            tls: None,
+            connections: Connections::new(budget, Some(METRICS_CONNECTIONS_MAX)),
+        };
+        server::serve(&host, served).await
+    };
+    tokio::try_join!(server::serve(&host, served), beside)?;
+    Ok(())
 }
 
 /// What there is, for whoever comes without knowing; people are led to the dashboard.

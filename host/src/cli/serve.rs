@@ -14,7 +14,7 @@ use crate::{
     config::{Config, parse_listen},
     diagnostic::{Diagnostic, Severity},
     host::{Loading, Unloaded},
-    http,
+    http::{self, Listeners},
     outcome::millis,
     reload::{ChangeKind, Reload, Wait},
     telemetry::Telemetry,
@@ -26,6 +26,9 @@ const QUEUE_HINT: &str =
 
 /// The two ways on for a host that would be open to other machines.
 const OPEN_HINT: &str = "make a token with `pointsman token new`, or set `http.allow_unauthenticated=true` where a firewall, a network policy or a proxy lets only those through that may";
+
+/// The same for its metrics.
+const OPEN_METRICS_HINT: &str = "listen on 127.0.0.1, or set `http.allow_unauthenticated=true` where a firewall or a network policy lets only those through that may; commands need a token all the same, where there are tokens";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -77,19 +80,19 @@ pub(super) fn ends_within(config: &Config) -> Duration {
 }
 
 pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<Exit> {
-    let (loading, listener) = tokio::select! {
+    let (loading, listeners) = tokio::select! {
         opened = open(config) => opened?,
         signal = signals.next() => {
             tracing::info!("stopped by {signal} while starting");
             return Ok(Exit::Succeeded);
         }
     };
-    let address = listener.local_addr()?;
+    let addresses = listeners.addresses()?;
     let host = Arc::clone(loading.host());
     // From now on it says that it lives, and that it is not ready.
-    let mut server = tokio::spawn(http::serve(Arc::clone(&host), listener));
+    let mut server = tokio::spawn(http::serve(Arc::clone(&host), listeners));
     let work = async {
-        begin(loading, address).await;
+        begin(loading, addresses).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -131,7 +134,7 @@ pub(super) async fn run(config: Config, mut signals: Signals) -> anyhow::Result<
 }
 
 /// The host before it has loaded anything, and where it is to take commands.
-async fn open(config: Config) -> anyhow::Result<(Loading, TcpListener)> {
+async fn open(config: Config) -> anyhow::Result<(Loading, Listeners)> {
     let address = config.http.listen;
     let is_open = config.http.is_open() && !config.http.allow_unauthenticated;
     if is_open && !address.ip().is_loopback() {
@@ -141,20 +144,39 @@ async fn open(config: Config) -> anyhow::Result<(Loading, TcpListener)> {
         let error = Diagnostic::error("unauthenticated", message);
         return Err(error.hint(OPEN_HINT).into());
     }
+    let metrics = config.http.metrics_listen;
+    if let Some(metrics) = metrics.filter(|it| !it.ip().is_loopback())
+        && !config.http.allow_unauthenticated
+    {
+        let message = format!(
+            "{metrics} can be reached from other machines, and whoever reaches it may read the metrics without a token"
+        );
+        let error = Diagnostic::error("unauthenticated", message);
+        return Err(error.hint(OPEN_METRICS_HINT).into());
+    }
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; choose another address with `--listen`")
     })?;
+    let metrics = match metrics {
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}; choose another address with `http.metrics_listen`")
+        })?),
+        None => None,
+    };
     let mut host = Unloaded::restarted(config)?;
     host.load_certificate().await?;
     if let Some(telemetry) = Telemetry::from_environment()? {
         host = host.traced(telemetry);
     }
     let host = super::open_queue(host, QUEUE_HINT).await?;
-    Ok((host.share(), listener))
+    Ok((
+        host.share(),
+        Listeners::from(listener).with_metrics(metrics),
+    ))
 }
 
 /// Loads what loads quickly, and goes to work with that.
-async fn begin(loading: Loading, address: SocketAddr) {
+async fn begin(loading: Loading, (address, metrics): (SocketAddr, Option<SocketAddr>)) {
     let host = loading.load(Wait::WhileLoading).await;
     host.work();
     let snapshot = host.snapshot();
@@ -164,6 +186,9 @@ async fn begin(loading: Loading, address: SocketAddr) {
         "http"
     };
     log_problems(&snapshot.problems);
+    if let Some(address) = metrics {
+        tracing::info!("metrics and probes on http://{address}");
+    }
     tracing::info!(
         generation = snapshot.generation,
         handlers = snapshot.handlers.len(),

@@ -32,6 +32,12 @@ pub struct HttpConfig {
     pub allow_unauthenticated: bool,
     /// The certificate to speak TLS with.
     pub tls: TlsConfig,
+    /// Another address, for `/metrics` and the probes alone: plain HTTP, without a token.
+    #[serde(
+        serialize_with = "optional::text::serialize",
+        deserialize_with = "optional_listen"
+    )]
+    pub metrics_listen: Option<SocketAddr>,
     /// Cancels a command's handlers when its client hangs up. Without it they finish.
     pub cancel_on_disconnect: bool,
     /// Connections at once. Without, half of the descriptors, at most 4,096.
@@ -75,6 +81,7 @@ impl Default for HttpConfig {
             tokens_file: None,
             allow_unauthenticated: false,
             tls: TlsConfig::default(),
+            metrics_listen: None,
             cancel_on_disconnect: false,
             connections_max: None,
             connections_per_address_max: None,
@@ -139,6 +146,17 @@ impl HttpConfig {
                 return wrong(&format!("http.tokens[{at}]"), found, "another name".into());
             }
         }
+        if self
+            .metrics_listen
+            .is_some_and(|metrics| metrics == self.listen && metrics.port() != 0)
+        {
+            let expected = "another address or port than `http.listen`";
+            return wrong(
+                "http.metrics_listen",
+                format!("`{}`", self.listen),
+                expected.into(),
+            );
+        }
         self.tls.check(origin)
     }
 
@@ -164,4 +182,12 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_listen(&text).map_err(D::Error::custom)
+}
+
+fn optional_listen<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text: Option<String> = optional::text::deserialize(deserializer)?;
+    let address = text.map(|text| parse_listen(&text)).transpose();
+    address.map_err(D::Error::custom)
 }

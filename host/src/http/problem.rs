@@ -113,6 +113,11 @@ impl Problem {
             .hint("`GET /` lists all paths")
     }
 
+    pub(super) fn metrics_alone() -> Self {
+        Self::error(StatusCode::NOT_FOUND, "no-such-path", "no such path on this address")
+            .hint("`http.metrics_listen` serves `/metrics`, `/healthz` and `/readyz`; ask at `http.listen` for the rest")
+    }
+
     pub(super) fn method_not_allowed() -> Self {
         Self::error(
             StatusCode::METHOD_NOT_ALLOWED,

@@ -73,15 +73,20 @@ struct Server {
     closing: CancellationToken,
 }
 
-/// Serves `routes` until the host has drained; then connections close.
+/// What is served on one address, and to whom.
+pub(super) struct Served {
+    pub(super) listener: TcpListener,
+    pub(super) routes: Router,
+    pub(super) access: Arc<Access>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) connections: Connections,
+}
+
+/// Serves until the host has drained; then connections close.
 ///
 /// # Errors
 /// When the listener fails for good.
-pub(super) async fn serve(
-    host: Arc<Host>,
-    listener: TcpListener,
-    routes: Router,
-) -> io::Result<()> {
+pub(super) async fn serve(host: &Host, served: Served) -> io::Result<()> {
     let (config, budgets) = (host.config(), host.budgets());
     let (tasks, patience) = (TaskTracker::new(), Patience::from(&config.http));
     let streams = Streams {
@@ -89,10 +94,10 @@ pub(super) async fn serve(
         patience: patience.write,
     };
     let server = Arc::new(Server {
-        routes: TowerToHyperService::new(routes),
+        routes: TowerToHyperService::new(served.routes),
         hosts: config.http.hosts.clone(),
-        access: Arc::clone(host.access()),
-        tls: host.tls().cloned(),
+        access: served.access,
+        tls: served.tls,
         patience,
         bodies: Bodies::new(config, Arc::clone(&budgets.bodies)),
         http1: http1(config.http.header_max_bytes),
@@ -100,10 +105,7 @@ pub(super) async fn serve(
         tasks,
         closing: CancellationToken::new(),
     });
-    let connections = Arc::new(Connections::new(
-        Arc::clone(&budgets.connections),
-        config.http.connections_per_address_max,
-    ));
+    let (connections, listener) = (Arc::new(served.connections), served.listener);
     let shutdown = host.shutdown().clone();
     let drained = async move {
         shutdown.draining.cancelled().await;

@@ -5,6 +5,7 @@ mod bounds;
 mod connections;
 mod frames;
 mod http2;
+mod slow;
 pub(crate) mod tls;
 
 use std::sync::Arc;

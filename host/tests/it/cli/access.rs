@@ -108,6 +108,24 @@ fn a_host_off_loopback_starts_with_a_token_or_where_the_settings_say_so() {
         error: 0.0.0.0:0 can be reached from other machines, and without tokens whoever reaches it may run, read and discard commands
           hint: make a token with `pointsman token new`, or set `http.allow_unauthenticated=true` where a firewall, a network policy or a proxy lets only those through that may
     "#]].assert_eq(&error);
+    let metrics = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--set",
+        "http.metrics_listen=0.0.0.0:0",
+    ];
+    let (exit, _, error) = said(&folders, &metrics);
+    assert_eq!(exit, Some(2));
+    expect![[r#"
+        error: 0.0.0.0:0 can be reached from other machines, and whoever reaches it may read the metrics without a token
+          hint: listen on 127.0.0.1, or set `http.allow_unauthenticated=true` where a firewall or a network policy lets only those through that may; commands need a token all the same, where there are tokens
+    "#]].assert_eq(&error);
+    let allowed = [&metrics[..], &["--set", "http.allow_unauthenticated=true"]].concat();
+    assert_eq!(
+        serve_as(pointsman(&folders, &allowed)).ended_by("TERM"),
+        Some(0)
+    );
     fs::write(folders.path().join("tokens"), &line).unwrap();
     for setting in [
         "http.allow_unauthenticated=true",

@@ -1,15 +1,17 @@
 //! Tokens over HTTP: whom they let in, to what, and how attempts to get past them end.
 
-use std::{fs, io::Write, path::Path};
+use std::{fs, io::Write, path::Path, sync::Arc};
 
 use pointsman::{
     access::{NewToken, Role},
     config::Config,
+    host::Host,
+    http::Listeners,
 };
 
 use super::bounds::{Probed, blocking, head, probed};
 use crate::{
-    host::replace,
+    host::{Folders, replace},
     raw::{Answer, answer, connect, exchange, get, request},
 };
 
@@ -314,4 +316,66 @@ async fn a_host_whose_file_of_tokens_cannot_be_used_serves_nothing() {
             .await
             .contains("not a regular file")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_of_their_own_serves_metrics_and_probes_and_nothing_else() {
+    let made = token("ada", &Role::ALL);
+    let folders = Folders::probes(&["probe"]);
+    let mut config = folders.config();
+    config.http.tokens = vec![made.token];
+    config.http.connections_max = Some(1);
+    let listen = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (commands, metrics) = (listen().await, listen().await);
+    let url =
+        |listener: &tokio::net::TcpListener| format!("http://{}", listener.local_addr().unwrap());
+    let (main, beside) = (url(&commands), url(&metrics));
+    let app = Host::load(config).await.unwrap().watch(|_| {});
+    let listeners = Listeners::from(commands).with_metrics(Some(metrics));
+    let served = tokio::spawn(pointsman::http::serve(Arc::clone(&app), listeners));
+    blocking(move || {
+        // However busy the other address is.
+        let mut busy = connect(&main);
+        let announced = head(&main, 1 << 20, &bearer(&made.secret));
+        busy.write_all(
+            announced
+                .replacen("Content-Type: application/json\r\n", "", 1)
+                .as_bytes(),
+        )
+        .unwrap();
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(get(&beside, path).status, 200, "{path}");
+        }
+        assert!(
+            get(&beside, "/metrics")
+                .body
+                .contains("pointsman_generation")
+        );
+        for path in ["/", "/plugins", "/commands", "/ui", "/metrics/x"] {
+            let bearer = bearer(&made.secret);
+            let refused = request(&beside, &format!("GET {path}"), &bearer, "");
+            assert_eq!(
+                (refused.status, refused.code()),
+                (404, "no-such-path".into())
+            );
+        }
+        for line in ["POST /metrics", "DELETE /healthz"] {
+            assert_eq!(request(&beside, line, "", "").status, 405, "{line}");
+        }
+        // No page of another site, nor under a name that was made to lead here.
+        let rebound = "GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+        assert_eq!(exchange(&beside, rebound).code(), "unknown-host");
+        let page = request(
+            &beside,
+            "GET /metrics",
+            "Origin: http://evil.example\r\n",
+            "",
+        );
+        assert_eq!(page.code(), "cross-site");
+        drop(busy);
+        assert_eq!(get(&main, "/metrics").code(), "no-token");
+    })
+    .await;
+    app.stop().await;
+    served.await.unwrap().unwrap();
 }
