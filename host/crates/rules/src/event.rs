@@ -76,6 +76,11 @@ impl FieldTrie {
         self.paths.iter().map(|path| &**path)
     }
 
+    /// Whether rules use `path` or a field inside it.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.child(0, path).is_some()
+    }
+
     /// The node below `node` for a key of a command, which may itself hold dots.
     #[inline]
     fn child(&self, node: u32, key: &str) -> Option<u32> {

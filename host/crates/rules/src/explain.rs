@@ -1,10 +1,11 @@
-//! Owns the answer to "why": for one command, which rules fired and by which
-//! clauses, what a group decided, and which rules came nearest to matching.
-//! Asks every rule, clause by clause; only people wait for it. What it takes
-//! and what it answers are bounded: the command comes from anyone.
+//! Explains the routing of one command: which rules fired and by which clauses,
+//! how groups were decided, and which rules came nearest to matching. It
+//! evaluates every rule clause by clause, so it is slower than routing; both its
+//! work and its output are bounded, since anyone can send the command.
 
 mod report;
 mod search;
+mod similar;
 
 use pointsman_core::command::Command;
 
@@ -22,11 +23,11 @@ use super::{
 
 /// About how many bytes the rules and clauses of an explanation take.
 const MAX_BYTES: usize = 256 << 10;
-/// The steps of looking for the nearest misses of an explanation, 0.1 s: 25 ms
-/// where there are 100,000 rules and an everyday command.
+/// How many steps the search for the nearest misses may take, about 0.1 s. An everyday
+/// command against 100,000 rules takes 25 ms.
 const MISSES_STEPS_MAX: u64 = 2 * ROUTING_STEPS_MAX;
-/// The steps of looking for the nearest miss alone, about 1 ms: the hint in
-/// an error that anyone can cause.
+/// How many steps the search for the single nearest miss may take, about 1 ms: it is the
+/// hint of an error that anyone can cause.
 const NEAREST_STEPS_MAX: u64 = 50_000;
 
 impl RuleSet {
@@ -38,7 +39,7 @@ impl RuleSet {
         self.explain_within(command, ROUTING_STEPS_MAX)
     }
 
-    /// As [`Self::explain`], where routing may take `steps_max` steps.
+    /// As [`Self::explain`], but routing may take `steps_max` steps.
     ///
     /// # Errors
     /// As [`Self::explain`].
@@ -68,10 +69,11 @@ impl RuleSet {
         let mut room = Room(MAX_BYTES);
         let mut explanation = self.decided(&matching, &search, &mut room);
         search.misses(self, &matching, unmet, (&mut explanation, &mut room));
+        similar::name_similar(&mut explanation.misses, command, &self.trie);
         Ok(explanation)
     }
 
-    /// What the rules that match come to.
+    /// Applies the groups to the rules that match.
     fn decided(
         &self,
         matching: &[&Rule],
@@ -121,8 +123,8 @@ impl RuleSet {
         explanation
     }
 
-    /// The rule that came nearest to matching the command without matching it;
-    /// none if every rule matches. Of the rules that can be asked within bounds.
+    /// The rule that came nearest to matching the command, or `None` if every rule
+    /// matches. Only rules that fit within the step limit are considered.
     #[must_use]
     pub fn nearest_miss(&self, command: &Command) -> Option<Miss> {
         let event = Event::read(command, &self.trie);
@@ -139,7 +141,7 @@ impl RuleSet {
                 };
                 let near = case.nearest(&mut guards);
                 if fuel.is_spent() {
-                    return nearest.map(|(case, near)| case.miss(near, &mut Room(MAX_BYTES)));
+                    return nearest.map(|nearest| self.missed(nearest, command));
                 }
                 let Some(near) = near else { continue };
                 let best = nearest.as_ref().map(|(_, best)| best.rank());
@@ -148,6 +150,12 @@ impl RuleSet {
                 }
             }
         }
-        nearest.map(|(case, near)| case.miss(near, &mut Room(MAX_BYTES)))
+        nearest.map(|nearest| self.missed(nearest, command))
+    }
+
+    fn missed(&self, (case, near): (Case<'_, '_, '_>, Near<'_>), command: &Command) -> Miss {
+        let mut miss = case.miss(near, &mut Room(MAX_BYTES));
+        similar::name_similar([&mut miss], command, &self.trie);
+        miss
     }
 }

@@ -158,7 +158,7 @@ fn clauses(clauses: &[ClauseReport], shape: Shape, tone: Tone, more: usize) -> M
                 li {
                     (badge(tone, shape, word))
                     span { code { (Text(&clause.field)) } " is "
-                        @if clause.seen.is_empty() { "absent" } @else { code { (Text(clause.seen.join(", "))) } }
+                        @if clause.seen.is_empty() { "absent" @if let Some(similar) = &clause.similar { " (the command has " code { (Text(similar)) } ")" } } @else { code { (Text(clause.seen.join(", "))) } }
                         @if clause.seen_more > 0 { " and " (clause.seen_more) " more" }
                         ", expected " (Text(&clause.wanted)) }
                 }

@@ -1,4 +1,4 @@
-//! Owns what an explanation says, and how it reads in one line.
+//! The parts of an explanation, and how each reads in one line.
 
 use std::fmt;
 
@@ -11,20 +11,18 @@ use crate::set::Match;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// What [`crate::RuleSet::route`] answers.
+    /// What [`crate::RuleSet::route`] returns.
     pub matches: Vec<Match>,
-    /// The rules that fired, in the order of file and line.
+    /// The rules that fired, ordered by file and line.
     pub fired: Vec<Fired>,
     /// The rules that matched but yielded to another of their group.
     pub overruled: Vec<Overruled>,
-    /// The rules that did not match, the nearest first, ten at most.
+    /// The rules that did not match, nearest first, at most ten.
     pub misses: Vec<Miss>,
-    /// How many rules that fired or were overruled are not listed, since the
-    /// answer would become too long.
+    /// How many rules that fired or were overruled were left out to limit the size.
     #[serde(skip_serializing_if = "is_zero")]
     pub more: usize,
-    /// Whether the search for misses ended before it had seen every rule, since
-    /// it took too long.
+    /// Whether the search for misses was cut off before it had seen every rule.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
 }
@@ -60,9 +58,9 @@ pub struct Overruled {
     pub line: u32,
     /// The group that decided.
     pub group: String,
-    /// The rule that took its place.
+    /// The rule that won.
     pub by: RuleName,
-    /// Whether it lost as a fallback, or by rank.
+    /// Whether it lost because it is a fallback, rather than by priority.
     pub fallback: bool,
 }
 
@@ -83,25 +81,29 @@ pub struct Miss {
     pub failed_more: usize,
     /// How many clauses held.
     pub held: usize,
-    /// Why it did not match though no clause failed: its guard, or clauses that
-    /// hold only by different elements of one array.
+    /// Why it did not match although no clause failed: its guard, or clauses that
+    /// hold only for different elements of one array.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// One field of a pattern against one command.
+/// One field of a pattern, evaluated against one command.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClauseReport {
     /// The path of the field.
     pub field: String,
-    /// The first values seen as JSON text, long ones cut; none if the field is absent.
+    /// The first values of the field as JSON text, long ones truncated; empty if it is absent.
     pub seen: Vec<String>,
     /// How many more values the field has.
     #[serde(skip_serializing_if = "is_zero")]
     pub seen_more: usize,
-    /// What is wanted, in words.
+    /// The expected value, in words.
     pub wanted: String,
+    /// If the field is absent: a field of the command that no rule uses and whose name is
+    /// similar, so probably a typo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub similar: Option<String>,
 }
 
 impl fmt::Display for ClauseReport {
@@ -109,7 +111,12 @@ impl fmt::Display for ClauseReport {
         const MAX_SHOWN: usize = 3;
         write!(f, "`{}` is ", self.field)?;
         match self.seen.len() + self.seen_more {
-            0 => f.write_str("absent")?,
+            0 => {
+                f.write_str("absent")?;
+                if let Some(similar) = &self.similar {
+                    write!(f, " (the command has `{similar}`)")?;
+                }
+            }
             count => {
                 f.write_str(&self.seen[..self.seen.len().min(MAX_SHOWN)].join(", "))?;
                 if count > MAX_SHOWN {

@@ -1,4 +1,4 @@
-//! Owns how near the rules came to one command, asked clause by clause.
+//! Ranks rules by how nearly they matched one command, clause by clause.
 
 use std::cmp::Reverse;
 
@@ -51,7 +51,7 @@ impl<'r> Search<'r, '_, '_> {
         let Some(indexed) = self.files.get(rule.file()) else {
             return (vec![], 0);
         };
-        // Asked before, and worth asking again for those that are shown.
+        // Evaluated before; evaluated again only for the clauses shown.
         let view = indexed.view(self.event, &self.shown);
         let holds = |conjunct: &&Conjunct| conjunct.holds(view);
         let clauses = rule.conjuncts.iter().find(holds);
@@ -129,7 +129,7 @@ impl Near<'_> {
 }
 
 impl<'r> Case<'r, '_, '_> {
-    /// How near the rule came; none where it matches.
+    /// How nearly the rule matched, or `None` if it matches.
     pub(super) fn nearest(&self, guards: &mut Attributes<'_>) -> Option<Near<'r>> {
         let holds = |conjunct: &Conjunct| conjunct.holds(self.view);
         if !self.rule.conjuncts.iter().any(holds) {
@@ -140,8 +140,7 @@ impl<'r> Case<'r, '_, '_> {
         self.near(Some(unmet))
     }
 
-    /// How near a rule came that does not match, because of its guard where
-    /// `unmet` is the reason.
+    /// How nearly a rule that does not match came to it; with `unmet`, its guard is why.
     fn near(&self, unmet: Option<Unmet>) -> Option<Near<'r>> {
         let mut nearest: Option<Near<'r>> = None;
         for conjunct in &self.rule.conjuncts {
@@ -156,7 +155,7 @@ impl<'r> Case<'r, '_, '_> {
             let failed = clauses.len() - held;
             let reason = (failed == 0).then(|| match &unmet {
                 Some(unmet) => format!("the guard is false: {unmet}"),
-                None => "the clauses hold only by different elements of one array".to_owned(),
+                None => "the clauses hold only for different elements of one array".to_owned(),
             });
             let near = Near {
                 conjunct,
@@ -174,8 +173,7 @@ impl<'r> Case<'r, '_, '_> {
         nearest
     }
 
-    /// What there is to say of the clauses, as far as there is room, and how
-    /// many are left out.
+    /// Reports on the clauses, as far as there is room, and how many are left out.
     fn reports<'c>(
         &self,
         clauses: impl Iterator<Item = &'c Clause>,
@@ -205,11 +203,12 @@ impl<'r> Case<'r, '_, '_> {
             seen: shown.map(|field| field.value.to_string()).collect(),
             seen_more: values.len().saturating_sub(MAX_SEEN),
             wanted,
+            similar: None,
         }
     }
 
     pub(super) fn miss(&self, near: Near<'_>, room: &mut Room) -> Miss {
-        // Of a command that took all the fuel, the first few values say enough.
+        // For a command that used up the fuel, the first few values are enough.
         let fuel = Fuel::new(NEAREST_STEPS_MAX);
         let view = View {
             fuel: &fuel,

@@ -87,7 +87,7 @@ fn unrelated_arrays_do_not_multiply() {
     assert!(rules.route(&command).unwrap().is_empty());
     assert_eq!(
         rules.nearest_miss(&command).unwrap().to_string(),
-        "rule `a` (rules/test.json:1): the clauses hold only by different elements of one array"
+        "rule `a` (rules/test.json:1): the clauses hold only for different elements of one array"
     );
 }
 

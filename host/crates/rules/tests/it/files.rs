@@ -350,7 +350,7 @@ fn an_error_names_the_thing_the_reason_and_the_fix() {
         "rules/orders.json",
         "{\"rules\": [\n",
         expect![[r#"
-        rules/orders.json:2:1: expected a JSON value, found the end of the text
+        rules/orders.json:2:1: expected a JSON value, found the end of the input
           code: invalid-json
     "#]],
     );
@@ -624,4 +624,37 @@ fn two_files_cannot_use_one_name_of_a_schedule() {
     let schedules: Vec<_> = rules.schedules().collect();
     assert_eq!(schedules[0].cadence.to_string(), "every 1s");
     assert_eq!((schedules.len(), &*schedules[0].attributes), (1, "{}"));
+}
+
+#[test]
+fn an_absent_field_is_explained_by_one_with_a_similar_name() {
+    let rules = set(r#"{"rules":[
+          { "name": "order", "match": { "requestType": ["Order"], "customer": { "country": ["DE"] } }, "handlers": ["order"] },
+          { "name": "known", "match": { "sort": ["x"] }, "handlers": ["order"] }]}"#);
+    let shown = |command: &str| {
+        let command = Command::parse(command).unwrap();
+        let explanation = rules.explain(&command).unwrap();
+        let order = explanation
+            .misses
+            .iter()
+            .find(|miss| miss.rule.as_str() == "order");
+        let failed = order.unwrap().failed.iter();
+        failed
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    assert_eq!(
+        shown(r#"{"requesttype":"Order","customer":{"countri":"DE"}}"#),
+        "`customer.country` is absent (the command has `customer.countri`), expected \"DE\"; \
+         `requestType` is absent (the command has `requesttype`), expected \"Order\""
+    );
+    // Neither what another rule asks for nor what is spelled differently.
+    assert_eq!(
+        shown(r#"{"sort":"x","kind":"Order","customer":{"country":"DE"}}"#),
+        "`requestType` is absent, expected \"Order\""
+    );
+    let command = Command::parse(r#"{"requesttype":"Order"}"#).unwrap();
+    let hint = rules.nearest_miss(&command).unwrap();
+    assert_eq!(hint.failed[0].similar, None, "{hint}");
 }
