@@ -1,5 +1,5 @@
 //! Owns the command line: the flags that all subcommands share, the way from
-//! them to a [`Config`], and the exit codes. One file a subcommand.
+//! them to a [`Config`], and the exit codes. One file per subcommand.
 
 mod build;
 mod check;
@@ -74,11 +74,11 @@ enum Exit {
     /// Some handler did not succeed, some file is broken, or standard output
     /// could not be written.
     Failed = 1,
-    /// Bad usage, a bad setting or a bad command: nothing ran.
+    /// Invalid usage, setting or command: nothing ran.
     Usage = 2,
     /// No handler matched.
     NoMatch = 3,
-    /// Standard output takes no more: what was printed is not complete.
+    /// Standard output could not be written: the output is incomplete.
     Output = 4,
     /// The terminal was closed.
     HungUp = 129,
@@ -88,11 +88,15 @@ enum Exit {
     Terminated = 143,
 }
 
-/// After a signal, what is not done within that time is left behind.
+/// After a signal, work that is not done within this time is abandoned.
 const QUIT_WITHIN: Duration = Duration::from_millis(500);
-/// At the end, the log may take that long to be written.
+/// How long flushing the log may take on exit.
 const FLUSH_MAX: Duration = Duration::from_millis(500);
 
+/// The heading of the flags that every subcommand has.
+const GLOBAL: &str = "Global options";
+/// The heading of the flags for sending a request to a running server.
+const SERVER: &str = "Server options";
 const SETTINGS_FILE: &str = "pointsman.toml";
 
 /// Routes JSON commands to sandboxed WebAssembly handlers
@@ -117,22 +121,22 @@ and 143 after SIGHUP, Ctrl-C and SIGTERM."
 )]
 struct Cli {
     /// Settings file [default: pointsman.toml, if it exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder of the handlers' components [default: plugins]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     plugins: Option<PathBuf>,
     /// Folder of the rule files [default: rules]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     rules: Option<PathBuf>,
     /// Set any other setting, for example limits.timeout=500ms
-    #[arg(long, global = true, value_name = "KEY=VALUE", add = completions::settings())]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "KEY=VALUE", add = completions::settings())]
     set: Vec<String>,
-    /// When to use color
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    /// When to use color: `always`, `never`, or `auto`: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]
     color: Color,
     /// Log level or filter, in the syntax of RUST_LOG
-    #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILTER", env = "RUST_LOG")]
     log: Option<String>,
     #[command(subcommand)]
     command: Cmd,
@@ -265,7 +269,7 @@ pub fn main() -> ExitCode {
         Color::Always => ColorChoice::Always.write_global(),
         Color::Never => ColorChoice::Never.write_global(),
     }
-    // A host must not wait for whoever reads its log; all else prints in order.
+    // A server must not block on whoever reads its log; everything else prints in order.
     let log = match cli.command {
         Cmd::Serve(_) => Log::queued().map_err(signals::no_thread),
         _ => Ok(Log::direct()),
@@ -284,8 +288,8 @@ pub fn main() -> ExitCode {
     exit_code(exit, terminal::output_failure())
 }
 
-/// `exit`, unless standard output could not be written. A reader that went away,
-/// as `head` does, had what it wanted.
+/// `exit`, unless standard output could not be written. A closed pipe, as with
+/// `head`, is not a failure.
 fn exit_code(exit: Exit, failure: Option<&io::Error>) -> ExitCode {
     let failure = failure.filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
     let Some(failure) = failure else {
@@ -297,8 +301,8 @@ fn exit_code(exit: Exit, failure: Option<&io::Error>) -> ExitCode {
     ExitCode::from(Exit::Output as u8)
 }
 
-/// A line for each request that failed, of which a handler may send thousands. What
-/// became of its requests is the handler's to tell.
+/// Silences one line per failed request: a handler may send thousands, and reporting
+/// failures is up to the handler.
 const GUESTS: &str = "wasmtime_wasi_http=off";
 
 impl Cli {
@@ -339,7 +343,7 @@ impl Cli {
         exit
     }
 
-    /// Sends what the host logs where `log` writes it.
+    /// Sets up logging through `log`.
     fn start_log(&self, log: &Log) -> anyhow::Result<()> {
         let default = match self.command {
             Cmd::Serve(_) => "info",
@@ -399,10 +403,10 @@ impl Cli {
 }
 
 impl Cmd {
-    /// Runs the subcommand until it is done or a signal ends it; a server
-    /// sees to signals itself.
+    /// Runs the subcommand until it is done or a signal ends it; the server
+    /// handles signals itself.
     async fn run(self, config: Config, mut signals: Signals) -> anyhow::Result<Exit> {
-        // Whoever watches ends it so, and nothing is left undone.
+        // Ctrl-C is the normal way to end a watch, so it is a success.
         let is_watching = match &self {
             Self::Serve(_) => return serve::run(config, signals).await,
             Self::Dev(_) => true,
@@ -424,7 +428,7 @@ impl Cmd {
     }
 
     async fn run_alone(self, config: Config) -> anyhow::Result<Exit> {
-        // What computes or waits for other programs must not keep signals from being heard.
+        // Work that computes or waits for other programs must not block signal handling.
         match self {
             Self::Run(args) => run::run(args, config).await,
             Self::Enqueue(args) => enqueue::run(args, config).await,
@@ -454,7 +458,7 @@ impl Cmd {
     }
 }
 
-/// The program that runs, also where another version has taken its place since.
+/// The running program, even if the file on disk has since been replaced by another version.
 fn this_program() -> Option<PathBuf> {
     if cfg!(target_os = "linux") {
         return Some("/proc/self/exe".into());
@@ -462,8 +466,8 @@ fn this_program() -> Option<PathBuf> {
     std::env::current_exe().ok()
 }
 
-/// The host with its durable queue, where the settings have one; `hint` says what
-/// to do where another process works on its folder.
+/// The host with its durable queue, if one is configured; `hint` says what to do if
+/// another process is using its folder.
 async fn open_queue(host: Unloaded, hint: &str) -> anyhow::Result<Unloaded> {
     match host.with_queue().await {
         Err(error @ QueueError::Locked(_)) => Err(error.diagnostic().hint(hint).into()),
@@ -481,7 +485,7 @@ fn no_queue() -> &'static str {
     "the queue is off: set `queue.engine` to `sqlite` or `postgres`"
 }
 
-/// Says on standard error what is to be mended.
+/// Prints the problems to standard error.
 fn warn_of(problems: &[Diagnostic]) {
     for problem in problems {
         terminal::err_lines!(2, "{} {problem}", print::severity(problem.severity()));

@@ -7,7 +7,7 @@ use super::{
     Exit, enqueue_lines, input,
     kept::{Kept, matched_nothing},
     print,
-    remote::Server,
+    remote::{Server, one_process},
     terminal::{self, out},
     warn_of,
 };
@@ -19,7 +19,8 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = concat!(
+    "\
 Examples:
   pointsman enqueue '{\"requestType\":\"CreatePolicy\"}'
   pointsman enqueue @command.json --run-at 2030-01-01T00:00:00Z --idempotency-key order-17
@@ -29,11 +30,13 @@ Examples:
 --lines stores up to 1,000 commands at once, all or none, and stops at the first of
 such batches that has a wrong one.
 
-With `queue.engine = \"sqlite\"`, one process at a time can open the queue: while
-`pointsman serve` runs, send the command to it with --url.
+",
+    one_process!(),
+    "
 
 Exit codes: 0 stored, 2 invalid usage or command, or not stored, 3 no handler
-matched.")]
+matched."
+))]
 pub(super) struct Args {
     /// Command as JSON, `-` to read standard input, `@FILE` to read a file
     #[arg(required_unless_present = "lines")]

@@ -1,4 +1,4 @@
-//! `pointsman explain`: why each rule did or did not fire for a command.
+//! `pointsman explain`: why each rule did or did not match a command.
 
 use super::{
     Exit, input, print, screen,
@@ -32,7 +32,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Exit> {
         &args.command,
         config.host.command_max_bytes,
     )?)?;
-    // Rules alone say where a command goes: what compiles long is not waited for.
+    // Rules alone decide where a command goes: no need to wait for components to compile.
     let progress = screen::progress("loading handlers and rules");
     let host = Unloaded::new(config)?.load(Wait::WhileLoading).await;
     drop(progress);

@@ -1,4 +1,4 @@
-//! `pointsman init`: a folder that runs, with a handler, a rule and settings.
+//! `pointsman init`: creates a project with a handler, a rule and settings.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     new::{self, NewRule},
 };
 
-/// The handler that it comes with.
+/// The name of the example handler.
 const HANDLER: &str = "greet";
 
 #[derive(Debug, clap::Args)]
@@ -69,14 +69,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn said(dir: &Path, handler: &Path, language: Language) {
+    let is_here = dir == Path::new(".");
+    let shown = match is_here {
+        true => "a project in this folder".to_owned(),
+        false => dir.display().to_string(),
+    };
+    let handler = handler.strip_prefix(".").unwrap_or(handler);
     out!(
         "created {} with a handler in {}: {}",
-        print::Styled(print::BOLD, dir.display()),
+        print::Styled(print::BOLD, shown),
         language.full_name(),
         handler.display()
     );
-    if dir != Path::new(".") {
-        out!("  go there:                 cd {}", dir.display());
+    if !is_here {
+        out!("  go there:                 cd {}", print::argument(dir));
     }
     out!(
         "  run a command:            pointsman run --build '{{\"requestType\":\"Greet\",\"name\":\"Ada\"}}'"
@@ -95,10 +101,10 @@ fn refuse_unless_empty(dir: &Path) -> anyhow::Result<()> {
         let name = entry
             .with_context(|| dir.display().to_string())?
             .file_name();
-        // A repository may be there first.
+        // A Git repository may already exist.
         if name != ".git" {
             anyhow::bail!(
-                "{} is not empty: it has `{}`; name a folder that does not exist, such as `pointsman init orders`",
+                "`{}` is not empty: it has `{}`; name a new folder, such as `pointsman init orders`",
                 dir.display(),
                 name.to_string_lossy()
             );

@@ -53,10 +53,10 @@ impl Kept {
         let listen = config.http.listen;
         let host = Unloaded::new(config)?;
         let hint = format!(
-            "where that is `pointsman serve`, ask it with `--url http://{listen}`; `queue.folder` names another folder"
+            "if it is `pointsman serve`, add `--url http://{listen}`; to use another folder, set `queue.folder`"
         );
         let host = super::open_queue(host, &hint).await?;
-        // A command is routed by rules alone: what compiles long is not waited for.
+        // A command is routed by rules alone: no need to wait for components to compile.
         Ok(Self::Here(Box::new(host.load(Wait::WhileLoading).await)))
     }
 

@@ -1,6 +1,6 @@
-//! Owns how things look on a terminal: colours, columns and durations.
+//! How things look on a terminal: colors, columns and durations.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, path::Path, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 
@@ -20,7 +20,7 @@ pub(super) const DIM: Style = Style::new().dimmed();
 pub(super) const BOLD: Style = Style::new().bold();
 pub(super) const PLAIN: Style = Style::new();
 
-/// A text in a style, for the macros of `terminal` alone: made to a text first,
+/// Text in a style, for the macros of `terminal` only: formatted to a string first,
 /// it would show its escape sequences.
 pub(super) struct Styled<T>(pub(super) Style, pub(super) T);
 
@@ -38,7 +38,7 @@ pub(super) fn error(error: &anyhow::Error) {
     err_lines!(2, "{} {error}", Styled(RED, "error:"));
 }
 
-/// What helps where the text of an error of the system does not say it.
+/// A hint for system errors whose own text does not say what to do.
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     let is_out_of_files = error.chain().any(|cause| {
         let cause = cause.downcast_ref::<io::Error>();
@@ -104,7 +104,7 @@ pub(super) fn level(level: Level) -> Style {
     }
 }
 
-/// Three digits that matter: `1.002 s`, `12.3 ms`, `45 µs`.
+/// Three significant digits: `1.002 s`, `12.3 ms`, `45 µs`.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds >= 1.0 {
@@ -127,6 +127,17 @@ pub(super) fn bytes(bytes: u64) -> String {
     } else {
         format!("{kib:.1} KiB")
     }
+}
+
+/// A path as one word of a shell command, quoted if it needs to be.
+pub(super) fn argument(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "_-./+:@%,~\\".contains(c);
+    let starts_plainly = !path.starts_with(['-', '~']);
+    if !path.is_empty() && starts_plainly && path.chars().all(is_plain) {
+        return path;
+    }
+    format!("'{}'", path.replace('\'', r"'\''"))
 }
 
 /// `1 rule`, `2 rules`.

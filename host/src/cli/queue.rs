@@ -1,4 +1,4 @@
-//! `pointsman queue`: what is kept, why it failed, and what becomes of it.
+//! `pointsman queue`: inspects the queue and changes it.
 
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
@@ -8,7 +8,7 @@ use super::{
     kept::Kept,
     pauses::{self, PauseArgs, ResumeArgs},
     print,
-    remote::Server,
+    remote::{Server, one_process},
     stats::{self, StatsArgs},
     terminal::{self, out, out_lines},
 };
@@ -23,7 +23,8 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = concat!(
+    "\
 Examples:
   pointsman queue list --state discarded
   pointsman queue inspect 01980a5c-7d3e-7f40-8000-0123456789ab.create-policy
@@ -33,8 +34,9 @@ Examples:
   pointsman queue pause --handler create-policy --reason \"maintenance\" --for 2h
   pointsman queue list --url http://127.0.0.1:3000
 
-With `queue.engine = \"sqlite\"`, one process at a time can open the queue: while
-`pointsman serve` runs, ask it with --url.")]
+",
+    one_process!()
+))]
 pub(super) struct Args {
     #[command(flatten)]
     server: Server,
@@ -59,7 +61,7 @@ enum Cmd {
         /// Command id
         command: CommandId,
     },
-    /// Enqueue a command once more, with the rules and handlers of now
+    /// Enqueue a copy of a command; it is routed by the current rules
     Rerun {
         /// Command id
         command: CommandId,
@@ -69,13 +71,13 @@ enum Cmd {
     },
     /// Retry dead-lettered deliveries
     Retry(DeadArgs),
-    /// Delete dead-lettered deliveries
+    /// Discard dead-lettered deliveries: they become cancelled
     Discard(DeadArgs),
-    /// Stop starting deliveries; commands are still accepted
+    /// Pause deliveries; commands are still accepted
     Pause(PauseArgs),
-    /// Start deliveries again
+    /// Resume deliveries
     Resume(ResumeArgs),
-    /// Show how many attempts of each handler ended how, and how long they took
+    /// Show the attempts of each handler by status, and how long they took
     Stats(StatsArgs),
     /// Show what is paused, and the number of deliveries by handler and state
     Status {
@@ -109,7 +111,7 @@ struct DeadArgs {
     /// All dead-lettered deliveries to this handler
     #[arg(long, value_parser = HandlerName::parse, add = completions::handlers())]
     handler: Option<HandlerName>,
-    /// All whose last attempt failed with this status, for example `timed-out`
+    /// All dead-lettered deliveries whose last attempt failed with this status, for example `timed-out`
     #[arg(long, add = completions::failures())]
     status: Option<Ending>,
     /// All dead-lettered deliveries
@@ -135,11 +137,12 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
         Cmd::Inspect { id, json } => inspect(&kept, &id, json).await?,
         Cmd::Cancel { command } => {
             let done = kept.cancel(command).await?;
-            out!(
-                "{} cancelled, {} being interrupted",
-                done.cancelled,
-                done.interrupting
-            );
+            match (done.cancelled, done.interrupting) {
+                (0, 0) => out!("nothing to cancel: the command has ended"),
+                (cancelled, interrupting) => {
+                    out!("{cancelled} cancelled, {interrupting} being interrupted");
+                }
+            }
         }
         Cmd::Retry(args) => {
             let count = kept.retry(args.into()).await?;
@@ -171,6 +174,10 @@ async fn rerun(kept: &Kept, id: CommandId, json: bool) -> anyhow::Result<()> {
 }
 
 async fn list(kept: &Kept, args: ListArgs) -> anyhow::Result<()> {
+    let none = match (args.state, &args.handler) {
+        (None, None) => "no commands in the queue",
+        _ => "no commands match",
+    };
     let filter = CommandFilter {
         state: args.state,
         handler: args.handler,
@@ -191,6 +198,8 @@ async fn list(kept: &Kept, args: ListArgs) -> anyhow::Result<()> {
     }
     if args.json {
         terminal::json(&commands)?;
+    } else if commands.is_empty() {
+        out!("{none}");
     } else {
         commands.iter().for_each(show);
     }
@@ -237,7 +246,7 @@ fn show(view: &CommandView) {
             delivery.attempt,
             output,
         );
-        // Of one that completed in the end, its failures are history.
+        // The failures of a delivery that completed in the end no longer matter.
         if let Some(failure) = &delivery.last_failure
             && delivery.state != State::Completed
         {

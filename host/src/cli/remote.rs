@@ -1,6 +1,7 @@
-//! Asks a host that serves: the command line over HTTP.
+//! The client for a running server: subcommands with `--url` send HTTP requests to it.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -21,7 +22,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::trust::{self, Trust};
+use super::{
+    SERVER,
+    trust::{self, Trust},
+};
 use crate::{
     config::TOKEN_VARIABLE,
     diagnostic::Diagnostic,
@@ -30,31 +34,40 @@ use crate::{
     text::escaped,
 };
 
-/// An answer of some 100,000 entries.
+/// Room for a response with about 100,000 entries.
 const ANSWER_MAX_BYTES: usize = 256 << 20;
 
-/// The flags of a subcommand that may ask a running server.
+/// Ends the help of each subcommand that opens the queue.
+macro_rules! one_process {
+    () => {
+        "With `queue.engine = \"sqlite\"`, one process at a time can open the queue: while
+`pointsman serve` runs, use --url."
+    };
+}
+pub(super) use one_process;
+
+/// The flags of a subcommand that can send its request to a running server.
 #[derive(Debug, clap::Args)]
 pub(super) struct Server {
-    /// Ask the server at this URL
-    #[arg(long, global = true, value_name = "URL")]
+    /// Send the request to the server at this URL
+    #[arg(long, global = true, help_heading = SERVER, value_name = "URL")]
     url: Option<Remote>,
-    /// How long the server may take to answer
+    /// How long to wait for the response
     // A list of 100,000 entries from a store under load takes some seconds.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = parse_timeout, requires = "url")]
+    #[arg(long, global = true, help_heading = SERVER, value_name = "DURATION", default_value = "30s", value_parser = parse_timeout, requires = "url")]
     timeout: Duration,
     /// File with the token to send [default: POINTSMAN_TOKEN, if it is set]
-    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    #[arg(long, global = true, help_heading = SERVER, value_name = "FILE", requires = "url")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
     trust: Trust,
 }
 
 impl Server {
-    /// The server that is to be asked, if one is.
+    /// The server to send the request to, if `--url` names one.
     ///
     /// # Errors
-    /// Where the token that is to be sent cannot be read, or a file for TLS.
+    /// If the token to send, or a file for TLS, cannot be read.
     pub(super) fn remote(self) -> anyhow::Result<Option<Remote>> {
         let Some(url) = self.url else {
             return Ok(None);
@@ -67,10 +80,10 @@ impl Server {
     }
 }
 
-/// The longest file with a token: room for one and a line break.
+/// The largest token file: room for a token and a line break.
 const TOKEN_FILE_MAX_BYTES: u64 = 4 << 10;
 
-/// The value of `Authorization`: from the file, or else from the environment.
+/// The value of `Authorization`, from the file or else from the environment.
 fn token(file: Option<&Path>) -> anyhow::Result<Option<HeaderValue>> {
     let (text, origin) = match file {
         Some(path) => {
@@ -97,14 +110,14 @@ fn token(file: Option<&Path>) -> anyhow::Result<Option<HeaderValue>> {
     Ok(Some(value))
 }
 
-/// How long an answer may take, as `5s`.
+/// Parses a timeout such as `5s`.
 pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
     duration::parse(text)
         .filter(|timeout| !timeout.is_zero())
         .ok_or_else(|| "write a number with its unit, such as `500ms`, `5s` or `1m`".into())
 }
 
-/// Where a host serves, such as `http://127.0.0.1:3000`.
+/// The address of a running server, such as `http://127.0.0.1:3000`.
 #[derive(Clone, Debug)]
 pub(super) struct Remote {
     scheme: Scheme,
@@ -113,7 +126,7 @@ pub(super) struct Remote {
     host: String,
     port: u16,
     timeout: Duration,
-    // The value of `Authorization`, which is left out where it is shown.
+    // The value of `Authorization`; marked sensitive, so debug output omits it.
     token: Option<HeaderValue>,
 }
 
@@ -123,7 +136,7 @@ impl FromStr for Remote {
     fn from_str(text: &str) -> Result<Self, String> {
         // It may hold a password; nothing else before an `@` is shown either.
         if text.contains('@') {
-            return Err("the URL has a user name, which a server does not accept: write it as http://127.0.0.1:3000".into());
+            return Err("the URL has a user name, which the server does not accept: write it as http://127.0.0.1:3000".into());
         }
         let wrong = || {
             let text = escaped(text);
@@ -151,7 +164,21 @@ impl FromStr for Remote {
     }
 }
 
-/// Why the host did not do what it was asked, as its problem document says.
+/// Why no response came: the chain of `error`, and what to do if nothing listens there.
+fn unreachable(error: &anyhow::Error, url: &str) -> anyhow::Error {
+    let is_refused = error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
+    });
+    let hint = is_refused
+        .then_some("no server listens there: start one with `pointsman serve`, or correct `--url`");
+    Diagnostic::error("unreachable", format!("{error:#}"))
+        .within(url)
+        .maybe_hint(hint)
+        .into()
+}
+
+/// Why the server refused a request: its problem document.
 #[derive(Debug, Deserialize, thiserror::Error)]
 #[error("{}", self.diagnostic())]
 pub(super) struct Problem {
@@ -192,7 +219,7 @@ impl Problem {
         BulkError::Lines(faults).into()
     }
 
-    /// The same as each other thing to fix.
+    /// As a diagnostic, escaped: the server may have written anything.
     fn diagnostic(&self) -> Diagnostic {
         told(&self.detail, self.hint.as_deref())
     }
@@ -203,7 +230,7 @@ impl Problem {
     }
 }
 
-/// What is asked of a host.
+/// A request to the server.
 #[derive(Debug, Default)]
 struct Asked<'a> {
     method: Method,
@@ -213,7 +240,7 @@ struct Asked<'a> {
 }
 
 impl Remote {
-    /// The same server, which may take so long to answer.
+    /// The same server with another timeout.
     pub(super) fn within(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
@@ -228,18 +255,18 @@ impl Remote {
             return Ok(Self { tls, ..self });
         }
         if trust.is_given() {
-            let message =
-                "certificates are of use over TLS alone, and the URL begins with `http://`";
+            let message = "certificates need TLS, but the URL starts with `http://`";
             let error = Diagnostic::error("no-tls", message);
             return Err(error.hint("write it as https://HOST:PORT").into());
         }
         Ok(self)
     }
 
-    /// The JSON that `GET path` answers.
+    /// The JSON response to `GET path`.
     ///
     /// # Errors
-    /// [`Problem`] where the host refused, else why there is no answer; so for all three.
+    /// [`Problem`] if the server refused, otherwise why there is no response. The same
+    /// goes for the other methods.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.ask(Asked {
             path,
@@ -248,7 +275,7 @@ impl Remote {
         .await
     }
 
-    /// The JSON that `DELETE path` answers.
+    /// The JSON response to `DELETE path`.
     pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.ask(Asked {
             method: Method::DELETE,
@@ -301,7 +328,7 @@ impl Remote {
             Err(error) => {
                 return Err(match trust::explained(&error) {
                     Some(explained) => explained.within(url).into(),
-                    None => error.context(url),
+                    None => unreachable(&error, &url),
                 });
             }
         };

@@ -1,10 +1,10 @@
-//! `pointsman schedule`: the schedules of the rule files, and what comes next.
+//! `pointsman schedule`: the schedules in the rule files and their next times.
 
 use super::{
     Exit, enqueue,
     kept::Kept,
     print,
-    remote::Server,
+    remote::{Server, one_process},
     terminal::{self, out},
 };
 use crate::{
@@ -13,14 +13,16 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = concat!(
+    "\
 Examples:
   pointsman schedule list
   pointsman schedule pause nightly-report
   pointsman schedule run nightly-report --url http://127.0.0.1:3000
 
-With `queue.engine = \"sqlite\"`, one process at a time can open the queue: while
-`pointsman serve` runs, ask it with --url.")]
+",
+    one_process!()
+))]
 pub(super) struct Args {
     #[command(flatten)]
     server: Server,
@@ -30,23 +32,23 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Cmd {
-    /// List schedules with their next times
+    /// List schedules and their next times
     List {
         /// Print the list as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Enqueue nothing more until it is resumed
+    /// Pause a schedule
     Pause {
         /// Schedule name
         name: String,
     },
-    /// Go on with its next time
+    /// Resume a schedule from its next time
     Resume {
         /// Schedule name
         name: String,
     },
-    /// Enqueue its command now
+    /// Enqueue the command of a schedule now
     Run {
         /// Schedule name
         name: String,
@@ -64,7 +66,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             if json {
                 terminal::json(&schedules)?;
             } else if schedules.is_empty() {
-                out!("no rule file has schedules");
+                out!("no schedules in the rule files");
             } else {
                 schedules.iter().for_each(show);
             }

@@ -1,8 +1,8 @@
 //! `pointsman serve`: commands over HTTP until a signal, then a graceful end.
 
+use anyhow::Context;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context;
 use tokio::net::TcpListener;
 
 use super::{
@@ -154,8 +154,10 @@ async fn open(config: Config) -> anyhow::Result<(Loading, Listeners)> {
         let error = Diagnostic::error("unauthenticated", message);
         return Err(error.hint(OPEN_METRICS_HINT).into());
     }
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; choose another address with `--listen`")
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}");
+        Diagnostic::error("cannot-listen", message)
+            .hint("stop the other process, or choose another address with `--listen`")
     })?;
     let metrics = match metrics {
         Some(address) => Some(TcpListener::bind(address).await.with_context(|| {

@@ -19,7 +19,7 @@ use crate::{
     diagnostic::Diagnostic,
     files,
     name::HandlerName,
-    sources::Sources,
+    sources::{self, Sources},
 };
 pub(super) use show::{clear, suite as show_suite, summary as show_summary};
 pub(super) use suite::{Suite, Writes};
@@ -31,7 +31,8 @@ Examples:
   pointsman test greet --watch
   pointsman test plugins/greet.wasm --cases greet/cases
 
-Source folders are built first. A test case is a file such as cases/greets.json:
+Source folders are built first, but not installed: that is what `pointsman build`
+and `pointsman dev` do. A test case is a file such as cases/greets.json:
   { \"command\": { \"name\": \"Ada\" }, \"expect\": { \"output\": { \"greeting\": \"hello Ada\" } } }
 
 Exit codes: 0 all cases passed, 1 a case failed, 2 invalid usage or case file.")]
@@ -72,11 +73,11 @@ pub(super) struct Args {
     junit: Option<PathBuf>,
 }
 
-/// One handler to be tested.
+/// One handler to test.
 struct Target {
-    /// Its source, if it is to be built.
+    /// Its source folder, if it is to be built.
     source: Option<PathBuf>,
-    /// Its component, if it is not.
+    /// The installed component, which is tested if there is no `source`.
     component: PathBuf,
     cases: PathBuf,
 }
@@ -104,7 +105,7 @@ pub(super) async fn run(args: Args, config: Config) -> anyhow::Result<Exit> {
             print::Styled(print::DIM, "waiting for changes; press Ctrl-C to stop")
         );
         if terminal::output_failure().is_some() {
-            // Nobody reads what comes.
+            // Nobody reads the output.
             return Ok(Exit::Succeeded);
         }
         sources.changed().await;
@@ -148,10 +149,10 @@ async fn once(
         .unwrap_or(Exit::Succeeded))
 }
 
-/// Builds what is to be built, and runs its cases.
+/// Builds the target if need be, and runs its cases.
 async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) -> Suite {
     let shown = target.source.as_ref().unwrap_or(&target.component);
-    // Before the build, which may take long.
+    // Before the build, which may take a while.
     let mut files = match cases::read(&target.cases, &config.handler_defaults()) {
         Ok(files) => files,
         Err(error) => return Suite::unusable(shown, error.to_string()),
@@ -180,7 +181,7 @@ async fn tested(args: &Args, target: &Target, runner: &Runner, config: &Config) 
     }
 }
 
-/// Builds the handler in `source`: its name, and its component.
+/// Builds the handler in `source`; returns its name and component.
 pub(super) async fn built(source: &Path, offline: bool) -> anyhow::Result<(HandlerName, Vec<u8>)> {
     let _progress = screen::progress(format_args!("building {}", source.display()));
     let source = source.to_owned();
@@ -226,8 +227,9 @@ fn targets(args: &Args, config: &Config) -> anyhow::Result<Vec<Target>> {
         {
             vec![here]
         }
-        [] => build::sources(&config.plugins).with_context(|| {
-            "no handler to test: name its source folder or its component, such as `pointsman test greet`"
+        [] => build::sources(&config.plugins).map_err(|error| {
+            let message = format!("no handler to test: {error}");
+            Diagnostic::error("no-source", message).hint(WHAT)
         })?,
         paths => paths.into(),
     };
@@ -245,8 +247,25 @@ fn targets(args: &Args, config: &Config) -> anyhow::Result<Vec<Target>> {
     paths.into_iter().map(target).collect()
 }
 
-/// What may be tested.
+/// The hint for a target that cannot be tested.
 const WHAT: &str = "name a source folder or a component, such as `pointsman test greet`";
+
+/// Warns that the cases run against an older build of the handler in `source`.
+fn warn_if_stale(source: &Path, component: &Path) {
+    let Ok(installed) = component.metadata().and_then(|file| file.modified()) else {
+        return;
+    };
+    let Some((changed, _)) = sources::newest(source).filter(|(_, at)| *at > installed) else {
+        return;
+    };
+    let message = format!("older than `{}`", changed.display());
+    let warning = Diagnostic::warning("stale-component", message);
+    let hint = format!(
+        "`pointsman build {}` installs the change",
+        print::argument(source)
+    );
+    super::warn_of(&[warning.within(component.display().to_string()).hint(hint)]);
+}
 
 fn target(path: PathBuf, args: &Args, config: &Config) -> anyhow::Result<Target> {
     if path.is_dir() {
@@ -256,6 +275,9 @@ fn target(path: PathBuf, args: &Args, config: &Config) -> anyhow::Result<Target>
         let absolute = absolute.canonicalize().unwrap_or(absolute);
         let name = absolute.file_name().unwrap_or_default();
         let component = config.plugins.join(name).with_extension("wasm");
+        if args.no_build {
+            warn_if_stale(&path, &component);
+        }
         return Ok(Target {
             cases: args.cases.clone().unwrap_or(cases),
             source: (!args.no_build).then_some(path),

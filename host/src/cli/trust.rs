@@ -13,6 +13,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 
+use super::SERVER;
 use crate::{
     config::{CA_VARIABLE, CLIENT_CERTIFICATE_VARIABLE, CLIENT_KEY_VARIABLE},
     diagnostic::Diagnostic,
@@ -20,27 +21,27 @@ use crate::{
     tls::{self, FILE_MAX_BYTES},
 };
 
-/// The flags of a subcommand that may ask over TLS.
+/// The TLS flags of a subcommand that can send its request to a running server.
 #[derive(Debug, clap::Args)]
 pub(super) struct Trust {
-    /// File with the certificate of the authority that signed the server's
-    /// [default: POINTSMAN_CA, if it is set, or the authorities of this machine]
-    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    /// File with the CA certificate that signed the server's certificate
+    /// [default: POINTSMAN_CA, if it is set, or the CAs that this machine trusts]
+    #[arg(long, global = true, help_heading = SERVER, value_name = "FILE", requires = "url")]
     ca: Option<PathBuf>,
-    /// File with a certificate to show to the server
+    /// File with the client certificate
     /// [default: POINTSMAN_CLIENT_CERTIFICATE, if it is set]
-    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    #[arg(long, global = true, help_heading = SERVER, value_name = "FILE", requires = "url")]
     client_certificate: Option<PathBuf>,
-    /// File with the private key of that certificate
+    /// File with the private key of the client certificate
     /// [default: POINTSMAN_CLIENT_KEY, if it is set]
-    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    #[arg(long, global = true, help_heading = SERVER, value_name = "FILE", requires = "url")]
     client_key: Option<PathBuf>,
 }
 
 type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Trust {
-    /// Whether a flag says something that matters over TLS alone.
+    /// Whether a flag is set that needs TLS.
     pub(super) fn is_given(&self) -> bool {
         self.ca.is_some() || self.client_certificate.is_some() || self.client_key.is_some()
     }

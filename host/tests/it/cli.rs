@@ -225,7 +225,8 @@ fn a_port_that_is_taken_is_named() {
         .unwrap()
         .replace(&address, "ADDRESS");
     expect![[r#"
-        error: cannot listen on ADDRESS; choose another address with `--listen`: Address already in use (os error 98)
+        error: cannot listen on ADDRESS: Address already in use (os error 98)
+          hint: stop the other process, or choose another address with `--listen`
     "#]]
     .assert_eq(&shown);
     assert_eq!(output.status.code(), Some(2));

@@ -280,13 +280,13 @@ mod tests {
         check(
             b"{\"a\":1",
             expect![
-                "invalid-json: the command is not valid JSON: expected `,` or `}`, found the end of the text at line 1, column 7"
+                "invalid-json: the command is not valid JSON: expected `,` or `}`, found the end of the input at line 1, column 7"
             ],
         );
         check(
             b"{\"a\":1} x",
             expect![
-                "invalid-json: the command is not valid JSON: expected the end of the text, found `x` at line 1, column 9"
+                "invalid-json: the command is not valid JSON: expected the end of the input, found `x` at line 1, column 9"
             ],
         );
         check(

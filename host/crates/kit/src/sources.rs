@@ -1,6 +1,6 @@
-//! Owns the waiting for changes in source folders. It looks at them from time
-//! to time: a system's notifications would have to be kept away from the many
-//! files that build tools and package managers put into such a folder.
+//! Waits for changes in source folders. It polls them: file system notifications
+//! would have to be filtered, since build tools and package managers write many
+//! files into such a folder.
 
 use std::{
     collections::BTreeMap,
@@ -10,20 +10,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How often the files are looked at. A walk over a hundred takes under 1 ms.
+/// How often the files are polled. Walking a hundred takes less than 1 ms.
 const POLL: Duration = Duration::from_millis(200);
-/// Files are taken as they are once nothing changed for that long: editors and
-/// formatters write several times, and several files, in one go.
+/// A change is reported once nothing has changed for this long: editors and
+/// formatters write several files, and several times, in one go.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Folders that are made from the sources, or fetched. Hidden ones are left out too.
+/// Folders with build output or downloads. Hidden folders are skipped as well.
 const MADE: [&str; 4] = ["target", "build", "node_modules", "__pycache__"];
-/// Files that a build may write beside the sources.
+/// Files that a build may write next to the sources.
 const LOCKS: [&str; 2] = ["Cargo.lock", "package-lock.json"];
 
 type Files = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
 
-/// Files and folders that someone works on.
+/// Watched files and folders.
 #[derive(Debug)]
 pub struct Sources {
     roots: Vec<PathBuf>,
@@ -31,7 +31,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The files in these folders, and these files, as they are now.
+    /// Starts from the current state of these files and of the files in these folders.
     #[must_use]
     pub fn new(roots: Vec<PathBuf>) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Sources {
         }
     }
 
-    /// Looks at one more file from now on, which need not be there yet.
+    /// Watches another file, which need not exist yet.
     pub fn add(&mut self, path: PathBuf) {
         if !self.roots.contains(&path) {
             self.seen.extend(files(std::slice::from_ref(&path)));
@@ -48,7 +48,7 @@ impl Sources {
         }
     }
 
-    /// Takes what a build wrote among the sources for seen: its lock file.
+    /// Ignores the lock files that a build has just written among the sources.
     pub fn built(&mut self) {
         let is_lock = |path: &Path| {
             let name = path.file_name().and_then(OsStr::to_str);
@@ -59,9 +59,8 @@ impl Sources {
         self.seen.extend(now.filter(|(path, _)| is_lock(path)));
     }
 
-    /// Waits until the files are not as they were seen last and are left
-    /// alone; then that is how they are seen. A change that came before the
-    /// call counts.
+    /// Waits until the files have changed since the last call and then stayed
+    /// unchanged for a moment. A change before the call counts.
     pub async fn changed(&mut self) {
         while self.look().await == self.seen {
             tokio::time::sleep(POLL).await;
@@ -84,11 +83,26 @@ impl Sources {
             Ok(files) => files,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The async runtime ends: nothing changes any more.
+                // The runtime is shutting down.
                 Err(_cancelled) => self.seen.clone(),
             },
         }
     }
+}
+
+/// The file of a handler's source folder that changed last, and when. Test cases, unit
+/// tests and the rule do not count: the component is not built from them.
+#[must_use]
+pub fn newest(folder: &Path) -> Option<(PathBuf, SystemTime)> {
+    const NOT_BUILT: [&str; 5] = ["cases", "test", "tests", "rule.json", "README.md"];
+    let is_built_from = |path: &Path| {
+        let inside = path.strip_prefix(folder).unwrap_or(path);
+        !NOT_BUILT.iter().any(|name| inside.starts_with(name))
+    };
+    let files = files(&[folder.to_owned()]).into_iter();
+    let changed = files.filter(|(path, _)| is_built_from(path));
+    let changed = changed.filter_map(|(path, stamp)| Some((path, stamp?.0)));
+    changed.max_by_key(|(_, changed)| *changed)
 }
 
 fn files(roots: &[PathBuf]) -> Files {
@@ -97,7 +111,7 @@ fn files(roots: &[PathBuf]) -> Files {
         match fs::metadata(root) {
             Ok(metadata) if metadata.is_dir() => walk(root, &mut files),
             Ok(metadata) => drop(files.insert(root.clone(), stamp(&metadata))),
-            // It may come back, and that is a change.
+            // If it reappears, that is a change.
             Err(_) => {}
         }
     }
@@ -105,14 +119,14 @@ fn files(roots: &[PathBuf]) -> Files {
 }
 
 fn walk(folder: &Path, files: &mut Files) {
-    // What cannot be read now is looked at again in a moment.
+    // Whatever cannot be read now is tried again at the next poll.
     let entries = fs::read_dir(folder).into_iter().flatten();
     for entry in entries.filter_map(io::Result::ok) {
         let (name, path) = (entry.file_name(), entry.path());
         if name.as_encoded_bytes().starts_with(b".") || name.as_encoded_bytes().ends_with(b"~") {
             continue;
         }
-        // A link to a folder is not followed: it may lead back.
+        // Symbolic links to folders are not followed: they may form a cycle.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             if !name.to_str().is_some_and(|name| MADE.contains(&name)) {
                 walk(&path, files);

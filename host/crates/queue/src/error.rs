@@ -64,17 +64,17 @@ pub enum QueueError {
     /// No such schedule.
     #[error("no schedule `{}` in the rule files", escaped(.0))]
     UnknownSchedule(String),
-    /// Only what lies in the dead letter can be retried or discarded there.
+    /// Only dead-lettered deliveries can be retried or discarded.
     #[error("delivery `{id}` is {state}, not dead-lettered")]
     NotDead {
         /// The delivery.
         id: DeliveryId,
-        /// Where it is.
+        /// Its state.
         state: State,
     },
-    /// Another process works on the data folder.
+    /// Another process is using the data folder.
     #[error(
-        "`{}` is in use by another process: stop it, or give this one another data folder", .0.display()
+        "`{}` is in use by another process: stop it, or use another data folder", .0.display()
     )]
     Locked(PathBuf),
     /// A newer version of the program wrote the queue.

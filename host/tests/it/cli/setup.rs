@@ -1,7 +1,10 @@
 //! What sets a host up and says what it has: `init`, `config`, `doctor`, `health`,
 //! and how a server gets on with the service manager that starts it.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use expect_test::expect;
 use serde_json::Value;
@@ -87,10 +90,64 @@ fn init_makes_a_folder_whose_settings_and_rules_are_valid_and_touches_no_other()
         &folders,
         &["init", "orders"],
         expect![[r#"
-        error: orders is not empty: it has `.gitignore`; name a folder that does not exist, such as `pointsman init orders`
+        error: `orders` is not empty: it has `.gitignore`; name a new folder, such as `pointsman init orders`
         exit 2
     "#]],
     );
+}
+
+#[test]
+fn what_init_and_new_print_can_be_pasted_into_a_shell() {
+    let folders = Folders::new();
+    let (exit, printed, error) = said(&folders, &["init", "Ada's orders", "--lang", "rust"]);
+    assert_eq!(exit, Some(0), "{error}");
+    assert!(printed.contains(r"cd 'Ada'\''s orders'"), "{printed}");
+    fs::create_dir(folders.path().join("my handlers")).unwrap();
+    let greet = ["new", "greet", "--lang", "c", "--in", "my handlers"];
+    let (exit, printed, error) = said(&folders, &greet);
+    assert_eq!(exit, Some(0), "{error}");
+    let copy = "cp 'my handlers/greet/rule.json' rules/greet.json";
+    assert!(printed.contains(copy), "{printed}");
+    let (_, printed, _) = said(&folders, &["new", "plain", "--lang", "c"]);
+    assert!(printed.contains("pointsman dev plain\n"), "{printed}");
+}
+
+#[test]
+fn cases_run_against_an_older_build_with_a_warning() {
+    let folders = Folders::new();
+    folders.plugin("greet", b"");
+    let source = folders.path().join("greet");
+    fs::create_dir_all(source.join("cases")).unwrap();
+    fs::write(source.join("handler.py"), "").unwrap();
+    let component = folders.path().join("plugins/greet.wasm");
+    let component = fs::File::options().write(true).open(component).unwrap();
+    let set = |at: SystemTime| component.set_modified(at).unwrap();
+    let warned = || said(&folders, &["test", "greet", "--no-build"]).2;
+    set(SystemTime::UNIX_EPOCH);
+    let warning = warned();
+    assert!(
+        warning.starts_with(
+            "warning: plugins/greet.wasm: older than `greet/handler.py`\n  \
+             hint: `pointsman build greet` installs the change\n"
+        ),
+        "{warning}"
+    );
+    set(SystemTime::now() + Duration::from_secs(60));
+    assert!(!warned().contains("older"));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let folders = Folders::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let url = format!("http://{address}");
+    let (exit, _, error) = said(&folders, &["queue", "list", "--url", &url]);
+    assert_eq!(exit, Some(2));
+    let hint =
+        "hint: no server listens there: start one with `pointsman serve`, or correct `--url`";
+    assert!(error.contains(&url) && error.contains(hint), "{error}");
 }
 
 #[test]

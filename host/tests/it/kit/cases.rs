@@ -192,7 +192,7 @@ async fn what_is_not_as_expected_is_shown() {
         .differs(
             r#"{"command":{"do":"log"},"expect":{"logs":["first",{"level":"info","message":"sec"},"third"]}}"#,
             expect![[r#"
-                logs: are not as expected
+                logs: differ
                   info  first
                 - info  sec
                 + info  second
@@ -275,7 +275,7 @@ fn a_wrong_file_is_refused_with_its_place() {
         ),
         (
             "{\"command\":{},\n",
-            expect!["case.json:2:1: expected a key in quotes, found the end of the text"],
+            expect!["case.json:2:1: expected a key in quotes, found the end of the input"],
         ),
     ] {
         bench.refuses(case, wanted);

@@ -53,6 +53,10 @@ async fn with_url_the_command_line_shows_what_it_shows_without() {
     assert!(shown.contains("  scheduled\n"), "{shown}");
     let (_, shown, _) = asks(&["queue", "cancel", &later]);
     assert_eq!(shown, "1 cancelled, 0 being interrupted\n");
+    let (_, shown, _) = asks(&["queue", "cancel", &later]);
+    assert_eq!(shown, "nothing to cancel: the command has ended\n");
+    let (_, shown, _) = asks(&["queue", "list", "--state", "retryable"]);
+    assert_eq!(shown, "no commands match\n");
 
     // Everything that reads, over HTTP, and once more when the host is gone.
     let delivery = format!("{failed}.probe");

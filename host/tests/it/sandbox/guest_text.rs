@@ -69,8 +69,8 @@ async fn an_output_is_checked_as_a_command_is() {
         ("1e400", "number beyond 1.8e308"),
         (r#""\ud800""#, "half of a surrogate pair"),
         (r#"{"\udc00":1}"#, "half of a surrogate pair"),
-        ("{} {}", "expected the end of the text"),
-        ("", "expected a JSON value, found the end of the text"),
+        ("{} {}", "expected the end of the input"),
+        ("", "expected a JSON value, found the end of the input"),
     ] {
         let failure = failed(answering(output)).await;
         assert_eq!(failure.code, Status::InvalidOutput, "{output}");

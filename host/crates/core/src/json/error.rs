@@ -60,11 +60,15 @@ impl fmt::Display for Reason {
             Self::Unexpected {
                 found: Some(found),
                 expected,
-            } => write!(f, "expected {expected}, found `{}`", found.escape_debug()),
+            } => write!(
+                f,
+                "expected {expected}, found `{}`",
+                escaped(found.encode_utf8(&mut [0; 4]))
+            ),
             Self::Unexpected {
                 found: None,
                 expected,
-            } => write!(f, "expected {expected}, found the end of the text"),
+            } => write!(f, "expected {expected}, found the end of the input"),
             Self::Malformed(message) => f.write_str(message),
             Self::TooDeep => write!(f, "nested deeper than {DEPTH_MAX} levels"),
             Self::DuplicateKey(key) => write!(f, "duplicate key `{}`", escaped(key)),

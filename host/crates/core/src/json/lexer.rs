@@ -87,7 +87,7 @@ impl<'t> Lexer<'t> {
     pub(super) fn end(&mut self) -> Result<(), Fault> {
         match self.peek() {
             0 if self.at == self.bytes.len() => Ok(()),
-            _ => self.unexpected("the end of the text"),
+            _ => self.unexpected("the end of the input"),
         }
     }
 

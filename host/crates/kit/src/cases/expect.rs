@@ -222,7 +222,7 @@ fn lines(expected: &[ExpectedLine], outcome: &Outcome) -> Option<Difference> {
     }
     let expected: Vec<_> = expected.iter().map(Shown::expected).collect();
     let found: Vec<_> = found.iter().map(|line| Shown(shown(line), line)).collect();
-    let mut difference = Difference::new("logs", "are not as expected".into());
+    let mut difference = Difference::new("logs", "differ".into());
     difference.diff = diff(&expected, &found, |expected, found| {
         expected.1.fits(found.1)
     });

@@ -48,7 +48,7 @@ pub fn update(case: &Case, verdict: &Verdict) -> Result<bool, CaseError> {
             )
         }
         Some((range, old)) => {
-            let members = mended(old, case, verdict);
+            let members = corrected(old, case, verdict);
             if members == *old {
                 return Ok(false);
             }
@@ -106,17 +106,18 @@ fn logs(outcome: &Outcome) -> (String, String) {
 const BESIDE_THE_ANSWER: [&str; 5] = ["status", "logs", "sql", "state", "emitted"];
 
 /// The members with those replaced that are not as they should be.
-fn mended(members: &Members, case: &Case, verdict: &Verdict) -> Members {
+fn corrected(members: &Members, case: &Case, verdict: &Verdict) -> Members {
     let outcome = &verdict.outcome;
     let wrong = |key: &str| {
         let mut differences = verdict.differences.iter();
         differences.any(|difference| difference.key == key)
     };
-    let mut mended = members.clone();
+    let mut corrected = members.clone();
     let mut put =
-        |(key, json): (String, String)| match mended.iter_mut().find(|(known, _)| *known == key) {
+        |(key, json): (String, String)| match corrected.iter_mut().find(|(known, _)| *known == key)
+        {
             Some((_, text)) => *text = json,
-            None => mended.push((key, json)),
+            None => corrected.push((key, json)),
         };
     if wrong("status") {
         put(member("status", outcome.status().as_str()));
@@ -141,11 +142,11 @@ fn mended(members: &Members, case: &Case, verdict: &Verdict) -> Members {
     }
     if wrong("status") {
         let kept = answer(outcome);
-        mended.retain(|(key, _)| {
+        corrected.retain(|(key, _)| {
             BESIDE_THE_ANSWER.contains(&key.as_str()) || kept.iter().any(|(known, _)| known == key)
         });
     }
-    mended
+    corrected
 }
 
 /// An object: in one line if it is to begin at a `column` and fits from there,

@@ -1,5 +1,7 @@
 //! Cuts a guard's text into tokens.
 
+use pointsman_core::text::escaped;
+
 use super::GuardError;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +69,7 @@ impl<'t> Lexer<'t> {
             }
             None => Err(GuardError::at(
                 at,
-                format!("unexpected `{}`", first.escape_debug()),
+                format!("unexpected `{}`", escaped(first.encode_utf8(&mut [0; 4]))),
             )),
         }
     }
