@@ -1,6 +1,6 @@
 //! Owns the way from the files in `plugins/` and `rules/` to the next
 //! [`Snapshot`]: reads what changed, keeps the last good version of what is
-//! broken, and says what is to be mended. `watcher` tells when to.
+//! broken, and reports the problems. `watcher` decides when.
 
 mod changes;
 mod file;

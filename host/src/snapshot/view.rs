@@ -17,7 +17,7 @@ pub struct HandlersView {
     /// One entry a file, by path.
     #[serde(rename = "plugins")]
     pub handlers: Vec<HandlerView>,
-    /// What is to be mended.
+    /// The problems to fix.
     pub problems: Vec<Diagnostic>,
 }
 

@@ -147,7 +147,7 @@ async fn a_broken_file_keeps_the_last_good_one_and_shows() {
         Status::Succeeded
     );
     folders.plugin("probe", guest("probe"));
-    until("it is mended", || {
+    until("it is fixed", || {
         app.snapshot().handler_files[0].state() == FileState::Loaded
     })
     .await;
@@ -389,5 +389,5 @@ async fn settings_without_a_handler_are_told_until_there_is_one() {
     };
     until("the lone settings are told", told).await;
     folders.remove("plugins/prob.toml");
-    until("nothing is to be mended", || !told()).await;
+    until("nothing is left to fix", || !told()).await;
 }

@@ -55,10 +55,7 @@ pub(super) async fn list(
         return Ok(page.answer(&ui, &viewer, &headers));
     };
     parameters.drop_empty();
-    let done = [
-        ("retried", "put back in the queue"),
-        ("discarded", "given up"),
-    ];
+    let done = [("retried", "requeued"), ("discarded", "discarded")];
     let mut said = html! {};
     for (name, what) in done {
         if let Some(number) = parameters.number(name, 0..=u64::MAX)? {
@@ -154,7 +151,7 @@ fn nothing(filter: &DeadFilter, is_later: bool) -> Markup {
     }
     empty(
         "No dead letters",
-        &html! { p { "A delivery that fails for good, or more often than the retries of its handler allow, waits here until you retry or discard it." } },
+        &html! { p { "A delivery that fails permanently, or more often than the retries of its handler allow, waits here until you retry or discard it." } },
     )
 }
 
@@ -387,8 +384,8 @@ fn confirmation(
     html! {
         section class="panel" {
             @match deed {
-                Deed::Retry => p { strong { (all) } " will be put back in the queue, behind those that wait, with a fresh budget of retries." },
-                Deed::Discard => p { strong { (all) } " will be given up: they become cancelled and do not run again." },
+                Deed::Retry => p { strong { (all) } " will be requeued behind those that wait, with all their retries again." },
+                Deed::Discard => p { strong { (all) } " will be discarded: they become cancelled and do not run again." },
             }
             @if let Chosen::Matching(filter) = chosen {
                 dl class="facts" {

@@ -376,7 +376,7 @@ fn latest(letters: &[DeadLetter]) -> Markup {
         section aria-labelledby="latest" {
             h2 id="latest" { "Latest dead letters" }
             @if letters.is_empty() {
-                (empty("No delivery has given up", &html! { p { "What fails more often than its handler's retries allow lands here." } }))
+                (empty("No dead letters", &html! { p { "A delivery that fails permanently, or more often than its handler's retries allow, shows up here." } }))
             } @else {
                 ul class="plain rows" {
                     @for letter in letters {

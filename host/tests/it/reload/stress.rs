@@ -406,5 +406,5 @@ async fn an_unreadable_file_is_taken_up_when_it_can_be_read() {
     until("it is missed", || !app.snapshot().problems.is_empty()).await;
     assert_eq!(answer(&app).await, "0", "the last good one stays");
     replace(&path, rule("rule-1", "greet"));
-    until("it is mended", || app.snapshot().problems.is_empty()).await;
+    until("it is fixed", || app.snapshot().problems.is_empty()).await;
 }

@@ -92,7 +92,7 @@ async fn dead_letters_that_match_are_retried_once_their_number_is_confirmed() {
     assert!(
         asked
             .text
-            .contains("<strong>2 deliveries</strong> will be put back"),
+            .contains("<strong>2 deliveries</strong> will be requeued"),
         "{}",
         asked.text
     );
@@ -119,8 +119,7 @@ async fn dead_letters_that_match_are_retried_once_their_number_is_confirmed() {
     }
     let told = Page::get(&host.url, "/ui/dead?retried=2").await;
     assert!(
-        told.text
-            .contains("2 deliveries were put back in the queue"),
+        told.text.contains("2 deliveries were requeued"),
         "{}",
         told.text
     );
@@ -150,7 +149,7 @@ async fn chosen_dead_letters_are_discarded() {
     assert!(
         asked
             .text
-            .contains("<strong>2 deliveries</strong> will be given up"),
+            .contains("<strong>2 deliveries</strong> will be discarded"),
         "{}",
         asked.text
     );
