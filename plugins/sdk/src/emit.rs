@@ -1,6 +1,6 @@
 //! Follow-up commands. The operator grants them with `[emit]` in
 //! `plugins/<name>.toml`. They enter the durable queue once the handler has
-//! succeeded, all of them, and none if it fails.
+//! succeeded: all of them, or none if it fails.
 //!
 //! ```no_run
 //! use pointsman_sdk::{Failure, emit, json};
@@ -10,7 +10,7 @@
 //! }
 //! ```
 //!
-//! [`Error`] becomes a [`Failure`] with `?`: rejected.
+//! With `?`, an [`Error`] becomes [`Failure::Rejected`].
 
 use std::{fmt, time::Duration};
 
@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::{Failure, bindings::pointsman::handler::emit, millis};
 
-/// Emits a command; its id.
+/// Emits a command and returns its id.
 ///
 /// # Errors
 /// As [`FollowUp::send`].
@@ -26,7 +26,7 @@ pub fn command<T: Serialize + ?Sized>(command: &T) -> Result<String, Error> {
     FollowUp::new(command)?.send()
 }
 
-/// A follow-up command, with when and how it runs.
+/// A follow-up command with its options.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -44,10 +44,10 @@ pub struct FollowUp {
 }
 
 impl FollowUp {
-    /// The command with these attributes, which runs as soon as it can.
+    /// A command with these attributes, which runs as soon as possible.
     ///
     /// # Errors
-    /// [`Error`] where they have no JSON.
+    /// [`Error`] if they cannot be serialized as JSON.
     pub fn new<T: Serialize + ?Sized>(attributes: &T) -> Result<Self, Error> {
         let command = serde_json::to_string(attributes).map_err(|error| Error {
             kind: ErrorKind::Invalid,
@@ -61,55 +61,55 @@ impl FollowUp {
         Ok(Self { command, options })
     }
 
-    /// Runs it no sooner than that.
+    /// Delays it by at least this long.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.options.delay_ms = Some(millis(delay));
         self
     }
 
-    /// Runs commands of one key one after the other, handler by handler.
+    /// Each handler runs commands with the same key one after another, in order.
     #[must_use]
     pub fn ordering_key(mut self, key: impl Into<String>) -> Self {
         self.options.ordering_key = Some(key.into());
         self
     }
 
-    /// Higher runs first; 0 where nothing is said.
+    /// Commands with a higher priority run first. The default is 0.
     #[must_use]
     pub fn priority(mut self, priority: i32) -> Self {
         self.options.priority = Some(priority);
         self
     }
 
-    /// Emits it; its id.
+    /// Emits it and returns its id.
     ///
     /// # Errors
-    /// [`Error`] where it is not granted, no command, or no rule matches it.
+    /// [`Error`] if it is not granted, not a valid command, or not matched by a rule.
     pub fn send(&self) -> Result<String, Error> {
         Ok(emit::emit(&self.command, &self.options)?)
     }
 }
 
-/// Why a command was not taken.
+/// Why a command was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
 }
 
-/// What kind of [`Error`] it is.
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Not granted, or no more of them.
+    /// The operator did not grant follow-up commands, or the limit is reached.
     Denied,
-    /// No valid command, or no rule matches it.
+    /// The command is not valid, or no rule matches it.
     Invalid,
 }
 
 impl Error {
-    /// What kind of error it is.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind

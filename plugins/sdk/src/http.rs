@@ -1,5 +1,5 @@
-//! HTTP requests. What may be requested is granted by the operator, under `[http]`
-//! of `plugins/<name>.toml`; a handler that sends none carries nothing of this.
+//! HTTP requests. The operator grants them with `[http]` in `plugins/<name>.toml`. A
+//! handler that sends none contains none of this code.
 //!
 //! ```no_run
 //! use pointsman_sdk::{Failure, http};
@@ -16,8 +16,9 @@
 //! }
 //! ```
 //!
-//! [`Error`] becomes a [`Failure`](crate::Failure) with `?`: no response, or one that may pass, is
-//! unavailable and is tried again; a request that is not granted is rejected.
+//! With `?`, an [`Error`] becomes a [`Failure`](crate::Failure): a missing response or a
+//! temporary status is unavailable, so the command is retried; a request that is not granted
+//! is rejected.
 
 mod error;
 mod exchange;
@@ -39,14 +40,14 @@ pub use response::Response;
 /// ```
 ///
 /// # Errors
-/// [`Error`] where no response came. A status such as 404 is a response; see
+/// [`Error`] if there is no response. A status such as 404 is a response; see
 /// [`Response::error_for_status`].
 pub fn get(url: impl Into<String>) -> Result<Response, Error> {
     Request::get(url).send()
 }
 
-/// Sends all requests at once and waits for all responses, which come in the order
-/// of the requests: it takes as long as the slowest.
+/// Sends all requests concurrently and waits for all responses, which are in the order of
+/// the requests. It takes as long as the slowest.
 ///
 /// ```no_run
 /// # use pointsman_sdk::{Failure, http::{self, Request}, json};
@@ -66,7 +67,7 @@ pub fn send_all<const N: usize>(requests: [Request; N]) -> [Result<Response, Err
     responses
 }
 
-/// [`send_all`] for as many requests as there are.
+/// Like [`send_all`], for any number of requests.
 ///
 /// ```no_run
 /// # use pointsman_sdk::{Failure, http::{self, Request}};

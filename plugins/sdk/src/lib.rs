@@ -1,5 +1,5 @@
-//! Write a Pointsman handler in Rust: implement [`Handler`] for a type, name it
-//! in [`export!`], build it with `pointsman build`.
+//! The SDK for Pointsman handlers in Rust: implement [`Handler`] for a type, pass
+//! the type to [`export!`], and build the crate with `pointsman build`.
 //!
 //! ```
 //! use pointsman_sdk::{Command, Failure, Handler, export, info};
@@ -18,9 +18,9 @@
 //! export!(Greet);
 //! ```
 //!
-//! Using it is a choice, not a duty: any component that fits the contract in
-//! `wit/` is a handler. A panic is no [`Failure`]: the host reports it as
-//! `trapped`, with its text.
+//! The SDK is optional: any component that implements the contract in `wit/` is a
+//! handler. A panic is not a [`Failure`]: the host reports it as `trapped`, with
+//! its message.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub mod state;
 use bindings::pointsman::handler::{clock, config, log, random, types};
 pub use log::Level;
 
-/// What a handler does with a command.
+/// A handler: handles commands one at a time.
 ///
 /// ```
 /// use pointsman_sdk::{Command, Failure, Handler, Value, json};
@@ -62,15 +62,15 @@ pub use log::Level;
 /// }
 /// ```
 pub trait Handler {
-    /// Handles one command. The value becomes `output` in the report.
+    /// Handles one command. The returned value becomes `output` in the report.
     ///
     /// # Errors
-    /// [`Failure::Rejected`] where it never will succeed,
-    /// [`Failure::Unavailable`] where a later try may.
+    /// [`Failure::Rejected`] if it can never succeed, [`Failure::Unavailable`] if a
+    /// later attempt may.
     fn handle(command: Command) -> Result<Option<Value>, Failure>;
 }
 
-/// One command on its way to this handler.
+/// A command, as delivered to this handler.
 ///
 /// ```
 /// # use pointsman_sdk::Command;
@@ -88,16 +88,17 @@ pub struct Command {
     pub id: String,
     /// The command as it was sent: the text of one JSON object.
     pub attributes: String,
-    /// Which try this is: 1 on the first.
+    /// The attempt number, starting at 1.
     pub attempt: u32,
-    /// Stable across retries: the idempotency key of side effects.
+    /// The id of this delivery. It is the same for every attempt: use it as the
+    /// idempotency key of side effects.
     pub delivery_id: String,
-    /// The caller's W3C trace context, where it sent one.
+    /// The caller's W3C trace context, if it sent one.
     pub traceparent: Option<String>,
 }
 
 impl Command {
-    /// The attributes as a `T`.
+    /// Deserializes the attributes as a `T`.
     ///
     /// ```
     /// # use pointsman_sdk::{Command, Failure, serde_json};
@@ -108,13 +109,13 @@ impl Command {
     /// ```
     ///
     /// # Errors
-    /// [`Failure::Rejected`] where they have another shape.
+    /// [`Failure::Rejected`] if they do not fit `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_str(&self.attributes)
-            .map_err(|error| Failure::rejected(format!("the command has another shape: {error}")))
+            .map_err(|error| Failure::rejected(format!("the command has the wrong shape: {error}")))
     }
 
-    /// One top-level attribute as a `T`.
+    /// Returns one top-level attribute as a `T`.
     ///
     /// ```
     /// # use pointsman_sdk::{Command, Failure};
@@ -129,13 +130,13 @@ impl Command {
     /// ```
     ///
     /// # Errors
-    /// [`Failure::Rejected`] where it is missing or of another type.
+    /// [`Failure::Rejected`] if it is missing or of another type.
     pub fn field<T: DeserializeOwned>(&self, name: &str) -> Result<T, Failure> {
         self.optional_field(name)?
             .ok_or_else(|| Failure::rejected(format!("the command has no `{name}`")))
     }
 
-    /// One top-level attribute as a `T`, or none where it is missing.
+    /// Returns one top-level attribute as a `T`, or `None` if it is missing.
     ///
     /// ```
     /// # use pointsman_sdk::{Command, Failure};
@@ -146,7 +147,7 @@ impl Command {
     /// ```
     ///
     /// # Errors
-    /// [`Failure::Rejected`] where it is of another type.
+    /// [`Failure::Rejected`] if it is of another type.
     pub fn optional_field<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
         let mut attributes: serde_json::Map<String, Value> = self.parse()?;
         let Some(value) = attributes.remove(name) else {
@@ -158,18 +159,18 @@ impl Command {
     }
 }
 
-/// Why a handler did not do what the command asks.
+/// Why a handler did not carry out the command.
 ///
 /// ```
 /// # use pointsman_sdk::Failure;
 /// # use std::time::Duration;
 /// fn book(seats: u32, free: u32) -> Result<(), Failure> {
 ///     if seats == 0 {
-///         // It never will: the command is wrong.
+///         // Permanent: the command is wrong.
 ///         return Err(Failure::rejected("a booking has at least one seat"));
 ///     }
 ///     if seats > free {
-///         // It may later: somebody may cancel.
+///         // Temporary: somebody may cancel.
 ///         return Err(Failure::retry_after("no seat is free", Duration::from_secs(60)));
 ///     }
 ///     Ok(())
@@ -177,25 +178,25 @@ impl Command {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It never will: the command is wrong for this handler. Not retried.
+    /// A permanent failure: the command is wrong for this handler. Not retried.
     Rejected(String),
-    /// It cannot now, and may later.
+    /// A temporary failure: a later attempt may succeed.
     Unavailable {
-        /// The reason, for people.
+        /// The reason, for people to read.
         message: String,
-        /// The least time before the next try, to the millisecond. Without it,
-        /// the host's backoff decides.
+        /// The minimum time to wait before the next attempt, in whole milliseconds.
+        /// Without it, the host's backoff decides.
         retry_after: Option<Duration>,
     },
 }
 
 impl Failure {
-    /// A permanent failure, with its reason.
+    /// Creates a permanent failure with its reason.
     pub fn rejected(message: impl Into<String>) -> Self {
         Self::Rejected(message.into())
     }
 
-    /// A passing failure, with its reason.
+    /// Creates a temporary failure with its reason.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::Unavailable {
             message: message.into(),
@@ -203,7 +204,7 @@ impl Failure {
         }
     }
 
-    /// A passing failure that asks not to be tried again before `retry_after`.
+    /// Creates a temporary failure that is not retried before `retry_after` has passed.
     pub fn retry_after(message: impl Into<String>, retry_after: Duration) -> Self {
         Self::Unavailable {
             message: message.into(),
@@ -212,7 +213,7 @@ impl Failure {
     }
 }
 
-/// Waits. It costs no CPU time, and counts towards the handler's timeout.
+/// Waits. This uses no CPU time, but counts towards the handler's timeout.
 ///
 /// ```no_run
 /// pointsman_sdk::sleep(std::time::Duration::from_millis(250));
@@ -221,11 +222,11 @@ pub fn sleep(duration: Duration) {
     clock::sleep(millis(duration));
 }
 
-/// Waits as a slow system would: `duration` times the handler's configuration
-/// key `delay-scale`, which is 1 where it is not set. For examples and tests.
+/// Simulates a slow system: waits for `duration` times the number in the handler's
+/// configuration key `delay-scale`, by default 1. For examples and tests.
 ///
 /// # Errors
-/// [`Failure::Rejected`] where `delay-scale` is not a number of 0 or more.
+/// [`Failure::Rejected`] if `delay-scale` is not a number from 0 to 1,000,000.
 pub fn simulate_io(duration: Duration) -> Result<(), Failure> {
     let scale = config("delay-scale").map_or(Ok(1.0), |scale| scale.parse::<f64>());
     match scale {
@@ -239,7 +240,7 @@ pub fn simulate_io(duration: Duration) -> Result<(), Failure> {
     }
 }
 
-/// The wall clock: milliseconds since 1970-01-01T00:00:00Z.
+/// Returns the wall-clock time: milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// ```no_run
 /// let began = pointsman_sdk::now_ms();
@@ -251,7 +252,7 @@ pub fn now_ms() -> u64 {
     clock::now()
 }
 
-/// A random number, each as likely as any other.
+/// Returns a uniformly distributed random number.
 ///
 /// ```no_run
 /// let die = pointsman_sdk::random_number() % 6 + 1;
@@ -261,7 +262,7 @@ pub fn random_number() -> u64 {
     random::number()
 }
 
-/// `count` random bytes, at most 65,536 at once, good enough for a key.
+/// Returns `count` random bytes, suitable for cryptographic keys; at most 65,536 per call.
 ///
 /// ```no_run
 /// let key = pointsman_sdk::random_bytes(32);
@@ -271,7 +272,7 @@ pub fn random_bytes(count: u32) -> Vec<u8> {
     random::bytes(count)
 }
 
-/// The value of `key` in this handler's configuration, if it has one.
+/// Returns the value of `key` in this handler's configuration, if it is set.
 ///
 /// ```no_run
 /// let greeting = pointsman_sdk::config("greeting").unwrap_or_else(|| "hello".into());
@@ -281,7 +282,7 @@ pub fn config(key: &str) -> Option<String> {
     config::get(key)
 }
 
-/// Writes one log line; [`info!`](crate::info) and its siblings format it.
+/// Writes a log line. [`info!`](crate::info) and the other macros also format it.
 ///
 /// ```no_run
 /// pointsman_sdk::log(pointsman_sdk::Level::Info, "ready");
@@ -290,7 +291,7 @@ pub fn log(level: Level, message: &str) {
     log::log(level, message);
 }
 
-/// Logs fine detail, for the handler's author. Takes what `format!` takes.
+/// Logs fine-grained detail for the handler's author. Takes the arguments of `format!`.
 ///
 /// ```no_run
 /// pointsman_sdk::trace!("row {}", 3);
@@ -300,7 +301,7 @@ macro_rules! trace {
     ($($message:tt)*) => { $crate::log($crate::Level::Trace, &::std::format!($($message)*)) };
 }
 
-/// Logs what helps to find a fault. Takes what `format!` takes.
+/// Logs details that help with debugging. Takes the arguments of `format!`.
 ///
 /// ```no_run
 /// pointsman_sdk::debug!("cache has {} entries", 12);
@@ -310,7 +311,7 @@ macro_rules! debug {
     ($($message:tt)*) => { $crate::log($crate::Level::Debug, &::std::format!($($message)*)) };
 }
 
-/// Logs what happened. Takes what `format!` takes.
+/// Logs a normal event. Takes the arguments of `format!`.
 ///
 /// ```no_run
 /// pointsman_sdk::info!("greeting {}", "Ada");
@@ -320,27 +321,27 @@ macro_rules! info {
     ($($message:tt)*) => { $crate::log($crate::Level::Info, &::std::format!($($message)*)) };
 }
 
-/// Logs that something is off, and the work went on. Takes what `format!` takes.
+/// Logs that something is wrong although the handler continued. Takes the arguments of `format!`.
 ///
 /// ```no_run
-/// pointsman_sdk::warn!("no address, and the rest went on");
+/// pointsman_sdk::warn!("no address: the letter is skipped");
 /// ```
 #[macro_export]
 macro_rules! warn {
     ($($message:tt)*) => { $crate::log($crate::Level::Warn, &::std::format!($($message)*)) };
 }
 
-/// Logs that something failed. Takes what `format!` takes.
+/// Logs that something failed. Takes the arguments of `format!`.
 ///
 /// ```no_run
-/// pointsman_sdk::error!("the answer of the bank has no `id`");
+/// pointsman_sdk::error!("the bank's response has no `id`");
 /// ```
 #[macro_export]
 macro_rules! error {
     ($($message:tt)*) => { $crate::log($crate::Level::Error, &::std::format!($($message)*)) };
 }
 
-/// Makes a [`Handler`] the one that this component exports.
+/// Exports a [`Handler`] as the handler of this component.
 ///
 /// ```
 /// # use pointsman_sdk::{Command, Failure, Handler, Value};
@@ -378,7 +379,7 @@ macro_rules! export {
     };
 }
 
-/// Calls a handler with the contract's shapes; [`export!`] is its only caller.
+/// Calls a handler with the contract's types; only [`export!`] calls it.
 #[doc(hidden)]
 pub fn run<H: Handler>(command: types::Command) -> Result<Option<String>, types::Failure> {
     // Without WASI there is no standard error: a panic's text reaches the host as a log line.

@@ -1,5 +1,5 @@
-//! Databases that the operator granted, under `[sql.<name>]` of
-//! `plugins/<name>.toml`; a handler that uses none carries nothing of this.
+//! Databases that the operator granted with `[sql.<name>]` in
+//! `plugins/<name>.toml`. A handler that does not use it contains none of this code.
 //!
 //! ```no_run
 //! use pointsman_sdk::{Failure, sql::{self, params}};
@@ -20,10 +20,10 @@
 //! }
 //! ```
 //!
-//! Parameters are `$1`, `$2` and so on, for PostgreSQL and SQLite alike. [`Error`]
-//! becomes a [`Failure`] with `?`: what may pass, such as a lost connection or a
-//! deadlock, is unavailable and is tried again; a wrong statement, a constraint
-//! and a missing grant are rejected.
+//! Parameters are written as `$1`, `$2` and so on, for PostgreSQL and SQLite alike.
+//! With `?`, an [`Error`] becomes a [`Failure`]: temporary errors such as a lost
+//! connection or a deadlock are unavailable, so the command is retried; an invalid
+//! statement, a violated constraint and a missing grant are rejected.
 
 mod row;
 
@@ -39,8 +39,8 @@ use crate::{Failure, bindings::pointsman::handler::sql};
 pub use row::Row;
 pub use sql::Value;
 
-/// A database by the name that the operator gave it. It connects with the first
-/// statement, and what is open at the end of the call is rolled back.
+/// Returns the database that the operator granted as `name`. It connects at the first
+/// statement. A transaction that is open at the end of the call is rolled back.
 ///
 /// ```no_run
 /// # use pointsman_sdk::{Failure, sql::{self, params}};
@@ -81,20 +81,20 @@ macro_rules! __params {
 }
 
 impl Connection {
-    /// All rows of a query.
+    /// Returns all rows of a query.
     ///
     /// # Errors
-    /// [`Error`]; also where there are more rows than the operator grants.
+    /// [`Error`], also if there are more rows than the operator grants.
     pub fn query(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, Error> {
         let mut rows = Vec::new();
         self.each(statement, parameters, |row| rows.push(row))?;
         Ok(rows)
     }
 
-    /// All rows of a query, each as a `T` by the names of its columns.
+    /// Returns all rows of a query, each as a `T`, by column name.
     ///
     /// # Errors
-    /// [`Error`]; also where a row has another shape.
+    /// [`Error`], also if a row does not fit `T`.
     pub fn query_as<T: DeserializeOwned>(
         &self,
         statement: &str,
@@ -104,7 +104,7 @@ impl Connection {
         rows.into_iter().map(Row::into_typed).collect()
     }
 
-    /// The first row of a query as a `T`, if there is one.
+    /// Returns the first row of a query as a `T`, if there is one.
     ///
     /// # Errors
     /// As [`Connection::query_as`].
@@ -119,8 +119,8 @@ impl Connection {
         first.map(Row::into_typed).transpose()
     }
 
-    /// Hands over the rows of a query one by one: at most a thousand, or a mebibyte,
-    /// are in memory at a time.
+    /// Calls a function with each row of a query. At most a thousand rows, or one
+    /// mebibyte, are in memory at a time.
     ///
     /// # Errors
     /// As [`Connection::query`].
@@ -147,7 +147,7 @@ impl Connection {
         }
     }
 
-    /// Runs a statement; how many rows it changed.
+    /// Runs a statement. Returns how many rows it changed.
     ///
     /// # Errors
     /// [`Error`].
@@ -156,11 +156,11 @@ impl Connection {
         Ok(sql::execute(&self.database, statement, &parameters)?)
     }
 
-    /// Runs `work` in a transaction, which is kept where it succeeds and undone where
-    /// it fails.
+    /// Runs `work` in a transaction, which is committed if `work` succeeds and rolled
+    /// back if it fails.
     ///
     /// # Errors
-    /// That of `work`, or of the transaction.
+    /// The error of `work`, or of the transaction.
     pub fn transaction<T>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, Failure>,
@@ -181,7 +181,7 @@ impl Connection {
     }
 }
 
-/// How many statements were sent: rows that are on their way end with another one.
+/// How many statements were sent: sending another one ends the rows of the last.
 static STATEMENTS: AtomicU64 = AtomicU64::new(0);
 
 fn begin() -> u64 {
@@ -200,7 +200,7 @@ fn rows(page: sql::Page) -> impl Iterator<Item = Row> {
 /// # use pointsman_sdk::{Failure, sql::{self, params}};
 /// let inserted = sql::connection("main").execute("INSERT INTO seen VALUES ($1)", params![7]);
 /// match inserted {
-///     // Another attempt was here before.
+///     // An earlier attempt inserted it.
 ///     Err(error) if error.code() == Some("23505") => {}
 ///     other => drop(other?),
 /// }
@@ -213,17 +213,17 @@ pub struct Error {
     message: String,
 }
 
-/// What kind of [`Error`] it is.
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Not granted, or over one of the operator's limits.
+    /// The operator did not grant the database, or a limit was exceeded.
     Denied,
-    /// It never will work as it is: a wrong statement, a constraint.
+    /// A permanent failure: an invalid statement, a violated constraint.
     Refused,
-    /// It may work later: no connection, a deadlock, a timeout.
+    /// A temporary failure: no connection, a deadlock, a timeout.
     Unavailable,
-    /// A row is not what was asked for.
+    /// A row does not fit the requested type.
     Row,
 }
 
@@ -236,7 +236,7 @@ impl Error {
         }
     }
 
-    /// What kind of error it is.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -291,7 +291,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What a value is made of.
+/// Conversions into a parameter.
 macro_rules! values {
     ($($from:ty => $variant:ident,)*) => { $(
         impl From<$from> for Value {

@@ -1,5 +1,5 @@
-//! What the handler remembers from one call to the next. The operator grants it
-//! with `[state]` in `plugins/<name>.toml`; it is durable before a function returns.
+//! Key-value entries that outlive a call. The operator grants them with `[state]`
+//! in `plugins/<name>.toml`. A change is durable before the function returns.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -12,7 +12,7 @@
 //! }
 //! ```
 //!
-//! [`Error`] becomes a [`Failure`] with `?`.
+//! With `?`, an [`Error`] becomes a [`Failure`].
 
 use std::{fmt, time::Duration};
 
@@ -20,19 +20,19 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Failure, bindings::pointsman::handler::state, millis};
 
-/// Entries that are asked for at once.
+/// How many entries are fetched per page.
 const PAGE: u32 = 1_000;
 
-/// The value of `key`, if there is one.
+/// Returns the value of `key`, if there is one.
 ///
 /// # Errors
-/// [`Error`]; also where the value is no `T`.
+/// [`Error`], also if the value does not fit `T`.
 pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Error> {
     let value = state::get(key)?;
     value.map(|value| read(&value)).transpose()
 }
 
-/// Sets `key`, for good.
+/// Sets `key`. The entry does not expire.
 ///
 /// # Errors
 /// [`Error`].
@@ -40,7 +40,7 @@ pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<(), Error> {
     Ok(state::set(key, &written(value)?, None)?)
 }
 
-/// Sets `key`, for as long as `ttl`.
+/// Sets `key`. The entry expires after `ttl`.
 ///
 /// # Errors
 /// [`Error`].
@@ -48,7 +48,7 @@ pub fn set_for<T: Serialize + ?Sized>(key: &str, value: &T, ttl: Duration) -> Re
     Ok(state::set(key, &written(value)?, Some(millis(ttl)))?)
 }
 
-/// Removes `key`; whether it was there.
+/// Removes `key`. Returns whether it existed.
 ///
 /// # Errors
 /// [`Error`].
@@ -56,12 +56,13 @@ pub fn delete(key: &str) -> Result<bool, Error> {
     Ok(state::delete(key)?)
 }
 
-/// Sets `key` to `value`, or removes it, if it stands for `expected` now, or for
-/// nothing. Whether it did: else someone else was first.
+/// Sets `key` to `value`, or removes it if that is `None`, provided that its current
+/// value is `expected`; `None` expects no entry. Returns whether it did; if not, another
+/// call was first.
 ///
 /// ```no_run
 /// # use pointsman_sdk::{Failure, state};
-/// // Only the first of them gets the number.
+/// // Only one of several concurrent calls gets the number.
 /// let mine = state::compare_and_set("next-invoice", Some(&41), Some(&42))?;
 /// # Ok::<(), Failure>(())
 /// ```
@@ -79,16 +80,16 @@ pub fn compare_and_set<T: Serialize + ?Sized>(
     Ok(done)
 }
 
-/// Adds to the whole number that `key` stands for, which is 0 where there is none.
-/// The sum.
+/// Adds `by` to the integer value of `key`, or to 0 if there is no entry. Returns the
+/// sum.
 ///
 /// # Errors
-/// [`Error`]; also where the value is no whole number.
+/// [`Error`], also if the value is not an integer.
 pub fn increment(key: &str, by: i64) -> Result<i64, Error> {
     Ok(state::increment(key, by, None)?)
 }
 
-/// As [`increment`], and the entry is gone once `ttl` is over since the first one.
+/// Like [`increment`], but the entry expires `ttl` after the first increment.
 ///
 /// # Errors
 /// As [`increment`].
@@ -96,10 +97,10 @@ pub fn increment_for(key: &str, by: i64, ttl: Duration) -> Result<i64, Error> {
     Ok(state::increment(key, by, Some(millis(ttl)))?)
 }
 
-/// All entries whose keys begin with `prefix`, in the order of their keys.
+/// Returns all entries whose keys start with `prefix`, ordered by key.
 ///
 /// # Errors
-/// [`Error`]; also where a value is no `T`.
+/// [`Error`], also if a value does not fit `T`.
 pub fn list<T: DeserializeOwned>(prefix: &str) -> Result<Vec<(String, T)>, Error> {
     let mut list = Vec::new();
     let mut after: Option<String> = None;
@@ -129,27 +130,27 @@ fn written<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     })
 }
 
-/// Why nothing was done.
+/// Why a function failed. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
 }
 
-/// What kind of [`Error`] it is.
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Not granted, or no room is left of what was granted.
+    /// The operator did not grant state, or its quota is used up.
     Denied,
-    /// It never will work.
+    /// A permanent failure.
     Invalid,
-    /// It may work later.
+    /// A temporary failure.
     Unavailable,
 }
 
 impl Error {
-    /// What kind of error it is.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -1,4 +1,4 @@
-//! Owns [`Error`]: why there is no response, or not the one that was asked for.
+//! [`Error`]: why there is no usable response.
 
 use std::{fmt, time::Duration};
 
@@ -6,9 +6,9 @@ use wasip2::http::types::ErrorCode;
 
 use crate::Failure;
 
-/// Why there is no response, or not the one that was asked for.
+/// Why there is no usable response.
 ///
-/// With `?` it becomes a [`Failure`]: unavailable where [`Error::may_pass`], else
+/// With `?` it becomes a [`Failure`]: unavailable if [`Error::may_pass`], otherwise
 /// rejected.
 ///
 /// ```
@@ -24,31 +24,31 @@ pub struct Error {
     pub(super) retry_after: Option<Duration>,
 }
 
-/// What kind of [`Error`] it is.
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The URL, the method, a header or the body is not valid: nothing was sent.
     Invalid,
-    /// The operator does not grant the request, or where its name leads.
+    /// The operator did not grant the request, or the address that its host name resolves to.
     Denied,
-    /// No response came in time.
+    /// There was no response in time.
     Timeout,
-    /// No response came, or not all of it.
+    /// There was no response, or it was cut off.
     Failed,
-    /// A redirect leads to no http or https URL, or there are too many; see
+    /// A redirect leads to a URL that is not http or https, or there are too many; see
     /// [`Request::follow_redirects`](super::Request::follow_redirects).
     Redirect,
     /// The response has this status; see [`Response::error_for_status`](super::Response::error_for_status).
     Status(u16),
     /// The response exceeds a limit that the operator set.
     TooLarge,
-    /// The body of the response is not what was asked for.
+    /// The body of the response does not fit the requested type.
     Body,
 }
 
 impl Error {
-    /// `url` is shown without its query, which may hold what belongs in no log.
+    /// `url` is shown without its query, which may contain secrets.
     pub(super) fn new(kind: ErrorKind, url: &str, reason: impl fmt::Display) -> Self {
         let end = url.find(['?', '#']).unwrap_or(url.len());
         let url = &url[..end];
@@ -64,7 +64,7 @@ impl Error {
         }
     }
 
-    /// Which codes may pass is the same in every SDK.
+    /// Which codes are temporary is the same in every SDK.
     pub(super) fn of_code(url: &str, code: &ErrorCode) -> Self {
         let kind = match code {
             ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => ErrorKind::Denied,
@@ -107,14 +107,14 @@ impl Error {
         Self::new(kind, url, reason)
     }
 
-    /// What kind it is.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Whether a later try may succeed: no response came, or one with status 408, 429
-    /// or 5xx.
+    /// Whether a later attempt may succeed: there was no response, or one with status 408,
+    /// 429 or 5xx.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self.kind {

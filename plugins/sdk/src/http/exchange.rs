@@ -1,5 +1,5 @@
-//! Owns requests on their way: each moves on until it has to wait, and all that
-//! wait do so together.
+//! Requests in progress: each makes progress until it has to wait, and all of them
+//! wait together.
 
 use std::{mem, time::Duration};
 
@@ -20,10 +20,10 @@ use wasip2::{
 
 use super::{Error, ErrorKind, Request, Response};
 
-/// Bytes that are read or written at once.
+/// How many bytes are read or written at a time.
 const CHUNK_BYTES: u64 = 64 << 10;
 
-/// Sends all at once; the responses are in the order of the requests.
+/// Sends all requests concurrently; the responses are in the order of the requests.
 pub(super) fn send_all(requests: Vec<Request>) -> Vec<Result<Response, Error>> {
     let mut exchanges: Vec<_> = requests.into_iter().map(Exchange::start).collect();
     loop {
@@ -43,7 +43,7 @@ pub(super) fn send_all(requests: Vec<Request>) -> Vec<Result<Response, Error>> {
     ended.collect()
 }
 
-/// One request on its way.
+/// A request in progress.
 struct Exchange {
     url: String,
     ends_at: Option<u64>,
@@ -54,7 +54,7 @@ struct Exchange {
 
 enum At {
     Uploading(Upload),
-    /// Just sent: no response is there yet.
+    /// Sent; there is no response yet.
     Sent(FutureIncomingResponse),
     Waiting(FutureIncomingResponse),
     Reading(Download),
@@ -96,7 +96,7 @@ impl Exchange {
         }
     }
 
-    /// When it is given up, unless it is done.
+    /// When it times out.
     fn ends_at(&self) -> Option<u64> {
         match self.at {
             At::Done(_) => None,
@@ -104,7 +104,7 @@ impl Exchange {
         }
     }
 
-    /// Moves on until it waits for what it gives, or is done.
+    /// Makes progress until it has to wait for the returned pollable, or is done.
     fn advance(&mut self) -> Option<Pollable> {
         if self
             .ends_at()
@@ -143,7 +143,7 @@ impl Exchange {
 }
 
 impl Exchange {
-    /// Begins anew with the request that the response asks for, if it does.
+    /// Starts over with the next request if the response is a redirect to follow.
     fn redirected(&mut self) -> bool {
         let (Some(request), At::Done(Ok(response))) = (&self.request, &self.at) else {
             return false;

@@ -1,14 +1,14 @@
-//! Owns which request a redirect asks for: as browsers have it.
+//! The request that a redirect leads to, as in browsers.
 
 use super::{Error, ErrorKind, Request, Response, target::Target};
 
-/// Redirects of one request, at most: a chain that is longer has no end as a rule.
+/// The maximum number of redirects per request: a longer chain is usually endless.
 pub(super) const REDIRECTS_MAX: u32 = 10;
 
-/// What tells who sends a request: nothing for another origin.
+/// Headers that identify the sender; they are not sent to another origin.
 const CREDENTIALS: [&str; 2] = ["authorization", "cookie"];
 
-/// What describes a body, and goes with it.
+/// Headers that describe the body, and are removed along with it.
 const OF_BODY: [&str; 5] = [
     "content-encoding",
     "content-language",
@@ -18,11 +18,11 @@ const OF_BODY: [&str; 5] = [
 ];
 
 impl Request {
-    /// The request that `response` asks for in place of this one, if it is a redirect
-    /// and those are to be followed.
+    /// Returns the request to send next if `response` is a redirect that is to be
+    /// followed.
     ///
     /// # Errors
-    /// Where it leads to no http or https URL, or once too often.
+    /// If it leads to a URL that is not http or https, or if there are too many.
     pub(super) fn redirected(&self, response: &Response) -> Result<Option<Self>, Error> {
         let redirects = matches!(response.status, 301 | 302 | 303 | 307 | 308);
         let Some(location) = response.header("location").filter(|_| redirects) else {

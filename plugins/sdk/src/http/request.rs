@@ -1,4 +1,4 @@
-//! Owns [`Request`]: what is asked for, before it is sent.
+//! [`Request`]: a request to send.
 
 use std::{fmt, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     target::{self, Target},
 };
 
-/// A request that is not yet sent.
+/// A request that has not been sent yet.
 ///
 /// ```no_run
 /// # use pointsman_sdk::{Failure, http::Request, json};
@@ -32,7 +32,7 @@ pub struct Request {
     pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) body: Option<Vec<u8>>,
     pub(super) timeout: Option<Duration>,
-    /// Redirects that are followed, at most, and those that were.
+    /// The maximum number of redirects to follow, and how many were.
     pub(super) redirects_max: u32,
     pub(super) redirects: u32,
     // The first thing that was wrong.
@@ -40,7 +40,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with this method, such as `GET` or `PROPFIND`.
+    /// Creates a request with this method, such as `GET` or `PROPFIND`.
     pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
         Self {
             method: method.into(),
@@ -54,32 +54,32 @@ impl Request {
         }
     }
 
-    /// A GET request.
+    /// Creates a GET request.
     pub fn get(url: impl Into<String>) -> Self {
         Self::new("GET", url)
     }
 
-    /// A POST request.
+    /// Creates a POST request.
     pub fn post(url: impl Into<String>) -> Self {
         Self::new("POST", url)
     }
 
-    /// A PUT request.
+    /// Creates a PUT request.
     pub fn put(url: impl Into<String>) -> Self {
         Self::new("PUT", url)
     }
 
-    /// A PATCH request.
+    /// Creates a PATCH request.
     pub fn patch(url: impl Into<String>) -> Self {
         Self::new("PATCH", url)
     }
 
-    /// A DELETE request.
+    /// Creates a DELETE request.
     pub fn delete(url: impl Into<String>) -> Self {
         Self::new("DELETE", url)
     }
 
-    /// Adds a header, beside others of that name.
+    /// Adds a header. Others with the same name are kept.
     pub fn header(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), value.as_ref().to_vec()));
         self
@@ -91,13 +91,13 @@ impl Request {
         self
     }
 
-    /// Sends these bytes.
+    /// Sets the body to these bytes.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
-    /// Sends `body` as JSON, with the header `content-type: application/json`
+    /// Sets the body to `body` as JSON, with the header `content-type: application/json`
     /// unless another was added before.
     pub fn json(mut self, body: &(impl Serialize + ?Sized)) -> Self {
         match serde_json::to_vec(body) {
@@ -114,19 +114,19 @@ impl Request {
         }
     }
 
-    /// How long it may take until the whole response is there. Without it, the
-    /// limits of the host and of the call hold alone.
+    /// Limits the time until the whole response has arrived. Without it, only the limits
+    /// of the host and of the call apply.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Follows up to `max` redirects, and no more than 10; one more is an error. Without
-    /// it, a redirect is a response with a status of 3xx.
+    /// Follows up to `max` redirects, at most 10; one more is an error. Without it, a
+    /// redirect is a response with a status of 3xx.
     ///
-    /// As in browsers: each is a request of its own, which must be granted. A POST
-    /// becomes a GET at 301, 302 and 303, and `authorization` and `cookie` do not go to
-    /// another origin. The timeout covers all of them.
+    /// As in browsers, each redirect is a request of its own, which must be granted. A POST
+    /// becomes a GET at 301, 302 and 303, and `authorization` and `cookie` are not sent to
+    /// another origin. The timeout covers all of them together.
     pub fn follow_redirects(mut self, max: u32) -> Self {
         self.redirects_max = max.min(REDIRECTS_MAX);
         self
@@ -135,13 +135,13 @@ impl Request {
     /// Sends it and waits for the whole response.
     ///
     /// # Errors
-    /// [`Error`] where no response came.
+    /// [`Error`] if there is no response.
     pub fn send(self) -> Result<Response, Error> {
         let mut responses = exchange::send_all(vec![self]);
         responses.pop().expect("one response per request")
     }
 
-    /// Where it goes.
+    /// The URL.
     pub(super) fn target(&self) -> Result<Target<'_>, Error> {
         if let Some(wrong) = &self.wrong {
             return Err(Error::new(ErrorKind::Invalid, &self.url, wrong));
@@ -150,7 +150,7 @@ impl Request {
     }
 }
 
-/// Shows neither the query nor headers and body: they may hold secrets.
+/// Omits the query, the headers and the body: they may contain secrets.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = self.url.split(['?', '#']).next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Owns [`Response`]: what came back, whole.
+//! [`Response`]: a complete response.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Error, ErrorKind};
 
-/// A response that came back, whole.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub(super) url: String,
@@ -17,7 +17,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// The URL that it came from: after redirects, the last one.
+    /// The URL that it came from: the last one, if there were redirects.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -35,7 +35,7 @@ impl Response {
         (200..=299).contains(&self.status)
     }
 
-    /// The first header of this name, in any case, if it is text.
+    /// The first header with this name, ignoring case, if its value is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers()
@@ -61,7 +61,7 @@ impl Response {
         self.body
     }
 
-    /// The body as text; what is not UTF-8 is replaced.
+    /// The body as text. Invalid UTF-8 is replaced.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
@@ -70,7 +70,7 @@ impl Response {
     /// The body as a `T`, whatever the status.
     ///
     /// # Errors
-    /// [`ErrorKind::Body`] where it is not JSON or has another shape.
+    /// [`ErrorKind::Body`] if it is not JSON or does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let reason = format!(
@@ -81,12 +81,12 @@ impl Response {
         })
     }
 
-    /// Itself where the status is not from 400 on.
+    /// Returns the response if its status is below 400.
     ///
     /// # Errors
-    /// [`ErrorKind::Status`], which makes the command unavailable for 408, 429 and
-    /// 5xx, with the wait that `retry-after` asks for in seconds, and rejects it for
-    /// others.
+    /// [`ErrorKind::Status`], which makes the command unavailable for 408, 429 and 5xx,
+    /// with the wait that `retry-after` asks for in seconds, and rejects it for any other
+    /// status.
     pub fn error_for_status(self) -> Result<Self, Error> {
         if self.status < 400 {
             return Ok(self);

@@ -1,8 +1,8 @@
-//! Owns how a URL is taken apart, and put together with a query.
+//! Splits URLs into their parts and adds to their query.
 
 use std::fmt::Write as _;
 
-/// The parts of a URL that a request names one by one.
+/// The parts of a URL that a request sets separately.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
     pub(super) secure: bool,
@@ -43,7 +43,7 @@ impl<'a> Target<'a> {
 }
 
 impl Target<'_> {
-    /// Scheme, host and port: who answers.
+    /// Scheme, host and port.
     pub(super) fn origin(&self) -> (bool, String, u16) {
         let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
         let (host, port) = match self.authority.rsplit_once(':') {
@@ -55,7 +55,7 @@ impl Target<'_> {
         (self.secure, host.to_ascii_lowercase(), port)
     }
 
-    /// The URL that `reference` means here, which need not be valid: RFC 3986, 5.2.
+    /// Resolves `reference` against this URL (RFC 3986, 5.2). The result need not be valid.
     pub(super) fn join(&self, reference: &str) -> String {
         let reference = reference.split('#').next().unwrap_or_default();
         let scheme = if self.secure { "https" } else { "http" };
@@ -86,13 +86,13 @@ impl Target<'_> {
     }
 }
 
-/// Whether it begins as `https:` does.
+/// Whether it starts with a scheme such as `https:`.
 fn has_scheme(reference: &str) -> bool {
     let end = reference.find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c)));
     end.is_some_and(|end| end > 0 && reference[end..].starts_with(':'))
 }
 
-/// The path without its `.` and `..`.
+/// The path with `.` and `..` resolved.
 fn without_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let segments: Vec<_> = path.split('/').skip(1).collect();

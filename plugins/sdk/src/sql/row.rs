@@ -1,4 +1,4 @@
-//! Owns [`Row`], and how one becomes a type of the handler's.
+//! [`Row`], and its conversion into the handler's types.
 
 use std::rc::Rc;
 
@@ -37,10 +37,10 @@ impl Row {
         &self.values
     }
 
-    /// The row as a `T`, by the names of the columns.
+    /// Returns the row as a `T`, by column name.
     ///
     /// # Errors
-    /// [`Error`] where it has another shape.
+    /// [`Error`] if it does not fit.
     pub fn into_typed<T: DeserializeOwned>(self) -> Result<T, Error> {
         let values = self.values.into_iter().map(Cell);
         let cells = self.columns.iter().map(String::as_str).zip(values);
@@ -49,7 +49,7 @@ impl Row {
     }
 }
 
-/// One value on its way into a type.
+/// Deserializes one value.
 struct Cell(Value);
 
 impl IntoDeserializer<'_, Invalid> for Cell {
