@@ -4,9 +4,9 @@ from pointsman import Command, Unavailable, config, export, log
 
 
 def handle(command: Command) -> dict:
-    # A wrong command is rejected, for good: so is any other error.
+    # A wrong command is rejected and not retried. Any other exception counts as rejected, too.
     name = command.field("name", str)
-    # What may pass is `Unavailable`: the command is tried again.
+    # A temporary failure is `Unavailable`: the command is retried.
     if config("closed") == "true":
         raise Unavailable("the desk is closed", retry_after_ms=30_000)
     log.info(f"greeting {name}")

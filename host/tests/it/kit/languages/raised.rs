@@ -166,7 +166,7 @@ export const commandHandler = handler((command) => ways[command.attributes.way](
             ),
             (
                 "awaits what never comes",
-                "Error: the handler waits for a promise that nothing can settle any more",
+                "Error: the handler awaits a promise that can never settle",
             ),
             (
                 "answers no number",

@@ -5,11 +5,11 @@
 #include "pointsman.h"
 
 pm_result pm_handle(const pm_command *command) {
-  // A wrong command is rejected, for good.
+  // A wrong command is rejected and not retried.
   pm_result failure;
   const char *name = pm_string_field(command, "name", &failure);
   if (!name) return failure;
-  // What may pass is unavailable: the command is tried again.
+  // A temporary failure is unavailable: the command is retried.
   const char *closed = pm_config("closed");
   if (closed && strcmp(closed, "true") == 0) return pm_unavailable(30000, "the desk is closed");
   pm_log(PM_INFO, "greeting %s", name);

@@ -8,14 +8,14 @@
 
 #include "handler.h"
 
-// Out of memory there is nothing left to say: the trap is what the host reports.
+// Without memory nothing can be reported here: the host reports the trap.
 static char *allocate(size_t size) {
   char *memory = malloc(size);
   if (!memory) __builtin_trap();
   return memory;
 }
 
-// How many bytes the UTF-8 character at `at` has; 0 where there is none.
+// How many bytes the UTF-8 character at `at` has, or 0 if there is none.
 static size_t character(const uint8_t *at) {
   static const struct {
     uint8_t mask, lead;
@@ -34,7 +34,7 @@ static size_t character(const uint8_t *at) {
   return 0;
 }
 
-// The contract takes UTF-8 alone, and C has bytes.
+// The contract takes only UTF-8, but C has bytes.
 static char *as_utf8(char *text) {
   for (uint8_t *at = (uint8_t *)text; *at;) {
     size_t length = character(at);
@@ -47,13 +47,13 @@ static char *as_utf8(char *text) {
 char *pm_utf8(const char *text) { return as_utf8(strdup(text ? text : "")); }
 
 static char *format_text(const char *format, va_list arguments) {
-  // Address 0 can be read in WebAssembly: a NULL would be taken for what lies there.
+  // Address 0 can be read in WebAssembly: a NULL would read whatever is there.
   if (!format) return strdup("(null)");
   va_list again;
   va_copy(again, arguments);
   int length = vsnprintf(NULL, 0, format, again);
   va_end(again);
-  // Wide characters that no encoding has.
+  // Wide characters without an encoding.
   if (length < 0) return strdup("a text that cannot be formatted");
   char *text = allocate((size_t)length + 1);
   vsnprintf(text, (size_t)length + 1, format, arguments);
@@ -108,7 +108,7 @@ const char *pm_config(const char *key) {
 uint64_t pm_now_ms(void) { return pointsman_handler_clock_now(); }
 
 void pm_sleep_ms(int64_t duration_ms) {
-  // As an unsigned number it would be a wait for ever.
+  // As an unsigned number, it would wait forever.
   if (duration_ms < 0)
     pm_log(PM_ERROR, "pm_sleep_ms: the duration must be 0 or more, not %lld", (long long)duration_ms);
   else
@@ -116,7 +116,7 @@ void pm_sleep_ms(int64_t duration_ms) {
 }
 
 void pm_random(uint8_t *bytes, uint32_t count) {
-  // The contract gives at most so many at once.
+  // The contract returns at most this many at a time.
   const uint32_t most = 65536;
   while (count > 0) {
     handler_list_u8_t list;
@@ -128,8 +128,8 @@ void pm_random(uint8_t *bytes, uint32_t count) {
   }
 }
 
-// JSON. The host has checked that the attributes are one valid object; the end
-// of the text is watched all the same.
+// JSON. The host has checked that the attributes are one valid object; the end of
+// the text is still checked.
 
 static const char *skip_space(const char *at) { return at + strspn(at, " \t\r\n"); }
 
@@ -173,7 +173,7 @@ static char *put_utf8(char *out, uint32_t c) {
   return out;
 }
 
-// The text of the JSON string at `at`; NULL where it holds a NUL, which C cannot.
+// The JSON string at `at`, or NULL if it contains a NUL, which C strings cannot.
 static char *unquote(const char *at) {
   const char *end = skip_string(at) - 1;
   char *text = allocate((size_t)(end - at) + 1), *out = text;
@@ -253,8 +253,8 @@ const char *pm_quote(const char *format, ...) {
   return quoted;
 }
 
-// The export of the contract. What it returns is freed by the generated code:
-// so it is a copy, always on the heap.
+// The export of the contract. The generated code frees what it returns, so that is
+// always a copy on the heap.
 bool exports_pointsman_handler_command_handler_handle(
     exports_pointsman_handler_command_handler_command_t *sent, handler_option_string_t *answer,
     exports_pointsman_handler_command_handler_failure_t *failure) {
@@ -263,7 +263,7 @@ bool exports_pointsman_handler_command_handler_handle(
       sent->traceparent.is_some ? terminated(sent->traceparent.val) : NULL,
   };
   pm_result result = pm_handle(&command);
-  // One that was made by hand.
+  // One that was created by hand.
   if (!result.text && result.kind != PM_ANSWER) result.text = "(null)";
   switch (result.kind) {
     case PM_ANSWER:

@@ -10,11 +10,11 @@
 
 enum {
   CHUNK_BYTES = 65536,
-  // A chain that is longer has no end as a rule. In every SDK the same.
+  // A longer chain is usually endless. The same in every SDK.
   REDIRECTS_MAX = 10,
 };
 
-// One request on its way. It moves on until it has to wait for `pollable`.
+// A request in progress. It makes progress until it has to wait for `pollable`.
 typedef struct {
   enum { UPLOADING, WAITING, READING, DONE } at;
   const pm_http_request *request;
@@ -30,7 +30,7 @@ typedef struct {
   wasi_io_poll_own_pollable_t pollable;
 } exchange;
 
-// Out of memory there is nothing left to say: the trap is what the host reports.
+// Without memory nothing can be reported here: the host reports the trap.
 static void *grown(void *memory, size_t size) {
   memory = realloc(memory, size);
   if (!memory) __builtin_trap();
@@ -70,8 +70,8 @@ static const char *const ERRORS[] = {
     "upgrade failed", "protocol error", "loop detected", "configuration error", "internal error",
 };
 
-// What another try does not change: a request that is not granted or not valid, a
-// response over a limit. In every SDK the same.
+// Errors that a retry does not fix: a request that is not granted or not valid, a
+// response over a limit. The same in every SDK.
 static bool is_permanent(const wasi_http_types_error_code_t *code) {
   switch (code->tag) {
     case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_DENIED:
@@ -126,7 +126,7 @@ static bool add_headers(wasi_http_types_own_fields_t fields, const pm_http_reque
   return !request->body || append(fields, "content-length", length);
 }
 
-// Sets where the request goes; false where the URL is not valid.
+// Sets the request's destination; false if the URL is not valid.
 static bool address(wasi_http_types_borrow_outgoing_request_t outgoing, const char *url) {
   if (!url) return false;
   bool secure = !strncasecmp(url, "https://", 8);
@@ -175,14 +175,14 @@ static void start(exchange *it) {
   if (!wasi_http_outgoing_handler_handle(outgoing, &options, &it->future, &error)) fail_with(it, &error);
 }
 
-// The three steps of an exchange. Each is true where it got on, and false where it waits.
+// The three steps of an exchange. Each returns true if it made progress, and false if it has to wait.
 
 static bool upload(exchange *it) {
   wasi_io_streams_borrow_output_stream_t sink = wasi_io_streams_borrow_output_stream(it->sink);
   wasi_io_streams_stream_error_t stopped;
   uint64_t room = 0;
   size_t left = it->request->body_bytes - it->sent;
-  // A server that stops reading may have answered all the same.
+  // A server that stops reading may still have responded.
   bool open = left && wasi_io_streams_method_output_stream_check_write(sink, &room, &stopped);
   if (open && room == 0) {
     it->pollable = wasi_io_streams_method_output_stream_subscribe(sink);
@@ -268,7 +268,7 @@ static bool read(exchange *it) {
   return true;
 }
 
-// The path without its `.` and `..`, up to the query.
+// The path up to the query, with `.` and `..` resolved.
 static void remove_dots(char *path) {
   char *to = path, *from = path;
   while (*from == '/') {
@@ -288,7 +288,7 @@ static void remove_dots(char *path) {
   memmove(to, from, strlen(from) + 1);
 }
 
-// The URL that `reference` means at `base`, which need not be valid: RFC 3986, 5.2.
+// Resolves `reference` against `base` (RFC 3986, 5.2). The result need not be valid.
 static char *joined(const char *base, const char *reference) {
   size_t length = strcspn(reference, "#"), scheme = strcspn(base, ":") + 1;
   size_t origin = scheme + 2 + strcspn(base + scheme + 2, "/?#"), path = origin + strcspn(base + origin, "?#");
@@ -306,7 +306,7 @@ static char *joined(const char *base, const char *reference) {
   return url;
 }
 
-// Whether scheme, host and port are the same, as they are written.
+// Whether scheme, host and port are spelled the same.
 static bool same_origin(const char *a, const char *b) {
   size_t scheme = strcspn(a, ":") + 3, length = scheme + strcspn(a + scheme, "/?#");
   return !strncasecmp(a, b, length) && strchr("/?#", b[length]);
@@ -318,7 +318,7 @@ static bool is_one_of(const char *name, const char *const *names) {
   return false;
 }
 
-// The headers that go along to where a redirect leads.
+// The headers that are sent along to the target of a redirect.
 static const pm_http_field *kept_headers(const pm_http_field *headers, bool credentials, bool body) {
   static const char *const of_origin[] = {"authorization", "cookie", NULL};
   static const char *const of_body[] = {"content-encoding", "content-language", "content-length", "content-location", "content-type", NULL};
@@ -334,7 +334,7 @@ static const pm_http_field *kept_headers(const pm_http_field *headers, bool cred
   return kept;
 }
 
-// Begins anew with the request that the response asks for; false where it asks for none.
+// Starts over with the request that a redirect leads to; false if the response is none.
 static bool redirected(exchange *it) {
   const pm_http_request *request = it->request;
   int status = it->response->status;
@@ -361,7 +361,7 @@ static bool redirected(exchange *it) {
   return true;
 }
 
-// Goes on until it waits; true where it is done.
+// Continues until it has to wait; true once it is done.
 static bool advance(exchange *it) {
   do {
     for (bool moves = true; moves && it->at != DONE;)
@@ -390,7 +390,7 @@ void pm_http_send_all(const pm_http_request *requests, size_t count, pm_http_res
     handler_list_u32_t ready;
     wasi_io_poll_poll(&list, &ready);
     handler_list_u32_free(&ready);
-    // Those that are not ready are asked for again.
+    // Those that are not ready are polled again.
     for (size_t i = 0; i < open; i++) wasi_io_poll_pollable_drop_own(waiting[i]->pollable);
   }
   free(all);

@@ -13,7 +13,7 @@ static void *allocate(size_t size) {
   return memory;
 }
 
-// UTF-8 alone, as `pointsman.c` makes it; a NULL is an empty text.
+// Valid UTF-8 only, as in `pointsman.c`; a NULL is an empty string.
 static handler_string_t as_string(const char *text) {
   handler_string_t string;
   handler_string_set(&string, pm_utf8(text ? text : ""));
@@ -49,7 +49,7 @@ pm_value pm_blob(const void *bytes, size_t length) {
   return (pm_value){.kind = PM_BYTES, .bytes = bytes, .length = bytes ? length : 0};
 }
 
-// A text may hold NULs, as SQLite takes them.
+// A text may contain NULs, which SQLite accepts.
 static handler_string_t whole_text(const char *text, size_t length) {
   char *copy = allocate(length + 1);
   for (size_t at = 0; at < length;) {

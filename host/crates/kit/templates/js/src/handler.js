@@ -2,11 +2,11 @@
 
 import { config, field, handler, log, Unavailable } from "./pointsman.js";
 
-/** Has a name of its own for `test/`. */
+/** Exported for the unit tests in `test/`. */
 export function greet(command) {
-  // A wrong command is rejected, for good: so is any other error.
+  // A wrong command is rejected and not retried. Any other error counts as rejected, too.
   const name = field(command, "name", "string");
-  // What may pass is `Unavailable`: the command is tried again.
+  // A temporary failure is `Unavailable`: the command is retried.
   if (config("closed") === "true") {
     throw new Unavailable("the desk is closed", { retryAfterMs: 30_000 });
   }

@@ -8,9 +8,9 @@ struct Greet;
 
 impl Handler for Greet {
     fn handle(command: Command) -> Result<Option<Value>, Failure> {
-        // A wrong command is rejected, for good.
+        // A wrong command is rejected and not retried.
         let name: String = command.field("name")?;
-        // What may pass is `unavailable`: the command is tried again.
+        // A temporary failure is `unavailable`: the command is retried.
         if config("closed").as_deref() == Some("true") {
             return Err(Failure::retry_after("the desk is closed", Duration::from_secs(30)));
         }
