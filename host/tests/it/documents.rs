@@ -98,7 +98,7 @@ fn the_patterns_of_the_rules_page_match_what_it_says() {
 fn the_guards_of_the_rules_page_hold_where_it_says() {
     for [guard, holds, fails] in rows(
         &document("rules.md"),
-        ["guard", "holds for", "does not hold for"],
+        ["guard", "true for", "false for"],
     ) {
         let file = serde_json::json!({ "rules": [
             { "name": "a", "match": "*", "guard": guard, "handlers": ["a"] }
