@@ -1,34 +1,33 @@
 //! Pointsman routes JSON commands to sandboxed WebAssembly handlers.
 //!
-//! The path of a command, top to bottom; arrows may skip floors, never point up:
+//! [`host::Host`] is the entry point; [`cli`] is the program. The modules by layer; a layer
+//! depends only on those below it:
 //!
-//! | floor | module | owns |
+//! | layer | module | contains |
 //! |---|---|---|
-//! | surfaces | [`cli`] | the command line: one file a subcommand |
-//! | | [`host`] | the composition and life cycle: load, watch, stop |
-//! | | [`http`] | routes, wire shapes, problem documents |
-//! | | [`cloudevents`] | a CloudEvent → a command, and its keys |
-//! | service | [`queue`] | accepted commands, durable until finished: store, worker |
-//! | | [`dispatcher`] | command + snapshot → one task a match → report |
+//! | surfaces | [`cli`] | the command line: one file per subcommand |
+//! | | [`host`] | composition and life cycle: load, watch, stop |
+//! | | [`http`] | routes, JSON formats, problem documents |
+//! | service | [`queue`] | the durable queue: store, worker |
+//! | | [`dispatcher`] | command + snapshot → one task per match → report |
 //! | | [`reload`] | changed files → the next snapshot |
-//! | core | [`snapshot`] | handlers + rules of one generation, swapped whole |
+//! | core | [`snapshot`] | handlers + rules of one generation, replaced as a whole |
 //! | | [`rules`] | rule files → rule set; which handlers a command goes to, and why |
 //! | | [`sandbox`] | component → handler; one call in a sandbox → outcome |
 //! | leaves | [`command`] | one valid JSON object |
-//! | | [`outcome`] | what a handler's call and a command came to |
-//! | | [`access`] | tokens and roles: who may do what |
-//! | | [`tls`] | the certificate that the server speaks TLS with |
+//! | | [`outcome`] | outcomes of handler calls, and reports of commands |
+//! | | [`access`] | tokens and roles |
 //! | | [`config`] | every setting and limit |
 //! | | [`metrics`] | counts and durations of commands and calls |
 //! | | [`telemetry`] | spans of requests, calls and attempts → a collector |
-//! | | [`budget`] | what all of it together may take of the machine |
-//! | | [`name`] | handler names, nearest names |
-//! | | [`log`] | log lines → standard error, never waited for |
-//! | | [`files`] | regular files, read with a limit |
-//! | | [`text`] | foreign text, made safe to print |
-//! | | [`shutdown`] | tasks, and how they end |
-//! | beside | [`build`] | source folder → component: one recipe per language |
-//! | | [`cases`] | case files + component → what is not as expected |
+//! | | [`budget`] | host-wide budgets of memory, descriptors and threads |
+//! | | [`name`] | names of handlers and rules, similar names |
+//! | | [`log`] | log lines → standard error, without blocking |
+//! | | [`files`] | reading regular files with limits |
+//! | | [`text`] | escaping of untrusted text |
+//! | | [`shutdown`] | tasks and graceful shutdown |
+//! | tools | [`build`] | source folder → component: one recipe per language |
+//! | | [`cases`] | case files + component → differences |
 //! | | [`new`] | templates → the source folder of a new handler |
 //! | | [`sources`] | waits for changes in source folders |
 //!

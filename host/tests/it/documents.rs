@@ -96,10 +96,7 @@ fn the_patterns_of_the_rules_page_match_what_it_says() {
 
 #[test]
 fn the_guards_of_the_rules_page_hold_where_it_says() {
-    for [guard, holds, fails] in rows(
-        &document("rules.md"),
-        ["guard", "true for", "false for"],
-    ) {
+    for [guard, holds, fails] in rows(&document("rules.md"), ["guard", "true for", "false for"]) {
         let file = serde_json::json!({ "rules": [
             { "name": "a", "match": "*", "guard": guard, "handlers": ["a"] }
         ] });

@@ -1,11 +1,10 @@
-//! Owns accepted commands until they are finished: "202" means stored, and
-//! stored means every delivery runs at least once and ends completed,
-//! dead-lettered, or cancelled.
+//! A durable queue of commands. Once a command is stored, every delivery of it runs
+//! at least once and ends completed, dead-lettered or cancelled.
 //!
-//! [`Store`] is the one meaning of the queue; [`sqlite`] keeps it in a folder
-//! of this machine, [`postgres`] on a server that several hosts share, and
-//! `tests/it/conformance.rs` holds both to it. [`worker`] takes deliveries
-//! from a store and runs them through whatever implements
+//! [`Store`] defines the behavior of the queue. [`sqlite`] implements it in a local
+//! folder, [`postgres`] on a server that several hosts can share, and
+//! `tests/it/conformance.rs` tests both. [`worker`] claims deliveries from a store
+//! and runs them through an implementation of
 //! [`DeliveryRunner`](worker::DeliveryRunner).
 //!
 //! ```

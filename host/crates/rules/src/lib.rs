@@ -1,10 +1,10 @@
 #![doc = include_str!("../README.md")]
 //!
-//! The way of a rule: `file` reads JSON or TOML → `pattern` reads each
-//! `match` into `conjunct`s of `matcher`s → `index` finds the candidates
-//! for a command → `conjunct` decides them → `guard` and `group` have the
-//! last word, all within the steps that `fuel` counts. The way of a command: `event` keeps the fields that rules use.
-//! `explain` and `lint` answer people's questions about both.
+//! The path of a rule: `file` reads JSON or TOML → `pattern` parses each `match`
+//! into `conjunct`s of `matcher`s → `index` finds the candidates for a command →
+//! `conjunct` evaluates them → `guard` and `group` decide, all within the steps
+//! that `fuel` counts. The path of a command: `event` extracts the fields that
+//! rules use. `explain` and `lint` tell people about both.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,15 +1,15 @@
-//! Runs WebAssembly components as handlers of commands: each call in an instance
-//! of its own, with nothing granted but what the operator says, within limits on
-//! time, CPU, memory and output. The only crate that names wasmtime.
+//! Runs WebAssembly components as command handlers: each call in its own instance,
+//! with only the capabilities that the operator granted, and with limits on time,
+//! CPU, memory and output. The only crate that depends on wasmtime.
 //!
-//! Three rooms, and arrows that only point one way:
+//! Three parts, whose dependencies point one way:
 //!
-//! | room | owns | may use |
+//! | part | contains | may use |
 //! |---|---|---|
-//! | `load` | bytes → [`Handler`] | all rooms |
-//! | `call` | one run | `component`, `grants` |
-//! | `component` | what a file is | none of the others |
-//! | `grants` | what it may do: folders, HTTP, secrets, environment | none of the others |
+//! | `load` | bytes → [`Handler`] | all parts |
+//! | `call` | one call | `component`, `grants` |
+//! | `component` | component files | none of the others |
+//! | `grants` | capabilities: folders, HTTP, secrets, environment | none of the others |
 //!
 //! All of them may use `error`, `services`, `settings` and `shares`, which use none of them.
 //! Within a room no two files need each other. `tests/it/rooms.rs` holds it.

@@ -87,7 +87,7 @@ fn the_command_line_asks_over_tls_whom_it_trusts() {
         &["list", "--ca", &ca],
         &plain,
         expect![[r#"
-            error: certificates are of use over TLS alone, and the URL begins with `http://`
+            error: certificates need TLS, but the URL starts with `http://`
               hint: write it as https://HOST:PORT
             exit 2
         "#]],
