@@ -1,5 +1,5 @@
-//! Owns the way from a [`Command`] to its [`Report`]: one snapshot, one task
-//! and one fresh instance for each matched handler, all at once.
+//! Turns a [`Command`] into a [`Report`]: on one snapshot, with one task and one fresh
+//! instance per matched handler, all running concurrently.
 
 mod line;
 mod route;
@@ -53,30 +53,30 @@ pub struct Dispatcher {
     telemetry: Option<Telemetry>,
 }
 
-/// How one command is to be dispatched.
+/// The options for dispatching one command.
 #[derive(Clone, Default)]
 pub struct DispatchOptions {
     /// Cancels the other handlers as soon as one does not succeed.
     pub fail_fast: bool,
     /// Cancels all handlers when the future of the dispatch is dropped.
-    /// Without it they finish, unheard.
+    /// Otherwise they finish, and their results are discarded.
     pub cancel_on_drop: bool,
-    /// Runs a lone handler in the task that waits for the dispatch, which saves
-    /// one. It then gets on only while that polls: for callers that do nothing
-    /// else meanwhile.
+    /// Runs a single handler in the task that awaits the dispatch, which saves a task.
+    /// The handler makes progress only while that task polls: for callers that do
+    /// nothing else meanwhile.
     pub in_place: bool,
-    /// Sees what happens, as it happens. Called from several tasks: it must not block.
+    /// Receives events as they happen. Called from several tasks: it must not block.
     pub observer: Option<Observer>,
 }
 
-/// A command that comes while the host starts waits that long at most. Most
-/// starts take less than a second.
+/// How long a command waits for a host that is starting. Most starts take less than
+/// a second.
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// Sees the events of one command.
+/// Receives the events of one command.
 pub type Observer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
-/// Something that happened to one handler.
+/// An event of one handler.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// Its task began.
@@ -87,16 +87,16 @@ pub enum Event<'a> {
     Finished(&'a HandlerReport),
 }
 
-/// Why a command was not dispatched: no handler has seen it.
+/// Why a command was not dispatched. No handler was called.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
     /// No rule matched.
     #[error("{}", self.diagnostic())]
     NoMatchingHandler {
-        /// The rule that came nearest, and what it wanted.
+        /// The rule that came nearest to matching, and why it did not.
         hint: Option<String>,
     },
-    /// As many commands as allowed are waiting.
+    /// The maximum number of commands is already waiting.
     #[error(
         "{waiting} commands are waiting for a free instance already: try again, or raise `host.waiting_max` or `host.instances_max`"
     )]
@@ -110,7 +110,7 @@ pub enum DispatchError {
     /// The host is shutting down.
     #[error("the host is shutting down")]
     Draining,
-    /// The attributes cannot be routed by.
+    /// The attributes cannot be routed.
     /// Not a source: the message has it.
     #[error("{}", self.diagnostic())]
     Attributes(RoutingError),
@@ -138,7 +138,7 @@ impl DispatchError {
         }
     }
 
-    /// Whether the rules refuse the command, which other rules may take.
+    /// Whether the rules are the reason, so that changed rules might accept the command.
     pub(crate) fn is_of_rules(&self) -> bool {
         matches!(self, Self::NoMatchingHandler { .. } | Self::Attributes(_))
     }
@@ -163,18 +163,18 @@ impl DispatchError {
     }
 }
 
-/// One try of one delivery.
+/// One attempt of a delivery.
 pub struct Attempt {
     /// 1 on the first.
     pub number: u32,
-    /// How many commands stand before its own in a row of which each emitted the next.
+    /// The length of the chain of commands, each emitted by the one before, that led to it.
     pub depth: u32,
-    /// Ends it as cancelled.
+    /// Cancels it.
     pub cancel: CancellationToken,
 }
 
 impl Dispatcher {
-    /// Watches over the tasks that must not end before the host does.
+    /// Supervises the tasks that must not end before the host does.
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
         &self.shutdown.supervisor
@@ -198,7 +198,7 @@ impl Dispatcher {
         }
     }
 
-    /// The same, which traces what it does.
+    /// Enables tracing.
     pub(crate) fn traced(self, telemetry: Telemetry) -> Self {
         Self {
             telemetry: Some(telemetry),
@@ -206,15 +206,15 @@ impl Dispatcher {
         }
     }
 
-    /// Where its traces go, if anywhere.
+    /// Where traces are sent, if anywhere.
     #[must_use]
     pub fn telemetry(&self) -> Option<&Telemetry> {
         self.telemetry.as_ref()
     }
 
     /// Routes one command and runs every matched handler, each in its own task
-    /// (but see [`DispatchOptions::in_place`]) and its own sandbox. What a handler does is an [`Outcome`](crate::outcome::Outcome) in the report
-    /// and harms no other handler.
+    /// (but see [`DispatchOptions::in_place`]) and its own sandbox. Each handler's result is an [`Outcome`](crate::outcome::Outcome) in the report,
+    /// and does not affect the other handlers.
     ///
     /// # Errors
     /// [`DispatchError`]; then no handler ran.
@@ -230,7 +230,7 @@ impl Dispatcher {
         result
     }
 
-    /// Gives calls these services from now on. Only the first are taken.
+    /// Sets the services that calls use. Only the first call has an effect.
     pub(crate) fn provide(&self, services: Services) {
         let taken = self.services.set(services);
         debug_assert!(taken.is_ok(), "a host opens its queue once");
@@ -244,12 +244,12 @@ impl Dispatcher {
         }
     }
 
-    /// Bytes of one command, wherever it comes from.
+    /// The maximum size of a command in bytes, wherever it comes from.
     pub(crate) fn command_max_bytes(&self) -> usize {
         self.command_max_bytes
     }
 
-    /// What became of commands and calls so far.
+    /// The metrics of commands and calls so far.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -309,10 +309,9 @@ impl Dispatcher {
         let _ = tokio::time::timeout(START_MAX, started).await;
     }
 
-    /// Runs one handler on one command, without asking the rules, in the
-    /// caller's task: for whoever keeps commands and routed them before. Waits
-    /// in line for a free instance, also while the host drains; `cancel` ends
-    /// the wait and the call as cancelled.
+    /// Runs one handler on one command in the caller's task, without routing: for
+    /// callers that have stored and routed the command before. Waits in line for a
+    /// free instance, even while the host drains; `cancel` cancels the wait or the call.
     pub async fn run_one(
         &self,
         command: &Command,
@@ -358,7 +357,7 @@ impl Dispatcher {
         self.snapshots.current()
     }
 
-    /// Waits for as many free places as the command needs, in line.
+    /// Waits in line for as many free slots as the command needs.
     async fn admit(&self, places: u32) -> Result<Instances, DispatchError> {
         // A command that needs more places than there are takes them all.
         let wanted = places.min(self.instances_max);

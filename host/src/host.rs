@@ -49,25 +49,25 @@ pub struct Unloaded(Host);
 /// A host that may be shared, and loads its files: commands wait until it has.
 pub struct Loading(Arc<Host>);
 
-/// A host that has loaded its files, and takes up no changes.
+/// A host that has loaded its files and does not watch for changes yet.
 pub struct Loaded(Arc<Host>);
 
 impl Unloaded {
     /// A host without a queue.
     ///
     /// # Errors
-    /// When this machine cannot run WebAssembly.
+    /// If this machine cannot run WebAssembly.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         let budgets = Budgets::here(&config.budgets());
         let runtime = Runtime::new(&config.host.sandbox, &config.limits, &budgets)?;
         Ok(Self(Host::with(config, runtime, budgets)))
     }
 
-    /// The same for a host that something starts again when it died: a component
-    /// that it died on while compiling is not tried again.
+    /// Like [`Self::new`], for a host under a supervisor that restarts it: a component
+    /// on which the process died while compiling is not tried again.
     ///
     /// # Errors
-    /// When this machine cannot run WebAssembly.
+    /// If this machine cannot run WebAssembly.
     pub fn restarted(config: Config) -> anyhow::Result<Self> {
         let budgets = Budgets::here(&config.budgets());
         let runtime = Runtime::new(&config.host.sandbox, &config.limits, &budgets)?.leaving_notes();
@@ -86,7 +86,7 @@ impl Unloaded {
         }
     }
 
-    /// The same, which traces what it does; before it is given a queue.
+    /// Enables tracing. Call it before [`Self::with_queue`].
     #[must_use]
     pub fn traced(self, telemetry: Telemetry) -> Self {
         let Self(host) = self;
@@ -94,8 +94,8 @@ impl Unloaded {
         Self(Host { dispatcher, ..host })
     }
 
-    /// The same with the durable queue that the settings name, if any. Until
-    /// [`Loaded::work`] it only takes commands.
+    /// Opens the durable queue that the settings name, if any. Until [`Loaded::work`],
+    /// it only accepts commands.
     ///
     /// # Errors
     /// The store's.
@@ -105,27 +105,27 @@ impl Unloaded {
         Ok(Self(Host { queue, ..host }))
     }
 
-    /// The same to be shared, for whoever serves it before it has loaded its files.
+    /// Shares the host, so that it can be served before it has loaded its files.
     #[must_use]
     pub fn share(self) -> Loading {
         Loading(Arc::new(self.0))
     }
 
-    /// Loads what is in the folders, and waits for it as `wait` says.
+    /// Loads the files in the folders, and waits for them as `wait` says.
     pub async fn load(self, wait: Wait) -> Loaded {
         self.share().load(wait).await
     }
 }
 
 impl Loading {
-    /// The host, to be shared.
+    /// Returns the shared host.
     #[must_use]
     pub fn host(&self) -> &Arc<Host> {
         &self.0
     }
 
-    /// Loads what is in the folders, and waits for it as `wait` says. Broken files are
-    /// no error: they are [problems](Snapshot::problems) of the snapshot.
+    /// Loads the files in the folders, and waits for them as `wait` says. Broken files are
+    /// not errors: they are listed as [problems](Snapshot::problems) of the snapshot.
     pub async fn load(self, wait: Wait) -> Loaded {
         self.0.reloader.reload_within(wait).await;
         Loaded(self.0)
@@ -133,7 +133,7 @@ impl Loading {
 }
 
 impl Loaded {
-    /// The host, to be shared.
+    /// Returns the shared host.
     #[must_use]
     pub fn host(&self) -> &Arc<Host> {
         &self.0
@@ -144,15 +144,15 @@ impl Loaded {
         self.0.reloader.wait_for(handlers).await;
     }
 
-    /// Starts to run the deliveries of the queue, if there is one; once.
+    /// Starts running the deliveries of the queue, if there is one. Further calls do nothing.
     pub fn work(&self) {
         if let Some(queue) = &self.0.queue {
             queue.work();
         }
     }
 
-    /// Takes up changed files from now on, until the host stops. `on_reload` hears of
-    /// each reload that changed something.
+    /// Hot-reloads changed files from now on, until the host stops. `on_reload` is called
+    /// for each reload that changed something.
     pub fn watch(self, on_reload: impl Fn(&Reload) + Send + Sync + 'static) -> Arc<Host> {
         let Self(host) = self;
         let reloader = Arc::clone(&host.reloader);
@@ -184,10 +184,10 @@ impl Deref for Loaded {
 }
 
 impl Host {
-    /// Loads `plugins/` and `rules/`, without a queue; [`Unloaded`] is for more.
+    /// Loads `plugins/` and `rules/`, without a queue; use [`Unloaded`] for more control.
     ///
     /// # Errors
-    /// When this machine cannot run WebAssembly.
+    /// If this machine cannot run WebAssembly.
     pub async fn load(config: Config) -> anyhow::Result<Loaded> {
         Ok(Unloaded::new(config)?.load(Wait::ForAll).await)
     }
@@ -215,7 +215,7 @@ impl Host {
         }
     }
 
-    /// The durable queue, where it was opened.
+    /// Returns the durable queue, if it was opened.
     #[must_use]
     pub fn queue(&self) -> Option<&Queue> {
         self.queue.as_ref()
@@ -233,31 +233,31 @@ impl Host {
         self.dispatcher.dispatch(command, options).await
     }
 
-    /// The dispatcher, to be shared.
+    /// Returns the shared dispatcher.
     #[must_use]
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.dispatcher
     }
 
-    /// What commands run on now.
+    /// Returns the current snapshot.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshots.current()
     }
 
-    /// The settings that it was started with.
+    /// Returns the settings that it was started with.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// What all of it together may take of the machine.
+    /// Returns the host-wide budgets.
     #[must_use]
     pub fn budgets(&self) -> &Budgets {
         &self.budgets
     }
 
-    /// Who may do what.
+    /// Returns the tokens and roles.
     #[must_use]
     pub fn access(&self) -> &Arc<Access> {
         &self.access
@@ -269,15 +269,15 @@ impl Host {
         self.tls.as_ref()
     }
 
-    /// How it ends.
+    /// Returns the shutdown handle.
     #[must_use]
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
     }
 
-    /// Takes up nothing new, waits for what runs up to the configured grace
-    /// period, cancels the rest; deliveries of the queue that were cancelled go
-    /// back into it. Says whether all ended by themselves.
+    /// Shuts down gracefully: accepts nothing new, waits up to the configured grace
+    /// period for running commands, then cancels the rest. Cancelled deliveries return
+    /// to the queue. Returns whether everything finished in time.
     pub async fn stop(&self) -> bool {
         let grace = self.config.host.shutdown_grace;
         self.shutdown.draining.cancel();

@@ -8,6 +8,7 @@
 //! | surfaces | [`cli`] | the command line: one file per subcommand |
 //! | | [`host`] | composition and life cycle: load, watch, stop |
 //! | | [`http`] | routes, JSON formats, problem documents |
+//! | | [`cloudevents`] | CloudEvents → commands and their keys |
 //! | service | [`queue`] | the durable queue: store, worker |
 //! | | [`dispatcher`] | command + snapshot → one task per match → report |
 //! | | [`reload`] | changed files → the next snapshot |

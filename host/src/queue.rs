@@ -1,5 +1,5 @@
-//! Owns the queue of one host: opens the store that the settings name, routes
-//! commands into it, and has a worker take them out again.
+//! The queue of a host: opens the store that the settings name, routes commands into
+//! it, and runs them with a worker.
 
 mod bulk;
 mod runner;
@@ -74,7 +74,7 @@ impl fmt::Debug for Queue {
 /// Why a command was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum EnqueueError {
-    /// It goes nowhere.
+    /// No handler matched.
     #[error(transparent)]
     Dispatch(#[from] DispatchError),
     /// The queue refused it, or failed.
@@ -94,7 +94,7 @@ impl EnqueueError {
 }
 
 impl Queue {
-    /// Opens the store; none where the settings say `off`. Nothing runs before
+    /// Opens the store, or returns `None` if the engine is `off`. Nothing runs before
     /// [`Loaded::work`](crate::host::Loaded::work).
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Queue {
         }))
     }
 
-    /// Starts to run deliveries, on the current runtime; once.
+    /// Starts running deliveries on the current runtime. Further calls do nothing.
     pub(crate) fn work(&self) {
         let mut work = self.state();
         if !matches!(*work, Work::NotBegun) {
@@ -146,21 +146,21 @@ impl Queue {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the commands are.
+    /// Returns the store.
     #[must_use]
     pub fn store(&self) -> &dyn Store {
         &*self.store
     }
 
-    /// Whether the worker claimed, or looked, within the last seconds, and the
-    /// store does its work.
+    /// Whether the worker has claimed or polled within the last seconds, and the store
+    /// works.
     #[must_use]
     pub fn healthy(&self) -> bool {
         self.state().worker().is_some_and(Worker::healthy)
             && self.trouble().is_none_or(|trouble| !trouble.lasts)
     }
 
-    /// What keeps the store from its work, if anything does.
+    /// The problem that keeps the store from working, if any.
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
         self.store.signals().trouble()
@@ -172,8 +172,8 @@ impl Queue {
         self.state().worker().map_or(0, Worker::running)
     }
 
-    /// Routes the command and stores it with all its deliveries. Answers after
-    /// the commit.
+    /// Routes the command and stores it with all its deliveries. Returns after the
+    /// commit.
     ///
     /// # Errors
     /// [`EnqueueError`]; then nothing is stored (but see [`QueueError::Unavailable`]).
@@ -252,7 +252,7 @@ impl Queue {
         }
     }
 
-    /// Stops claiming, waits up to `grace` for what runs, gives the rest back.
+    /// Stops claiming, waits up to `grace` for running deliveries and releases the rest.
     /// The store stays open.
     pub async fn drain(&self, grace: Duration) -> Drained {
         let work = mem::replace(&mut *self.state(), Work::Ended);

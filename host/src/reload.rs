@@ -1,6 +1,5 @@
-//! Owns the way from the files in `plugins/` and `rules/` to the next
-//! [`Snapshot`]: reads what changed, keeps the last good version of what is
-//! broken, and reports the problems. `watcher` decides when.
+//! Builds the next [`Snapshot`] from the files in `plugins/` and `rules/`: reads
+//! changed files, keeps the last good version of broken ones, and reports problems. `watcher` decides when.
 
 mod changes;
 mod file;
@@ -36,7 +35,7 @@ use folder::Subfolders;
 pub use load::{load_file, parse_settings};
 use loading::{Loading, Run, Seen};
 
-/// The endings of rule files.
+/// The extensions of rule files.
 pub(crate) const RULE_ENDINGS: [&str; 2] = ["json", "toml"];
 
 /// Builds snapshots from the two folders of a [`Config`].
@@ -46,15 +45,15 @@ pub struct Reloader {
     snapshots: Arc<Snapshots>,
 }
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Reload {
     /// The generation that is current now.
     pub generation: u64,
-    /// The files that came, went or changed. The settings of a handler change,
-    /// also where their file comes or goes.
+    /// The files that were added, removed or changed. Adding or removing a handler's
+    /// settings file counts as a change of the settings.
     pub changed: Vec<FileChange>,
-    /// Problems that the generation before did not have.
+    /// Problems that the previous generation did not have.
     pub problems: Vec<Diagnostic>,
     /// Whether some file is to be read again at the next look: it could not be
     /// read, or may have been written to meanwhile.
@@ -75,7 +74,7 @@ impl Reloader {
         }
     }
 
-    /// Waits until a handler file has been loaded that a reload did not wait for.
+    /// Waits until a handler file that a reload did not wait for has been loaded.
     pub async fn loaded(&self) {
         self.loading.news.notified().await;
     }
@@ -93,23 +92,23 @@ impl Reloader {
         }
     }
 
-    /// Ends what is being compiled.
+    /// Stops running compilations.
     pub async fn stop(&self) {
         self.loading.stop().await;
     }
 
-    /// Takes up what changed in the folders since the current snapshot and
-    /// publishes the next one. Nothing changed: none is published. Files that
-    /// are broken or gone unreadable keep their last good version.
+    /// Loads the changes in the folders since the current snapshot and publishes the
+    /// next one, unless nothing has changed. Files that are broken or have become
+    /// unreadable keep their last good version.
     ///
     /// Waits for all handler files that changed. Call it from one task at a time.
     pub async fn reload(&self) -> Reload {
         self.reload_within(Wait::ForAll).await
     }
 
-    /// The same, waiting for handler files that compile as `wait` says. Those that
-    /// do not make it show as compiling; [`Reloader::loaded`] tells when to
-    /// reload for them.
+    /// Like [`Self::reload`], but waits for compilations as `wait` says. Files that are not
+    /// ready in time are shown as compiling; [`Reloader::loaded`] tells when to reload
+    /// for them.
     pub async fn reload_within(&self, wait: Wait) -> Reload {
         let began = Instant::now();
         let previous = self.snapshots.current();

@@ -1,5 +1,5 @@
-//! Owns [`Snapshot`]: the handlers and the rules of one generation, immutable
-//! and swapped whole. Never reads files: `reload` builds, this only swaps.
+//! [`Snapshot`]: the handlers and rules of one generation, immutable and replaced as a
+//! whole. Never reads files: `reload` builds snapshots, this only swaps them.
 
 mod view;
 
@@ -18,10 +18,10 @@ use crate::{
     sandbox::{Handler, LoadError},
 };
 
-/// What commands run on: one generation of handlers and rules.
+/// One generation of handlers and rules, on which commands run.
 #[derive(Default)]
 pub struct Snapshot {
-    /// Counts from 1; 0 is the empty snapshot before the first load.
+    /// The generation, from 1; 0 is the empty snapshot before the first load.
     pub generation: u64,
     /// The loaded handlers.
     pub handlers: BTreeMap<HandlerName, Arc<Handler>>,
@@ -29,11 +29,11 @@ pub struct Snapshot {
     pub keys: BTreeMap<HandlerName, Arc<Key>>,
     /// The rules, compiled together.
     pub rules: RuleSet,
-    /// Every handler file, the broken ones too, by path.
+    /// Every handler file, including broken ones, by path.
     pub handler_files: Vec<HandlerFile>,
-    /// Every rule file, the broken ones too, by path.
+    /// Every rule file, including broken ones, by path.
     pub rule_files: Vec<RuleFileState>,
-    /// What is wrong with the files or between them.
+    /// Problems in the files or between them.
     pub problems: Vec<Diagnostic>,
     /// Those among them that are of the folders, and of no file in use.
     pub folder_problems: Vec<Diagnostic>,
@@ -61,12 +61,12 @@ pub struct HandlerFile {
     /// read again at the next look: they could not be read, or may have been
     /// written to meanwhile.
     pub stamps: Option<(Stamp, Option<Stamp>)>,
-    /// The last good handler from it.
+    /// The last good handler loaded from it.
     pub handler: Option<Arc<Handler>>,
-    /// Why the file as it is now was not taken.
+    /// Why the current version of the file was not loaded.
     pub error: Option<LoadError>,
-    /// Whether the file as it is now is still being compiled. Its stamps are
-    /// those of the version before.
+    /// Whether the current version of the file is still being compiled. The stamps are
+    /// those of the previous version.
     pub compiling: bool,
 }
 
@@ -77,13 +77,13 @@ pub struct RuleFileState {
     pub path: PathBuf,
     /// The file as it was read, or none, as in [`HandlerFile::stamps`].
     pub stamp: Option<Stamp>,
-    /// The SHA-256 of its text in lower-case hex, where it could be read.
+    /// The SHA-256 of its content in lower-case hex, if it could be read.
     pub digest: Option<String>,
-    /// Its rules as they are now, where they are valid by themselves.
+    /// Its current rules, if they are valid by themselves.
     pub parsed: Option<Arc<RuleFile>>,
-    /// Its rules in use: the last ones that are valid together with the other files'.
+    /// Its rules in use: the last version that is valid together with the other files.
     pub file: Option<Arc<RuleFile>>,
-    /// Why the file as it is now was not taken.
+    /// Why the current version of the file was not loaded.
     pub error: Option<Diagnostic>,
 }
 
@@ -91,13 +91,13 @@ pub struct RuleFileState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileState {
-    /// As it is now.
+    /// The current version.
     Loaded,
-    /// Not yet as it is now: that is being compiled. As it was before, if it was.
+    /// The previous version, if any, while the current one is being compiled.
     Compiling,
-    /// As it was before: what it is now is broken.
+    /// The previous version: the current one is broken.
     Stale,
-    /// Not at all.
+    /// None.
     Failed,
 }
 
@@ -149,13 +149,13 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// The snapshot that a command beginning now runs on, to its end.
+    /// Returns the snapshot for a command that starts now; it runs on it to its end.
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }
 
-    /// Makes `snapshot` the one that commands begin on from now on.
+    /// Publishes `snapshot`: commands that start from now on run on it.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
         self.current.store(snapshot);
         self.published.notify_waiters();

@@ -1,6 +1,6 @@
-//! Owns [`Command`]: one JSON object on its way to handlers, valid from the
-//! moment it exists. Parses at the edge and keeps the text as it was sent,
-//! because routing and handlers read numbers as they were spelled.
+//! [`Command`]: one JSON object to route to handlers, always valid. It is parsed once
+//! and keeps the original text, because routing and handlers need numbers exactly
+//! as they were written.
 
 use std::{
     fmt,
@@ -24,14 +24,14 @@ use crate::{
 pub struct CommandId(pub Uuid);
 
 impl CommandId {
-    /// A new id, later than all that this process gave before.
+    /// Generates an id, greater than all that this process generated before.
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// The id of a command that is accepted at `unix_ms` (milliseconds since
-    /// the Unix epoch), told from others of that time by `seed` alone.
+    /// Returns the id of a command accepted at `unix_ms` (milliseconds since the Unix
+    /// epoch); only `seed` distinguishes ids of the same time.
     #[must_use]
     pub fn simulated(unix_ms: u64, seed: u64) -> Self {
         let mut random = [0; 10];
@@ -39,8 +39,8 @@ impl CommandId {
         Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
     }
 
-    /// The id of the follow-up command that the handler `by` of this command emits
-    /// as its `index`th: the same on each attempt. Of the time of this command.
+    /// Returns the id of the `index`th follow-up command that handler `by` of this command
+    /// emits. It is the same for every attempt, and has the time of this command.
     #[must_use]
     pub fn follow_up(self, by: &HandlerName, index: usize) -> Self {
         let (seconds, nanoseconds) = match self.0.get_timestamp() {
@@ -54,7 +54,7 @@ impl CommandId {
         Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid())
     }
 
-    /// The id as handlers get it: 36 characters, hexadecimal in lower case, with hyphens.
+    /// Returns the id as handlers get it: 36 characters, hexadecimal in lower case, with hyphens.
     pub fn text(self) -> IdText {
         let mut text = [0; Hyphenated::LENGTH];
         self.0.hyphenated().encode_lower(&mut text);
@@ -62,7 +62,7 @@ impl CommandId {
     }
 }
 
-/// The text of a [`CommandId`], without a string on the heap.
+/// The text of a [`CommandId`], without a heap allocation.
 pub struct IdText([u8; Hyphenated::LENGTH]);
 
 impl Deref for IdText {
@@ -90,17 +90,17 @@ impl FromStr for CommandId {
     }
 }
 
-/// A text that is no id of a command.
+/// A string that is not the id of a command.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a command id: expected one such as `01980a5c-7d3e-7f40-8000-0123456789ab`")]
 pub struct NotACommandId(String);
 
-/// One command: its id, its attributes and where it came from.
+/// A command: its id, its attributes and its origin.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// Names the command in reports and logs.
+    /// Identifies the command in reports and logs.
     pub id: CommandId,
-    /// The caller's W3C trace context, handed to the handlers as it came.
+    /// The caller's W3C trace context, passed to the handlers unchanged.
     pub traceparent: Option<Arc<str>>,
     attributes: Arc<Attributes>,
 }
@@ -116,9 +116,8 @@ struct Attributes {
 }
 
 impl Command {
-    /// Checks that `text` is one JSON object that every reader takes, and takes
-    /// in the same way, and gives it a new id. It is the only time that the
-    /// text is read: who needs a field gets it from [`Self::root`].
+    /// Parses `text`, which must be one unambiguous JSON object, and gives it a new id.
+    /// The text is parsed only here; [`Self::root`] gives access to its fields.
     ///
     /// # Errors
     /// [`CommandError`], with line and column.
@@ -144,9 +143,9 @@ impl Command {
         Err(CommandError::NotAnObject { found })
     }
 
-    /// A command that was parsed before and stored since. It is not checked
-    /// again: a text that is no JSON object after all is handed to handlers as
-    /// it is, and has no fields.
+    /// Creates a command from text that was parsed before and stored since. It is not
+    /// checked again: text that turns out not to be a JSON object is passed to handlers
+    /// as it is, and has no fields.
     #[must_use]
     pub fn trusted(id: CommandId, text: &str) -> Self {
         Self::new(id, text, OnceLock::new())
@@ -161,13 +160,13 @@ impl Command {
         }
     }
 
-    /// The command as it was sent: JSON text.
+    /// Returns the command as it was sent: JSON text.
     #[must_use]
     pub fn attributes(&self) -> &str {
         &self.attributes.text
     }
 
-    /// The attributes, to read fields from.
+    /// Returns the attributes, to read fields from.
     #[must_use]
     pub fn root(&self) -> Value<'_> {
         let Attributes { text, index } = &*self.attributes;
@@ -178,36 +177,36 @@ impl Command {
     }
 }
 
-/// Why a text is no command.
+/// Why a text is not a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// No text at all.
+    /// The text is empty.
     #[error(
         "the command is empty: send one JSON object, such as {{\"requestType\":\"CreatePolicy\"}}"
     )]
     Empty,
-    /// Text in another encoding than UTF-8.
+    /// The text is in an encoding other than UTF-8.
     #[error("the command is {} text: save it as UTF-8", .0.as_str())]
     Encoded(Encoding),
-    /// Bytes that are no UTF-8.
+    /// The text is not valid UTF-8.
     #[error("the command is not UTF-8 text: invalid byte at line {}, column {}", position.0, position.1)]
     NotUtf8 {
         /// Line and column in characters, both from 1.
         position: (u32, u32),
     },
-    /// Not JSON that every reader takes.
+    /// The text is not valid, unambiguous JSON.
     // Not a source: the message has it.
     #[error("the command {}{error}{}", introduction(&.error.reason), advice(&.error.reason))]
     Json {
         /// What is wrong, and where.
         error: JsonError,
     },
-    /// JSON of another kind.
+    /// The text is JSON, but not an object.
     #[error(
         "the command is {found}: send one JSON object, such as {{\"requestType\":\"CreatePolicy\"}}"
     )]
     NotAnObject {
-        /// What it is instead, with its article.
+        /// Its kind, with an article.
         found: &'static str,
     },
 }
@@ -222,7 +221,7 @@ impl CommandError {
         }
     }
 
-    /// The stable code of this error.
+    /// Returns the stable code of the error.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

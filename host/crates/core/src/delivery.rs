@@ -1,4 +1,4 @@
-//! Owns [`DeliveryId`], which alone says how the id of a delivery is written.
+//! [`DeliveryId`], the only place that defines the format of a delivery id.
 
 use std::{fmt, str::FromStr};
 
@@ -17,7 +17,7 @@ use crate::{
 pub struct DeliveryId {
     /// The command.
     pub command: CommandId,
-    /// The handler it goes to.
+    /// The handler.
     pub handler: HandlerName,
 }
 
@@ -46,7 +46,7 @@ impl FromStr for DeliveryId {
     }
 }
 
-/// A text that is not the id of a delivery.
+/// A string that is not the id of a delivery.
 #[derive(Debug, thiserror::Error)]
 pub enum NotADeliveryId {
     /// It does not have two parts.

@@ -1,9 +1,7 @@
-//! Owns the names that rules, plugins and reports share, so that none of them
-//! has to know the others: [`HandlerName`], [`RuleName`], and the nearest known
-//! name for an error message.
+//! Names that rules, plugins and reports share: [`HandlerName`] and [`RuleName`], and
+//! [`nearest`] for "did you mean" hints.
 //!
-//! Short names stand in place: a command that clones one of a hundred thousand
-//! neither follows a pointer nor counts a reference.
+//! Short names are stored inline: cloning one neither allocates nor counts references.
 
 use std::{borrow::Borrow, fmt};
 
@@ -19,7 +17,7 @@ use smol_str::SmolStr;
 #[serde(try_from = "String", into = "String")]
 pub struct HandlerName(SmolStr);
 
-/// Why a text is no [`HandlerName`].
+/// Why a string is not a [`HandlerName`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a handler name: use lower-case words joined by `-`, such as `create-policy`, of at most {max} bytes",
@@ -28,8 +26,8 @@ pub struct HandlerName(SmolStr);
 pub struct InvalidHandlerName(String);
 
 impl HandlerName {
-    /// The longest name: it must fit in a file name beside `.wasm` and a
-    /// temporary suffix, and in one line of a terminal.
+    /// The longest name: it must fit in a file name with `.wasm` and a temporary suffix,
+    /// and in one line of a terminal.
     pub const MAX_LEN: usize = 64;
 
     /// Checks `text` against the invariant of the type.
@@ -83,7 +81,7 @@ impl From<HandlerName> for String {
     }
 }
 
-/// The name of a rule, unique over all rule files.
+/// The name of a rule, unique across all rule files.
 ///
 /// Invariant: 1 to [`RuleName::MAX_LEN`] bytes, no control characters, no space
 /// at either end.
@@ -91,7 +89,7 @@ impl From<HandlerName> for String {
 pub struct RuleName(SmolStr);
 
 impl RuleName {
-    /// The longest name: it stands in log lines and tables.
+    /// The longest name: it is shown in log lines and tables.
     pub const MAX_LEN: usize = 128;
 
     /// Checks `text` against the invariant of the type.
@@ -120,8 +118,8 @@ impl Borrow<str> for RuleName {
     }
 }
 
-/// The candidate nearest to `name`: the one that begins with it, or else by edit
-/// distance, if one is near enough to be a likely typing error.
+/// Returns the candidate most similar to `name`: one that starts with it, or else the one
+/// with the smallest edit distance, if that is small enough for a typo.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()

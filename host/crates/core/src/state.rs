@@ -1,6 +1,6 @@
-//! Owns the meaning of what handlers remember: [`MemorySpace`] is one space of it, as
-//! simple as it can be. The stores of the queue do the same durably, and their
-//! tests hold them to it; cases use it as it is.
+//! The semantics of handler state: [`MemorySpace`] is the reference implementation, in
+//! memory. The stores of the queue do the same durably, and are tested against it;
+//! test cases use it directly.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,25 +10,25 @@ use crate::json;
 pub const KEY_MAX_BYTES: usize = 512;
 /// Bytes of one value.
 pub const VALUE_MAX_BYTES: usize = 1 << 20;
-/// Entries that a list gives at once.
+/// The maximum number of entries per list.
 pub const LIST_MAX: u32 = 1_000;
-/// Bytes at which a list ends early.
+/// The size at which a list ends early.
 pub const LIST_MAX_BYTES: usize = 1 << 20;
-/// The longest time to live: a century, so that the end of it is still a time.
+/// The longest time to live: a century, so that its end can be represented.
 const TTL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// Entries that belong together, and how many there may be.
+/// A namespace of entries, with its quotas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
     /// Its name.
     pub name: String,
-    /// Entries at most.
+    /// The maximum number of entries.
     pub keys_max: u64,
-    /// Bytes of their keys and values at most.
+    /// The maximum size of all keys and values in bytes.
     pub bytes_max: u64,
 }
 
-/// What is asked of a space.
+/// An operation on a space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateRequest {
     /// The value of a key.
@@ -42,7 +42,7 @@ pub enum StateRequest {
         key: String,
         /// JSON text.
         value: String,
-        /// How long it stays, if not for good.
+        /// Its time to live, if it expires.
         ttl: Option<Duration>,
     },
     /// Removes a key.
@@ -50,43 +50,43 @@ pub enum StateRequest {
         /// The key.
         key: String,
     },
-    /// Sets or removes a key, if it stands for what is expected.
+    /// Sets or removes a key, if its value is the expected one.
     CompareAndSet {
         /// The key.
         key: String,
-        /// The value that it must have; none where it must not be there.
+        /// The expected value; `None` if it must not exist.
         expected: Option<String>,
         /// The new value; none removes it.
         value: Option<String>,
-        /// How long it stays, if not for good.
+        /// Its time to live, if it expires.
         ttl: Option<Duration>,
     },
-    /// Adds to a whole number, which is 0 where there is none.
+    /// Adds to an integer, or to 0 if there is no entry.
     Increment {
         /// The key.
         key: String,
         /// What to add.
         by: i64,
-        /// How long a new one stays, if not for good.
+        /// The time to live of a new entry, if it expires.
         ttl: Option<Duration>,
     },
     /// Entries in the order of their keys.
     List {
-        /// What the keys begin with.
+        /// The prefix of the keys.
         prefix: String,
-        /// The key before the first one.
+        /// The key after which the list starts.
         after: Option<String>,
-        /// How many at most.
+        /// The maximum number of entries.
         limit: u32,
     },
 }
 
-/// What a space answers.
+/// The result of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateAnswer {
     /// The value of a key.
     Value(Option<String>),
-    /// Whether something was done.
+    /// Whether something was changed.
     Done(bool),
     /// The sum.
     Sum(i64),
@@ -94,16 +94,16 @@ pub enum StateAnswer {
     Entries(Vec<(String, String)>),
 }
 
-/// Why nothing was done.
+/// Why an operation failed. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// More than the space may hold.
+    /// The quota of the space is used up.
     #[error("{0}")]
     Full(String),
-    /// It never will work.
+    /// A permanent failure.
     #[error("{0}")]
     Invalid(String),
-    /// It may work later.
+    /// A temporary failure.
     #[error("{0}")]
     Unavailable(String),
 }

@@ -1,5 +1,5 @@
-//! Owns the [`Budgets`] of a host: what all commands, handlers, connections and
-//! answers together may take of the machine. Each has a named setting, a default
+//! The [`Budgets`] of a host: how much of the machine all commands, handlers,
+//! connections and responses may use together. Each has a named setting, a default
 //! from the machine or its cgroup, a typed refusal and a gauge in `/metrics`.
 
 use std::sync::{
@@ -13,7 +13,7 @@ mod machine;
 
 pub use machine::Machine;
 
-/// So much of one resource may be taken at once, and not more.
+/// A limit on how much of one resource is in use at the same time.
 #[derive(Debug)]
 pub struct Budget {
     setting: &'static str,
@@ -23,20 +23,20 @@ pub struct Budget {
     freed: Notify,
 }
 
-/// A share of a budget, given back when dropped.
+/// A share of a budget, returned when it is dropped.
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,
     amount: u64,
 }
 
-/// A budget has no room for what was asked.
+/// A budget does not have the requested amount.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the host's limit `{setting}` of {limit} is reached")]
 pub struct Exhausted {
-    /// The setting that sets the limit, dotted.
+    /// The setting of the limit, as a dotted key.
     pub setting: &'static str,
-    /// The limit in force.
+    /// The limit.
     pub limit: u64,
 }
 
@@ -56,7 +56,7 @@ impl Budget {
     /// Takes `amount`, or counts a refusal.
     ///
     /// # Errors
-    /// [`Exhausted`], where less than `amount` is free.
+    /// [`Exhausted`], if less than `amount` is free.
     pub fn take(self: &Arc<Self>, amount: u64) -> Result<Share, Exhausted> {
         self.reserve(amount)?;
         Ok(Share {
@@ -65,8 +65,8 @@ impl Budget {
         })
     }
 
-    /// Counts `amount` that is there already and cannot be refused: less is free
-    /// for others, or nothing.
+    /// Counts `amount` that is already in use and cannot be refused; it reduces what is
+    /// free for others, down to nothing.
     #[must_use]
     pub fn hold(self: &Arc<Self>, amount: u64) -> Share {
         self.used.fetch_add(amount, Ordering::Relaxed);
@@ -76,7 +76,7 @@ impl Budget {
         }
     }
 
-    /// A share of nothing, to grow.
+    /// An empty share, to grow later.
     #[must_use]
     pub fn nothing(self: &Arc<Self>) -> Share {
         Share {
@@ -91,7 +91,7 @@ impl Budget {
         amount <= self.limit.saturating_sub(self.used())
     }
 
-    /// Takes one as soon as one is free: whoever asked first is woken first.
+    /// Takes one as soon as one is free, first come, first served.
     /// Having to wait counts as a refusal. For budgets that are taken one at a time.
     pub async fn wait_for_one(self: &Arc<Self>) -> Share {
         if let Ok(share) = self.take(1) {
@@ -132,25 +132,25 @@ impl Budget {
         })
     }
 
-    /// The setting that sets the limit, dotted.
+    /// The setting of the limit, as a dotted key.
     #[must_use]
     pub fn setting(&self) -> &'static str {
         self.setting
     }
 
-    /// The most that may be taken at once.
+    /// The maximum that may be in use.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// What is taken now.
+    /// How much is in use.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// How often there was not enough.
+    /// How many requests were refused or had to wait.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -168,8 +168,8 @@ impl Share {
         Ok(())
     }
 
-    /// Grows to at least `amount`, in steps of `step` where there is room for
-    /// a whole one: what grows in small pieces then asks less often.
+    /// Grows to at least `amount`, in steps of `step` while there is room for a whole one,
+    /// so that growth in small pieces takes from the budget less often.
     ///
     /// # Errors
     /// [`Exhausted`]; the share stays as it was.
@@ -184,7 +184,7 @@ impl Share {
         self.grow(missing)
     }
 
-    /// What is taken.
+    /// The size of the share.
     #[must_use]
     pub fn amount(&self) -> u64 {
         self.amount
@@ -216,13 +216,13 @@ pub struct Budgets {
     pub connections: Arc<Budget>,
     /// Bytes of request bodies in flight.
     pub bodies: Arc<Budget>,
-    /// Bytes of lists, reports and events that are being answered.
+    /// Bytes of lists, reports and events in responses.
     pub answers: Arc<Budget>,
     /// Clients that wait for the end of a command or follow it.
     pub listeners: Arc<Budget>,
 }
 
-/// The settings of the budgets. One that is not set is chosen from the machine.
+/// The settings of the budgets. Those that are not set are derived from the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BudgetSettings {
     /// `host.memory_max_bytes`.
@@ -244,13 +244,13 @@ pub struct BudgetSettings {
 }
 
 impl Budgets {
-    /// Those of a host on this machine.
+    /// The default budgets of a host on this machine.
     #[must_use]
     pub fn here(settings: &BudgetSettings) -> Self {
         Self::new(settings, &Machine::here())
     }
 
-    /// From the settings, and where they leave it open, from the machine.
+    /// The budgets from the settings, with defaults from the machine.
     #[must_use]
     pub fn new(settings: &BudgetSettings, machine: &Machine) -> Self {
         let or = |setting: Option<u64>, default: u64| setting.unwrap_or(default.max(1));

@@ -1,7 +1,7 @@
-//! Opens files that someone else put there: only regular files, without waiting
-//! for a writer of a pipe, never more bytes than the limit, whatever their
-//! metadata claims, and, with [`apart`], never longer than [`READ_TIMEOUT`]: a
-//! network file system that hangs keeps a thread, and nobody who waits for it.
+//! Reads untrusted files: only regular files, without blocking on pipes, never more
+//! bytes than the limit, whatever their metadata claims, and, with [`apart`], never
+//! longer than [`READ_TIMEOUT`]: a network file system that hangs blocks a thread, but
+//! not the caller.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -29,8 +29,8 @@ static HUNG: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// Reads a regular file of at most `max` bytes.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`] for what is not a regular file,
-/// [`io::ErrorKind::FileTooLarge`] for one that is larger, and the system's.
+/// [`io::ErrorKind::InvalidInput`] if it is not a regular file,
+/// [`io::ErrorKind::FileTooLarge`] if it is larger, and errors of the system.
 pub fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let too_large = || {
@@ -50,10 +50,10 @@ pub fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// As [`read`], for UTF-8 text; a byte order mark at the start is left out.
+/// Like [`read`], for UTF-8 text. A byte order mark at the start is removed.
 ///
 /// # Errors
-/// As [`read`], and [`io::ErrorKind::InvalidData`] for what is not UTF-8.
+/// Those of [`read`], and [`io::ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
     let mut bytes = read(path, max)?;
     let length = match decode(&bytes) {
@@ -64,12 +64,12 @@ pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Runs `look`, which reads the file or folder at `path`, on a thread of its own.
-/// For an async thread; [`apart_blocking`] is for others.
+/// Runs `look`, which reads the file or folder at `path`, on a separate thread. For async
+/// code; see [`apart_blocking`] for other threads.
 ///
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] after [`READ_TIMEOUT`], or at once while an earlier
-/// look at `path` hangs; otherwise what `look` gives.
+/// look at `path` hangs; otherwise the errors of `look`.
 pub async fn apart<T: Send + 'static>(
     path: &Path,
     look: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
@@ -87,7 +87,7 @@ pub async fn apart<T: Send + 'static>(
     }
 }
 
-/// As [`apart`], for a thread that may wait.
+/// Like [`apart`], for a thread that may block.
 ///
 /// # Errors
 /// As [`apart`].
@@ -202,10 +202,10 @@ fn panicked() -> io::Error {
     io::Error::other("reading it failed; the log says more")
 }
 
-/// Opens a regular file to read, without blocking on what is none.
+/// Opens a regular file for reading, without blocking on anything else.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`] for what is not a regular file, and the system's.
+/// [`io::ErrorKind::InvalidInput`] if it is not a regular file, and errors of the system.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);

@@ -1,6 +1,6 @@
-//! Owns the end: who still works, who is told to stop, and how long they are
-//! waited for. Every task that the host spawns is counted here, and those that
-//! it cannot do without are [supervised](Supervisor).
+//! Graceful shutdown: every task that a host spawns is counted here, told to stop, and
+//! awaited for a limited time. Tasks that the host cannot do without are
+//! [supervised](Supervisor).
 
 mod supervisor;
 
@@ -9,16 +9,16 @@ use std::time::Duration;
 pub use supervisor::{Health, Supervisor};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// After what still ran was cancelled it may take that long to end. A task that
-/// blocks a thread does not hear of it and is left behind: a stop always ends.
+/// How long cancelled tasks may take to end. A task that blocks a thread does not notice
+/// its cancellation and is abandoned, so that a shutdown always ends.
 pub const KILL_MAX: Duration = Duration::from_secs(2);
 
 /// Shared by all parts of one host; clones are the same shutdown.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
-    /// Set first: nothing new is taken up.
+    /// Set first: nothing new is accepted.
     pub draining: CancellationToken,
-    /// Set last: what still runs is cancelled.
+    /// Set last: running tasks are cancelled.
     pub abort: CancellationToken,
     /// Every task of the host.
     pub tasks: TaskTracker,
@@ -27,9 +27,9 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Takes up nothing new, waits up to `grace` for what runs, then cancels
-    /// it and waits [`KILL_MAX`] more. Says whether everything ended within the
-    /// grace.
+    /// Accepts nothing new, waits up to `grace` for running tasks, then cancels them and
+    /// waits for [`KILL_MAX`] more. Returns whether everything ended within the grace
+    /// period.
     pub async fn drain(&self, grace: Duration) -> bool {
         self.draining.cancel();
         self.tasks.close();

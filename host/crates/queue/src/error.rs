@@ -1,4 +1,4 @@
-//! Owns [`QueueError`]: what can go wrong at the queue, each with a stable code.
+//! [`QueueError`]: the errors of the queue, each with a stable code.
 
 use std::{any::Any, error::Error, path::PathBuf, time::Duration};
 
@@ -11,29 +11,28 @@ use pointsman_core::{
     text::{MESSAGE_MAX_BYTES, bounded, escaped},
 };
 
-/// Why the queue did not do what was asked. Where an enqueue answers an error,
-/// nothing of it was written, but for [`QueueError::Unavailable`]: there the
-/// connection broke and the answer is unknown, so repeat it with the same
-/// idempotency key.
+/// Why an operation of the queue failed. If an enqueue returns an error, nothing was
+/// written, except for [`QueueError::Unavailable`]: the connection broke and the
+/// result is unknown, so repeat the enqueue with the same idempotency key.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// Too many unfinished deliveries.
     #[error("the queue is full: at most {max} unfinished deliveries are allowed; try again later")]
     Full {
-        /// The limit that was met.
+        /// The limit.
         max: u64,
     },
-    /// The idempotency key came before with another body.
+    /// The idempotency key was used before with a different body.
     #[error(
         "idempotency key `{key}` was used for command `{first}` with another body; use a new key for a new command"
     )]
     Conflict {
         /// The key.
         key: String,
-        /// The command that has it.
+        /// The command that used it.
         first: CommandId,
     },
-    /// A command that may only repeat another is new.
+    /// The idempotency key is new, but only a repetition was allowed.
     #[error("the idempotency key was not used before")]
     NotRepeated,
     /// The command breaks a rule of the queue.
@@ -44,13 +43,13 @@ pub enum QueueError {
         /// What is wrong and what is allowed.
         reason: String,
     },
-    /// The time of a command is so far ahead that it is most likely a mistake.
+    /// The time of a command is too far in the future, so most likely a mistake.
     #[error("runAt: is more than {} ahead", duration::text(*most))]
     TooFarAhead {
         /// `queue.run_at_max`.
         most: Duration,
     },
-    /// The lease is no longer the caller's: it ran out and the delivery moved on.
+    /// The caller no longer holds the lease: it expired and the delivery moved on.
     #[error(
         "the lease of delivery `{0}` is lost: it ran out, and the delivery was taken or ended by another"
     )]

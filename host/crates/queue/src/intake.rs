@@ -1,5 +1,4 @@
-//! Owns how a command enters the queue: what a caller asks of it besides its
-//! attributes, and what it is told of where it went.
+//! Accepts commands into the queue: the options of an enqueue, and its result.
 
 use std::ops::Not;
 
@@ -8,27 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Enqueued, NewCommand, QueueError, Store, Timestamp, signals::Part};
 
-/// What a caller asks of one command, besides its attributes.
+/// The options of a command to enqueue.
 #[derive(Clone, Debug, Default)]
 pub struct EnqueueOptions {
-    /// The same key with the same attributes answers the first id.
+    /// The same key with the same attributes returns the first id.
     pub idempotency_key: Option<String>,
     /// The same key answers it whatever the attributes.
     pub same_by_key: bool,
-    /// Higher runs first, among the deliveries that wait.
+    /// Among waiting deliveries, those with a higher priority run first.
     pub priority: i32,
     /// Not before this time.
     pub run_at: Option<Timestamp>,
-    /// Deliveries of one handler with the same key run one after the other.
+    /// Deliveries to one handler with the same key run one after another.
     pub ordering_key: Option<String>,
-    /// The command that this one repeats, for those who look at it.
+    /// The command of which this one is a rerun; for information only.
     pub rerun_of: Option<CommandId>,
 }
 
 /// A command that is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Accepted {
-    /// Its id: that of an earlier command where the idempotency key was known.
+    /// Its id: that of an earlier command if the idempotency key was known.
     #[serde(rename = "commandId")]
     pub id: CommandId,
     /// Whether it was stored before.
@@ -36,13 +35,13 @@ pub struct Accepted {
     /// By handler name.
     #[serde(with = "with_handlers")]
     pub deliveries: Vec<DeliveryId>,
-    /// Whether it was stored before, ended, and is no longer kept: its
-    /// idempotency key is remembered longer. Then it has no deliveries here.
+    /// Whether it was stored before, has ended, and is no longer kept: idempotency
+    /// keys are remembered longer. It then has no deliveries here.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub removed: bool,
 }
 
-/// Ids of deliveries as JSON, each with its handler beside it.
+/// Ids of deliveries as JSON, each with its handler.
 mod with_handlers {
     use pointsman_core::name::HandlerName;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -119,7 +118,7 @@ pub async fn accept_all(
     stored
 }
 
-/// The deliveries of a command that was stored before; none where only its
+/// The deliveries of a command that was stored before, or `None` if only its
 /// idempotency key is still kept.
 async fn first_deliveries(
     store: &dyn Store,

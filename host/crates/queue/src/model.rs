@@ -21,14 +21,14 @@ use pointsman_core::{
     command::CommandId, delivery::DeliveryId, name::HandlerName, outcome::Status,
 };
 
-/// A command to store, with where it goes.
+/// A command to store, with its deliveries.
 #[derive(Clone, Debug)]
 pub struct NewCommand {
     /// Its id.
     pub id: CommandId,
     /// The JSON text of its attributes.
     pub attributes: String,
-    /// Where set, the same key with the same attributes answers the first id
+    /// If set, the same key with the same attributes returns the first id
     /// for `idempotency_kept`.
     pub idempotency_key: Option<String>,
     /// How long the key is remembered.
@@ -39,25 +39,25 @@ pub struct NewCommand {
     pub rules_generation: u64,
     /// The W3C trace context of the caller.
     pub traceparent: Option<String>,
-    /// Higher runs first, among the deliveries that wait.
+    /// Among waiting deliveries, those with a higher priority run first.
     pub priority: i32,
     /// Not before this time.
     pub run_at: Option<Timestamp>,
-    /// Deliveries of one handler with the same key run one after the other, in
-    /// the order in which they were stored; one that is retried holds up those
-    /// behind it, one that ends in any way lets them go on. One with a `run_at`
-    /// in the future enters the order when that time has come, at its end.
+    /// Deliveries to one handler with the same key run one after another, in the
+    /// order in which they were stored. A delivery that is being retried blocks those
+    /// behind it; once it has ended, however it ended, the next one runs. A delivery
+    /// with a `run_at` in the future joins the end of the order at that time.
     pub ordering_key: Option<String>,
     /// The delivery that emitted it, if one did.
     pub causation: Option<DeliveryId>,
-    /// The command that it repeats, if it does: a run of the same attributes anew.
+    /// The command of which it is a rerun, if any.
     pub rerun_of: Option<CommandId>,
-    /// How many commands stand before it in a row of which each emitted the next.
+    /// The length of the chain of commands, each emitted by the one before, that led to it.
     pub depth: u32,
-    /// One a handler; none for a command that matched nothing.
+    /// One per handler; empty for a command that matched nothing.
     pub deliveries: Vec<NewDelivery>,
-    /// Whether it is stored if its idempotency key is new. False asks for the
-    /// first command of the key alone: the rules refuse a new one.
+    /// Whether it is stored if its idempotency key is new. If false, only an earlier
+    /// command with the key is looked up: the rules refuse a new one.
     pub may_be_new: bool,
 }
 
@@ -81,13 +81,13 @@ impl NewDelivery {
     }
 }
 
-/// How long an idempotency key is remembered unless told otherwise.
+/// How long an idempotency key is remembered by default.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// The longest idempotency or ordering key, in bytes: it sits in an index.
 pub const KEY_MAX_BYTES: usize = 255;
 
 impl NewCommand {
-    /// A command with these attributes, and nothing special asked.
+    /// A command with these attributes and default options.
     #[must_use]
     pub fn new(attributes: impl Into<String>, deliveries: Vec<NewDelivery>) -> Self {
         Self {
@@ -144,7 +144,7 @@ impl NewCommand {
     }
 }
 
-/// Whether a text can be a key.
+/// Whether a string is a valid key.
 #[must_use]
 pub fn is_key(key: &str) -> bool {
     !key.is_empty() && key.len() <= KEY_MAX_BYTES && !key.contains(char::is_control)
@@ -155,29 +155,29 @@ fn wrong_key(field: &'static str) -> QueueError {
     QueueError::Invalid { field, reason }
 }
 
-/// What an enqueue answers.
+/// The result of an enqueue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enqueued {
-    /// The command: an earlier one where the idempotency key was known.
+    /// The command: an earlier one if the idempotency key was known.
     pub id: CommandId,
     /// Whether it was stored before.
     pub repeated: bool,
 }
 
-/// What a worker asks for.
+/// A worker's request for deliveries.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {
-    /// At most so many. Zero only does what falls due: expired leases, delays.
+    /// The maximum number of deliveries. Zero only processes expired leases and delays.
     pub max: usize,
     /// How long the lease lasts until it is renewed.
     pub lease: Duration,
     /// Which deliveries.
     pub capacity: Capacity,
-    /// Whether the flows are others than in the last claim that succeeded: what they hold
-    /// is looked at anew.
+    /// Whether the flows have changed since the last successful claim, so that they are
+    /// read again.
     pub flows_changed: bool,
-    /// The leases of the runs that go on in this process. Where no other works
-    /// on the store, they are never ended.
+    /// The leases of the runs in this process. If no other process uses the store,
+    /// they never expire.
     pub held: Held,
 }
 
@@ -206,7 +206,7 @@ impl Held {
     }
 }
 
-/// What a host can run.
+/// The deliveries that a host can run.
 #[derive(Clone, Debug, Default)]
 pub struct Capacity {
     /// The handlers it has, in order of name; none for all.
@@ -218,12 +218,12 @@ pub struct Capacity {
     pub flows: Arc<HashMap<HandlerName, Flow>>,
 }
 
-/// What a claim answers.
+/// The result of a claim.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
-    /// The deliveries, most urgent first: running, their attempt counted.
+    /// The deliveries, most urgent first. They are running, and the attempt is counted.
     pub deliveries: Vec<Claimed>,
-    /// How long until the next delay or lease ends, where there is one.
+    /// How long until the next delay or lease ends, if any.
     pub next_due: Option<Duration>,
 }
 
@@ -238,7 +238,7 @@ pub struct Lease {
     pub(super) token: Uuid,
 }
 
-/// How often a delivery failed, by class, since it was last put in the queue.
+/// How often a delivery has failed, by class, since it was last enqueued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
     /// Transient failures.
@@ -299,17 +299,17 @@ pub struct AttemptError {
     pub logs: Vec<AttemptLog>,
 }
 
-/// What becomes of a claimed delivery.
+/// How an attempt of a claimed delivery is settled.
 #[derive(Clone, Debug)]
 pub enum Settlement {
-    /// It is done.
+    /// It is completed.
     Complete {
-        /// The handler's answer: JSON text.
+        /// The handler's output: JSON text.
         output: Option<String>,
-        /// The commands that it emitted, stored with its end or not at all.
+        /// The commands that it emitted, stored in the same transaction.
         follow_ups: Vec<NewCommand>,
     },
-    /// It is tried again.
+    /// It is retried.
     Retry {
         /// Why.
         error: AttemptError,
@@ -318,12 +318,12 @@ pub enum Settlement {
         /// What waits with it.
         holds: Holds,
     },
-    /// It goes to the dead letter.
+    /// It is dead-lettered.
     Discard {
         /// Why.
         error: AttemptError,
     },
-    /// It goes back as if never claimed: the attempt is not charged.
+    /// It is released as if it had never been claimed: the attempt is not counted.
     Release,
 }
 

@@ -1,7 +1,7 @@
-//! The decisions of the queue, without I/O and the same for every engine: what
-//! becomes of a delivery after a run, of a lease that ran out, of a repeated
-//! idempotency key, of a command too many, and of what has ended; which deliveries
-//! wait for others, and when to look for work. Engines carry them out.
+//! The decisions of the queue, without I/O and the same for every engine: what happens
+//! to a delivery after an attempt, to an expired lease, to a repeated idempotency
+//! key, to a command beyond the limit, and to ended commands; which deliveries wait
+//! for others, and when to poll. Engines carry them out.
 
 mod admission;
 mod dead;

@@ -1,5 +1,5 @@
-//! Owns what the queue shows: commands and deliveries as they are read, the
-//! filters and pages of lists, and the figures for metrics.
+//! Views of the queue: commands and deliveries as they are read, the filters and
+//! pages of lists, and the numbers for metrics.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,17 +13,17 @@ use pointsman_core::{
     text::{MESSAGE_MAX_BYTES, cut},
 };
 
-/// The longest attributes or output that a list, a look at progress or an
-/// event shows whole; of a longer one it says the size. A page of short ones
-/// then stays readable in one go, and no page is larger than its limit.
+/// The longest attributes or output that a list, a progress query or an event
+/// contains; a longer one is replaced by its size. This keeps pages readable and
+/// within their size limit.
 pub const PAYLOAD_SHORT_MAX_BYTES: usize = 16 << 10;
 /// A page of a list ends after the entry that brings it to this size: a few
-/// thousand usual entries, and small beside what a host has for answers.
+/// thousand typical entries, and little compared with a host's budget for responses.
 pub const PAGE_MAX_BYTES: usize = 8 << 20;
-/// The longest stored failure that is read for its message; handlers' limits
-/// of log and message stay below it.
+/// The longest stored failure that is read for its message. The limits on a
+/// handler's log and message are below it.
 const FAILURE_READ_MAX_BYTES: usize = 2 << 20;
-/// What an entry weighs besides its texts: keys, numbers, times.
+/// The size of an entry besides its strings: keys, numbers, times.
 const ENTRY_BYTES: usize = 512;
 
 /// How much is read of attributes and outputs.
@@ -31,7 +31,7 @@ const ENTRY_BYTES: usize = 512;
 pub(super) enum Payloads {
     /// All.
     Whole,
-    /// Those up to [`PAYLOAD_SHORT_MAX_BYTES`]; of the others their size.
+    /// Those up to [`PAYLOAD_SHORT_MAX_BYTES`]; only the size of longer ones.
     Short,
 }
 
@@ -59,11 +59,11 @@ impl Payloads {
 pub struct CommandView {
     /// Its id.
     pub id: CommandId,
-    /// The JSON text of its attributes; none where it was left out as too long.
+    /// The JSON text of its attributes, or `None` if it was left out because of its length.
     pub attributes: Option<String>,
-    /// How long that text is, in bytes, where it was left out.
+    /// The length of that text in bytes, if it was left out.
     pub attributes_bytes: Option<u64>,
-    /// The idempotency key it came with.
+    /// Its idempotency key.
     pub idempotency_key: Option<String>,
     /// The generation of the rules that routed it.
     pub rules_generation: u64,
@@ -71,7 +71,7 @@ pub struct CommandView {
     pub created: Timestamp,
     /// The id of the delivery that emitted it, if one did.
     pub causation: Option<String>,
-    /// The command that it repeats, if it does.
+    /// The command of which it is a rerun, if any.
     pub rerun_of: Option<CommandId>,
     /// By handler name.
     pub deliveries: Vec<DeliveryView>,
@@ -89,13 +89,13 @@ impl CommandView {
             .unwrap_or(State::Completed)
     }
 
-    /// Whether nothing more happens by itself.
+    /// Whether it has ended.
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.deliveries.iter().all(|one| one.state.is_final())
     }
 
-    /// About how many bytes it takes as JSON.
+    /// Its approximate size as JSON, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let deliveries = self.deliveries.iter().map(DeliveryView::weight);
@@ -113,32 +113,32 @@ pub struct DeliveryView {
     pub digest: String,
     /// The names of the rules that chose the handler.
     pub rules: Vec<String>,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// How many runs were charged.
+    /// How many attempts were counted.
     pub attempt: u32,
-    /// Higher runs first.
+    /// Those with a higher priority run first.
     pub priority: i32,
     /// The earliest time of its next run.
     pub run_at: Timestamp,
-    /// What it runs in order with.
+    /// Its ordering key.
     pub ordering_key: Option<String>,
-    /// Whether a cancellation waits for the run to end.
+    /// Whether it is cancelled as soon as the running attempt ends.
     pub cancel_requested: bool,
-    /// The handler's answer: JSON text; none also where it was left out as too long.
+    /// The handler's output: JSON text. `None` also if it was left out because of its length.
     pub output: Option<String>,
-    /// How long the answer is, in bytes, where it was left out.
+    /// The length of the output in bytes, if it was left out.
     pub output_bytes: Option<u64>,
     /// When its last attempt began.
     pub started: Option<Timestamp>,
     /// When it ended.
     pub finished: Option<Timestamp>,
-    /// Why its last attempt that failed did so.
+    /// Why its last failed attempt failed.
     pub last_failure: Option<LastFailure>,
 }
 
 impl DeliveryView {
-    /// About how many bytes it takes as JSON.
+    /// Its approximate size as JSON, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let rules = self.rules.iter().map(|rule| rule.len() + 3);
@@ -150,11 +150,11 @@ impl DeliveryView {
     }
 }
 
-/// The last failed attempt in short: the log of it may be long, and stands in
+/// The last failed attempt without its log, which may be long; see
 /// [`DeliveryDetail::failures`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastFailure {
-    /// Which attempt.
+    /// The attempt number.
     pub attempt: u32,
     /// When it ended.
     pub at: Timestamp,
@@ -165,8 +165,8 @@ pub struct LastFailure {
 }
 
 impl LastFailure {
-    /// Of the stored text of an [`AttemptError`], without its log. Where that is
-    /// `None`, it was too long to be read.
+    /// From the stored text of an [`AttemptError`], without its log. `None` means that it
+    /// was too long to be read.
     pub(super) fn read(
         attempt: u32,
         at: Timestamp,
@@ -197,7 +197,7 @@ impl LastFailure {
 /// One failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedAttempt {
-    /// Which attempt.
+    /// The attempt number.
     pub attempt: u32,
     /// When it ended.
     pub at: Timestamp,
@@ -209,7 +209,7 @@ pub struct FailedAttempt {
 /// Everything about one delivery.
 #[derive(Clone, Debug)]
 pub struct DeliveryDetail {
-    /// The delivery. Its last failure is not told twice: it is the last of `failures`.
+    /// The delivery, without its last failure, which is the last of `failures`.
     pub delivery: DeliveryView,
     /// The JSON text of the command's attributes.
     pub attributes: String,
@@ -233,7 +233,7 @@ impl DeliveryDetail {
         }
     }
 
-    /// About how many bytes it takes as JSON.
+    /// Its approximate size as JSON, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let logs = |error: &AttemptError| {
@@ -248,7 +248,7 @@ impl DeliveryDetail {
     }
 }
 
-/// Which commands to list. What is not set does not restrict.
+/// Which commands to list. Fields that are not set match everything.
 #[derive(Clone, Debug, Default)]
 pub struct CommandFilter {
     /// With a delivery in this state.
@@ -261,7 +261,7 @@ pub struct CommandFilter {
     pub created_until: Option<Timestamp>,
 }
 
-/// Which deliveries of the dead letter are meant. What is not set does not restrict.
+/// Selects dead-lettered deliveries. Fields that are not set match everything.
 #[derive(Clone, Debug, Default)]
 pub struct DeadFilter {
     /// Only this one.
@@ -276,21 +276,21 @@ pub struct DeadFilter {
     pub finished_until: Option<Timestamp>,
 }
 
-/// One delivery in the dead letter.
+/// A dead-lettered delivery.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
     /// The delivery.
     pub delivery: DeliveryView,
-    /// Where the next page begins after it.
+    /// The cursor after it, for the next page.
     pub(super) row: i64,
 }
 
-/// Where a page of commands begins, and how long it is.
+/// The start and length of a page of commands.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<C> {
     /// After this one; none for the first page.
     pub after: Option<C>,
-    /// At most so many, 1 to [`PAGE_MAX`].
+    /// The maximum number, 1 to [`PAGE_MAX`].
     pub limit: usize,
 }
 
@@ -304,8 +304,8 @@ impl<C> Page<C> {
         Self { after: None, limit }
     }
 
-    /// Whether there may be more behind a page of so many entries that
-    /// [weigh](CommandView::weight) so much.
+    /// Whether there may be more after a page with this many entries of this total
+    /// [weight](CommandView::weight).
     #[must_use]
     pub fn goes_on(&self, entries: usize, weight: usize) -> bool {
         entries >= self.limit || weight >= PAGE_MAX_BYTES
@@ -316,12 +316,12 @@ impl<C> Page<C> {
     }
 }
 
-/// Where a page of the dead letter goes on: opaque.
+/// An opaque cursor in the list of dead-lettered deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadCursor(pub(super) i64);
 
 impl DeadLetter {
-    /// Where the page after this one begins.
+    /// Returns the cursor after this entry.
     #[must_use]
     pub fn cursor(&self) -> DeadCursor {
         DeadCursor(self.row)
@@ -345,7 +345,7 @@ impl std::str::FromStr for DeadCursor {
     }
 }
 
-/// The length of a text where it was left out.
+/// The length of a string that was left out.
 pub(super) fn left_out(text: Option<&String>, bytes: Option<u64>) -> Option<u64> {
     bytes.filter(|_| text.is_none())
 }
@@ -364,9 +364,9 @@ pub struct Depth {
 /// What a cancellation did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancellation {
-    /// Deliveries that were called off at once.
+    /// Deliveries that were cancelled immediately.
     pub cancelled: u64,
-    /// Deliveries that run and are being interrupted.
+    /// Running deliveries that are being interrupted.
     pub interrupting: u64,
 }
 
@@ -377,6 +377,6 @@ pub struct Swept {
     pub commands: u64,
     /// Idempotency keys.
     pub keys: u64,
-    /// Entries of handlers that were over.
+    /// Expired state entries of handlers.
     pub entries: u64,
 }

@@ -1,26 +1,26 @@
-//! Owns the states of a delivery.
+//! The states of a delivery.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// Where a delivery stands.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum State {
-    /// Waits for a free worker.
+    /// Waiting for a free worker.
     Available,
-    /// A worker has it.
+    /// Claimed by a worker.
     Running,
-    /// Failed, and waits for its next try.
+    /// Failed, and waiting for its next attempt.
     Retryable,
-    /// Waits for its time.
+    /// Waiting for its scheduled time.
     Scheduled,
-    /// Done.
+    /// Completed successfully.
     Completed,
-    /// In the dead letter.
+    /// Dead-lettered.
     Discarded,
-    /// Called off.
+    /// Cancelled.
     Cancelled,
 }
 
@@ -36,7 +36,7 @@ impl State {
         Self::Cancelled,
     ];
 
-    /// The name, as stored and shown.
+    /// Its name, as stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl State {
         }
     }
 
-    /// Which state of its deliveries a command is in: the one that comes first.
+    /// The precedence when a command's state is derived from its deliveries: the first wins.
     pub(crate) fn precedence(self) -> u8 {
         match self {
             Self::Running => 0,
@@ -63,7 +63,7 @@ impl State {
         }
     }
 
-    /// Whether nothing more happens by itself.
+    /// Whether it is final.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Discarded | Self::Cancelled)
@@ -101,7 +101,7 @@ impl TryFrom<String> for State {
     }
 }
 
-/// A text that is not a state. Whoever asked says where it stands.
+/// A string that is not a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a state: use one of {}", State::ALL.map(State::as_str).join(", "))]
 pub struct UnknownState {

@@ -1,7 +1,7 @@
-//! Owns the way from the store to the handlers: claims as much as there is room
-//! for, runs each delivery on a tracked task, renews the leases, settles. It
-//! never loses a delivery: whatever a run does, it ends in a settlement, and
-//! where none can be stored, the lease runs out and another attempt follows.
+//! The worker: claims as many deliveries as there is room for, runs each on a tracked
+//! task, renews the leases and settles the results. It never loses a delivery:
+//! every run ends in a settlement, and if that cannot be stored, the lease expires
+//! and another attempt follows.
 
 mod run;
 mod share;
@@ -30,18 +30,18 @@ use crate::{policy::look_within, settings::QueueSettings};
 use pointsman_core::name::HandlerName;
 use pointsman_machine::shutdown::{KILL_MAX, Supervisor};
 
-/// Runs deliveries. What the rest of the host gives the queue.
+/// Runs deliveries. Implemented by the user of the queue.
 pub trait DeliveryRunner: Send + Sync + 'static {
-    /// Runs one delivery to its end. When `cancel` fires, the run is to end
-    /// soon; what it then answers still counts. Dropping the future must
-    /// interrupt it. A panic counts as a trap.
+    /// Runs one delivery to its end. When `cancel` fires, the run should end soon;
+    /// its result still counts. Dropping the future must interrupt it. A panic
+    /// counts as a trap.
     fn run<'a>(
         &'a self,
         delivery: &'a Claimed,
         cancel: CancellationToken,
     ) -> Pin<Box<dyn Future<Output = RunResult> + Send + 'a>>;
 
-    /// What this host can run now. Deliveries to other handlers wait for a host
+    /// The handlers that this host can run now. Deliveries to others wait for a host
     /// that has them.
     fn capacity(&self) -> Capacity {
         Capacity::default()
@@ -54,25 +54,25 @@ pub trait DeliveryRunner: Send + Sync + 'static {
     }
 }
 
-/// How a worker works.
+/// The settings of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// Runs at once on this host.
+    /// The maximum number of concurrent runs on this host.
     pub concurrency: usize,
     /// How long a lease lasts. It is renewed at a third, so two renewals may fail.
     pub lease: Duration,
-    /// How long to wait for news before looking all the same.
+    /// How long to wait for a notification before polling.
     pub poll: Duration,
     /// How long an interrupted run may take to end before it is dropped.
     pub interrupt_grace: Duration,
-    /// What is kept of finished commands.
+    /// How long finished commands are kept.
     pub retention: RetentionSettings,
     /// How often the retention is applied.
     pub sweep_every: Duration,
-    /// How much of what is free one handler may take, in percent: the rest stays
-    /// for the others. 100 lets one take all.
+    /// The share of the free slots that one handler may take, in percent; the rest is
+    /// left to the others. With 100, one handler may take all.
     pub share_percent: u32,
-    /// Starts what works in the background again where it fails.
+    /// Restarts background tasks that fail.
     pub supervisor: Supervisor,
 }
 
@@ -99,15 +99,15 @@ impl Default for WorkerConfig {
 
 /// A claim this recent, or twice the poll if that is longer, is healthy.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(5);
-/// Deliveries in one claim: it bounds how long a claim holds the store, and how
-/// much a host that dies had in hand without running it.
+/// The maximum number of deliveries per claim. It bounds how long a claim locks the
+/// store, and how many claimed deliveries a host can die with before running them.
 const CLAIM_MAX: usize = 256;
-/// Places that are shared among handlers; of fewer, each takes what it gets.
+/// With fewer slots than this, they are not shared among handlers.
 const SHARED_FROM: usize = 4;
 /// The pause between news and the next look where the rest of the places is kept
 /// for handlers that run little.
 const SHARED_OUT_PAUSE: Duration = Duration::from_millis(5);
-/// The longest wait between tries while the store fails.
+/// The longest wait between attempts while the store fails.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// What a drain did.
@@ -119,8 +119,8 @@ pub struct Drained {
     pub interrupted: usize,
 }
 
-/// A worker at work. [`Worker::drain`] ends it in order; dropping it only stops
-/// the claiming, and what runs goes on.
+/// A running worker. [`Worker::drain`] stops it gracefully; dropping it only stops
+/// claiming, and running deliveries continue.
 pub struct Worker {
     shared: Arc<Shared>,
     stop: CancellationToken,
@@ -141,7 +141,7 @@ impl Drop for Worker {
     }
 }
 
-/// What the loops and the runs of one worker share.
+/// State shared by the loops and runs of one worker.
 struct Shared {
     store: Arc<dyn Store>,
     runner: Arc<dyn DeliveryRunner>,
@@ -160,7 +160,7 @@ struct Shared {
 type Flows = HashMap<HandlerName, Flow>;
 
 impl Worker {
-    /// Starts to work, on the current runtime.
+    /// Starts the worker on the current runtime.
     #[must_use]
     pub fn start(
         store: Arc<dyn Store>,
@@ -201,7 +201,7 @@ impl Worker {
         self.shared.runs.len()
     }
 
-    /// Whether it claimed, or looked, within the last seconds.
+    /// Whether it has claimed or polled within the last seconds.
     #[must_use]
     pub fn healthy(&self) -> bool {
         let polled = *self
@@ -212,10 +212,10 @@ impl Worker {
         polled.elapsed() < HEALTHY_WITHIN.max(self.shared.config.poll * 2)
     }
 
-    /// Stops claiming, waits up to `grace` for what runs, interrupts the rest
-    /// and gives it back without charging the attempt. Answers when all of that
-    /// is stored, or [`KILL_MAX`] after the grace: what is left then comes back
-    /// when its lease runs out.
+    /// Stops claiming, waits up to `grace` for running deliveries, then interrupts the
+    /// rest and releases them without counting the attempt. Returns when all of that is
+    /// stored, or [`KILL_MAX`] after the grace period: deliveries that remain then run
+    /// again once their lease expires.
     pub async fn drain(self, grace: Duration) -> Drained {
         let deadline = tokio::time::Instant::now() + grace;
         self.stop.cancel();
@@ -315,7 +315,7 @@ async fn news(work: &mut watch::Receiver<()>, shared_out: bool) {
     }
 }
 
-/// The wait after so many failures in a row.
+/// The wait after a number of consecutive failures.
 fn pause(failures: u32) -> Duration {
     Duration::from_millis(50)
         .saturating_mul(1 << failures.min(8))
@@ -415,7 +415,7 @@ impl Shared {
         *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Whether the last renewal is so long ago that leases may have run out.
+    /// Whether the last renewal was so long ago that leases may have expired.
     fn overdue(&self) -> bool {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
         renewed.elapsed() > self.config.lease / 3 * 2
