@@ -1,11 +1,11 @@
-//! Turns a handler's source folder into a component.
+//! Builds a handler's source folder into a component.
 //!
-//! The build file says the language: `Cargo.toml` Rust, `package.json`
+//! The build file determines the language: `Cargo.toml` Rust, `package.json`
 //! JavaScript or TypeScript, `pyproject.toml` Python, `handler.toml` C. Each
-//! recipe runs the language's own tools and gives bytes; what is common to all
-//! (lifting, metadata, installing) is in [`component`]. Progress
-//! goes to the caller's callback; what a compiler said is in the error, but for
-//! cargo, whose builds are long and which shows how far it is on standard error.
+//! recipe runs the language's own tools and returns bytes; the common steps
+//! (lifting, metadata, installing) are in [`component`]. Progress goes to the
+//! caller's callback, and a compiler's output is part of the error, except for cargo,
+//! which shows the progress of its long builds on standard error.
 
 pub mod component;
 
@@ -28,7 +28,7 @@ pub use component::install;
 use pointsman_core::{diagnostic::Diagnostic, name::HandlerName};
 use pointsman_machine::files;
 
-/// A language that has a template and a recipe.
+/// A language with a template and a build recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
     /// Rust, as `wasm32-unknown-unknown`.
@@ -44,7 +44,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// Every language, in the order in which help texts name them.
+    /// Every language, in the order of help texts.
     pub const ALL: [Self; 5] = [
         Self::Rust,
         Self::TypeScript,
@@ -65,7 +65,7 @@ impl Language {
         }
     }
 
-    /// Its name as people write it.
+    /// Its full name.
     #[must_use]
     pub fn full_name(self) -> &'static str {
         match self {
@@ -95,7 +95,7 @@ impl FromStr for Language {
     }
 }
 
-/// A text that names no [`Language`].
+/// A string that is not the name of a [`Language`].
 #[derive(Debug, thiserror::Error)]
 #[error("no template for `{0}`: the languages are `rust`, `ts`, `js`, `python` and `c`")]
 pub struct UnknownLanguage(String);
@@ -103,11 +103,11 @@ pub struct UnknownLanguage(String);
 /// How to build.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
-    /// Fetches nothing: a tool or a dependency that is not there is an error.
+    /// Does not use the network: a missing tool or dependency is an error.
     pub offline: bool,
-    /// Where tools that no package manager puts into the handler's folder are
-    /// kept, one folder per tool and version; see [`default_tools_dir`]. Without
-    /// it, a tool must be on the `PATH`.
+    /// The folder for tools that no package manager installs into the handler's folder,
+    /// with one folder per tool and version; see [`default_tools_dir`]. Without it, tools
+    /// must be on the `PATH`.
     pub tools_dir: Option<PathBuf>,
 }
 
@@ -121,96 +121,96 @@ impl Default for BuildOptions {
     }
 }
 
-/// What the build file says of the handler; it goes into the component's metadata.
+/// The description of the handler in its build file, which becomes the component's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// The handler's name.
     pub name: HandlerName,
     /// Its own version.
     pub version: Option<String>,
-    /// One sentence for people.
+    /// A description: one sentence.
     pub description: Option<String>,
     /// An SPDX licence expression.
     pub license: Option<String>,
 }
 
-/// A handler, built.
+/// A built handler.
 #[derive(Clone, Debug)]
 pub struct Built {
-    /// What its build file says of it.
+    /// The description in its build file.
     pub about: About,
-    /// What it is written in.
+    /// Its language.
     pub language: Language,
-    /// The component, metadata and all.
+    /// The component, including metadata.
     pub component: Vec<u8>,
 }
 
-/// Why there is no component.
+/// Why a build failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.diagnostic())]
 pub enum BuildError {
-    /// The folder holds nothing that a recipe knows.
+    /// The folder has no build file.
     NoBuildFile(PathBuf),
-    /// It holds several.
+    /// It has several build files.
     SeveralBuildFiles {
         /// The folder.
         folder: PathBuf,
         /// Their names.
         files: String,
     },
-    /// A build file, or what it points at, is wrong.
+    /// A build file, or a file that it names, is wrong.
     BuildFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
-        /// How to fix it, where that is known.
+        /// How to fix it, if known.
         hint: Option<&'static str>,
     },
-    /// A tool is not there.
+    /// A tool is missing.
     MissingTool {
-        /// The tool, with the version wanted.
+        /// The tool, with the required version.
         tool: String,
         /// The command that installs it.
         fix: String,
     },
-    /// There is no folder to keep a tool in.
+    /// There is no folder for installing a tool.
     NoToolsFolder {
-        /// The tool, with the version wanted.
+        /// The tool, with the required version.
         tool: String,
     },
-    /// A tool is there in a version that does not do.
+    /// A tool has the wrong version.
     WrongVersion {
         /// The tool.
         tool: String,
         /// Its version.
         found: String,
-        /// The version that does.
+        /// The required version.
         wanted: String,
-        /// The command that installs that one.
+        /// The command that installs it.
         fix: String,
     },
     /// A tool could not reach the registry it needs.
     NoNetwork {
         /// The command.
         command: String,
-        /// What it said.
+        /// Its output.
         output: String,
     },
-    /// A tool refused the source, in its own words.
+    /// A tool failed on the source.
     Failed {
         /// The command.
         command: String,
-        /// What it said.
+        /// Its output.
         output: String,
     },
-    /// A tool made something that cannot be a handler.
+    /// A tool produced something that is not a handler.
     Component {
-        /// What was made.
+        /// The file.
         what: String,
         /// What is wrong with it.
         reason: String,
-        /// How to fix it, where that is known.
+        /// How to fix it, if known.
         hint: Option<&'static str>,
     },
     /// A file could not be read or written.
@@ -310,8 +310,8 @@ impl BuildError {
     }
 }
 
-/// Whether the tools that the user must install for handlers in `language` are there.
-/// What belongs to a build alone, such as npm packages, the build installs itself.
+/// Checks that the tools that users must install for handlers in `language` are available.
+/// The build itself installs whatever only it needs, such as npm packages.
 ///
 /// # Errors
 /// [`BuildError::MissingTool`] and [`BuildError::WrongVersion`], with the command that installs it.
@@ -324,8 +324,8 @@ pub fn check_tools(language: Language) -> Result<(), BuildError> {
 }
 
 /// `pointsman/tools` in the user's cache folder: `$XDG_CACHE_HOME`,
-/// `%LOCALAPPDATA%`, or `.cache` in the home folder. None without a home: programs
-/// run from there, so a folder that others can write to does not do.
+/// `%LOCALAPPDATA%`, or `.cache` in the home folder. `None` without a home: programs
+/// run from there, so a folder that others can write to is not an option.
 #[must_use]
 pub fn default_tools_dir() -> Option<PathBuf> {
     // A relative path would mean another folder, and other programs, in each place.
@@ -338,7 +338,7 @@ pub fn default_tools_dir() -> Option<PathBuf> {
     Some(cache.join("pointsman").join("tools"))
 }
 
-/// The build files that say a handler's language.
+/// The build files, which determine a handler's language.
 const BUILD_FILES: [&str; 4] = [
     "Cargo.toml",
     "package.json",
@@ -346,7 +346,7 @@ const BUILD_FILES: [&str; 4] = [
     "handler.toml",
 ];
 
-/// The folders directly below `plugins` that are sources of handlers, by name.
+/// Returns the folders directly below `plugins` that contain sources of handlers, by name.
 ///
 /// # Errors
 /// [`BuildError::Io`] if the folder cannot be read.
@@ -364,10 +364,10 @@ pub fn sources(plugins: &Path) -> Result<Vec<PathBuf>, BuildError> {
     Ok(sources)
 }
 
-/// What the handler in `folder` is written in, by its build file.
+/// Returns the language of the handler in `folder`, by its build file.
 ///
 /// # Errors
-/// [`BuildError`] where there is no build file, or more than one.
+/// [`BuildError`] if there is no build file, or more than one.
 pub fn recognise(folder: &Path) -> Result<Language, BuildError> {
     let found: Vec<_> = BUILD_FILES
         .into_iter()
@@ -386,11 +386,11 @@ pub fn recognise(folder: &Path) -> Result<Language, BuildError> {
     }
 }
 
-/// Builds the handler in `folder`. Blocks for as long as its compiler takes;
-/// `progress` gets a line before each step that takes time.
+/// Builds the handler in `folder`. Blocks until the build is done; `progress` gets a line
+/// before each slow step.
 ///
 /// # Errors
-/// [`BuildError`]: names the tool, the file or the compiler's own words.
+/// [`BuildError`], with the tool, the file or the compiler's output.
 pub fn build(
     folder: &Path,
     options: &BuildOptions,

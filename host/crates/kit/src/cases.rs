@@ -1,7 +1,7 @@
-//! Owns the tests of a handler: files in `cases/`, each with a command and what
-//! the handler must make of it, run against the real component in the real
-//! sandbox. Only the clock and the random numbers are simulated, so that a case
-//! ends the same way each time and never waits.
+//! Test cases of a handler: files in `cases/`, each with a command and the expected
+//! outcome, run against the real component in the real sandbox. Only the clock and
+//! the random numbers are simulated, so that cases are deterministic and never
+//! wait.
 //!
 //! ```json
 //! {
@@ -18,20 +18,20 @@
 //! | key | is |
 //! |---|---|
 //! | `command` | the command; all other keys may be left out |
-//! | `config`, `secrets`, `env`, `folders`, `http`, `limits` | as in `plugins/<name>.toml`, which itself is not read; relative paths begin beside the case |
-//! | `requests` | the HTTP requests that the handler sends, each once and in any order, and what comes of each; none goes out |
-//! | `sql` | the databases, by name: each in memory, with `fixture`, statements that make it, and `read_only` |
-//! | `state` | the entries that are there before, by key; without it the handler has no state |
-//! | `emit` | `true` where the handler may emit commands and `expect` does not say which |
-//! | `now` | the time when the call begins, RFC 3339; else 2026-01-01T00:00:00Z |
-//! | `seed` | where the random numbers begin; else 0 |
-//! | `attempt` | which try this is; else 1 |
-//! | `expect.status` | how the call ends, as in a report; else `succeeded` |
-//! | `expect.output` | the answer, equal as JSON: neither the order of keys nor the spelling of numbers matters |
-//! | `expect.output_matches` | or a pattern for it, as the `match` of a rule |
+//! | `config`, `secrets`, `env`, `folders`, `http`, `limits` | as in `plugins/<name>.toml`, which itself is not read; relative paths start at the folder of the case |
+//! | `requests` | the HTTP requests that the handler sends, each once and in any order, with their responses; none is really sent |
+//! | `sql` | the databases, by name: each in memory, with `fixture`, the statements that set it up, and `read_only` |
+//! | `state` | the entries before the call, by key; without it, the handler has no state |
+//! | `emit` | `true` if the handler may emit commands that `expect` does not list |
+//! | `now` | the time at which the call starts, RFC 3339; by default 2026-01-01T00:00:00Z |
+//! | `seed` | the seed of the random numbers; by default 0 |
+//! | `attempt` | the attempt number; by default 1 |
+//! | `expect.status` | the status of the call, as in a report; by default `succeeded` |
+//! | `expect.output` | the output, compared as JSON: neither the order of keys nor the notation of numbers matters |
+//! | `expect.output_matches` | or a pattern for it, like the `match` of a rule |
 //! | `expect.message` | a part of the error's message |
-//! | `expect.retry_after_ms` | when an unavailable handler wants to be asked again |
-//! | `expect.sql` | by database: queries, each with all its rows after the call |
+//! | `expect.retry_after_ms` | the delay that an unavailable handler requests |
+//! | `expect.sql` | by database: queries, each with all rows that it returns after the call |
 //! | `expect.state` | all entries after the call |
 //! | `expect.emitted` | all commands that it emits, in order |
 //! | `expect.logs` | all lines in order: a text is a part of the line, an object with `level` and `message` the whole line |
@@ -41,21 +41,21 @@
 //! | key | is |
 //! |---|---|
 //! | `request` | the method and the URL, such as `GET https://api.example.com/v1/rates?base=EUR` |
-//! | `headers` | headers that it has, among others, such as those that the host adds for `secrets` |
-//! | `json`, `body` | its body, equal as JSON or as text; else any |
-//! | `response` | what is received: `status` (else 200), `headers`, and `json` or `body`; else 200 without a body |
-//! | `fails` | why no response is received, or not all of it: an error of `wasi:http`, such as `connection-refused` |
-//! | `delay_ms` | how long that takes by the simulated clock; else no time |
+//! | `headers` | headers that it must have, including those that the host adds for `secrets`; it may have others |
+//! | `json`, `body` | its body, compared as JSON or as text; any body if not given |
+//! | `response` | the response: `status` (by default 200), `headers`, and `json` or `body`; by default 200 without a body |
+//! | `fails` | why there is no response, or only part of it: an error of `wasi:http`, such as `connection-refused` |
+//! | `delay_ms` | how long that takes on the simulated clock; by default no time |
 //!
-//! A case without `requests` expects none, unless its `http` grants something: then
-//! those requests go out. With both, a request is expected and granted.
+//! A case without `requests` expects none, unless its `http` grants some: then those
+//! requests are really sent. With both, a request must be expected and granted.
 //!
-//! The clock stands still but for waiting, which takes no time and counts
-//! towards `limits.timeout`. The clocks and random numbers of WASI are
-//! simulated too; its timers are real where requests go out. Folders, CPU time
+//! The simulated clock advances only when the handler waits, which takes no real time
+//! but counts towards `limits.timeout`. The clocks and random numbers of WASI are
+//! simulated as well; its timers are real if requests are really sent. Folders, CPU time
 //! and memory are real.
 //!
-//! A handler written in Rust runs its cases from `cargo test` with this in
+//! To run the cases of a Rust handler with `cargo test`, put this into
 //! `tests/cases.rs`:
 //!
 //! ```no_run
@@ -107,7 +107,7 @@ use crate::build;
 use requests::Expectations;
 use world::Made;
 
-/// The folder of the cases, beside the source.
+/// The folder of the cases, next to the source.
 pub const FOLDER: &str = "cases";
 
 /// One valid case file.
@@ -117,13 +117,13 @@ pub struct Case {
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// What it shows, in a sentence.
+    /// Its description.
     pub description: Option<String>,
-    /// The command as it is sent.
+    /// The command to send.
     pub command: Command,
-    /// Which try this is.
+    /// The attempt number.
     pub attempt: u32,
-    /// The settings of the handler, over the host's defaults.
+    /// The settings of the handler, on top of the host's defaults.
     pub settings: HandlerSettings,
     /// The clock and the random numbers.
     pub simulation: Simulation,
@@ -132,16 +132,16 @@ pub struct Case {
     pub requests: Option<Vec<ExpectedRequest>>,
     /// Its databases and its state.
     pub world: World,
-    /// What the call must come to.
+    /// The expected outcome.
     pub expect: Expect,
-    /// What must be there after it.
+    /// The expected contents of databases and state afterwards.
     pub after: After,
 }
 
-/// The case files of a folder by name, the broken ones with what is wrong.
+/// Reads the case files of a folder, by name; broken ones with their error.
 ///
 /// # Errors
-/// [`CaseError`] where the folder is missing or holds no case.
+/// [`CaseError`] if the folder is missing or contains no case.
 pub fn read(folder: &Path, defaults: &HandlerDefaults) -> Result<Vec<CaseFile>, CaseError> {
     let paths = file::folder(folder)?.into_iter();
     Ok(paths.map(|path| CaseFile::read(path, defaults)).collect())
@@ -154,12 +154,12 @@ pub struct CaseFile {
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// What it holds, or why it holds no case.
+    /// The case, or why it is not valid.
     pub case: Result<Case, CaseError>,
 }
 
 impl CaseFile {
-    /// Reads one file; settings that it does not give are those of `defaults`.
+    /// Reads one file; `defaults` apply to settings that it does not set.
     #[must_use]
     pub fn read(path: PathBuf, defaults: &HandlerDefaults) -> Self {
         Self {
@@ -175,9 +175,9 @@ impl CaseFile {
 pub struct RunnerSettings {
     /// What the engine has.
     pub sandbox: SandboxSettings,
-    /// What a handler gets where a case does not say otherwise.
+    /// The defaults for settings that a case does not set.
     pub defaults: HandlerDefaults,
-    /// What all of it may take of the machine.
+    /// The budgets for all cases together.
     pub budgets: BudgetSettings,
 }
 
@@ -445,8 +445,8 @@ fn no_runtime(path: &Path, cause: &std::io::Error) -> LoadError {
 /// Blocks meanwhile; not for an async thread.
 ///
 /// # Panics
-/// Where it does not build or fit the contract, where a case file is wrong or
-/// there is none, and where a case fails: with what is wrong, and a diff.
+/// If it does not build or does not fit the contract, if a case file is invalid or there is
+/// none, or if a case fails, with the reason and a diff.
 pub fn assert_pass(folder: impl AsRef<Path>) {
     let folder = folder.as_ref();
     let say = |line: &str| eprintln!("{line}");

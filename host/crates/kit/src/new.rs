@@ -1,6 +1,5 @@
-//! Writes the folder of a new handler: the template of its language, the
-//! contract that this host serves, a rule that sends commands to it, and cases
-//! that show it right. `{{name}}` in a template is the handler's name, `{{type}}` the
+//! Creates the folder of a new handler: the template of its language, the contract
+//! that this host serves, a rule that routes commands to it, and test cases. `{{name}}` in a template is the handler's name, `{{type}}` the
 //! `requestType` that it is for, and `{{rule}}` where its rule is.
 
 use std::{
@@ -12,10 +11,10 @@ use pointsman_core::{diagnostic::Diagnostic, name::HandlerName};
 
 use crate::build::Language;
 
-/// The contract, as this host serves it.
+/// The contract that this host serves.
 pub const CONTRACT: &str = include_str!("../../../../wit/handler.wit");
 
-/// A path in the new folder, and the template of what stands there.
+/// A path in the new folder, and the template of the file.
 type File = (&'static str, &'static str);
 
 macro_rules! template {
@@ -34,9 +33,9 @@ const RULE: &str = include_str!("../templates/shared/rule.json");
 /// Where the rule of a new handler is written.
 #[derive(Clone, Copy, Debug)]
 pub enum NewRule<'a> {
-    /// To `rule.json` in its folder, for the author to copy.
+    /// In `rule.json` in the handler's folder, for the author to copy.
     Beside,
-    /// To `<name>.json` in this folder of rules, where it takes effect.
+    /// In `<name>.json` in this rules folder, where it takes effect.
     In(&'a Path),
 }
 
@@ -60,7 +59,7 @@ impl NewRule<'_> {
     }
 }
 
-/// The `requestType` that the handler of this name is for: `CreateInvoice` for
+/// Returns the `requestType` that the rule of a new handler matches: `CreateInvoice` for
 /// `create-invoice`.
 #[must_use]
 pub fn request_type(name: &HandlerName) -> String {
@@ -212,19 +211,19 @@ const C: &[File] = template! {
     "src/pointsman_services.h": "c/src/pointsman_services.h",
 };
 
-/// Why there is no new folder.
+/// Why a handler could not be created.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.diagnostic())]
 pub enum NewError {
-    /// Something is there already.
+    /// The path already exists.
     Exists(PathBuf),
-    /// No handler of this language can have the name.
+    /// The language does not allow the name.
     Reserved {
         /// The name.
         name: HandlerName,
         /// The language.
         language: Language,
-        /// What has the name.
+        /// What uses the name.
         reason: &'static str,
     },
     /// A file could not be written.
@@ -260,20 +259,20 @@ impl NewError {
     }
 }
 
-/// Names that no package of the language can have. Those of the standard library,
-/// of dependencies and of keywords do no harm: a handler is imported by nothing.
+/// Names that a package of the language cannot have. Names of the standard library and of
+/// dependencies, and keywords, are fine: nothing imports a handler.
 const RESERVED: &[(Language, &str, &str)] = &[(
     Language::Rust,
     "pointsman-sdk",
     "the crate that every handler depends on has it",
 )];
 
-/// Writes a new handler into `<parent>/<name>` and gives that path. `parent`
-/// must exist, and so must a folder that `rule` names.
+/// Creates a new handler in `<parent>/<name>` and returns that path. `parent` must exist,
+/// and so must the folder that `rule` names.
 ///
 /// # Errors
-/// [`NewError::Exists`] where anything has that path; it is left as it is.
-/// [`NewError::Reserved`] where the language cannot have it; nothing is written.
+/// [`NewError::Exists`] if the path exists; it is not changed.
+/// [`NewError::Reserved`] if the language does not allow the name; nothing is written.
 /// [`NewError::Io`] names the file that could not be written.
 pub fn create(
     parent: &Path,

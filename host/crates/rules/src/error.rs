@@ -1,26 +1,26 @@
-//! Owns [`RoutingError`]: why a command cannot be routed.
+//! [`RoutingError`]: why a command cannot be routed.
 
 use pointsman_core::diagnostic::Diagnostic;
 
 use super::rule::Rule;
 
-/// Why a command cannot be routed: it and the rules together ask for too much work.
+/// Why a command cannot be routed: with these rules, it takes too much work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoutingError {
-    /// The rules ask for more work than one command may make.
+    /// Routing takes more steps than one command may.
     #[error("{}", self.diagnostic())]
     RoutingLimit {
         /// The limit.
         steps: u64,
-        /// The rule at which it was reached; none while candidates were looked up.
+        /// The rule at which it was reached, or `None` during the lookup of candidates.
         at: Option<String>,
     },
-    /// A guard asks for more work or memory than it may take.
+    /// A guard takes more steps or memory than it may.
     #[error("{}", self.diagnostic())]
     GuardLimit {
         /// The rule.
         rule: String,
-        /// What it takes too much of.
+        /// The limit that it exceeds.
         reason: String,
     },
 }

@@ -1,6 +1,6 @@
-//! Owns the shape of a rule file: its keys and its limits. What comes out is
-//! valid, but for its tests, which `load` runs; what is wrong is named with line,
-//! column and the nearest known key.
+//! The format of a rule file: its keys and limits. The result is valid except for its
+//! tests, which `load` runs. Errors have a line, a column and the most similar known
+//! key.
 
 mod reader;
 
@@ -18,10 +18,10 @@ use super::{Diagnostic, Dialect, event::FieldTrie, json, rule::Rule, schedule::S
 /// The largest rule file in bytes; a larger one is refused before it is read.
 /// 100,000 rules of everyday size have about 20 MiB: split them.
 pub const MAX_FILE_BYTES: usize = 10 * 1024 * 1024;
-/// The most tests in one file.
+/// The maximum number of tests in one file.
 pub const MAX_TESTS: usize = 10_000;
 
-/// One valid rule file, its own tests passed. Cheap to share in an `Arc`.
+/// A valid rule file whose tests have passed. Cheap to share in an `Arc`.
 #[derive(Debug)]
 pub struct RuleFile {
     path: Arc<str>,
@@ -46,10 +46,10 @@ pub(crate) struct RuleTest {
 }
 
 impl RuleFile {
-    /// Reads a rule file; its tests are still to be run.
+    /// Parses a rule file without running its tests.
     ///
     /// # Errors
-    /// [`Diagnostic`] at the first thing wrong.
+    /// [`Diagnostic`] for the first problem.
     pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Self, Diagnostic> {
         let nowhere = Source { path, text: "" };
         if bytes.len() > MAX_FILE_BYTES {
@@ -92,7 +92,7 @@ impl RuleFile {
         reader::Reader::new(&source, is_json).file(&root)
     }
 
-    /// The file, as it was named when it was read.
+    /// The path of the file, as given when it was read.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -110,7 +110,7 @@ impl RuleFile {
         &self.schedules
     }
 
-    /// Which reading of patterns holds in this file.
+    /// The dialect of the patterns in this file.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.dialect

@@ -1,5 +1,5 @@
-//! Owns groups: which of the rules that match really fire. `fallback` yields
-//! to any other rule of the group; `select: first` leaves one.
+//! Groups decide which of the matching rules fire. A `fallback` yields to any other
+//! rule of the group; `select: first` leaves only one.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{
     rule::{Membership, Rule, Select},
 };
 
-/// Why a rule that matches does not fire: the rule that took its place.
+/// Why a matching rule does not fire: the rule that won.
 pub(crate) type Winner<'r> = &'r Rule;
 
 /// Decides the groups among `matching`, which are sorted by file and line:

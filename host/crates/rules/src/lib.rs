@@ -50,26 +50,26 @@ use event::{Event, FieldTrie, PathId};
 use fuel::Fuel;
 use pattern::Conjuncts;
 
-/// Which reading of a pattern holds where this project deviates from Amazon
-/// EventBridge. A rule file chooses with `"dialect"`.
+/// How patterns behave where this project deviates from Amazon EventBridge. A rule file
+/// chooses with `"dialect"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
-    /// Ours: duplicate keys are refused, numbers are exact decimals, IPv4 and
-    /// IPv6 stay apart, a value needs no array around it, `"*"` matches all.
+    /// Pointsman's dialect: duplicate keys are refused, numbers are exact decimals, IPv4
+    /// and IPv6 are separate, a value needs no array around it, `"*"` matches everything.
     #[default]
     Pointsman,
-    /// As Amazon's event-ruler decides, but for case folding, which is
-    /// Unicode's simple one.
+    /// The behavior of Amazon's event-ruler, except for case folding, which is Unicode's
+    /// simple case folding.
     EventBridge,
 }
 
 impl Dialect {
-    /// The names that a rule file may give.
+    /// The names in rule files.
     pub const NAMES: [&'static str; 2] = ["pointsman", "eventbridge"];
 }
 
-/// One event pattern by itself: what a rule has under `match`.
+/// A single event pattern, as in the `match` of a rule.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     dialect: Dialect,
@@ -79,7 +79,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Reads a pattern in our dialect from JSON text.
+    /// Parses a pattern in Pointsman's dialect from JSON text.
     ///
     /// # Errors
     /// [`Diagnostic`] whose path is `pattern`.
@@ -87,7 +87,7 @@ impl Pattern {
         Self::parse_with(text, Dialect::default())
     }
 
-    /// Reads a pattern in the given dialect from JSON text.
+    /// Parses a pattern in the given dialect from JSON text.
     ///
     /// # Errors
     /// [`Diagnostic`] whose path is `pattern`.
@@ -129,7 +129,7 @@ impl Pattern {
         })
     }
 
-    /// Whether the command matches.
+    /// Returns whether the command matches.
     ///
     /// # Errors
     /// [`RoutingError`] if matching it takes more than [`ROUTING_STEPS_MAX`] steps.

@@ -1,6 +1,6 @@
-//! Owns what is valid but probably not meant: rules that name no loaded
-//! handler, that another rule shadows, that can never match, and fields that no
-//! test uses.
+//! Lints: rules that are valid but probably not intended, since they name a handler
+//! that is not loaded, are shadowed by another rule or can never match, and fields
+//! that no test covers.
 
 mod shadow;
 
@@ -21,10 +21,9 @@ use pointsman_core::{
     name::{self, HandlerName},
 };
 
-/// Something that is probably not meant.
+/// A finding: something that is probably not intended.
 ///
-/// Displays as `rules/orders.json:12: …`, with a second line `  hint: …` where
-/// there is one.
+/// Displayed as `rules/orders.json:12: …`, with a second line `  hint: …` if there is a hint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
@@ -32,13 +31,13 @@ pub struct Finding {
     pub file: String,
     /// The line, from 1.
     pub line: u32,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// A stable name of the kind of finding in kebab-case, such as `unknown-handler`.
+    /// The stable code of the finding in kebab-case, such as `unknown-handler`.
     pub code: &'static str,
     /// What was found.
     pub message: String,
-    /// How to mend it, where that is known.
+    /// How to fix it, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -78,8 +77,7 @@ impl Finding {
 }
 
 impl RuleSet {
-    /// What is probably not meant, sorted by file and line. `handlers` are the
-    /// loaded ones.
+    /// Returns the findings, sorted by file and line. `handlers` are the loaded ones.
     #[must_use]
     pub fn lint(&self, handlers: &[HandlerName]) -> Vec<Finding> {
         let mut findings = self.unknown_handlers(handlers);
@@ -99,7 +97,7 @@ impl RuleSet {
         findings
     }
 
-    /// The part of [`RuleSet::lint`] that each reload asks for: one finding a
+    /// The part of [`RuleSet::lint`] that each reload asks for: one finding per
     /// file and handler that is not among `handlers`, the loaded ones.
     #[must_use]
     pub fn unknown_handlers(&self, handlers: &[HandlerName]) -> Vec<Finding> {

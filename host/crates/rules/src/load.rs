@@ -1,4 +1,4 @@
-//! Owns how a rule file is loaded: it is read, and its own tests must pass.
+//! Loads a rule file: parses it and runs its tests, which must pass.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,11 +19,11 @@ use super::{
 const TESTS_STEPS_MAX: u64 = 10 * ROUTING_STEPS_MAX;
 
 impl RuleFile {
-    /// Reads a rule file and runs its tests. `path` is what messages call the
-    /// file; it ends in `.json` or `.toml`, which says how to read it.
+    /// Parses a rule file and runs its tests. `path` is used in messages; its extension,
+    /// `.json` or `.toml`, determines the format.
     ///
     /// # Errors
-    /// [`Diagnostic`] at the first thing wrong, a failed test among them.
+    /// [`Diagnostic`] for the first problem, which may be a failed test.
     pub fn parse(path: &str, bytes: &[u8]) -> Result<Self, Diagnostic> {
         Self::read(path, bytes)?.run_tests()
     }

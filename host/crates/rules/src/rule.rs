@@ -1,5 +1,4 @@
-//! Owns [`Rule`]: one valid rule, as the engine uses it and as `GET /rules`
-//! shows it.
+//! [`Rule`]: one valid rule, as the engine uses it and as `GET /rules` shows it.
 
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use smallvec::SmallVec;
 use super::{Diagnostic, guard::Guard, pattern::Conjuncts};
 use pointsman_core::name::{HandlerName, RuleName};
 
-/// The most rules in one file.
+/// The maximum number of rules in one file.
 pub const MAX_RULES: usize = 100_000;
 
 /// Which of the matching rules of a group fire.
@@ -28,7 +27,7 @@ impl Select {
     pub(crate) const NAMES: [&'static str; 2] = ["all", "first"];
 }
 
-/// One rule: for which commands which handlers run.
+/// A rule: which handlers run for which commands.
 ///
 /// What routing reads stands in the rule itself, the first look at it first,
 /// in three lines of the cache: with 100,000 rules, each pointer to follow and
@@ -68,19 +67,19 @@ pub(crate) struct Origin {
 }
 
 impl Rule {
-    /// The name, unique over all rule files.
+    /// The name, unique across all rule files.
     #[must_use]
     pub fn name(&self) -> &RuleName {
         &self.name
     }
 
-    /// What the rule is for, in its author's words.
+    /// The author's description of the rule.
     #[must_use]
     pub fn description(&self) -> Option<&str> {
         self.origin.description.as_deref()
     }
 
-    /// The handlers that run when the rule fires; at least one, none twice.
+    /// The handlers that run when the rule fires: at least one, without duplicates.
     #[must_use]
     pub fn handlers(&self) -> &[HandlerName] {
         &self.handlers
@@ -92,7 +91,7 @@ impl Rule {
         Some(&*self.membership.as_deref()?.group)
     }
 
-    /// Whether the rule fires only where no other rule of its group matches.
+    /// Whether the rule fires only if no other rule of its group matches.
     #[must_use]
     pub fn is_fallback(&self) -> bool {
         self.membership
@@ -100,7 +99,7 @@ impl Rule {
             .is_some_and(|member| member.fallback)
     }
 
-    /// What the rule says about its group's selection, if anything.
+    /// The selection of its group that the rule sets, if any.
     #[must_use]
     pub fn select(&self) -> Option<Select> {
         self.membership.as_deref()?.select
@@ -113,7 +112,7 @@ impl Rule {
         self.membership.as_deref()?.priority
     }
 
-    /// The CEL expression that must hold besides the match, if any.
+    /// The CEL expression that must be true in addition to the match, if any.
     #[must_use]
     pub fn guard(&self) -> Option<&str> {
         self.guard.as_deref().map(Guard::text)
@@ -137,7 +136,7 @@ impl Rule {
         self.origin.line
     }
 
-    /// Something wrong with the rule, at its place.
+    /// Creates a diagnostic at the location of the rule.
     pub(crate) fn error(&self, code: &'static str, message: String, hint: &str) -> Diagnostic {
         let (file, place) = self.position();
         Diagnostic::error(code, message).at(file, place).hint(hint)

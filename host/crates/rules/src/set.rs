@@ -1,5 +1,5 @@
-//! Owns [`RuleSet`]: all rules of all files, ready to route. Immutable; a
-//! reload builds the next one from the last and swaps it whole.
+//! [`RuleSet`]: the rules of all files, ready for routing. Immutable: a reload builds
+//! the next one from the previous one and replaces it as a whole.
 
 use std::sync::Arc;
 
@@ -28,28 +28,28 @@ use pointsman_core::{
 /// have as many as one may.
 const MAX_REGEX_BYTES: usize = 64 << 20;
 
-/// A handler that a command reaches, and every rule that chose it.
+/// A handler that a command is routed to, and every rule that chose it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Match {
     /// The handler.
     pub handler: HandlerName,
-    /// The rules that name it and fired, in the order of file and line.
+    /// The rules that name it and fired, ordered by file and line.
     pub rules: Vec<RuleName>,
 }
 
-/// Where a command goes, and what happened on the way.
+/// The result of routing a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
-    /// One entry a handler, sorted by name.
+    /// One entry per handler, sorted by name.
     pub matches: Vec<Match>,
     /// Guards that could not be evaluated: their rules do not fire.
     pub faults: Vec<GuardFault>,
-    /// The work that it took.
+    /// The number of steps that it took.
     pub steps: u64,
 }
 
-/// A guard that could not be evaluated for a command: it has values that the
-/// guard cannot work with. An absent field is no fault.
+/// A guard that could not be evaluated for a command, whose values it does not support. A
+/// missing field is not a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardFault {
     /// The rule, which does not fire.
@@ -100,14 +100,14 @@ impl RuleSet {
     /// Indexes the rules of `files`.
     ///
     /// # Errors
-    /// [`Diagnostic`] where two files use one rule name, or the rules of one
-    /// group contradict each other.
+    /// [`Diagnostic`] if two files use the same rule name, or the rules of a group
+    /// contradict each other.
     pub fn build(files: impl IntoIterator<Item = Arc<RuleFile>>) -> Result<Self, Diagnostic> {
         Self::build_from(&Self::default(), files)
     }
 
-    /// Like [`Self::build`], and reuses from `previous` what has not changed: a
-    /// file is the same if it is the same `Arc`.
+    /// Like [`Self::build`], but reuses unchanged files of `previous`: those with the same
+    /// `Arc`.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -200,7 +200,8 @@ impl RuleSet {
         }
     }
 
-    /// The handlers that the command reaches: one entry a handler, sorted by name.
+    /// Returns the handlers that the command is routed to: one entry per handler, sorted by
+    /// name.
     ///
     /// # Errors
     /// [`RoutingError`] if routing it takes more than [`ROUTING_STEPS_MAX`] steps.
@@ -209,7 +210,7 @@ impl RuleSet {
         Ok(routing.matches)
     }
 
-    /// As [`Self::route`], in at most `steps_max` steps, with what happened on the way.
+    /// Like [`Self::route`], in at most `steps_max` steps, and with details.
     ///
     /// # Errors
     /// As [`Self::route`].
@@ -269,7 +270,7 @@ impl RuleSet {
         Ok(matching)
     }
 
-    /// The rule of this name.
+    /// Returns the rule with this name.
     fn rule(&self, name: &RuleName) -> Option<&Rule> {
         self.slots.iter().find_map(|slot| slot.rule(name))
     }
@@ -285,7 +286,7 @@ impl RuleSet {
         files.into_iter()
     }
 
-    /// All rules, in the order of file and line.
+    /// All rules, ordered by file and line.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.files().flat_map(|indexed| indexed.file.rules())
     }
@@ -296,7 +297,7 @@ impl RuleSet {
         self.count
     }
 
-    /// Whether there is no rule.
+    /// Whether there are no rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0

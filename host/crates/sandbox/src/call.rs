@@ -1,23 +1,23 @@
-//! One run: an instance, the limits around it, and the outcome that every
-//! possible end becomes.
+//! One call: an instance, its limits, and the outcome for every way in which it can
+//! end.
 //!
-//! | file | owns |
+//! | file | contains |
 //! |---|---|
 //! | `handler` | one component, ready to be called |
 //! | `run` | one call, from admission to outcome |
 //! | `until` | cancellation, and the call's time |
-//! | `ending` | what each way to stop means |
-//! | `places`, `breaker` | whether a call may run |
-//! | `idle` | instances that wait for their next call |
-//! | `engine`, `pool` | what all handlers share, and the places in it |
+//! | `ending` | the outcome for each way to end |
+//! | `places`, `breaker` | admission of calls |
+//! | `idle` | instances waiting for their next call |
+//! | `engine`, `pool` | the engine that all handlers share, and its slots |
 //! | `bindings` | the contract's imports and exports |
 //! | `sql`, `entries`, `emit` | the contract's databases, state and follow-up commands |
-//! | `polling`, `timers`, `files`, `request_errors` | WASI where ours differs from wasmtime's |
+//! | `polling`, `timers`, `files`, `request_errors` | parts of WASI that differ from wasmtime's |
 //! | `state` | the data of a store: `context` and `shared`, and `wasi` with `stdio` |
-//! | `cpu`, `turns` | CPU time, and the cores shared out |
+//! | `cpu`, `turns` | CPU time, and sharing of the cores |
 //! | `memory`, `limiter` | memory, counted and refused |
 //! | `logs` | log lines within limits |
-//! | `simulation` | the world of a call in a test: `clock` and `servers` |
+//! | `simulation` | the simulated environment of a test case: `clock` and `servers` |
 
 pub(crate) mod bindings;
 pub(crate) mod breaker;

@@ -1,15 +1,15 @@
-//! What a file is: read, bounded, compiled and held against the contract, before
-//! anything in it runs.
+//! Component files: read, bounded, compiled and checked against the contract, before
+//! any of their code runs.
 //!
-//! | file | owns |
+//! | file | contains |
 //! |---|---|
-//! | `header` | what the first bytes say |
-//! | `shape` | bounds on what takes more to compile than its length says |
+//! | `header` | the file header |
+//! | `shape` | bounds on constructs that are expensive to compile for their size |
 //! | `parts` | memories, tables and core instances of one instance |
-//! | `config` | how wasmtime is set up, here and in the process that compiles |
-//! | `compiler` | compilation in processes of their own, within limits |
+//! | `config` | the configuration of wasmtime, here and in the compiling process |
+//! | `compiler` | compilation in separate processes, with limits |
 //! | `contract` | the released versions, and where a component differs |
-//! | `inspect` | what a component says of itself |
+//! | `inspect` | the metadata of a component |
 
 pub(crate) mod compiler;
 pub(crate) mod config;

@@ -1,4 +1,4 @@
-//! Owns what is said of a file that is no plugin.
+//! Why a file cannot be loaded as a handler.
 
 use std::{
     fmt,
@@ -13,11 +13,11 @@ use pointsman_core::{
 /// Bytes of what is said of one place that does not fit: names come from the file.
 pub(crate) const MISMATCH_MAX_BYTES: usize = 4 << 10;
 
-/// Why a file is no plugin.
+/// Why a file cannot be loaded as a handler.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.diagnostic())]
 pub struct LoadError {
-    /// What is at fault.
+    /// The kind of fault.
     pub fault: LoadFault,
     /// The file.
     pub path: PathBuf,
@@ -25,18 +25,18 @@ pub struct LoadError {
     pub reason: String,
     /// What to do about it.
     pub hint: String,
-    /// Each place where it does not fit the contract, if that is what is wrong.
+    /// Each mismatch with the contract, if that is the problem.
     pub mismatches: Vec<Mismatch>,
 }
 
-/// What is at fault where a file is no plugin.
+/// The kind of fault of a file that cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadFault {
     /// The component itself.
     Component,
-    /// The component is one of another contract.
+    /// The component was built for another contract.
     Contract,
-    /// The settings beside it.
+    /// Its settings.
     Settings,
 }
 
@@ -101,7 +101,7 @@ impl LoadError {
     }
 }
 
-/// One place where a component does not fit the contract.
+/// A mismatch between a component and the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// What is wrong, in one line.

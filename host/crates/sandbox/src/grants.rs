@@ -1,15 +1,15 @@
-//! What a handler may do: deny is the default, and what is denied names the line
-//! of `plugins/<name>.toml` that would grant it.
+//! The capabilities of a handler. Everything is denied by default, and the error names
+//! the line of `plugins/<name>.toml` that would grant it.
 //!
-//! | file | owns |
+//! | file | contains |
 //! |---|---|
 //! | `settings` | `plugins/<name>.toml` |
-//! | `granted` | what was granted, as calls meet it |
+//! | `granted` | the granted capabilities, ready for calls |
 //! | `secrets` | values that are never shown |
 //! | `injected` | secrets that the host adds to requests |
-//! | `folders` | granted folders, open |
-//! | `pattern`, `path`, `address` | which requests may go out, and how far inside they may lead |
-//! | `outgoing` | requests on their way |
+//! | `folders` | granted folders, opened |
+//! | `pattern`, `path`, `address` | which requests are allowed, and to which internal addresses |
+//! | `outgoing` | requests in progress |
 //! | `services` | databases, state and follow-up commands |
 
 mod address;

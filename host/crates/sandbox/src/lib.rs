@@ -12,7 +12,7 @@
 //! | `grants` | capabilities: folders, HTTP, secrets, environment | none of the others |
 //!
 //! All of them may use `error`, `services`, `settings` and `shares`, which use none of them.
-//! Within a room no two files need each other. `tests/it/rooms.rs` holds it.
+//! There are no cyclic dependencies within a part. `tests/it/rooms.rs` checks this.
 //!
 //! ```no_run
 //! use std::{path::Path, sync::Arc, time::Instant};
@@ -37,7 +37,7 @@
 //!     name,
 //!     path: Path::new("plugins/greet.wasm"),
 //!     bytes: &std::fs::read("plugins/greet.wasm")?,
-//!     // Under which compiled code is remembered: the SHA-256 of the bytes.
+//!     // The SHA-256 of the bytes, under which compiled code is cached.
 //!     digest: "…".into(),
 //! };
 //! let plugin = load(&runtime, file, Arc::new(settings), Arc::new(grants))?;

@@ -1,5 +1,5 @@
-//! Owns the way from a component's bytes to a [`Handler`]: the only file that
-//! knows all rooms.
+//! Turns a component's bytes into a [`Handler`]. The only file that uses all parts of
+//! the crate.
 
 use std::{path::Path, sync::Arc};
 
@@ -31,21 +31,20 @@ use crate::{
 pub struct ComponentFile<'a> {
     /// The handler that it provides.
     pub name: HandlerName,
-    /// Where it was read from, for what is said of it.
+    /// Where it was read from, for messages.
     pub path: &'a Path,
-    /// What is in it.
+    /// Its content.
     pub bytes: &'a [u8],
-    /// Their SHA-256 in lower-case hex.
+    /// The SHA-256 of the content in lower-case hex.
     pub digest: Arc<str>,
 }
 
-/// Compiles a file and checks it against the contract. Takes from milliseconds
-/// to seconds of CPU time, unless the code is in wasmtime's cache: not for an
-/// async thread.
+/// Compiles a component and checks it against the contract. Takes milliseconds to seconds
+/// of CPU time, unless the code is in wasmtime's cache, so do not call it from async code.
 ///
 /// # Errors
-/// [`LoadError`], where the bytes are no component, or one of another contract,
-/// or one that imports what the host does not provide.
+/// [`LoadError`] if the bytes are not a component, or are one of another contract or with
+/// imports that the host does not provide.
 pub fn load(
     runtime: &Runtime,
     file: ComponentFile<'_>,

@@ -1,6 +1,6 @@
-//! Owns what one handler may take of the host's budgets: of each a part, so
-//! that none is without because of another. A reload changes nothing about it:
-//! what an earlier version of the handler still holds counts.
+//! The shares of the host's budgets that one handler may use, so that no handler
+//! starves another. Shares survive reloads: whatever an earlier version of the
+//! handler still uses counts.
 
 mod lanes;
 mod part;
@@ -53,7 +53,7 @@ impl AllShares {
     }
 }
 
-/// What one handler may take.
+/// The shares of one handler.
 #[derive(Debug)]
 pub(crate) struct Shares {
     descriptors: Part,
@@ -74,7 +74,7 @@ impl Shares {
         self.descriptors.wait(self.clone()).await
     }
 
-    /// Bytes of the host's memory for what a guest asked for.
+    /// Bytes of the host's memory that a guest requested.
     pub(crate) fn memory(self: &Arc<Self>, bytes: u64) -> Result<Held, Exhausted> {
         self.memory.take(bytes, self.clone())
     }

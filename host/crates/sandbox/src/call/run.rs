@@ -1,5 +1,5 @@
-//! Owns one call: a store, an instance in it, the handler's limits around
-//! both, and the [`Outcome`] that every possible end becomes.
+//! One call: a store, an instance in it, the handler's limits around both, and the
+//! [`Outcome`] for every way in which it can end.
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
@@ -27,15 +27,15 @@ use pointsman_core::{
     outcome::{Failure, HandlerReport, Outcome, Spent, Status},
 };
 
-/// What the host says to a handler, besides the command.
+/// The parameters of a call besides the command.
 pub struct Call<'a> {
-    /// Which try this is: 1 on the first.
+    /// The attempt number, starting at 1.
     pub attempt: u32,
-    /// When the command began: log lines count from there.
+    /// When the command started: the times of log lines are relative to it.
     pub started: Instant,
-    /// Sees each log line as it is written.
+    /// Receives each log line as it is written.
     pub on_line: Option<OnLine>,
-    /// Ends the call as cancelled.
+    /// Cancels the call.
     pub cancel: &'a CancellationToken,
     /// For a test: the clock and the random numbers of the call, which then always
     /// has a fresh instance. Sleeping takes no time, but counts towards the timeout.
@@ -43,7 +43,7 @@ pub struct Call<'a> {
     /// has servers. Where requests may be real, the timers of WASI are too, since a
     /// simulated one would always be faster than the request beside it.
     pub simulation: Option<Simulation>,
-    /// What it may use of the host.
+    /// The services of the host that it may use.
     pub services: &'a Services,
     /// How many commands stand before this one in a row of which each emitted the
     /// next: such a row has an end.
