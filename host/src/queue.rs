@@ -121,7 +121,7 @@ impl Queue {
         if !matches!(*work, Work::NotBegun) {
             return;
         }
-        let runner = HandlerRunner::new(self.dispatcher.clone(), &self.config.retry);
+        let runner = HandlerRunner::new(self.dispatcher.clone(), &self.config);
         let config = WorkerConfig {
             supervisor: self.dispatcher.supervisor().clone(),
             ..WorkerConfig::from(&self.config)
@@ -225,6 +225,7 @@ impl Queue {
             idempotency_key: options.idempotency_key,
             idempotency_kept: self.config.idempotency,
             same_by_key: options.same_by_key,
+            dedup: options.dedup,
             traceparent: command.traceparent.as_deref().map(str::to_owned),
             priority: options.priority,
             run_at: options.run_at,

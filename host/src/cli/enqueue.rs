@@ -1,13 +1,13 @@
 //! `pointsman enqueue`: puts a command, or many, into the queue, itself or through a
 //! host that serves.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     Exit, enqueue_lines, input,
     kept::{Kept, matched_nothing},
     print,
-    remote::{Server, one_process},
+    remote::{Server, one_process, parse_timeout},
     terminal::{self, out},
     warn_of,
 };
@@ -15,7 +15,7 @@ use crate::{
     cloudevents,
     command::Command,
     config::Config,
-    queue::{Accepted, EnqueueOptions, Timestamp},
+    queue::{Accepted, Dedup, EnqueueOptions, Timestamp},
 };
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +68,15 @@ pub(super) struct Args {
     /// in order
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
+    /// Deduplication key: what it means says --mode
+    #[arg(long, value_name = "KEY", requires = "mode", conflicts_with_all = ["lines", "event"])]
+    dedup: Option<String>,
+    /// `until-done`, `replace` or `throttle`
+    #[arg(long, value_name = "MODE", requires = "dedup")]
+    mode: Option<String>,
+    /// How long `throttle` holds back others with the key, for example 10m
+    #[arg(long, value_name = "DURATION", requires = "dedup", value_parser = parse_timeout)]
+    ttl: Option<Duration>,
     /// Accept the command even if no rule matches
     #[arg(long, conflicts_with = "url")]
     accept_unmatched: bool,
@@ -96,6 +105,7 @@ pub(super) async fn run(args: Args, mut config: Config) -> anyhow::Result<Exit> 
     let options = EnqueueOptions {
         idempotency_key: args.idempotency_key,
         same_by_key: false,
+        dedup: Dedup::of(args.dedup, args.mode.as_deref(), args.ttl)?,
         priority: args.priority,
         run_at: args
             .run_at
@@ -130,6 +140,7 @@ pub(super) fn show(accepted: &Accepted, json: bool) -> anyhow::Result<()> {
         return Ok(terminal::json(accepted)?);
     }
     let word = match (accepted.repeated, accepted.removed) {
+        _ if accepted.replaced => "replaced what was stored before",
         (_, true) => "stored earlier; it has ended and been deleted",
         (true, false) => "stored before",
         (false, false) => "stored",

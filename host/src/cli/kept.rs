@@ -22,7 +22,7 @@ use crate::{
     name::HandlerName,
     queue::{
         Accepted, BulkEntry, BulkItem, Cancellation, CommandFilter, CommandView, DeadFilter,
-        DeliveryDetail, DeliveryId, Depth, EnqueueError, EnqueueOptions, HistoryFilter,
+        DedupMode, DeliveryDetail, DeliveryId, Depth, EnqueueError, EnqueueOptions, HistoryFilter,
         HistoryPoint, NewPause, Numbered, PAGE_MAX, Page, Pause, Queue, ScheduleChange,
         ScheduleView, Timestamp, key_of_line, parse_lines,
     },
@@ -358,6 +358,13 @@ fn asked(options: EnqueueOptions) -> anyhow::Result<(String, HeaderMap)> {
     parameters.add("runAt", options.run_at.map(rfc3339).transpose()?);
     parameters.add("orderingKey", options.ordering_key);
     parameters.add("rerunOf", options.rerun_of);
+    if let Some(dedup) = options.dedup {
+        parameters.add("mode", Some(dedup.mode()));
+        if let DedupMode::Throttle(ttl) = dedup.mode {
+            parameters.add("ttl", Some(duration::text(ttl)));
+        }
+        parameters.add("dedup", Some(dedup.key));
+    }
     Ok((parameters.path(), headers))
 }
 

@@ -28,8 +28,8 @@ use crate::{
     command::CommandId,
     host::Host,
     queue::{
-        BulkEntry, BulkItem, CommandFilter, CommandView, DeadFilter, DeadLetter, DeliveryId,
-        EnqueueOptions, Numbered, Queue, key_of_line, wait_for,
+        BulkEntry, BulkItem, CommandFilter, CommandView, DeadFilter, DeadLetter, Dedup, DeliveryId,
+        EnqueueOptions, Numbered, Queue, QueueError, key_of_line, wait_for,
     },
 };
 
@@ -67,6 +67,7 @@ async fn enqueue(
     let options = EnqueueOptions {
         idempotency_key: idempotency_key(&headers)?,
         same_by_key: false,
+        dedup: dedup(&mut parameters)?,
         priority: parameters
             .number("priority", i32::MIN..=i32::MAX)?
             .unwrap_or(0),
@@ -89,6 +90,22 @@ async fn enqueue(
     let location = format!("/commands/{}", accepted.id);
     let headers = [(header::LOCATION, location)];
     Ok((StatusCode::ACCEPTED, headers, Json(accepted)).into_response())
+}
+
+fn dedup(parameters: &mut Parameters) -> Result<Option<Dedup>, Problem> {
+    let ttl = parameters.take::<String>("ttl")?;
+    let ttl = ttl.map(|text| {
+        let wanted = "a time: write it as `10s`, `5m` or `2h`";
+        duration::parse(&text).ok_or_else(|| not(&text, "ttl", wanted))
+    });
+    let (key, mode) = (
+        parameters.take("dedup")?,
+        parameters.take::<String>("mode")?,
+    );
+    Dedup::of(key, mode.as_deref(), ttl.transpose()?).map_err(|error| match error {
+        QueueError::Invalid { field, reason } => Problem::parameter(field, reason),
+        error => error.into(),
+    })
 }
 
 async fn enqueue_all(

@@ -91,7 +91,15 @@ pub(super) const ROUTES: &[Route] = &[
     post(
         "/commands",
         EXECUTE,
-        &["priority", "runAt", "orderingKey", "rerunOf"],
+        &[
+            "priority",
+            "runAt",
+            "orderingKey",
+            "rerunOf",
+            "dedup",
+            "mode",
+            "ttl",
+        ],
     )
     .audited("enqueue"),
     get(

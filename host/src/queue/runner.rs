@@ -12,20 +12,21 @@ use tracing::debug;
 use super::services;
 use crate::{
     command::Command,
-    dispatcher::{Attempt, Dispatcher},
+    dispatcher::{Attempt, Dispatcher, Routed},
     name::HandlerName,
     outcome::{Failure, Outcome, Status},
     sandbox::{HandlerQueueSettings, RetryAfterPauses},
     snapshot::Snapshot,
 };
 use pointsman_queue::{
-    AttemptLog, Capacity, Claimed, Flow, Holds, Rate, RateOf, RetrySettings, RunResult,
-    worker::DeliveryRunner,
+    AttemptLog, Capacity, Claimed, Flow, Holds, QueueSettings, ROUTER, Rate, RateOf, RetrySettings,
+    RoutedTo, RunResult, worker::DeliveryRunner,
 };
 
 /// Runs deliveries with the handlers that are loaded.
 pub(super) struct HandlerRunner {
     dispatcher: Dispatcher,
+    accept_unmatched: bool,
     // Of handlers that are not loaded any more.
     retry: RetrySettings,
     // Of the generation that it stands with: a claim is too frequent to ask all plugins.
@@ -33,12 +34,63 @@ pub(super) struct HandlerRunner {
 }
 
 impl HandlerRunner {
-    pub(super) fn new(dispatcher: Dispatcher, retry: &RetrySettings) -> Self {
+    pub(super) fn new(dispatcher: Dispatcher, settings: &QueueSettings) -> Self {
         let snapshot = dispatcher.snapshot();
         Self {
-            retry: retry.clone(),
+            accept_unmatched: settings.accept_unmatched,
+            retry: settings.retry.clone(),
             capacity: Mutex::new((snapshot.generation, capacity(&snapshot))),
             dispatcher,
+        }
+    }
+}
+
+impl HandlerRunner {
+    /// Routes a command that was stored before: what is wrong with it puts it into the dead
+    /// letter, from where it is routed again.
+    async fn route(&self, delivery: &Claimed) -> RunResult {
+        let (length, most) = (
+            delivery.attributes.len(),
+            self.dispatcher.command_max_bytes(),
+        );
+        let rejected = |reason: String| RunResult::failed(Status::Rejected, reason);
+        if length > most {
+            return rejected(format!(
+                "the command has {length} bytes, more than {most}; `host.command_max_bytes` in pointsman.toml sets the limit"
+            ));
+        }
+        let mut command = match self.dispatcher.parse(delivery.attributes.clone()).await {
+            Ok(Ok(command)) => command,
+            Ok(Err(error)) => return rejected(error.to_string()),
+            Err(error) => return RunResult::failed(Status::Unavailable, error.to_string()),
+        };
+        command.id = delivery.lease.delivery.command;
+        let mut routed = self.dispatcher.route_follow_up(&command).await;
+        if !self.accept_unmatched {
+            routed = routed.and_then(Routed::matched);
+        }
+        let routed = match routed {
+            Ok(routed) => {
+                let deliveries = services::deliveries(&self.dispatcher, &routed, &command).await;
+                deliveries.map(|deliveries| RoutedTo {
+                    rules_generation: routed.snapshot.generation,
+                    deliveries,
+                })
+            }
+            Err(error) => Err(error),
+        };
+        match routed {
+            Ok(routed) => RunResult {
+                routed: Some(routed),
+                ..RunResult::succeeded(None)
+            },
+            Err(error) if error.is_of_rules() => {
+                let diagnostic = error.diagnostic();
+                let hint = diagnostic.hint_text();
+                let hint = hint.map_or_else(String::new, |hint| format!(": {hint}"));
+                rejected(format!("{}{hint}", diagnostic.message()))
+            }
+            Err(error) => RunResult::failed(Status::Unavailable, error.to_string()),
         }
     }
 }
@@ -51,6 +103,9 @@ impl DeliveryRunner for HandlerRunner {
     ) -> Pin<Box<dyn Future<Output = RunResult> + Send + 'a>> {
         Box::pin(async move {
             let id = &delivery.lease.delivery;
+            if id.handler.as_str() == ROUTER {
+                return self.route(delivery).await;
+            }
             // It was checked when it was stored.
             let mut command = Command::trusted(id.command, &delivery.attributes);
             command.traceparent = delivery.traceparent.as_deref().map(Into::into);
@@ -124,8 +179,13 @@ fn capacity(snapshot: &Snapshot) -> Capacity {
         let flow = flow(&loaded.settings.queue);
         (flow != Flow::default()).then(|| (name.clone(), flow))
     });
+    // Before there are rules, nothing is routed.
+    let router = HandlerName::parse(ROUTER).ok();
+    let router = router.filter(|_| snapshot.generation > 0);
+    let mut handlers: Vec<_> = snapshot.handlers.keys().cloned().chain(router).collect();
+    handlers.sort_unstable();
     Capacity {
-        handlers: Some(snapshot.handlers.keys().cloned().collect()),
+        handlers: Some(handlers.into()),
         limits: Arc::new(limits.collect()),
         flows: Arc::new(flows.collect()),
     }
@@ -162,6 +222,7 @@ fn result_of(outcome: Outcome) -> RunResult {
         holds: Holds::Delivery,
         output: None,
         follow_ups: Vec::new(),
+        routed: None,
         logs: lines.collect(),
     }
 }

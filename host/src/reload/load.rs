@@ -187,5 +187,12 @@ fn settings_file(path: &Path) -> Result<Option<Whole>, LoadError> {
 
 fn handler_name(path: &Path) -> Result<HandlerName, String> {
     let stem = path.file_stem().and_then(|stem| stem.to_str());
-    HandlerName::parse(stem.unwrap_or_default()).map_err(|wrong| wrong.to_string())
+    let name = HandlerName::parse(stem.unwrap_or_default()).map_err(|wrong| wrong.to_string())?;
+    if name.as_str() == HandlerName::ROUTER {
+        let name = HandlerName::ROUTER;
+        return Err(format!(
+            "`{name}` is the name by which the queue routes commands: give the file another one"
+        ));
+    }
+    Ok(name)
 }

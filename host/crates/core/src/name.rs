@@ -30,6 +30,9 @@ impl HandlerName {
     /// and in one line of a terminal.
     pub const MAX_LEN: usize = 64;
 
+    /// The name under which the queue routes commands: no file has it.
+    pub const ROUTER: &'static str = "pointsman-router";
+
     /// Checks `text` against the invariant of the type.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::ops::Not;
 use pointsman_core::{command::CommandId, delivery::DeliveryId};
 use serde::{Deserialize, Serialize};
 
-use super::{Enqueued, NewCommand, QueueError, Store, Timestamp, signals::Part};
+use super::{Dedup, Enqueued, NewCommand, QueueError, Store, Timestamp, signals::Part};
 
 /// The options of a command to enqueue.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,8 @@ pub struct EnqueueOptions {
     pub idempotency_key: Option<String>,
     /// The same key answers it whatever the attributes.
     pub same_by_key: bool,
+    /// What it is not to be stored beside.
+    pub dedup: Option<Dedup>,
     /// Among waiting deliveries, those with a higher priority run first.
     pub priority: i32,
     /// Not before this time.
@@ -32,6 +34,9 @@ pub struct Accepted {
     pub id: CommandId,
     /// Whether it was stored before.
     pub repeated: bool,
+    /// Whether it was stored before, had not begun, and is now what was asked.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub replaced: bool,
     /// By handler name.
     #[serde(with = "with_handlers")]
     pub deliveries: Vec<DeliveryId>,
@@ -92,6 +97,7 @@ pub async fn accept(store: &dyn Store, command: NewCommand) -> Result<Accepted, 
     Ok(Accepted {
         id: stored.id,
         repeated: stored.repeated,
+        replaced: stored.replaced,
         removed: first.is_none(),
         deliveries: first.unwrap_or_default(),
     })

@@ -27,6 +27,7 @@
 //! ```
 
 mod clock;
+mod dedup;
 mod ending;
 mod engines;
 mod error;
@@ -46,6 +47,7 @@ mod store;
 pub mod worker;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use dedup::{Dedup, DedupMode};
 pub use ending::{Ending, FailureClass};
 #[cfg(feature = "postgres")]
 pub use engines::postgres;
@@ -58,7 +60,8 @@ pub use history::{
 pub use intake::{Accepted, EnqueueOptions, accept, accept_all};
 pub use model::{
     AttemptError, AttemptLog, Capacity, ClaimRequest, Claimed, Claims, Enqueued, Failures, Held,
-    IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, NewCommand, NewDelivery, Renewal, Settlement, is_key,
+    IDEMPOTENCY_KEPT, KEY_MAX_BYTES, Lease, NewCommand, NewDelivery, ROUTER, Renewal, RoutedTo,
+    Settlement, is_key,
 };
 pub use pause::{NewPause, PAUSE_BY_MAX_BYTES, PAUSE_REASON_MAX_BYTES, Pause};
 pub use pointsman_core::{command::CommandId, delivery::DeliveryId, settings::RetrySettings};

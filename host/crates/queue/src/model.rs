@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     clock::Timestamp,
+    dedup::Dedup,
     ending::{Ending, FailureClass},
     error::QueueError,
     flow::{Flow, Holds},
@@ -35,6 +36,8 @@ pub struct NewCommand {
     pub idempotency_kept: Duration,
     /// Whether the key alone says that it is the same: other attributes are no conflict.
     pub same_by_key: bool,
+    /// What it is not to be stored beside; in place of an idempotency key, and of a lone command.
+    pub dedup: Option<Dedup>,
     /// The generation of the rules that routed it.
     pub rules_generation: u64,
     /// The W3C trace context of the caller.
@@ -81,6 +84,18 @@ impl NewDelivery {
     }
 }
 
+/// The handler of a command that was stored before it was routed: no component has its name.
+pub const ROUTER: &str = HandlerName::ROUTER;
+
+/// Where a command goes that was stored before it was routed.
+#[derive(Clone, Debug)]
+pub struct RoutedTo {
+    /// The generation of the rules that routed it.
+    pub rules_generation: u64,
+    /// One a handler; none where it matched nothing.
+    pub deliveries: Vec<NewDelivery>,
+}
+
 /// How long an idempotency key is remembered by default.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// The longest idempotency or ordering key, in bytes: it sits in an index.
@@ -96,6 +111,7 @@ impl NewCommand {
             idempotency_key: None,
             idempotency_kept: IDEMPOTENCY_KEPT,
             same_by_key: false,
+            dedup: None,
             rules_generation: 0,
             traceparent: None,
             priority: 0,
@@ -114,11 +130,19 @@ impl NewCommand {
         for (field, key) in [
             ("idempotency key", &self.idempotency_key),
             ("ordering key", &self.ordering_key),
+            ("dedup", &self.dedup.as_ref().map(|dedup| dedup.key.clone())),
         ] {
             let Some(key) = key else { continue };
             if !is_key(key) {
                 return Err(wrong_key(field));
             }
+        }
+        if self.dedup.is_some() && self.idempotency_key.is_some() {
+            let reason = "a command has an idempotency key or this one: leave one out".to_owned();
+            return Err(QueueError::Invalid {
+                field: "dedup",
+                reason,
+            });
         }
         if self.attributes.contains('\0') || self.traceparent.iter().any(|t| t.contains('\0')) {
             let reason = "a NUL character cannot be stored".to_owned();
@@ -162,6 +186,19 @@ pub struct Enqueued {
     pub id: CommandId,
     /// Whether it was stored before.
     pub repeated: bool,
+    /// Whether it was stored before and is what was asked now.
+    pub replaced: bool,
+}
+
+/// Checks commands that are stored together.
+pub(super) fn validate_all(commands: &[NewCommand]) -> Result<(), QueueError> {
+    if commands.len() > 1 && commands.iter().any(|one| one.dedup.is_some()) {
+        return Err(QueueError::Invalid {
+            field: "dedup",
+            reason: "is for one command, not for several at once".to_owned(),
+        });
+    }
+    commands.iter().try_for_each(NewCommand::validate)
 }
 
 /// A worker's request for deliveries.
@@ -309,6 +346,8 @@ pub enum Settlement {
         /// The commands that it emitted, stored in the same transaction.
         follow_ups: Vec<NewCommand>,
     },
+    /// It was the delivery to [`ROUTER`]: those to the handlers take its place.
+    Route(RoutedTo),
     /// It is retried.
     Retry {
         /// Why.
@@ -343,7 +382,7 @@ impl Settlement {
             logs: Vec::new(),
         };
         match self {
-            Self::Complete { .. } => Self::Discard {
+            Self::Complete { .. } | Self::Route(_) => Self::Discard {
                 error: emptied(Ending::Ran(status)),
             },
             Self::Retry {
@@ -373,6 +412,7 @@ pub(super) struct SettlementRow {
     pub(super) failures: Failures,
     pub(super) error: Option<AttemptError>,
     pub(super) follow_ups: Vec<NewCommand>,
+    pub(super) routed: Option<RoutedTo>,
 }
 
 impl From<Settlement> for SettlementRow {
@@ -386,8 +426,10 @@ impl From<Settlement> for SettlementRow {
             failures: Failures::default(),
             error: None,
             follow_ups: Vec::new(),
+            routed: None,
         };
         match settlement {
+            Settlement::Route(routed) => row.routed = Some(routed),
             // NUL ends a text in PostgreSQL; JSON text has no raw one to lose.
             Settlement::Complete { output, follow_ups } => {
                 row.output = output.map(|o| o.replace('\0', ""));

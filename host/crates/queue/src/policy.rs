@@ -5,6 +5,7 @@
 
 mod admission;
 mod dead;
+mod dedup;
 mod flow;
 mod lease;
 mod ordering;
@@ -15,6 +16,7 @@ mod waking;
 
 pub(crate) use admission::{BodyDigest, admit, body_digest, recognise};
 pub(crate) use dead::{DEAD_STEP, Fate, next_step, refuse_one};
+pub(crate) use dedup::{DEDUP_CHECK, DEDUP_STEP, Earlier, Verdict, dedup_until, judge};
 pub(crate) use flow::{
     Bucket, Candidate, Lane, LaneState, Room, handler_rate, key_rate, rounds, turns,
 };

@@ -1,5 +1,6 @@
 //! Many commands at once, all of them stored or none, and commands that come as events.
 
+use pointsman::queue::{NewCommand, NewDelivery, ROUTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -239,4 +240,108 @@ async fn the_command_line_enqueues_the_lines_of_a_file_up_to_a_wrong_one() {
     assert_eq!((code, shown.as_str()), (Some(2), told), "{here}");
     let (_, again, _) = asks(&event, &[]);
     assert_eq!(again, first.replace("stored", "stored before"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deduplication_key_is_asked_for_alike_over_http_and_on_the_command_line() {
+    let folders = Folders::probes(&["probe"]);
+    let host = serve(config(&folders), false).await;
+    let send = |query: &str| {
+        answer(
+            post(&host, &format!("/commands?{query}"), "application/json").body(echo().to_string()),
+        )
+    };
+    let (status, first) = send("dedup=a%20b&mode=until-done").await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{first}");
+    let (_, again) = send("dedup=a%20b&mode=until-done").await;
+    assert_eq!(
+        (&again["commandId"], &again["repeated"]),
+        (&first["commandId"], &json!(true))
+    );
+    let (_, other) = send("dedup=a%20b&mode=throttle&ttl=1h").await;
+    assert_eq!(other["repeated"], false);
+    for (query, wanted) in [
+        (
+            "dedup=k",
+            "`mode`: use `until-done`, `replace` or `throttle`",
+        ),
+        (
+            "dedup=k&mode=throttle&ttl=soon",
+            "`ttl`: `soon` is not a time",
+        ),
+        ("mode=replace", "`dedup`: give the key"),
+    ] {
+        let (status, problem) = send(query).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::BAD_REQUEST, &json!("invalid-parameter"))
+        );
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with(wanted), "{detail}");
+    }
+    let text = echo().to_string();
+    let replace = ["enqueue", &text, "--dedup", "r", "--mode", "replace"];
+    let asks = |args: &[&str], more: &[&str]| cli::said(&folders, &[args, more].concat());
+    let remote = ["--url", &host.url];
+    let (code, shown, log) = asks(&replace, &remote);
+    assert_eq!(code, Some(0), "{log}");
+    let id = shown.split_whitespace().next().unwrap().to_owned();
+    let replaced = format!("{id}  replaced what was stored before\n  probe\n");
+    assert_eq!(asks(&replace, &remote).1, replaced);
+    let throttle = [
+        "enqueue", &text, "--dedup", "a b", "--mode", "throttle", "--ttl", "1h",
+    ];
+    let other = other["commandId"].as_str().unwrap();
+    assert_eq!(
+        asks(&throttle, &remote).1,
+        format!("{other}  stored before\n  probe\n")
+    );
+    host.stop().await;
+    assert_eq!(asks(&replace, &[]).1, replaced);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_was_stored_before_it_was_routed_is_routed_or_dead_lettered() {
+    let folders = Folders::probes(&["probe"]);
+    let host = serve(config(&folders), true).await;
+    let store = host.app.queue().unwrap().store();
+    let unrouted = async |text: &str| {
+        let delivery = NewDelivery {
+            handler: ROUTER.to_owned().try_into().unwrap(),
+            digest: String::new(),
+            rules: Vec::new(),
+            key: None,
+        };
+        let stored = store
+            .enqueue(vec![NewCommand::new(text, vec![delivery])])
+            .await;
+        host.finished(&format!("/commands/{}", stored.unwrap()[0].id))
+            .await
+    };
+    let done = unrouted(&echo().to_string()).await;
+    let delivery = &done["deliveries"][0];
+    assert_eq!(
+        (&delivery["handler"], &delivery["state"]),
+        (&json!("probe"), &json!("completed"))
+    );
+    assert_eq!(delivery["rules"], json!(["probe"]));
+    let large = json!({ "to": "probe", "pad": "x".repeat(1 << 20) }).to_string();
+    for (text, wanted) in [
+        ("no json", "is not valid JSON"),
+        (
+            r#"{"to":"nobody"}"#,
+            "no matching handler found: the nearest is",
+        ),
+        (&large, "`host.command_max_bytes`"),
+    ] {
+        let dead = unrouted(text).await;
+        assert_eq!(dead["state"], "discarded");
+        let said = dead["deliveries"][0]["lastFailure"]["message"]
+            .as_str()
+            .unwrap();
+        assert!(said.contains(wanted), "{said}");
+    }
+    let dead = host.get("/queue/dead?handler=pointsman-router").await;
+    assert_eq!(dead["dead"].as_array().unwrap().len(), 3);
+    host.stop().await;
 }

@@ -13,6 +13,7 @@ mod admit;
 mod claim;
 mod connect;
 mod dead;
+mod dedup;
 mod drift;
 mod entries;
 mod fault;
@@ -26,6 +27,7 @@ mod param;
 mod pauses;
 mod pool;
 mod read;
+mod route;
 mod row;
 mod schedules;
 mod schema;
@@ -68,7 +70,7 @@ use crate::{
     Enqueued, Lease, NewCommand, QueueError, REREAD, Renewal, RetentionSettings, Signals, State,
     Swept,
     model::SettlementRow,
-    policy::{Fate, Sweep},
+    policy::{Fate, Sweep, Verdict},
     query::Payloads,
     signals::News,
 };
@@ -232,7 +234,28 @@ impl Postgres {
     async fn try_enqueue(&self, commands: &[NewCommand]) -> Result<Vec<Enqueued>, QueueError> {
         let mut lent = self.sessions.get().await?;
         let mut tx = self.begin(&mut lent).await?;
-        let answers = write::recognise(&tx, commands).await?;
+        let mut answers = write::recognise(&tx, commands).await?;
+        if let [command] = commands
+            && let Some(dedup) = &command.dedup
+        {
+            match dedup::verdict(&tx, dedup)
+                .await
+                .map_err(to("store a command"))?
+            {
+                Verdict::New => {}
+                Verdict::Repeats(id) => (answers[0].id, answers[0].repeated) = (id, true),
+                Verdict::Replaces(id) => {
+                    let added = command.deliveries.len() as u64;
+                    self.admission.admit(&tx, added).await?;
+                    write::replace(&mut tx, id, command)
+                        .await
+                        .map_err(to("replace a command"))?;
+                    self.commit(tx).await?;
+                    (answers[0].id, answers[0].replaced) = (id, true);
+                    return Ok(answers);
+                }
+            }
+        }
         let both = commands.iter().zip(&answers);
         let fresh: Vec<_> = both
             .filter(|(_, answer)| !answer.repeated)
@@ -281,7 +304,7 @@ impl Postgres {
 
     async fn try_settle(&self, lease: &Lease, row: &SettlementRow) -> Result<State, QueueError> {
         let mut lent = self.sessions.get().await?;
-        if row.state == State::Completed && row.follow_ups.is_empty() {
+        if row.state == State::Completed && row.follow_ups.is_empty() && row.routed.is_none() {
             let now = self.clock.as_ref().map(|clock| clock.now());
             let single = lent.single().await?;
             let completed = write::complete(&single, now, lease, row)
@@ -300,9 +323,11 @@ impl Postgres {
             }
         }
         let mut tx = self.begin(&mut lent).await?;
-        let state = write::settle(&mut tx, lease, row)
-            .await
-            .map_err(to("settle a delivery"))?;
+        let state = match &row.routed {
+            Some(routed) => route::route(&mut tx, lease, routed).await,
+            None => write::settle(&mut tx, lease, row).await,
+        };
+        let state = state.map_err(to("settle a delivery"))?;
         let state = state.ok_or_else(|| QueueError::LeaseLost(lease.delivery.clone()))?;
         if state == State::Completed {
             write::follow_up(&mut tx, &row.follow_ups)
@@ -372,6 +397,17 @@ impl Postgres {
         let tx = self.begin(&mut lent).await?;
         tx.may_take(SWEEP_MAX).await.map_err(to(DOING))?;
         let removed = entries::sweep(&tx).await.map_err(to(DOING))?;
+        self.commit(tx).await?;
+        Ok(removed)
+    }
+
+    /// Forgets some deduplication keys that are over: how many, and whether there may be more.
+    async fn try_sweep_dedup(&self) -> Result<(u64, bool), QueueError> {
+        const DOING: &str = "forget deduplication keys";
+        let mut lent = self.sessions.get_for(SWEEP_MAX).await?;
+        let tx = self.begin(&mut lent).await?;
+        tx.may_take(SWEEP_MAX).await.map_err(to(DOING))?;
+        let removed = dedup::sweep(&tx).await.map_err(to(DOING))?;
         self.commit(tx).await?;
         Ok(removed)
     }

@@ -4,6 +4,7 @@
 
 mod claim;
 mod dead;
+mod dedup;
 mod enqueue;
 mod entries;
 mod fault;
@@ -15,6 +16,7 @@ mod read;
 mod readers;
 mod relief;
 mod room;
+mod route;
 mod row;
 mod schedules;
 mod schema;
@@ -48,7 +50,7 @@ use crate::{
     FiringResult, HistoryFilter, HistoryPoint, Lease, NewCommand, NewPause, Page, Pause,
     QueueError, REREAD, Renewal, RetentionSettings, ScheduleChange, ScheduleRow, Schedules,
     Settlement, Signals, State, Store, StoreFuture, Swept, SystemClock,
-    model::SettlementRow,
+    model::{SettlementRow, validate_all},
     policy::{Fate, Sweep},
     query::Payloads,
 };
@@ -157,7 +159,7 @@ impl Sqlite {
 impl Store for Sqlite {
     fn enqueue(&self, commands: Vec<NewCommand>) -> StoreFuture<'_, Vec<Enqueued>> {
         Box::pin(async move {
-            commands.iter().try_for_each(NewCommand::validate)?;
+            validate_all(&commands)?;
             let (commands, started) = (Arc::new(commands), Instant::now());
             loop {
                 let commands = Arc::clone(&commands);
@@ -190,6 +192,9 @@ impl Store for Sqlite {
     fn settle(&self, lease: Lease, settlement: Settlement) -> StoreFuture<'_, State> {
         let row = SettlementRow::from(settlement);
         Box::pin(self.writer.write(move |tx| {
+            if let Some(routed) = &row.routed {
+                return route::route(tx, &lease, routed);
+            }
             let state = settle::settle(tx, &lease, &row)?;
             if state == State::Completed {
                 enqueue::follow_up(tx, &row.follow_ups)?;
@@ -279,6 +284,12 @@ impl Store for Sqlite {
                 let removed;
                 (removed, rest) = self.writer.write(entries::sweep).await?;
                 total.entries += removed;
+            }
+            let mut rest = true;
+            while rest {
+                let removed;
+                (removed, rest) = self.writer.write(dedup::sweep).await?;
+                total.keys += removed;
             }
             let mut next = Some(Sweep::FIRST);
             while let Some(sweep) = next {

@@ -44,6 +44,7 @@ pub(crate) fn recognise(
                 Enqueued {
                     id: *id,
                     repeated: true,
+                    replaced: false,
                 }
             }
             (Some((first, _)), key) => {
@@ -60,6 +61,7 @@ pub(crate) fn recognise(
                 Enqueued {
                     id: command.id,
                     repeated: false,
+                    replaced: false,
                 }
             }
         });

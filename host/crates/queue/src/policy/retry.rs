@@ -10,7 +10,7 @@ use pointsman_core::{outcome::Status, settings::RetrySettings};
 use crate::{
     ending::{Ending, FailureClass},
     flow::Holds,
-    model::{AttemptError, AttemptLog, Failures, NewCommand, Settlement},
+    model::{AttemptError, AttemptLog, Failures, NewCommand, RoutedTo, Settlement},
 };
 
 /// What a run gave.
@@ -30,6 +30,8 @@ pub struct RunResult {
     pub logs: Vec<AttemptLog>,
     /// The commands that it emitted.
     pub follow_ups: Vec<NewCommand>,
+    /// Where the command goes, of the delivery that routes it.
+    pub routed: Option<RoutedTo>,
 }
 
 impl RunResult {
@@ -44,6 +46,7 @@ impl RunResult {
             output,
             logs: Vec::new(),
             follow_ups: Vec::new(),
+            routed: None,
         }
     }
 
@@ -58,6 +61,7 @@ impl RunResult {
             output: None,
             logs: Vec::new(),
             follow_ups: Vec::new(),
+            routed: None,
         }
     }
 }
@@ -81,6 +85,9 @@ pub(super) fn settle_with(
     result: RunResult,
     jitter: f64,
 ) -> Settlement {
+    if let Some(routed) = result.routed {
+        return Settlement::Route(routed);
+    }
     if result.status == Status::Succeeded {
         return Settlement::Complete {
             output: result.output,

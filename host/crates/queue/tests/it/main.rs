@@ -1,6 +1,7 @@
 //! The queue from outside, as a user of the library sees it.
 
 mod conformance;
+mod dedup;
 mod engines;
 mod entries;
 mod faults;
@@ -13,6 +14,7 @@ mod listed;
 mod model;
 mod order;
 mod pauses;
+mod routing;
 mod schedules;
 mod schema;
 mod store;

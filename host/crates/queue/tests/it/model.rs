@@ -164,6 +164,7 @@ impl Model {
             _ if one.cancel_requested => State::Cancelled,
             Settlement::Discard { .. } => State::Discarded,
             Settlement::Release => State::Available,
+            Settlement::Route(_) => unreachable!("not among the steps"),
             Settlement::Retry { delay, .. } => {
                 one.run_at_ms = now_ms + millis(*delay);
                 State::Retryable

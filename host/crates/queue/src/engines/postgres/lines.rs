@@ -15,6 +15,11 @@ pub(super) struct InLine {
 }
 
 impl InLine {
+    /// The name of the lock of its line.
+    pub(super) fn name(&self) -> String {
+        name(&self.handler, &self.key)
+    }
+
     /// Of its row, handler and ordering key, from `first` on; none without a key.
     pub(super) fn read(row: &Row, first: usize) -> Option<Self> {
         let key: Option<String> = row.get(first + 2);

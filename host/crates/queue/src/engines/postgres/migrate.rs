@@ -12,13 +12,15 @@ use super::{
 use crate::QueueError;
 
 /// One step a version, as for SQLite.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
+    include_str!("schema_8.sql"),
 ];
 /// The advisory lock under which hosts that start together migrate one after the other.
 const MIGRATION_LOCK: i64 = 0x706f_696e_7473_6d61;
@@ -154,6 +156,7 @@ async fn usable(tx: &Scope<'_>) -> Result<(), QueueError> {
     let mut missing = 0_usize;
     for table in [
         "command",
+        "dedup",
         "delivery",
         "entry",
         "failure",

@@ -20,7 +20,7 @@ use crate::{
     HistoryFilter, HistoryPoint, Lease, NewCommand, NewPause, Page, Pause, QueueError, Renewal,
     RetentionSettings, ScheduleChange, ScheduleRow, Schedules, Settlement, Signals, State, Store,
     StoreFuture, Swept,
-    model::SettlementRow,
+    model::{SettlementRow, validate_all},
     policy::{Fate, Sweep},
     query::Payloads,
 };
@@ -64,6 +64,12 @@ impl Postgres {
             (removed, rest) = retried!(self.try_sweep_entries())?;
             total.entries += removed;
         }
+        let mut rest = true;
+        while rest {
+            let removed;
+            (removed, rest) = retried!(self.try_sweep_dedup())?;
+            total.keys += removed;
+        }
         while let Some(step) = next {
             let (swept, rest) = retried!(self.try_sweep(policy, step))?;
             total.commands += swept.commands;
@@ -77,7 +83,7 @@ impl Postgres {
 impl Store for Postgres {
     fn enqueue(&self, commands: Vec<NewCommand>) -> StoreFuture<'_, Vec<Enqueued>> {
         Box::pin(async move {
-            commands.iter().try_for_each(NewCommand::validate)?;
+            validate_all(&commands)?;
             retried!(self.try_enqueue(&commands))
         })
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{
+    dedup,
     fault::{Fault, to},
     lanes,
     lines::{self, InLine},
@@ -37,7 +38,8 @@ pub(super) async fn recognise(
                     .iter()
                     .map(move |delivery| lines::name(delivery.handler.as_str(), key))
             });
-            key.chain(ordered).collect::<Vec<_>>()
+            let dedup = command.dedup.iter().map(dedup::lock);
+            key.chain(ordered).chain(dedup).collect::<Vec<_>>()
         })
         .collect();
     lines::lock_all(tx, locks).await.map_err(to(STORE))?;
@@ -141,6 +143,7 @@ async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fa
     )
     .await?;
     for command in commands {
+        dedup::remember(tx, command, command.id).await?;
         let Some(key) = &command.idempotency_key else {
             continue;
         };
@@ -155,7 +158,7 @@ async fn insert_commands(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fa
     Ok(())
 }
 
-async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fault> {
+pub(super) async fn insert_deliveries(tx: &Tx<'_>, commands: &[&NewCommand]) -> Result<(), Fault> {
     let placed = place(commands.iter().copied(), tx.now);
     lanes::enter(tx, &placed).await?;
     let owners: Vec<Uuid> = placed.iter().map(|one| one.command.id.0).collect();
@@ -335,4 +338,19 @@ pub(super) async fn cancel(
         cancelled: cancelled.len() as u64,
         interrupting,
     }))
+}
+
+/// Puts the command in the place of `id`, which has not begun.
+pub(super) async fn replace(tx: &mut Tx<'_>, id: CommandId, by: &NewCommand) -> Result<(), Fault> {
+    cancel(tx, id).await?;
+    let by = NewCommand { id, ..by.clone() };
+    let sql = "DELETE FROM @.delivery WHERE command_id = $1";
+    tx.execute(sql, &[&id.0]).await?;
+    let sql = "UPDATE @.command SET attributes = $2, traceparent = $3, rules_generation = $4 WHERE id = $1";
+    let generation = by.rules_generation.cast_signed();
+    tx.execute(sql, &[&id.0, &by.attributes, &by.traceparent, &generation])
+        .await?;
+    insert_deliveries(tx, &[&by]).await?;
+    tx.news.work = true;
+    dedup::remember(tx, &by, id).await
 }

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{fault::to, relief, tx::Tx};
+use super::{dedup, fault::to, relief, settle, tx::Tx};
 use crate::{
     CommandId, Enqueued, NewCommand, QueueError,
-    policy::{BodyDigest, Entry, Placed, admit, body_digest, place, recognise},
+    policy::{BodyDigest, Entry, Placed, Verdict, admit, body_digest, place, recognise},
 };
 
 const STORE: &str = "store a command";
@@ -36,7 +36,31 @@ pub(super) fn enqueue(
     commands: &[NewCommand],
 ) -> Result<Result<Vec<Enqueued>, QueueError>, QueueError> {
     let stored = stored_keys(tx, commands).map_err(to(STORE))?;
-    let answers = recognise(commands, &stored)?;
+    let mut answers = recognise(commands, &stored)?;
+    if let [command] = commands
+        && let Some(dedup) = &command.dedup
+    {
+        match dedup::verdict(tx, dedup).map_err(to(STORE))? {
+            Verdict::New => {}
+            Verdict::Repeats(id) => {
+                return Ok(Ok(vec![Enqueued {
+                    id,
+                    repeated: true,
+                    replaced: false,
+                }]));
+            }
+            Verdict::Replaces(id) => {
+                let added = command.deliveries.len() as u64;
+                admit(tx.counts.depth, added, tx.depth_max)?;
+                if !relief::admit(tx, size(command)).map_err(to(STORE))? {
+                    return Ok(Err(QueueError::NoRoom));
+                }
+                replace(tx, id, command)?;
+                (answers[0].id, answers[0].replaced) = (id, true);
+                return Ok(Ok(answers));
+            }
+        }
+    }
     let both = commands.iter().zip(&answers);
     let fresh = both.filter(|(_, answer)| !answer.repeated);
     let fresh: Vec<&NewCommand> = fresh.map(|(command, _)| command).collect();
@@ -49,6 +73,31 @@ pub(super) fn enqueue(
     tx.counts.depth = tx.counts.depth.saturating_add(added as u64);
     insert(tx, &fresh).map_err(to(STORE))?;
     Ok(Ok(answers))
+}
+
+/// Puts the command in the place of `id`, which has not begun.
+fn replace(tx: &mut Tx<'_>, id: CommandId, by: &NewCommand) -> Result<(), QueueError> {
+    const REPLACE: &str = "replace a command";
+    settle::cancel(tx, id)?;
+    let by = NewCommand { id, ..by.clone() };
+    let bytes = id.0.into_bytes();
+    tx.connection
+        .execute("DELETE FROM delivery WHERE command_id = ?1", [bytes])
+        .map_err(to(REPLACE))?;
+    tx.connection
+        .prepare_cached("UPDATE command SET attributes = ?2, traceparent = ?3, rules_generation = ?4 WHERE id = ?1")
+        .and_then(|mut statement| {
+            statement.execute(params![
+                bytes,
+                by.attributes,
+                by.traceparent,
+                by.rules_generation.cast_signed()
+            ])
+        })
+        .map_err(to(REPLACE))?;
+    tx.counts.depth = tx.counts.depth.saturating_add(by.deliveries.len() as u64);
+    insert_deliveries(tx, &[&by]).map_err(to(REPLACE))?;
+    dedup::remember(tx, &by, id).map_err(to(REPLACE))
 }
 
 /// Stores what a delivery emitted, in the transaction that ends it. The depth of the
@@ -92,7 +141,13 @@ fn stored_keys(
 fn insert(tx: &mut Tx<'_>, commands: &[&NewCommand]) -> rusqlite::Result<()> {
     for command in commands {
         insert_command(tx, command)?;
+        dedup::remember(tx, command, command.id)?;
     }
+    insert_deliveries(tx, commands)
+}
+
+/// Stores the deliveries of commands that are there.
+pub(super) fn insert_deliveries(tx: &mut Tx<'_>, commands: &[&NewCommand]) -> rusqlite::Result<()> {
     for placed in place(commands.iter().copied(), tx.now) {
         insert_delivery(tx, &placed)?;
     }

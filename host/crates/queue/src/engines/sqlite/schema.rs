@@ -14,13 +14,15 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 const CACHE_KIB: i64 = 65_536;
 
 /// One step a version: step 0 makes version 1 of an empty file.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
+    include_str!("schema_8.sql"),
 ];
 
 /// The connection that writes, with the tables at the newest version.

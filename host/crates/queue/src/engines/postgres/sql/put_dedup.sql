@@ -1,0 +1,3 @@
+-- Lets the key $2 of the mode $1 name command $3 until $4.
+INSERT INTO @.dedup (mode, key, command_id, until_ms) VALUES ($1, $2, $3, $4)
+ON CONFLICT (mode, key) DO UPDATE SET command_id = $3, until_ms = $4

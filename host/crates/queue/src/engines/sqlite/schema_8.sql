@@ -1,0 +1,1 @@
+-- Nothing: this step makes a function of PostgreSQL's.
