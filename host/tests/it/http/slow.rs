@@ -160,7 +160,8 @@ fn seen(url: &str, pid: u32) -> (u64, u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_slow_clients_are_closed_and_harm_no_good_one() {
     let (slow, commands, patience) = match stress() {
-        true => (10_000, 3_000, "90s"),
+        // Longer than it takes to open them.
+        true => (10_000, 3_000, "5m"),
         false => (120, 100, "2s"),
     };
     let folders = Folders::probes(&["probe"]);
@@ -194,7 +195,8 @@ async fn thousands_of_slow_clients_are_closed_and_harm_no_good_one() {
         tokio::spawn(be_slow(way, address.clone(), Arc::clone(&configs)))
     });
     let all: Vec<_> = all.collect();
-    while stress() && tokio::task::block_in_place(|| seen(&url, pid)).0 < slow as u64 {
+    let most_of_them = slow as u64 * 9 / 10;
+    while stress() && tokio::task::block_in_place(|| seen(&url, pid)).0 <= most_of_them {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let (beside, (open, during)) = tokio::task::spawn_blocking(measured).await.unwrap();
@@ -205,7 +207,7 @@ async fn thousands_of_slow_clients_are_closed_and_harm_no_good_one() {
     let grown = during.saturating_sub(before);
     assert!(grown < MEMORY_MAX_KIB, "{grown} KiB");
     if stress() {
-        assert!(open > slow as u64 * 9 / 10, "{open} are open");
+        assert!(open > most_of_them, "{open} are open");
         // Under the grain of the scheduler a factor says nothing.
         let most = (alone * 2).max(Duration::from_millis(5));
         assert!(beside <= most, "{beside:?} beside them, {alone:?} alone");
