@@ -337,7 +337,6 @@ fn another_host_is_as_foreign_as_a_guest() {
 fn an_address_that_is_no_hosts_is_refused_with_the_way_to_one_and_without_its_password() {
     let folders = Folders::new();
     for (url, hint) in [
-        ("https://example.com", "a tunnel"),
         ("http://user:hunter2@127.0.0.1:1", "http://127.0.0.1:3000"),
         ("user:hunter2@example.com", "http://127.0.0.1:3000"),
         ("http://127.0.0.1/api", "http://127.0.0.1:3000"),

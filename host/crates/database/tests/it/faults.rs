@@ -482,8 +482,25 @@ async fn types_of_the_database_itself_are_read_by_each_session() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_sorts_more_than_sqlite_may_hold_is_stopped() {
+/// In a process of its own, since others look at the memory of this one.
+#[test]
+fn what_sorts_more_than_sqlite_may_hold_is_stopped() {
+    const CHILD: &str = "POINTSMAN_TEST_SORTS";
+    if std::env::var_os(CHILD).is_some() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        return runtime.block_on(sort_more_than_sqlite_may_hold());
+    }
+    let name = "faults::what_sorts_more_than_sqlite_may_hold_is_stopped";
+    let ran = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
+async fn sort_more_than_sqlite_may_hold() {
     let both = Both::with(TABLE).await;
     let limits = DatabaseLimits {
         statement_timeout: Duration::from_secs(120),

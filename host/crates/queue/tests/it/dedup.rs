@@ -32,7 +32,13 @@ fn keyed(mode: DedupMode, handlers: &[&str]) -> NewCommand {
 }
 
 async fn add(fixture: &Fixture, command: NewCommand) -> Enqueued {
-    fixture.store.enqueue(vec![command]).await.unwrap()[0]
+    loop {
+        match fixture.store.enqueue(vec![command.clone()]).await {
+            // PostgreSQL counts what has ended a moment later.
+            Err(QueueError::Full { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+            stored => return stored.unwrap()[0],
+        }
+    }
 }
 
 /// Runs one delivery to its end.
