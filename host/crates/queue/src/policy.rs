@@ -12,14 +12,13 @@ mod ordering;
 mod prefix;
 mod retention;
 mod retry;
+mod turn;
 mod waking;
 
 pub(crate) use admission::{BodyDigest, admit, body_digest, recognise};
 pub(crate) use dead::{DEAD_STEP, Fate, next_step, refuse_one};
 pub(crate) use dedup::{DEDUP_CHECK, DEDUP_STEP, Earlier, Verdict, dedup_until, judge};
-pub(crate) use flow::{
-    Bucket, Candidate, Lane, LaneState, Room, handler_rate, key_rate, rounds, turns,
-};
+pub(crate) use flow::{Lane, LaneState, Room, key_rate};
 pub use lease::HOSTS_LOST_MAX;
 pub(crate) use lease::{LeaseEnd, LostLease, settled};
 pub(crate) use ordering::{Entrant, Entry, Placed, place};
@@ -27,6 +26,7 @@ pub(crate) use prefix::prefix_end;
 pub(crate) use retention::{Cutoffs, Pass, SWEEP_STEP, Sweep};
 pub use retry::RunResult;
 pub(crate) use retry::settle;
+pub(crate) use turn::{Open, Running, Turn};
 pub(crate) use waking::{DUE_STEP, Due, leaves_work, look_within};
 
 #[cfg(test)]

@@ -176,9 +176,9 @@ pub(crate) struct Candidate {
 type Order = (i64, usize, i64, usize);
 
 /// The first `max` of these lanes, in the order in which they are to be taken.
-pub(crate) fn rounds(lanes: &[Lane], max: usize) -> Vec<Candidate> {
+pub(crate) fn rounds<'l>(lanes: impl IntoIterator<Item = &'l Lane>, max: usize) -> Vec<Candidate> {
     let mut all: Vec<(Order, i64, i64)> = Vec::new();
-    for (number, lane) in lanes.iter().enumerate() {
+    for (number, lane) in lanes.into_iter().enumerate() {
         let mut rounds: HashMap<i64, usize> = HashMap::new();
         for (priority, position, row) in &lane.rows {
             let round = rounds.entry(*priority).or_default();

@@ -13,10 +13,8 @@ pub(super) use entry::{enter, hold};
 
 use super::{fault::Fault, limits, session::Scope, tx::Tx};
 use crate::{
-    ClaimRequest, Flow, Timestamp,
-    policy::{
-        Bucket, Candidate, DUE_STEP, Lane, LaneState, Room, handler_rate, key_rate, rounds, turns,
-    },
+    ClaimRequest, Flow,
+    policy::{DUE_STEP, Lane, LaneState, Open, Room, Running, Turn, key_rate},
 };
 use pointsman_core::name::HandlerName;
 
@@ -28,37 +26,6 @@ type Ready = (i64, i64, i64);
 /// What a claim chose, with what it is ordered by: urgency, place, row, and which lane of
 /// which turn, where it has one.
 type Head = (Ready, Option<(usize, usize)>);
-
-/// A lane that something is taken from; none for what has no key.
-struct Open {
-    key: Option<String>,
-    lane: Lane,
-}
-
-/// The lanes of one handler, as a claim found them.
-struct Turn<'a> {
-    handler: &'a HandlerName,
-    flow: &'a Flow,
-    room: usize,
-    own: LaneState,
-    /// Whether it is not as it is stored.
-    own_changed: bool,
-    running: HashMap<Option<String>, usize>,
-    now: Timestamp,
-    open: Vec<Open>,
-    candidates: Vec<Candidate>,
-    /// When more of it can be taken, where that is known.
-    until_ms: Option<i64>,
-    taken: Vec<usize>,
-}
-
-/// What a claim finds before it looks at the lanes.
-struct Found {
-    handlers: Vec<(HandlerName, bool)>,
-    own: HashMap<String, LaneState>,
-    running: HashMap<(String, Option<String>), usize>,
-    fronts: HashMap<String, Vec<Ready>>,
-}
 
 fn as_i64(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -86,25 +53,23 @@ pub(super) async fn take(
         .iter()
         .map(|(handler, _)| as_i64(room(handler).min(request.max)))
         .collect();
-    let mut found = Found {
-        own: own_lanes(tx, &keyed).await?,
-        running: running(tx, &keyed, flows).await?,
-        fronts: fronts(tx, &handlers, &rooms).await?,
-        handlers,
-    };
+    let own = own_lanes(tx, &keyed).await?;
+    let mut running = running(tx, &keyed, flows).await?;
+    let mut fronts = fronts(tx, &handlers, &rooms).await?;
     let (mut heads, mut turns, none) = (Vec::new(), Vec::new(), Flow::default());
-    let handlers = std::mem::take(&mut found.handlers);
     for (handler, lanes) in &handlers {
-        let front = found.fronts.remove(handler.as_str()).unwrap_or_default();
+        let name = handler.as_str();
+        let front = fronts.remove(name).unwrap_or_default();
         if !lanes && !flows.contains_key(handler) {
             let plain = |(priority, position, row): Ready| ((-priority, position, row), None);
             heads.extend(front.into_iter().map(plain));
             continue;
         }
-        let mut turn = Turn::new(tx.now, handler, &mut found);
-        turn.flow = flows.get(handler).unwrap_or(&none);
-        turn.room = room(handler);
-        turn.look(tx, front, *lanes).await?;
+        let of = (handler, flows.get(handler).unwrap_or(&none));
+        let own = own.get(name).copied().unwrap_or_default();
+        let running = running.remove(name).unwrap_or_default();
+        let mut turn = Turn::new(of, room(handler), own, running, tx.now);
+        look(tx, &mut turn, front, *lanes).await?;
         let at = turns.len();
         heads.extend(turn.candidates.iter().map(|one| {
             let order = (-one.priority, one.place, one.row);
@@ -113,11 +78,10 @@ pub(super) async fn take(
         turns.push(turn);
     }
     let rows = take_all(tx, (heads, &mut turns), request).await?;
-    end(tx, &mut turns).await?;
+    let until = end(tx, &turns).await?;
     let due = tx.query_opt(include_str!("sql/next_lane.sql"), &[]).await?;
     let due: Option<i64> = due.and_then(|row| row.get(0));
-    let until = turns.iter().filter_map(|turn| turn.until_ms);
-    Ok((rows, until.chain(due).min()))
+    Ok((rows, until.into_iter().chain(due).min()))
 }
 
 async fn wake(tx: &Tx<'_>, anew: bool) -> Result<(), Fault> {
@@ -159,18 +123,20 @@ async fn running(
     tx: &Tx<'_>,
     keyed: &[&str],
     flows: &HashMap<HandlerName, Flow>,
-) -> Result<HashMap<(String, Option<String>), usize>, Fault> {
+) -> Result<Running, Fault> {
     if keyed.is_empty() || flows.values().all(|flow| flow.per_key.is_none()) {
-        return Ok(HashMap::new());
+        return Ok(Running::new());
     }
     let found = tx
         .query(include_str!("sql/running_keys.sql"), &[&keyed])
         .await?;
-    let read = |row: &Row| {
+    let mut running = Running::new();
+    for row in &found {
+        let key = row.get::<_, Option<String>>(1).unwrap_or_default();
         let count = usize::try_from(row.get::<_, i64>(2)).unwrap_or(usize::MAX);
-        ((row.get(0), row.get(1)), count)
-    };
-    Ok(found.iter().map(read).collect())
+        running.entry(row.get(0)).or_default().insert(key, count);
+    }
+    Ok(running)
 }
 
 async fn fronts(
@@ -219,165 +185,134 @@ async fn take_all(
     for row in &rows {
         let at = order.get(&row.get::<_, i64>(0));
         if let Some((turn, lane)) = at.and_then(|at| heads[*at].1) {
-            turns[turn].taken.push(lane);
+            turns[turn].took(lane);
         }
     }
     Ok(rows)
 }
 
-impl<'a> Turn<'a> {
-    fn new(now: Timestamp, handler: &'a HandlerName, found: &mut Found) -> Self {
-        static NONE: Flow = Flow {
-            per_key: None,
-            rate: None,
-        };
-        let name = handler.as_str();
-        let own = found.own.get(name).copied().unwrap_or_default();
-        let running = found.running.iter().filter(|((of, _), _)| of == name);
-        Self {
-            handler,
-            flow: &NONE,
-            room: 0,
-            own,
-            own_changed: false,
-            running: running
-                .map(|((_, key), count)| (key.clone(), *count))
-                .collect(),
-            now,
-            open: Vec::new(),
-            candidates: Vec::new(),
-            until_ms: None,
-            taken: Vec::new(),
-        }
+async fn look(
+    tx: &Tx<'_>,
+    turn: &mut Turn<'_>,
+    front: Vec<Ready>,
+    lanes: bool,
+) -> Result<(), Fault> {
+    if turn.room == 0 {
+        return Ok(());
     }
-
-    fn wait_until(&mut self, ms: i64) {
-        self.until_ms = Some(self.until_ms.map_or(ms, |until| until.min(ms)));
+    if lanes {
+        look_at_keys(tx, turn).await?;
     }
+    look_at_rest(turn, front);
+    turn.choose();
+    Ok(())
+}
 
-    async fn look(&mut self, tx: &Tx<'_>, front: Vec<Ready>, lanes: bool) -> Result<(), Fault> {
-        let stored = self.own;
-        self.own = stored.owing(self.flow.rate, self.now);
-        self.own_changed = self.own != stored;
-        if let Some(rate) = handler_rate(self.flow) {
-            let bucket = Bucket::new(rate, self.own.full_ns, self.now);
-            self.until_ms = bucket.next_ms();
-            self.room = self.room.min(bucket.tokens());
-        }
-        if self.room == 0 {
-            return Ok(());
-        }
-        if lanes {
-            self.look_at_keys(tx).await?;
-        }
-        self.look_at_rest(front);
-        let lanes: Vec<Lane> = self.open.iter().map(|open| open.lane.clone()).collect();
-        self.candidates = rounds(&lanes, self.room);
-        Ok(())
+/// What has no key is one lane more.
+fn look_at_rest(turn: &mut Turn<'_>, mut rows: Vec<Ready>) {
+    if rows.is_empty() {
+        return;
     }
-
-    /// What has no key is one lane more.
-    fn look_at_rest(&mut self, mut rows: Vec<Ready>) {
-        let running = self.running.get(&None).copied().unwrap_or(0);
-        if rows.is_empty() {
-            return;
+    match turn.room_of("", turn.own) {
+        Room::Some(room) => {
+            rows.truncate(room);
+            let state = turn.own;
+            turn.open.push(Open {
+                key: None,
+                lane: Lane { state, rows },
+                room,
+            });
         }
-        match self.own.room(self.flow, running, self.now) {
-            Room::Some(room) => {
-                rows.truncate(room);
-                let state = self.own;
-                self.open.push(Open {
-                    key: None,
-                    lane: Lane { state, rows },
-                });
-            }
-            Room::Until(ms) => self.wait_until(ms),
-            Room::Full => {}
-        }
+        Room::Until(ms) => turn.wait_until(ms),
+        Room::Full => {}
     }
+}
 
-    /// Goes round the keys, and again where it put some aside.
-    async fn look_at_keys(&mut self, tx: &Tx<'_>) -> Result<(), Fault> {
-        let most = self.flow.per_key.unwrap_or(usize::MAX);
-        let full = self.running.iter().filter(|(_, count)| **count >= most);
-        let mut skipped: Vec<String> = full.filter_map(|(key, _)| key.clone()).collect();
-        let room = as_i64(self.room);
-        for _ in 0..ROUNDS_MAX {
-            let found = tx
-                .query(
-                    include_str!("sql/lanes.sql"),
-                    &[&self.handler.as_str(), &room, &skipped, &room],
-                )
-                .await?;
-            self.open.clear();
-            let (lanes, mut held, mut aside) = (lanes(found), Vec::new(), Vec::new());
-            let (mut empty, count) = (Vec::new(), as_i64(lanes.len()));
-            for (key, priority, mut lane) in lanes {
-                let running = self.running.get(&Some(key.clone())).copied().unwrap_or(0);
-                match lane.state.room(self.flow, running, self.now) {
-                    Room::Until(ms) => {
-                        let state = lane.state.owing(key_rate(self.flow), self.now);
-                        held.push((key, ms, state.full_ns));
+/// Goes round the keys, and again where it put some aside.
+async fn look_at_keys(tx: &Tx<'_>, turn: &mut Turn<'_>) -> Result<(), Fault> {
+    let most = turn.flow.per_key.unwrap_or(usize::MAX);
+    let keys = turn.running.iter().filter(|(key, _)| !key.is_empty());
+    let full = keys.filter(|(_, count)| **count >= most);
+    let mut skipped: Vec<String> = full.map(|(key, _)| key.clone()).collect();
+    let room = as_i64(turn.room);
+    for _ in 0..ROUNDS_MAX {
+        let found = tx
+            .query(
+                include_str!("sql/lanes.sql"),
+                &[&turn.handler.as_str(), &room, &skipped, &room],
+            )
+            .await?;
+        turn.open.clear();
+        let (lanes, mut held, mut aside) = (lanes(found), Vec::new(), Vec::new());
+        let (mut empty, count) = (Vec::new(), as_i64(lanes.len()));
+        for (key, priority, mut lane) in lanes {
+            match turn.room_of(&key, lane.state) {
+                Room::Until(ms) => {
+                    let state = lane.state.owing(key_rate(turn.flow), tx.now);
+                    held.push((key, ms, state.full_ns));
+                }
+                Room::Full => skipped.push(key),
+                Room::Some(_) if lane.rows.is_empty() => empty.push(key),
+                Room::Some(room) => {
+                    if lane.rows[0].0 < priority {
+                        aside.push(key.clone());
                     }
-                    Room::Full => skipped.push(key),
-                    Room::Some(_) if lane.rows.is_empty() => empty.push(key),
-                    Room::Some(room) => {
-                        if lane.rows[0].0 < priority {
-                            aside.push(key.clone());
-                        }
-                        lane.rows.truncate(room);
-                        let key = Some(key);
-                        self.open.push(Open { key, lane });
-                    }
+                    lane.rows.truncate(room);
+                    let key = Some(key);
+                    turn.open.push(Open { key, lane, room });
                 }
             }
-            let lowered = aside.len();
-            aside.extend(empty.iter().cloned());
-            self.hold(tx, &held).await?;
-            let mended = self.put_aside(tx, aside).await?;
-            // One that is being entered is looked at by the next claim.
-            skipped.extend(empty);
-            let is_short = self.open.len() < self.room && count == room;
-            if !is_short && (lowered == 0 || !mended || count < room) {
-                return Ok(());
-            }
         }
-        // There may be more behind those: another claim follows at once.
-        self.wait_until(self.now.as_millis());
-        Ok(())
-    }
-
-    async fn hold(&self, tx: &Scope<'_>, held: &[(String, i64, i64)]) -> Result<(), Fault> {
-        if held.is_empty() {
+        let lowered = aside.len();
+        aside.extend(empty.iter().cloned());
+        hold_lanes(tx, turn.handler, &held).await?;
+        let is_corrected = put_aside(tx, turn.handler, aside).await?;
+        // One that is being entered is looked at by the next claim.
+        skipped.extend(empty);
+        let is_short = turn.open.len() < turn.room && count == room;
+        if !is_short && (lowered == 0 || !is_corrected || count < room) {
             return Ok(());
         }
-        let keys: Vec<&str> = held.iter().map(|(key, ..)| key.as_str()).collect();
-        let until: Vec<i64> = held.iter().map(|(_, until, _)| *until).collect();
-        let full: Vec<i64> = held.iter().map(|(.., full)| *full).collect();
-        let sql = include_str!("sql/hold_lanes.sql");
-        tx.execute(sql, &[&self.handler.as_str(), &keys, &until, &full])
-            .await
-            .map(drop)
     }
+    // There may be more behind those: another claim follows at once.
+    turn.wait_until(tx.now.as_millis());
+    Ok(())
+}
 
-    /// Mends what the lanes say of these, as far as nobody is about to enter them.
-    async fn put_aside(&self, tx: &Scope<'_>, keys: Vec<String>) -> Result<bool, Fault> {
-        if keys.is_empty() {
-            return Ok(false);
-        }
-        let handler = self.handler.as_str();
-        let sql = include_str!("sql/lock_lanes.sql");
-        let locked = tx.query(sql, &[&handler, &keys]).await?;
-        let keys: Vec<&str> = locked.iter().map(|row| row.get(0)).collect();
-        if keys.is_empty() {
-            return Ok(false);
-        }
-        // A statement of its own: it sees whoever entered before the locks were taken.
-        let sql = include_str!("sql/put_lanes_aside.sql");
-        let now = self.now.as_millis();
-        tx.execute(sql, &[&handler, &keys, &now]).await?;
-        Ok(true)
+async fn hold_lanes(
+    tx: &Scope<'_>,
+    handler: &HandlerName,
+    held: &[(String, i64, i64)],
+) -> Result<(), Fault> {
+    if held.is_empty() {
+        return Ok(());
     }
+    let keys: Vec<&str> = held.iter().map(|(key, ..)| key.as_str()).collect();
+    let until: Vec<i64> = held.iter().map(|(_, until, _)| *until).collect();
+    let full: Vec<i64> = held.iter().map(|(.., full)| *full).collect();
+    let sql = include_str!("sql/hold_lanes.sql");
+    tx.execute(sql, &[&handler.as_str(), &keys, &until, &full])
+        .await
+        .map(drop)
+}
+
+/// Corrects what the lanes say of these, as far as nobody is about to enter them.
+async fn put_aside(tx: &Tx<'_>, handler: &HandlerName, keys: Vec<String>) -> Result<bool, Fault> {
+    if keys.is_empty() {
+        return Ok(false);
+    }
+    let handler = handler.as_str();
+    let sql = include_str!("sql/lock_lanes.sql");
+    let locked = tx.query(sql, &[&handler, &keys]).await?;
+    let keys: Vec<&str> = locked.iter().map(|row| row.get(0)).collect();
+    if keys.is_empty() {
+        return Ok(false);
+    }
+    // A statement of its own: it sees whoever entered before the locks were taken.
+    let sql = include_str!("sql/put_lanes_aside.sql");
+    tx.execute(sql, &[&handler, &keys, &tx.now.as_millis()])
+        .await?;
+    Ok(true)
 }
 
 /// The lanes of a query, with the priority that each is said to have.
@@ -404,45 +339,31 @@ fn lanes(found: Vec<Row>) -> Vec<(String, i64, Lane)> {
     lanes
 }
 
-/// Stores what is left of the lanes after what was taken.
-async fn end(tx: &Tx<'_>, all: &mut [Turn<'_>]) -> Result<(), Fault> {
+/// Stores what is left of the lanes after what was taken; and when more can be.
+async fn end(tx: &Tx<'_>, all: &[Turn<'_>]) -> Result<Option<i64>, Fault> {
     let (mut handlers, mut keys) = (Vec::new(), Vec::new());
-    let (mut full, mut until) = (Vec::new(), Vec::new());
+    let (mut full, mut until, mut due) = (Vec::new(), Vec::new(), None);
     let place = tx.schema().table("place");
     for turn in all {
-        let handler = turn.handler.as_str();
-        let (mut own, mut own_turn) = (turn.own, false);
-        for (at, count) in turns(&turn.taken) {
-            let open = &turn.open[at];
-            let (full_ns, until_ms) = open.lane.state.taken(turn.flow, count, tx.now);
-            let Some(key) = &open.key else {
-                (own.full_ns, own_turn) = (full_ns, true);
-                turn.until_ms = turn.until_ms.into_iter().chain(until_ms).min();
-                continue;
-            };
+        let (handler, left) = (turn.handler.as_str(), turn.left());
+        for (key, full_ns, until_ms) in left.keys {
             handlers.push(handler);
-            keys.push(key.as_str());
+            keys.push(key);
             full.push(full_ns);
             until.push(until_ms);
         }
-        let rate = handler_rate(turn.flow).filter(|_| !turn.taken.is_empty());
-        if let Some(rate) = rate {
-            let bucket = Bucket::new(rate, turn.own.full_ns, tx.now).take(turn.taken.len());
-            own.full_ns = bucket.full_ns();
-            turn.until_ms = turn.until_ms.into_iter().chain(bucket.next_ms()).min();
-        }
-        if rate.is_some() || own_turn || turn.own_changed {
+        if let Some((own, is_turn)) = left.own {
             let sql = include_str!("sql/set_own_lane.sql");
             let over = own.over_ms();
-            tx.execute(sql, &[&handler, &own.full_ns, &over, &own_turn, &place])
+            tx.execute(sql, &[&handler, &own.full_ns, &over, &is_turn, &place])
                 .await?;
         }
+        due = due.into_iter().chain(left.until_ms).min();
     }
-    if keys.is_empty() {
-        return Ok(());
+    if !keys.is_empty() {
+        let sql = include_str!("sql/take_turns.sql");
+        tx.execute(sql, &[&handlers, &keys, &full, &until, &place])
+            .await?;
     }
-    let sql = include_str!("sql/take_turns.sql");
-    tx.execute(sql, &[&handlers, &keys, &full, &until, &place])
-        .await
-        .map(drop)
+    Ok(due)
 }

@@ -9,8 +9,7 @@ use uuid::Uuid;
 
 use super::{
     fault::to,
-    lanes::{self, Ask, Turn},
-    pauses,
+    lanes, pauses,
     row::{command_id, handler, is_damage, parse},
     settle::{add_failure, ended, unblock},
     tx::Tx,
@@ -18,7 +17,7 @@ use super::{
 use crate::{
     AttemptError, Capacity, ClaimRequest, Claimed, Claims, DeliveryId, Failures, Flow, Lease,
     Pause, QueueError, Renewal, State, Timestamp,
-    policy::{DUE_STEP, Due, Entrant, LeaseEnd, LostLease},
+    policy::{DUE_STEP, Due, Entrant, LeaseEnd, LostLease, Turn},
 };
 use pointsman_core::{
     name::HandlerName,
@@ -206,7 +205,7 @@ fn take(
         let is_it = |pause: &Pause| pause.handler.as_ref() == Some(handler);
         !paused.iter().any(is_it)
     });
-    let running = lanes::running(tx, &request.capacity.flows)?;
+    let mut running = lanes::running(tx, &request.capacity.flows)?;
     let (mut heads, mut turns, none) = (Vec::new(), Vec::new(), Flow::default());
     for (handler, room, has_lanes) in &wanted {
         let flow = request.capacity.flows.get(handler);
@@ -214,13 +213,11 @@ fn take(
             heads.extend(front(tx, handler, *room)?);
             continue;
         }
-        let ask = Ask {
-            handler,
-            flow: flow.unwrap_or(&none),
-            running: &running,
-            room: *room,
-        };
-        let turn = Turn::look(tx, ask)?;
+        let of = (handler, flow.unwrap_or(&none));
+        let running = running.remove(handler.as_str()).unwrap_or_default();
+        let own = lanes::own_lane(tx, handler)?;
+        let mut turn = Turn::new(of, *room, own, running, tx.steady);
+        lanes::look(tx, &mut turn)?;
         let at = turns.len();
         heads.extend(turn.candidates.iter().map(|one| {
             let order = (-one.priority, one.place, one.row);
@@ -229,11 +226,11 @@ fn take(
         turns.push(turn);
     }
     let claimed = take_all(tx, (heads, &mut turns), request.max, until)?;
-    for turn in &mut turns {
-        turn.end(tx)?;
+    let mut due = None;
+    for turn in &turns {
+        due = due.into_iter().chain(lanes::end(tx, turn)?).min();
     }
-    let due = turns.iter().filter_map(|turn| turn.until_ms);
-    Ok((claimed, due.chain(lanes::next_due(tx)?).min()))
+    Ok((claimed, due.into_iter().chain(lanes::next_due(tx)?).min()))
 }
 
 /// The handlers that this host has with something to take, how many may be taken, and
