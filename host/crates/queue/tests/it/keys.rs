@@ -1,16 +1,19 @@
 //! Keys of deliveries, the same on both engines: whose turn it is, how many run at once,
 //! and at which rate.
 
+mod measure;
+mod rates;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use pointsman_core::outcome::Status;
 use pointsman_queue::{
     Capacity, ClaimRequest, Claimed, Clock as _, CommandId, DeadFilter, Flow, Holds, NewCommand,
-    NewPause, Rate, RateOf, RetentionSettings, Settlement, State,
+    NewPause, Rate, RateOf, Settlement, State,
 };
 
 use crate::engines::{
-    Fixture, LEASE, command, done, error, name, on_both_engines, request, sqlite, sqlite_in, state,
+    Fixture, LEASE, command, done, error, name, on_both_engines, request, sqlite, sqlite_in,
 };
 
 on_both_engines![
@@ -22,11 +25,6 @@ on_both_engines![
     a_key_runs_no_more_than_its_limit,
     every_way_in_which_one_ends_gives_its_place_back,
     what_has_no_key_shares_one_turn_and_one_limit,
-    a_rate_by_key_gives_each_key_its_bucket,
-    a_rate_without_a_key_is_of_the_handler,
-    a_rate_is_exact_however_many_claim_at_once,
-    a_changed_rate_holds_from_the_next_claim_on,
-    a_key_that_was_emptied_comes_back_with_what_is_left_of_its_bucket,
     keys_go_on_without_settings,
     a_handler_that_asks_for_time_may_hold_its_key,
     a_handler_that_asks_for_time_may_pause_itself,
@@ -114,6 +112,21 @@ impl Keys {
             self.fixture.store.settle(one.lease, done()).await.unwrap();
         }
         names
+    }
+
+    /// Adds so many of `x` and one of `y`, of which the first asks for a minute.
+    async fn ask_for_a_minute(&mut self, of_x: usize, holds: Holds) -> Duration {
+        self.add("x", of_x).await;
+        self.add("y", 1).await;
+        let first = self.claim(1, &Flow::default()).await.remove(0);
+        let delay = Duration::from_secs(60);
+        let retry = Settlement::Retry {
+            error: error(Status::Unavailable, "too many requests"),
+            delay,
+            holds,
+        };
+        self.fixture.store.settle(first.lease, retry).await.unwrap();
+        delay
     }
 
     /// How long until there is more, with a claim that takes nothing.
@@ -324,124 +337,6 @@ async fn what_has_no_key_shares_one_turn_and_one_limit(fixture: Fixture) {
     assert_eq!(keys.due(&by_key).await, Some(Duration::from_secs(10)));
 }
 
-async fn a_rate_by_key_gives_each_key_its_bucket(fixture: Fixture) {
-    let mut keys = Keys::new(fixture);
-    let ten = rate(10, 1, RateOf::Key);
-    keys.add("x", 30).await;
-    keys.add("y", 3).await;
-    let ran = keys.run(64, &ten).await;
-    assert_eq!(ran.iter().filter(|key| *key == "x").count(), 10);
-    assert_eq!(ran.len(), 13);
-    assert_eq!(keys.due(&ten).await, Some(Duration::from_millis(100)));
-    keys.fixture.clock.advance(Duration::from_millis(99));
-    assert_eq!(keys.due(&ten).await, Some(Duration::from_millis(1)));
-    keys.fixture.clock.advance(Duration::from_millis(1));
-    assert_eq!(keys.run(64, &ten).await, ["x"]);
-    keys.fixture.clock.advance(Duration::from_millis(250));
-    assert_eq!(keys.run(64, &ten).await, ["x", "x"]);
-    keys.fixture.clock.advance(Duration::from_secs(60));
-    // No more than the bucket holds.
-    assert_eq!(keys.run(64, &ten).await.len(), 10);
-}
-
-async fn a_rate_without_a_key_is_of_the_handler(fixture: Fixture) {
-    let mut keys = Keys::new(fixture);
-    let three = rate(3, 3, RateOf::Handler);
-    for _ in 0..4 {
-        keys.fixture.add(command(&["a"])).await;
-    }
-    let other = keys.fixture.add(command(&["b"])).await;
-    assert_eq!(keys.run(9, &three).await.len(), 4, "three, and the other");
-    assert_eq!(state(&keys.fixture, other).await, State::Completed);
-    assert_eq!(keys.due(&three).await, Some(Duration::from_secs(1)));
-    // With keys, too: they take turns at the tokens.
-    keys.add("x", 2).await;
-    keys.add("y", 2).await;
-    keys.fixture.clock.advance(Duration::from_secs(3));
-    let mut ran = keys.run(9, &three).await;
-    ran.sort_unstable();
-    assert_eq!(ran, ["", "x", "y"]);
-    assert_eq!(keys.due(&three).await, Some(Duration::from_secs(1)));
-}
-
-async fn a_rate_is_exact_however_many_claim_at_once(fixture: Fixture) {
-    let mut keys = Keys::new(fixture);
-    for flow in [rate(7, 1, RateOf::Handler), rate(7, 1, RateOf::Key)] {
-        keys.add("x", 60).await;
-        keys.fixture.clock.advance(Duration::from_secs(100));
-        let mut taken = 0;
-        for second in 1..=5 {
-            let claims = (0..4).map(|_| keys.fixture.store.claim(with(9, &flow)));
-            for claims in futures_util::future::join_all(claims).await {
-                for one in claims.unwrap().deliveries {
-                    taken += 1;
-                    keys.fixture.store.settle(one.lease, done()).await.unwrap();
-                }
-            }
-            assert_eq!(taken, 7 * second);
-            keys.fixture.clock.advance(Duration::from_secs(1));
-        }
-        while !keys.run(64, &Flow::default()).await.is_empty() {}
-    }
-}
-
-async fn a_changed_rate_holds_from_the_next_claim_on(fixture: Fixture) {
-    let mut keys = Keys::new(fixture);
-    let slow = rate(1, 3600, RateOf::Key);
-    keys.add("x", 9).await;
-    assert_eq!(keys.run(9, &slow).await, ["x"]);
-    assert_eq!(keys.due(&slow).await, Some(Duration::from_secs(3600)));
-    let fast = rate(2, 1, RateOf::Key);
-    let changed = ClaimRequest {
-        flows_changed: true,
-        ..with(9, &fast)
-    };
-    let claims = keys.fixture.store.claim(changed).await.unwrap();
-    // It owes no more than one bucket of the new rate.
-    assert!(claims.deliveries.is_empty());
-    assert_eq!(claims.next_due, Some(Duration::from_millis(500)));
-    keys.fixture.clock.advance(Duration::from_secs(1));
-    assert_eq!(keys.run(9, &fast).await, ["x", "x"]);
-    // And without a rate nothing is held.
-    let changed = ClaimRequest {
-        flows_changed: true,
-        ..with(9, &Flow::default())
-    };
-    let claims = keys.fixture.store.claim(changed).await.unwrap();
-    assert_eq!(claims.deliveries.len(), 6);
-}
-
-async fn a_key_that_was_emptied_comes_back_with_what_is_left_of_its_bucket(fixture: Fixture) {
-    let mut keys = Keys::new(fixture);
-    let two = rate(2, 10, RateOf::Key);
-    keys.add("x", 3).await;
-    let claimed = keys.claim(9, &two).await;
-    assert_eq!(claimed.len(), 2);
-    for one in claimed {
-        // A retry takes a token as any attempt does.
-        let retry = Settlement::Retry {
-            error: error(Status::Unavailable, "later"),
-            delay: Duration::ZERO,
-            holds: Holds::Delivery,
-        };
-        keys.fixture.store.settle(one.lease, retry).await.unwrap();
-    }
-    let all: Vec<CommandId> = keys.of.keys().copied().collect();
-    for id in &all {
-        keys.fixture.store.cancel(*id).await.unwrap();
-    }
-    // Woken by its next token, it is found empty and no longer waited for.
-    keys.fixture.clock.advance(Duration::from_secs(5));
-    assert_eq!(keys.due(&two).await, None);
-    keys.add("x", 3).await;
-    assert_eq!(keys.run(9, &two).await, ["x"]);
-    assert_eq!(keys.due(&two).await, Some(Duration::from_secs(5)));
-    keys.fixture.clock.advance(Duration::from_secs(60));
-    let policy = RetentionSettings::default();
-    keys.fixture.store.sweep(policy).await.unwrap();
-    assert_eq!(keys.run(9, &two).await, ["x", "x"]);
-}
-
 async fn keys_go_on_without_settings(fixture: Fixture) {
     let mut keys = Keys::new(fixture);
     keys.add("x", 2).await;
@@ -453,16 +348,7 @@ async fn keys_go_on_without_settings(fixture: Fixture) {
 async fn a_handler_that_asks_for_time_may_hold_its_key(fixture: Fixture) {
     let mut keys = Keys::new(fixture);
     let free = Flow::default();
-    keys.add("x", 3).await;
-    keys.add("y", 1).await;
-    let first = keys.claim(1, &free).await.remove(0);
-    let minute = Duration::from_secs(60);
-    let retry = Settlement::Retry {
-        error: error(Status::Unavailable, "too many requests"),
-        delay: minute,
-        holds: Holds::Key,
-    };
-    keys.fixture.store.settle(first.lease, retry).await.unwrap();
+    let minute = keys.ask_for_a_minute(3, Holds::Key).await;
     assert_eq!(keys.run(9, &free).await, ["y"]);
     // What comes meanwhile waits, too.
     keys.add("x", 1).await;
@@ -474,16 +360,7 @@ async fn a_handler_that_asks_for_time_may_hold_its_key(fixture: Fixture) {
 async fn a_handler_that_asks_for_time_may_pause_itself(fixture: Fixture) {
     let mut keys = Keys::new(fixture);
     let free = Flow::default();
-    keys.add("x", 2).await;
-    keys.add("y", 1).await;
-    let first = keys.claim(1, &free).await.remove(0);
-    let minute = Duration::from_secs(60);
-    let retry = Settlement::Retry {
-        error: error(Status::Unavailable, "too many requests"),
-        delay: minute,
-        holds: Holds::Handler,
-    };
-    keys.fixture.store.settle(first.lease, retry).await.unwrap();
+    let minute = keys.ask_for_a_minute(2, Holds::Handler).await;
     assert_eq!(keys.due(&free).await, Some(minute));
     let pauses = keys.fixture.store.pauses().await.unwrap();
     assert_eq!(pauses.len(), 1);
@@ -594,79 +471,4 @@ async fn turns_and_buckets_outlast_a_restart() {
     assert_eq!(keys.due(&two).await, Some(Duration::from_secs(5)));
     keys.fixture.clock.advance(Duration::from_secs(10));
     assert_eq!(keys.run(9, &two).await, ["x", "y", "x", "y"]);
-}
-
-/// How long a claim of 64 takes at the median, with so many waiting over so many keys.
-async fn median_claim(fixture: &Fixture, handler: &str, flow: &Flow) -> Duration {
-    let mut took = Vec::new();
-    for _ in 0..51 {
-        let request = ClaimRequest {
-            capacity: Capacity {
-                handlers: Some(Arc::from([name(handler)])),
-                flows: Arc::new(HashMap::from([(name(handler), flow.clone())])),
-                ..Capacity::default()
-            },
-            ..request(64)
-        };
-        let request = match *flow == Flow::default() {
-            true => ClaimRequest {
-                capacity: Capacity {
-                    flows: Arc::default(),
-                    ..request.capacity
-                },
-                ..request
-            },
-            false => request,
-        };
-        let started = std::time::Instant::now();
-        let claims = fixture.store.claim(request).await.unwrap();
-        took.push(started.elapsed());
-        assert_eq!(claims.deliveries.len(), 64);
-    }
-    took.sort_unstable();
-    took[took.len() / 2]
-}
-
-async fn claims_with_keys_beside_claims_without(fixture: Fixture) {
-    let waiting: usize = std::env::var("WAITING").map_or(100_000, |text| text.parse().unwrap());
-    let keys = 10_000.min(waiting / 10);
-    for step in 0..waiting / 5000 {
-        for handler in ["a", "b"] {
-            let batch = (0..5000).map(|at| {
-                let mut new = command(&[handler]);
-                if handler == "a" {
-                    let key = format!("key-{}", (step * 5000 + at) % keys);
-                    new.deliveries[0].key = Some(key);
-                }
-                new
-            });
-            fixture.store.enqueue(batch.collect()).await.unwrap();
-        }
-    }
-    let rate = rate(1000, 1, RateOf::Key);
-    let flow = Flow {
-        per_key: Some(50),
-        ..rate
-    };
-    for _ in 0..2 {
-        let without = median_claim(&fixture, "b", &Flow::default()).await;
-        let with = median_claim(&fixture, "a", &flow).await;
-        let ratio = with.as_secs_f64() / without.as_secs_f64();
-        println!("{waiting} waiting, {keys} keys: {without:?} without, {with:?} with, {ratio:.2}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures"]
-async fn measure_claims_on_sqlite() {
-    claims_with_keys_beside_claims_without(sqlite(10_000_000).await.unwrap()).await;
-}
-
-#[cfg(feature = "postgres")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures"]
-async fn measure_claims_on_postgres() {
-    if let Some(fixture) = crate::engines::postgres(10_000_000).await {
-        claims_with_keys_beside_claims_without(fixture).await;
-    }
 }
