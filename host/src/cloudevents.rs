@@ -16,8 +16,9 @@ use crate::{
 
 /// The key of a command under which what describes the event stands.
 const EVENT: &str = "$event";
-/// The longest `traceparent` that is taken.
-const TRACEPARENT_MAX_BYTES: usize = 256;
+/// The longest `traceparent` that is taken, of an event or a request: version 00 has 55
+/// characters, later ones may have more.
+pub(crate) const TRACEPARENT_MAX_BYTES: usize = 256;
 /// Of a name or value that is repeated in an error.
 const FOREIGN_MAX_BYTES: usize = 256;
 
@@ -273,7 +274,9 @@ fn composed(attributes: &Attributes<'_>, data: Option<&str>) -> Result<Command, 
     text.push_str(rest);
     Command::parse(text).map_err(|error| match &error {
         CommandError::Json { error: json } if matches!(json.reason, Reason::DuplicateKey(_)) => {
-            EventError::Data("has a key `$event`, under which its attributes stand in the command")
+            EventError::Data(
+                "has a key `$event`, which the command needs for the attributes of the event",
+            )
         }
         _ => EventError::Json(error),
     })

@@ -2,6 +2,8 @@
 //! never waits for whoever reads the log: a closed pipe, a full disk or a reader
 //! that stopped loses lines, which are counted, and nothing else.
 
+mod seldom;
+
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Write},
@@ -14,6 +16,8 @@ use std::{
 };
 
 use pointsman_core::panics;
+
+pub(crate) use seldom::Seldom;
 
 use crate::text;
 

@@ -1,6 +1,6 @@
 //! Owns what the server speaks TLS with: the certificate, its key and the authority of
 //! clients that are in use, taken from files that are followed while the host runs. All
-//! are taken up together; files that cannot be used leave the ones before in use.
+//! are loaded together; if the new files cannot be used, the previous ones stay in use.
 
 mod pair;
 
@@ -12,12 +12,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
-use rustls::ServerConfig;
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, client::WantsClientCert, crypto::ring,
+};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use pair::{HTTP2, authorities, certificates, key};
@@ -26,13 +28,12 @@ use pair::{Pair, Texts};
 use crate::{
     config::{TlsConfig, TlsFiles},
     diagnostic::Diagnostic,
-    files::{apart, read},
+    files::{apart, follow, read},
+    log::Seldom,
 };
 
 /// The certificates of all authorities that browsers trust are a quarter of it.
 pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
-/// That handshakes fail is said that often.
-const SAID_EVERY: Duration = Duration::from_secs(60);
 /// A pair that is replaced while the server starts is looked at again after that time.
 const REPLACED_WITHIN: Duration = Duration::from_millis(100);
 /// The code of what may be there in a moment.
@@ -48,15 +49,7 @@ pub struct Tls {
     last: Mutex<Option<(Texts, bool)>>,
     is_failing: AtomicBool,
     failures: AtomicU64,
-    told: Mutex<Told>,
-}
-
-/// Of handshakes that failed.
-#[derive(Debug, Default)]
-struct Told {
-    at: Option<Instant>,
-    // Since then.
-    failures: u64,
+    told: Seldom,
 }
 
 impl Tls {
@@ -70,7 +63,7 @@ impl Tls {
             last: Mutex::default(),
             is_failing: AtomicBool::new(false),
             failures: AtomicU64::new(0),
-            told: Mutex::default(),
+            told: Seldom::default(),
         })
     }
 
@@ -107,7 +100,7 @@ impl Tls {
         self.in_use.load().as_ref().map(|pair| pair.valid_until)
     }
 
-    /// Whether the files are such that they could not be taken up.
+    /// Whether the files as they are now could not be loaded.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Relaxed)
@@ -123,11 +116,7 @@ impl Tls {
     pub(crate) fn failed(&self, address: IpAddr, reason: &str) {
         tracing::debug!("a TLS handshake with {address} failed: {reason}");
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.failures += 1;
-        if told.at.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
-            told.at = Some(Instant::now());
-            let failures = std::mem::take(&mut told.failures);
+        if let Some(failures) = self.told.count(1) {
             tracing::warn!(
                 failures,
                 "TLS handshakes failed, the last one with {address}: {reason}"
@@ -135,42 +124,26 @@ impl Tls {
         }
     }
 
-    /// Follows the files until `stop`. They are looked at `every` so often, and taken up
+    /// Follows the files until `stop`. They are looked at `every` so often, and loaded
     /// once nothing has changed for `quiet`: a pair is written in two steps.
     pub(crate) async fn follow(&self, every: Duration, quiet: Duration, stop: CancellationToken) {
-        let mut was_readable = true;
-        loop {
-            let turn = async {
-                tokio::time::sleep(every).await;
-                self.reload(quiet).await
-            };
-            let Some(reloaded) = stop.run_until_cancelled(turn).await else {
-                return;
-            };
-            match reloaded {
-                Ok(is_new) => {
-                    was_readable = true;
-                    if is_new {
-                        let valid_until = self.valid_until().map(tracing::field::display);
-                        tracing::info!(valid_until, "reloaded the certificate of `http.tls`");
-                    }
-                }
-                Err(error) => {
-                    self.is_failing.store(true, Ordering::Relaxed);
-                    let is_unreadable = error.code() == UNREADABLE;
-                    if was_readable || !is_unreadable {
-                        tracing::error!("{error}\n  note: the certificate before stays in use");
-                    }
-                    was_readable = !is_unreadable;
-                }
-            }
-        }
+        let reload = || async {
+            let reloaded = self.reload(quiet).await;
+            reloaded
+                .inspect_err(|_| self.is_failing.store(true, Ordering::Relaxed))
+                .map_err(|error| error.note("the certificate before stays in use"))
+        };
+        let news = |()| {
+            let valid_until = self.valid_until().map(tracing::field::display);
+            tracing::info!(valid_until, "reloaded the certificate of `http.tls`");
+        };
+        follow(every, &stop, UNREADABLE, reload, news).await;
     }
 
-    /// Takes the files up if they have changed. Says whether they have.
-    async fn reload(&self, quiet: Duration) -> Result<bool, Diagnostic> {
+    /// Loads the files if they have changed; none where they have not.
+    async fn reload(&self, quiet: Duration) -> Result<Option<()>, Diagnostic> {
         let Some(files) = self.config.files() else {
-            return Ok(false);
+            return Ok(None);
         };
         let mut found = texts(files).await?;
         while !self.is_known(&found) {
@@ -178,14 +151,14 @@ impl Tls {
             let again = texts(files).await?;
             if again == found {
                 self.take(files, found)?;
-                return Ok(true);
+                return Ok(Some(()));
             }
             found = again;
         }
         // Readable again, and as good as it was.
         let is_refused = self.last().as_ref().is_some_and(|(_, refused)| *refused);
         self.is_failing.store(is_refused, Ordering::Relaxed);
-        Ok(false)
+        Ok(None)
     }
 
     fn take(&self, files: TlsFiles<'_>, texts: Texts) -> Result<(), Diagnostic> {
@@ -209,6 +182,21 @@ impl Tls {
     fn last(&self) -> MutexGuard<'_, Option<(Texts, bool)>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A client that trusts these authorities, or else those of this machine.
+pub(crate) fn client(
+    roots: Option<RootCertStore>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, rustls::Error> {
+    let roots = roots.unwrap_or_else(|| {
+        let mut roots = RootCertStore::empty();
+        // What cannot be read authenticates no server.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots
+    });
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots))
 }
 
 async fn texts(files: TlsFiles<'_>) -> Result<Texts, Diagnostic> {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Access, Token};
 use crate::{
     diagnostic::Diagnostic,
-    files::{apart, read_text},
+    files::{apart, follow, read_text},
 };
 
 /// Some 10,000 tokens.
@@ -37,27 +37,8 @@ impl Access {
 
     /// Follows the file until `stop`.
     pub(crate) async fn follow(&self, every: Duration, stop: CancellationToken) {
-        let mut was_readable = true;
-        while stop
-            .run_until_cancelled(tokio::time::sleep(every))
-            .await
-            .is_some()
-        {
-            match self.reload().await {
-                Ok(None) => was_readable = true,
-                Ok(Some(tokens)) => {
-                    was_readable = true;
-                    tracing::info!(tokens, "reloaded the tokens of `http.tokens_file`");
-                }
-                Err(error) => {
-                    let is_unreadable = error.code() == UNREADABLE;
-                    if was_readable || !is_unreadable {
-                        tracing::error!("{error}");
-                    }
-                    was_readable = !is_unreadable;
-                }
-            }
-        }
+        let news = |tokens| tracing::info!(tokens, "reloaded the tokens of `http.tokens_file`");
+        follow(every, &stop, UNREADABLE, || self.reload(), news).await;
     }
 }
 

@@ -7,9 +7,8 @@ use std::{
 
 use anyhow::Context;
 use rustls::{
-    CertificateError, ClientConfig, Error as TlsError, RootCertStore,
+    CertificateError, ClientConfig, ConfigBuilder, Error as TlsError,
     client::WantsClientCert,
-    crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 
@@ -61,22 +60,12 @@ impl Trust {
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> anyhow::Result<rustls::ConfigBuilder<ClientConfig, WantsClientCert>> {
+    fn roots(&self) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
         let roots = match file(self.ca.as_deref(), CA_VARIABLE) {
-            Some(path) => tls::authorities(&path, &text(&path)?)?,
-            // What cannot be read authenticates no server.
-            None => {
-                let mut roots = RootCertStore::empty();
-                let known = rustls_native_certs::load_native_certs().certs;
-                roots.add_parsable_certificates(known);
-                roots
-            }
+            Some(path) => Some(tls::authorities(&path, &text(&path)?)?),
+            None => None,
         };
-        let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider);
-        Ok(config
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots))
+        Ok(tls::client(roots)?)
     }
 
     /// The certificate to show, and its key.
@@ -138,7 +127,7 @@ pub(super) fn explained(error: &anyhow::Error) -> Option<Diagnostic> {
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         ) => told(
             "the server's certificate has expired",
-            "renew it; the server takes up new files without a restart",
+            "renew it; the server loads new files without a restart",
         ),
         TlsError::InvalidCertificate(CertificateError::Other(_)) => told(
             "the server's certificate cannot be verified",

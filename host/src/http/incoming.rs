@@ -14,14 +14,12 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    cloudevents::{self, CloudEvent},
+    cloudevents::{self, CloudEvent, TRACEPARENT_MAX_BYTES},
     command::Command,
     host::Host,
     queue::{self, BulkError, Numbered},
 };
 
-/// The longest `traceparent` that is taken: version 00 has 55 characters, later ones may have more.
-const TRACEPARENT_MAX_BYTES: usize = 256;
 /// What the names of headers begin with that describe an event.
 const CE: &str = "ce-";
 /// A request with one of these is an event, and is missing the others if it is.

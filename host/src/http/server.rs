@@ -18,7 +18,7 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -38,6 +38,7 @@ use crate::{
     access::{Access, Caller},
     diagnostic::Diagnostic,
     host::Host,
+    log::Seldom,
     tls::Tls,
 };
 
@@ -46,7 +47,6 @@ pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// After a failed accept: what is missing may come back at any time.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
-const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Requests at once on a connection of HTTP/2; what browsers and libraries expect.
 const STREAMS_MAX: u32 = 100;
@@ -148,7 +148,7 @@ fn http2(header_max_bytes: usize, streams: Streams) -> http2::Builder<Streams> {
 /// Takes connections for ever. That it fails is told once a minute.
 async fn accept(server: &Arc<Server>, listener: &TcpListener, connections: &Arc<Connections>) {
     let mut pause = ACCEPT_PAUSE_MIN;
-    let mut told: Option<Instant> = None;
+    let failures = Seldom::default();
     loop {
         match listener.accept().await {
             Ok((tcp, address)) => {
@@ -158,8 +158,7 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, connections: &Arc<
             // Of one client: it is gone already.
             Err(error) if is_of_client(&error) => {}
             Err(error) => {
-                if told.is_none_or(|told| told.elapsed() > ACCEPT_TOLD_EVERY) {
-                    told = Some(Instant::now());
+                if failures.count(1).is_some() {
                     let message = format!(
                         "a connection could not be accepted: {error}; an idle connection is closed"
                     );

@@ -1,10 +1,7 @@
 //! Owns the way to the collector: one request for each batch of spans, and a word
 //! in the log, once a minute at most, where batches are lost.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
@@ -16,7 +13,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter as Exporter},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -24,12 +21,12 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use crate::{log::Seldom, tls};
+
 /// A collector that takes longer is as good as away: the next batch waits.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// What a collector says of a batch is a few bytes.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
-/// That batches are lost is said that often.
-const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// Sends batches from the library's own thread, on the runtime of the host.
 #[derive(Clone, Debug)]
@@ -42,12 +39,7 @@ impl Client {
     /// # Errors
     /// Outside of a runtime, or where this machine cannot do TLS.
     pub(super) fn new() -> Result<Self, HttpError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = tls::client(None)?.with_no_client_auth();
         Ok(Self {
             runtime: Handle::try_current()?,
             tls: Arc::new(tls),
@@ -114,30 +106,19 @@ impl HttpClient for Client {
 #[derive(Debug)]
 pub(super) struct Told {
     exporter: SpanExporter,
-    lost: Mutex<Lost>,
-}
-
-#[derive(Debug, Default)]
-struct Lost {
-    // Since it was last said.
-    spans: usize,
-    said: Option<Instant>,
+    lost: Seldom,
 }
 
 impl Told {
     pub(super) fn new(exporter: SpanExporter) -> Self {
         Self {
             exporter,
-            lost: Mutex::default(),
+            lost: Seldom::default(),
         }
     }
 
     fn lose(&self, spans: usize, reason: &impl ToString) {
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.spans += spans;
-        if lost.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
-            lost.said = Some(Instant::now());
-            let spans = std::mem::take(&mut lost.spans);
+        if let Some(spans) = self.lost.count(spans as u64) {
             let reason = reason.to_string();
             tracing::warn!(
                 spans,

@@ -3,6 +3,8 @@
 //! longer than [`READ_TIMEOUT`]: a network file system that hangs blocks a thread, but
 //! not the caller.
 
+mod follow;
+
 use std::{
     fs::{File, Metadata, OpenOptions},
     io::{self, Read},
@@ -14,6 +16,8 @@ use std::{
 
 use pointsman_core::text::decode;
 use tokio::sync::oneshot;
+
+pub use follow::follow;
 
 /// How long one look at a file or folder may take. A disk that spins up and a
 /// mount that is made on demand are faster; what is slower is looked at again.
