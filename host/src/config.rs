@@ -69,7 +69,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadConfig {
-    /// A change is taken up once nothing changed for that long.
+    /// A change is loaded once nothing has changed for that long.
     #[serde(with = "duration")]
     pub quiet: Duration,
     /// The folders are looked at that often even when the system reports

@@ -423,7 +423,7 @@ impl From<BulkError> for Problem {
             BulkError::Lines(faults) => Self {
                 lines: Some(Box::new(faults)),
                 ..Self::error(StatusCode::BAD_REQUEST, code, detail).hint(
-                    "`lines` says what is wrong with each of them; mend them and send all again",
+                    "`lines` says what is wrong with each of them; fix them and send all again",
                 )
             },
         }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{diagnostic::Diagnostic, snapshot::Stamp, text};
 
-/// A folder that is written to without a pause is taken up all the same after
+/// A folder that is written to without a pause is loaded all the same after
 /// that many quiet periods.
 const SETTLE_ATTEMPTS: u32 = 50;
 

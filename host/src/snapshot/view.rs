@@ -47,7 +47,7 @@ pub struct HandlerView {
     pub secrets: Vec<SecretView>,
     /// The names of the rules that send commands to it.
     pub rules: Vec<String>,
-    /// Why the file as it is now is not in use, and how to mend it.
+    /// Why the file as it is now is not in use, and how to fix it.
     pub error: Option<ErrorView>,
 }
 
@@ -91,7 +91,7 @@ pub struct RuleFileView<'a> {
     pub state: FileState,
     /// The rules in use.
     pub rules: &'a [Rule],
-    /// Why the file as it is now is not in use, and how to mend it.
+    /// Why the file as it is now is not in use, and how to fix it.
     pub error: Option<ErrorView>,
 }
 

@@ -83,7 +83,7 @@ impl Pair {
         };
         let warning = Diagnostic::warning("tls-not-valid", message);
         Some(warning.within(path.display().to_string()).hint(
-            "clients refuse it: renew it, or check the clock; a new file is taken up without a restart",
+            "clients refuse it: renew it, or check the clock; a new file is loaded without a restart",
         ))
     }
 }

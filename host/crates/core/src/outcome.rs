@@ -372,7 +372,7 @@ pub struct Report {
     pub status: ReportStatus,
     /// The generation of plugins and rules it ran on, from first to last.
     pub generation: u64,
-    /// When it was taken up: RFC 3339, UTC.
+    /// When its execution began: RFC 3339, UTC.
     pub started_at: Timestamp,
     /// From there to the last outcome.
     #[serde(rename = "durationMs", serialize_with = "ms")]

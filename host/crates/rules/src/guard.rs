@@ -54,7 +54,7 @@ pub(crate) struct Attributes<'a> {
     value: Option<Value<'a>>,
 }
 
-/// What is wrong with a guard, where, and how to mend it.
+/// What is wrong with a guard, where, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GuardError {
     /// Byte offset in the guard's text.
@@ -198,7 +198,7 @@ impl Key {
     /// Compiles `text`.
     ///
     /// # Errors
-    /// What is wrong with it, and how to mend it.
+    /// What is wrong with it, and how to fix it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let read = || {
             if text.len() > MAX_GUARD_BYTES {

@@ -258,7 +258,7 @@ async fn with_a_client_ca_a_client_needs_a_certificate_of_it() {
         }
     })
     .await;
-    // Another authority is taken up as another certificate is.
+    // Another authority is loaded as another certificate is.
     replace(&ca, fs::read(file("other.crt")).unwrap());
     let tls = Arc::clone(app.tls().unwrap());
     let before = tls.failures();

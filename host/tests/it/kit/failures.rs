@@ -1,4 +1,4 @@
-//! Which failures of a request another try may mend: the same in every language,
+//! Which failures of a request another try may cure: the same in every language,
 //! with the real tools of each where `POINTSMAN_LANGUAGES` asks for them.
 
 use std::fs;

@@ -9,7 +9,7 @@ use tokio_postgres::{Error, error::SqlState};
 use crate::error::{SqlError, SqlFault};
 
 /// No connection came about. What the server says of a password or a database
-/// stays with it until someone mends it, and so does a call that is tried again.
+/// stays with it until someone fixes it, and so does a call that is tried again.
 pub(super) fn unreachable(error: &Error) -> SqlError {
     let text = match (error.as_db_error(), error.source()) {
         (Some(said), _) => said.message().to_owned(),

@@ -91,7 +91,7 @@ impl Function {
     /// The function of this name.
     ///
     /// # Errors
-    /// A message, and how to mend it where that is known.
+    /// A message, and how to fix it where that is known.
     pub(super) fn find(
         name: &str,
         style: Style,

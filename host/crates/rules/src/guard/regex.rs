@@ -29,7 +29,7 @@ impl std::fmt::Debug for Regex {
 
 impl Regex {
     /// # Errors
-    /// The reason in words, and how to mend it where that is known.
+    /// The reason in words, and how to fix it where that is known.
     pub(super) fn parse(pattern: &str) -> Result<Self, (String, Option<&'static str>)> {
         if pattern.len() > PATTERN_MAX_BYTES {
             let reason =

@@ -155,7 +155,7 @@ enum Kind {
     Passing,
     /// No room.
     Room,
-    /// Something that somebody must mend: a missing table or right.
+    /// Something that somebody must fix: a missing table or right.
     Mistake,
     /// This connection, or the server behind it.
     Connection,

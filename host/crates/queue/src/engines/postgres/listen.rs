@@ -149,7 +149,7 @@ impl Listener {
             };
             match ended {
                 Ok(Unheard) => return self.stop.cancelled().await,
-                // Once for each loss, not for each try to mend it.
+                // Once for each loss, not for each try to restore it.
                 Err(fault) => {
                     if self.signals.set_listening(false) {
                         warn!(error = %fault_line(&fault), "lost the connection for notifications: polling every `queue.poll` until it is restored");
