@@ -2,6 +2,7 @@
 
 mod faults;
 mod grants;
+mod memory;
 #[expect(dead_code, reason = "the tests of the queue use the rest")]
 #[path = "../../../queue/tests/it/postgres_server.rs"]
 mod postgres_server;
